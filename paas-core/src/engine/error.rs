@@ -1,0 +1,76 @@
+//! Errors of the engines.
+
+use std::error::Error;
+use std::fmt;
+
+/// What a caller can do about a failed operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineErrorKind {
+    /// The host did not answer in time or cannot be reached. What it was told may or may not have happened.
+    Unreachable,
+    /// The host does not have the image, and cannot get it.
+    NoSuchImage,
+    /// There is no such container on the host.
+    NoSuchContainer,
+    /// The port is bound on the host already.
+    PortTaken,
+    /// The name is taken, or the container is not in a state for that.
+    Conflict,
+    /// Docker does not take what it was given: no host would.
+    Refused,
+    /// The certificate, key or authority does not fit.
+    Tls,
+    /// Docker failed for a reason of its own.
+    Failed,
+}
+
+/// A failed operation of an engine.
+#[derive(Debug)]
+pub struct EngineError {
+    kind: EngineErrorKind,
+    operation: &'static str,
+    detail: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl EngineError {
+    /// A failure of `operation`, with a sentence for people: what Docker said, or what to do.
+    pub fn new(kind: EngineErrorKind, operation: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, operation, detail: detail.into(), source: None }
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> EngineErrorKind {
+        self.kind
+    }
+
+    /// The sentence for people, without the operation.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Whether the same request could work on another host.
+    pub fn is_of_the_engine(&self) -> bool {
+        use EngineErrorKind as Kind;
+        matches!(self.kind, Kind::Unreachable | Kind::NoSuchImage | Kind::PortTaken | Kind::Tls | Kind::Failed)
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.operation, self.detail)
+    }
+}
+
+impl Error for EngineError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

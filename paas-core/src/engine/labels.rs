@@ -1,0 +1,83 @@
+//! What the platform writes on its containers, as Docker labels, and reads back.
+//!
+//! One namespace, `paas.`, with a version, so that a controller that starts from nothing rebuilds the truth from the
+//! hosts, and a later version knows what it reads.
+
+use std::collections::HashMap;
+
+use super::{CreateRequest, Managed};
+use crate::model::{ContainerSpec, Group, LaunchId};
+
+/// Version of the labels below; this reads no other.
+const VERSION: &str = "1";
+
+const KEY_VERSION: &str = "paas.version";
+const KEY_SPEC: &str = "paas.spec";
+const KEY_GROUP: &str = "paas.group";
+const KEY_PLATFORM: &str = "paas.platform";
+const KEY_LAUNCH: &str = "paas.launch";
+const KEY_USER: &str = "paas.user";
+
+/// The labels of a container that is to be made.
+pub fn write(request: &CreateRequest) -> HashMap<String, String> {
+    // A spec has no map with keys other than strings, so it always has a JSON form.
+    let spec = serde_json::to_string(&request.spec).unwrap_or_default();
+    [
+        (KEY_VERSION, VERSION.to_owned()),
+        (KEY_SPEC, spec),
+        (KEY_GROUP, request.spec.group().to_string()),
+        (KEY_PLATFORM, request.platform.clone()),
+        (KEY_LAUNCH, request.launch.to_string()),
+        (KEY_USER, request.user.clone()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// What is written on a container: nothing for one that the platform did not make, or whose labels somebody spoiled.
+pub fn read(labels: &HashMap<String, String>) -> Option<(ContainerSpec, Managed)> {
+    if labels.get(KEY_VERSION)? != VERSION {
+        return None;
+    }
+    let spec: ContainerSpec = serde_json::from_str(labels.get(KEY_SPEC)?).ok()?;
+    let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
+    let group: Group = spec.group();
+    let text = |key| labels.get(key).cloned().unwrap_or_default();
+    Some((spec, Managed { platform: text(KEY_PLATFORM), launch, group, user: text(KEY_USER) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EngineId, LaunchId};
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
+        spec.environment.insert("GREETING".into(), "hello \"world\"".into());
+        let request = CreateRequest {
+            name: "httpd-1".into(),
+            spec: spec.clone(),
+            links: Vec::new(),
+            platform: "p1".into(),
+            engine: "local".parse::<EngineId>().unwrap(),
+            launch: LaunchId::new(),
+            user: "admin".into(),
+        };
+        let (read_spec, managed) = read(&write(&request)).unwrap();
+        assert_eq!(read_spec, spec);
+        assert_eq!(managed.launch, request.launch);
+        assert_eq!(managed.group, spec.group());
+        assert_eq!((managed.platform.as_str(), managed.user.as_str()), ("p1", "admin"));
+    }
+
+    #[test]
+    fn others_and_spoiled_labels_are_nobodys() {
+        assert!(read(&HashMap::new()).is_none());
+        let spoiled =
+            HashMap::from([(KEY_VERSION.to_owned(), VERSION.to_owned()), (KEY_SPEC.to_owned(), "{".to_owned())]);
+        assert!(read(&spoiled).is_none());
+        let other_version = HashMap::from([(KEY_VERSION.to_owned(), "99".to_owned())]);
+        assert!(read(&other_version).is_none());
+    }
+}

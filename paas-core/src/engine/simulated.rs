@@ -1,0 +1,4 @@
+//! Being built.
+/// Being built.
+#[derive(Debug, Default)]
+pub struct SimulatedEngine;

@@ -1,0 +1,154 @@
+//! What goes to an engine and what comes back.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::model::{
+    BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, ImageRef, LaunchId, MemoryMb,
+    Resources,
+};
+
+/// What a Docker host says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineInfo {
+    /// Docker's own id of the daemon: the same under every address.
+    pub daemon_id: String,
+    /// CPUs the daemon can use.
+    pub cpus: Cpus,
+    /// Memory the daemon can use, MB.
+    pub memory: MemoryMb,
+    /// Version of Docker.
+    pub docker_version: String,
+    /// The images on the host, by Docker's image id.
+    pub images: Vec<String>,
+}
+
+/// A container that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateRequest {
+    /// Name for Docker, without a slash.
+    pub name: String,
+    /// What it shall be.
+    pub spec: ContainerSpec,
+    /// Containers on the same engine that it knows by a host name: Docker's name of each, and the host name.
+    pub links: Vec<(String, String)>,
+    /// The platform that makes it: written on the container, so that a platform cleans up after itself only.
+    pub platform: String,
+    /// The engine it is made on, by the platform's id.
+    pub engine: EngineId,
+    /// The attempt it belongs to.
+    pub launch: LaunchId,
+    /// Who asked for it.
+    pub user: String,
+}
+
+/// A container as found on a host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundContainer {
+    /// Docker's id.
+    pub id: ContainerId,
+    /// Docker's name, with the slash before it.
+    pub name: String,
+    /// What it was asked to be; for others' containers as much as Docker shows.
+    pub spec: ContainerSpec,
+    /// What it counts as while it runs. For our own what its spec promises; for others' the limits Docker shows, and
+    /// the default promise in place of a limit it does not have.
+    pub promised: Resources,
+    /// What it does.
+    pub state: ContainerState,
+    /// Ports as bound.
+    pub ports: Vec<BoundPort>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What the platform wrote on it, if the platform made it.
+    pub managed: Option<Managed>,
+}
+
+/// What the platform wrote on a container of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    /// The platform that made it.
+    pub platform: String,
+    /// The attempt it belongs to.
+    pub launch: LaunchId,
+    /// The group it belongs to.
+    pub group: Group,
+    /// Who asked for it.
+    pub user: String,
+}
+
+/// Something that happened on a host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineEvent {
+    /// When, by the host's clock, to the nanosecond.
+    pub time: Timestamp,
+    /// What: Docker's own word, such as `start`, `die`, `destroy`.
+    pub action: String,
+    /// The container it happened to, if it was one.
+    pub container: Option<ContainerId>,
+    /// Docker's name of the container or other object, without slash.
+    pub name: String,
+    /// The image of the container, if it was one.
+    pub image: Option<String>,
+}
+
+/// What the containers of a host use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EngineUsage {
+    /// CPUs in use, on average since the last time of asking.
+    pub cpus: f64,
+    /// Memory in use, MB.
+    pub memory: MemoryMb,
+}
+
+/// How far a pull is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullProgress {
+    /// The image.
+    pub image: ImageRef,
+    /// Docker's words: "Downloading", "Pull complete".
+    pub status: String,
+    /// Bytes fetched and bytes in all, over all layers known so far.
+    pub bytes: Option<(u64, u64)>,
+}
+
+/// Which output of a container to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogOptions {
+    /// Its standard output.
+    pub stdout: bool,
+    /// Its standard error.
+    pub stderr: bool,
+    /// Go on as new output comes, until the container ends.
+    pub follow: bool,
+    /// Put the time before each line.
+    pub timestamps: bool,
+    /// Only the last so many lines.
+    pub tail: Option<u64>,
+    /// Only what came at or after this time.
+    pub since: Option<Timestamp>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { stdout: true, stderr: true, follow: false, timestamps: false, tail: None, since: None }
+    }
+}
+
+/// Which of its two outputs a container wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A piece of a container's output. Not always a whole line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Where it was written to.
+    pub stream: LogStream,
+    /// The bytes as written.
+    pub bytes: Bytes,
+}

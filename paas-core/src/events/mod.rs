@@ -1,0 +1,39 @@
+//! What happened, kept and told: the trait, and sinks that store, broadcast, fan out and record.
+
+mod broadcast;
+mod fan_out;
+mod log;
+mod recording;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::model::Event;
+use crate::store::StoreError;
+
+pub use broadcast::{BroadcastSink, Notice};
+pub use fan_out::FanOut;
+pub use log::EventLog;
+pub use recording::RecordingSink;
+
+/// Something that takes events.
+#[async_trait]
+pub trait EventSink: Send + Sync + fmt::Debug {
+    /// Takes an event. When this has answered, the event is where the sink keeps its events.
+    ///
+    /// # Errors
+    /// The event could not be kept.
+    async fn record(&self, event: &Event) -> Result<(), EventError>;
+}
+
+/// An event that could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The store did not take it.
+    #[error("the event could not be stored")]
+    Store(#[source] StoreError),
+    /// Another sink did not take it.
+    #[error("an event sink failed")]
+    Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

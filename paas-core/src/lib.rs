@@ -1,0 +1,20 @@
+//! A small platform-as-a-service over a handful of Docker hosts, as a library.
+//!
+//! It pools several Docker hosts, places containers on them by score, launches many at once, watches the hosts and
+//! records every change. Everything that is not HTTP and not a terminal is here; `paas-server` and `paas-cli` are thin.
+//!
+//! Start with [`controller::Controller`], which is what a user of the platform can ask for. What can be replaced is a
+//! trait: [`store::Store`], [`registry::Registry`], [`engine::DockerEngine`], [`scheduler::Scheduler`] and
+//! [`events::EventSink`].
+
+pub mod auth;
+pub mod cluster;
+pub mod controller;
+pub mod engine;
+pub mod events;
+pub mod model;
+pub mod registry;
+pub mod scheduler;
+pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,37 @@
+//! The cluster as a whole.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cpus, MemoryMb};
+
+/// Totals over all engines.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterInfo {
+    /// CPUs of all engines that answered at least once.
+    pub cpus: Cpus,
+    /// Memory of all engines that answered at least once, MB.
+    pub memory: MemoryMb,
+    /// CPUs promised to containers and to placements in flight.
+    pub reserved_cpus: Cpus,
+    /// Memory promised to containers and to placements in flight, MB.
+    pub reserved_memory: MemoryMb,
+    /// CPUs that the containers use at this moment, as Docker measures it.
+    pub used_cpus: f64,
+    /// Memory that the containers use at this moment, MB, as Docker measures it.
+    pub used_memory: MemoryMb,
+    /// Containers, the stopped ones included.
+    pub container_count: usize,
+    /// Containers that run.
+    pub running_count: usize,
+    /// Engines.
+    pub engine_count: usize,
+    /// Engines that are up.
+    pub engines_up: usize,
+    /// Different images on the engines.
+    pub image_count: usize,
+    /// Engines that are simulated.
+    #[serde(default)]
+    pub simulated_count: usize,
+    /// Version of the server.
+    pub version: String,
+}

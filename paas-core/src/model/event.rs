@@ -1,0 +1,185 @@
+//! What happened, when, to what, and by whom.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, EngineId, EventId, UserName};
+
+/// The tag of events that a Docker host reported by itself.
+pub const TAG_DOCKER: &str = "docker";
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Id; sorts by time.
+    pub id: EventId,
+    /// What kind of thing happened.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// When.
+    pub time: Timestamp,
+    /// One sentence for people.
+    pub message: String,
+    /// Words to find it by: `docker` for what a host reported, `cluster` for what the platform found by itself.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The container it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerId>,
+    /// The engine it happened on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineId>,
+    /// Who did it; absent for what nobody asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+}
+
+impl Event {
+    /// An event of now.
+    pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
+        Self {
+            id: EventId::new(),
+            kind,
+            time: Timestamp::now(),
+            message: message.into(),
+            tags: Vec::new(),
+            container: None,
+            engine: None,
+            user: None,
+        }
+    }
+
+    /// The same event, done by `user`.
+    #[must_use]
+    pub fn by(mut self, user: &UserName) -> Self {
+        self.user = Some(user.clone());
+        self
+    }
+
+    /// The same event, on `engine`.
+    #[must_use]
+    pub fn on(mut self, engine: &EngineId) -> Self {
+        self.engine = Some(engine.clone());
+        self
+    }
+
+    /// The same event, of `container`.
+    #[must_use]
+    pub fn of(mut self, container: &ContainerId) -> Self {
+        self.container = Some(container.clone());
+        self
+    }
+
+    /// The same event, with one more tag.
+    #[must_use]
+    pub fn tagged(mut self, tag: &str) -> Self {
+        self.tags.push(tag.to_owned());
+        self
+    }
+}
+
+/// Kind of an event. Text on the wire: `run-container`, or for what a Docker host reports its own word, `die`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum EventKind {
+    /// An account was added.
+    AddAccount,
+    /// An account was deleted.
+    DeleteAccount,
+    /// A password was changed.
+    ChangePassword,
+    /// Somebody logged in.
+    Login,
+    /// Somebody logged out.
+    Logout,
+    /// An engine was added.
+    AddEngine,
+    /// An engine was deleted.
+    DeleteEngine,
+    /// An engine answers, or does not any more.
+    EngineStatus,
+    /// A container was started for a run request.
+    RunContainer,
+    /// A container of a run request could not be started.
+    RunFailed,
+    /// A group of containers was brought to a new size.
+    ScaleContainer,
+    /// A stopped container was started.
+    StartContainer,
+    /// A container was stopped.
+    StopContainer,
+    /// A container was restarted.
+    RestartContainer,
+    /// A container was destroyed.
+    DestroyContainer,
+    /// What an interrupted launch had left on a host was removed.
+    CleanUp,
+    /// Anything else, by its own name.
+    Other(String),
+}
+
+const NAMES: [(&str, EventKind); 16] = [
+    ("add-account", EventKind::AddAccount),
+    ("delete-account", EventKind::DeleteAccount),
+    ("change-password", EventKind::ChangePassword),
+    ("login", EventKind::Login),
+    ("logout", EventKind::Logout),
+    ("add-engine", EventKind::AddEngine),
+    ("delete-engine", EventKind::DeleteEngine),
+    ("engine-status", EventKind::EngineStatus),
+    ("run-container", EventKind::RunContainer),
+    ("run-failed", EventKind::RunFailed),
+    ("scale-container", EventKind::ScaleContainer),
+    ("start-container", EventKind::StartContainer),
+    ("stop-container", EventKind::StopContainer),
+    ("restart-container", EventKind::RestartContainer),
+    ("destroy-container", EventKind::DestroyContainer),
+    ("clean-up", EventKind::CleanUp),
+];
+
+impl EventKind {
+    /// The name on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Other(name) => name,
+            known => NAMES.iter().find(|(_, kind)| kind == known).map_or("", |(name, _)| name),
+        }
+    }
+}
+
+impl From<String> for EventKind {
+    fn from(text: String) -> Self {
+        match NAMES.iter().find(|(name, _)| *name == text) {
+            Some((_, kind)) => kind.clone(),
+            None => Self::Other(text),
+        }
+    }
+}
+
+impl From<EventKind> for String {
+    fn from(kind: EventKind) -> String {
+        kind.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_name_both_ways() {
+        for (name, kind) in NAMES {
+            assert_eq!(kind.as_str(), name);
+            assert_eq!(EventKind::from(name.to_owned()), kind);
+        }
+        assert_eq!(EventKind::from("oom".to_owned()), EventKind::Other("oom".to_owned()));
+    }
+}

@@ -1,0 +1,188 @@
+//! Ids as types, so that an engine's id is never passed where a container's is meant.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Invalid;
+
+/// Longest engine id, account id or user name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// Names that people choose: they end up in URLs, labels and file names, so they are kept plain.
+fn check_name(field: &str, text: &str) -> Result<(), Invalid> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let starts_well = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if starts_well && text.len() <= MAX_NAME && text.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        field,
+        format!(
+            "must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-' and start with a letter or digit, not {text:?}"
+        ),
+    ))
+}
+
+/// Docker writes container ids as hexadecimal digits.
+fn check_hex(field: &str, text: &str) -> Result<(), Invalid> {
+    if (12..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(Invalid::new(field, format!("must be 12 to 64 hexadecimal digits, not {text:?}")))
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $check:path) => {
+        $(#[$doc])*
+        ///
+        /// Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                $check($field, text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                text.parse()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// Id of a Docker host: chosen by the operator, or by the host itself when it registers. 1 to 64 plain characters.
+    EngineId, "id", check_name
+}
+text_id! {
+    /// Id that Docker gave a container: hexadecimal, 64 digits when complete.
+    ContainerId, "id", check_hex
+}
+text_id! {
+    /// Id of an account; free for the operator to choose. The unique key of an account is its [`UserName`].
+    AccountId, "id", check_name
+}
+text_id! {
+    /// Name a person logs in with. Unique among the accounts; upper and lower case differ.
+    UserName, "username", check_name
+}
+
+impl ContainerId {
+    /// The first 12 digits, as Docker prints ids for people.
+    pub fn short(&self) -> &str {
+        &self.as_str()[..12]
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, later in order than every id this process made before.
+            #[allow(clippy::new_without_default, reason = "an id is made on purpose, never by default")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                text.parse().map(Self).map_err(|_| Invalid::new("id", format!("must be a UUID, not {text:?}")))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// Id of an event: a UUIDv7, so that ids sort by time and "the newest N" is a backwards range read.
+    EventId
+}
+uuid_id! {
+    /// Id of one attempt to bring one container to life. Written on the container, so that a container found on a host
+    /// can be matched with the reservation it belongs to.
+    LaunchId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_are_ids() {
+        for good in ["local", "node-1", "192.168.7.101", "A", "a_b"] {
+            assert_eq!(good.parse::<EngineId>().unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn names_that_would_hurt_in_a_url_are_refused() {
+        let long = "x".repeat(65);
+        for bad in ["", " ", "a b", "-a", ".hidden", "a/b", "ü", "a:b", long.as_str()] {
+            assert!(bad.parse::<EngineId>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn container_ids_are_hexadecimal() {
+        assert_eq!("0123456789abcdef".parse::<ContainerId>().unwrap().short(), "0123456789ab");
+        assert!("0123".parse::<ContainerId>().is_err());
+        assert!("zzzzzzzzzzzzzzzz".parse::<ContainerId>().is_err());
+    }
+
+    #[test]
+    fn event_ids_sort_by_time() {
+        let ids: Vec<EventId> = (0..1000).map(|_| EventId::new()).collect();
+        assert!(ids.is_sorted());
+    }
+}

@@ -1,0 +1,203 @@
+//! Image references.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+
+/// Reference to a container image: `[registry[:port]/]path[:tag][@sha256:digest]`, as the distribution project's
+/// reference grammar has it. Keeps what was typed; compare by [`ImageRef::canonical`].
+///
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ImageRef(Arc<str>);
+
+impl ImageRef {
+    /// The reference as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Registry, path and tag or digest in full: `httpd` becomes `docker.io/library/httpd:latest`. Two references to one
+    /// image have one canonical form.
+    pub fn canonical(&self) -> String {
+        let parts = Parts::of(&self.0);
+        let registry = parts.registry.unwrap_or("docker.io");
+        let library = if registry == "docker.io" && !parts.path.contains('/') { "library/" } else { "" };
+        let version = match (parts.tag, parts.digest) {
+            (_, Some(digest)) => format!("@{digest}"),
+            (Some(tag), None) => format!(":{tag}"),
+            (None, None) => ":latest".to_owned(),
+        };
+        format!("{registry}/{library}{}{version}", parts.path)
+    }
+
+    /// The last part of the path, without tag: `web` of `registry.local:5000/shop/web:3`.
+    pub fn base_name(&self) -> &str {
+        let path = Parts::of(&self.0).path;
+        path.rsplit('/').next().unwrap_or(path)
+    }
+
+    /// The registry that holds the image: `docker.io` when the reference names none.
+    pub fn registry(&self) -> &str {
+        Parts::of(&self.0).registry.unwrap_or("docker.io")
+    }
+
+    /// Repository and tag or digest, as Docker's pull wants them apart. Without either the tag is `latest`.
+    pub fn repository_and_tag(&self) -> (&str, &str) {
+        let parts = Parts::of(&self.0);
+        let repository_length = match (parts.tag, parts.digest) {
+            (None, None) => self.0.len(),
+            (Some(tag), None) => self.0.len() - tag.len() - 1,
+            (None, Some(digest)) => self.0.len() - digest.len() - 1,
+            (Some(tag), Some(digest)) => self.0.len() - digest.len() - tag.len() - 2,
+        };
+        (&self.0[..repository_length], parts.digest.or(parts.tag).unwrap_or("latest"))
+    }
+}
+
+struct Parts<'a> {
+    registry: Option<&'a str>,
+    path: &'a str,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Self {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest)),
+            None => (text, None),
+        };
+        let (registry, rest) = match rest.split_once('/') {
+            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), path),
+            _ => (None, rest),
+        };
+        let (path, tag) = match rest.rsplit_once(':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (rest, None),
+        };
+        Self { registry, path, tag, digest }
+    }
+
+    fn is_valid(&self) -> bool {
+        self.registry.is_none_or(is_registry)
+            && self.path.split('/').all(is_path_part)
+            && self.tag.is_none_or(is_tag)
+            && self.digest.is_none_or(is_digest)
+    }
+}
+
+fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let host_part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    host.split('.').all(host_part) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn is_path_part(text: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends_well = bytes.first().copied().is_some_and(alphanumeric) && bytes.last().copied().is_some_and(alphanumeric);
+    let all_plain = bytes.iter().all(|&b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
+    ends_well && all_plain && !text.contains("..") && !text.contains("___")
+}
+
+fn is_tag(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !text.starts_with(['.', '-'])
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+impl FromStr for ImageRef {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if (1..=512).contains(&text.len()) && Parts::of(text).is_valid() {
+            return Ok(Self(text.into()));
+        }
+        Err(Invalid::new(
+            "name",
+            format!(
+                "must be an image reference such as 'httpd', 'nginx:1.27' or 'registry.local:5000/web:3', not {text:?}"
+            ),
+        ))
+    }
+}
+
+impl TryFrom<String> for ImageRef {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_image_has_one_canonical_form() {
+        for (given, canonical) in [
+            ("httpd", "docker.io/library/httpd:latest"),
+            ("httpd:latest", "docker.io/library/httpd:latest"),
+            ("docker.io/library/httpd", "docker.io/library/httpd:latest"),
+            ("shop/web:3", "docker.io/shop/web:3"),
+            ("registry.local:5000/web", "registry.local:5000/web:latest"),
+            ("localhost/web", "localhost/web:latest"),
+        ] {
+            assert_eq!(given.parse::<ImageRef>().unwrap().canonical(), canonical, "{given}");
+        }
+    }
+
+    #[test]
+    fn parts_are_found() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let image: ImageRef = format!("registry.local:5000/shop/web:3@{digest}").parse().unwrap();
+        assert_eq!(image.base_name(), "web");
+        assert_eq!(image.registry(), "registry.local:5000");
+        assert_eq!(image.repository_and_tag(), ("registry.local:5000/shop/web", digest.as_str()));
+        assert_eq!("httpd".parse::<ImageRef>().unwrap().repository_and_tag(), ("httpd", "latest"));
+        assert_eq!(
+            "localhost:5000/a".parse::<ImageRef>().unwrap().repository_and_tag(),
+            ("localhost:5000/a", "latest")
+        );
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        for bad in ["", " ", "HTTPD", "a b", "web:", "web:-x", "/web", "web/", "a//b", "web@sha256:12", "a:0/b", "../x"]
+        {
+            assert!(bad.parse::<ImageRef>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

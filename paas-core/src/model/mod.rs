@@ -1,0 +1,50 @@
+//! Passive types: what the platform talks about, with their names on the wire.
+//!
+//! Nothing in here does I/O or holds a lock. Wishes and observations are kept apart: an [`EngineSpec`] or a
+//! [`ContainerSpec`] is what somebody asked for and is stored as given; an [`Engine`] or a [`Container`] is what was
+//! found, and is rebuilt from the hosts at any time.
+
+mod account;
+mod address;
+mod cluster;
+mod container;
+mod engine;
+mod event;
+mod id;
+mod image;
+mod port;
+mod role;
+mod spec;
+mod units;
+
+pub use account::{Account, NewAccount};
+pub use address::{EngineAddress, SimulatedHost};
+pub use cluster::ClusterInfo;
+pub use container::{Container, ContainerState, EngineSummary};
+pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, RegistryLogin, TlsMaterial};
+pub use event::{Event, EventKind, TAG_DOCKER};
+pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, UserName};
+pub use image::ImageRef;
+pub use port::{BindPort, BoundPort, HostPort, Protocol};
+pub use role::{Role, RoleName};
+pub use spec::{ContainerSpec, ContainerType, Group, RestartPolicy};
+pub use units::{Cpus, MemoryMb, Resources};
+
+/// A value that cannot be what it was given for.
+///
+/// The message is one sentence for the person who typed the value: what is wrong and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Invalid {
+    /// The field or parameter, by its name on the wire.
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+impl Invalid {
+    /// An error about `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}

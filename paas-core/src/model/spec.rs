@@ -1,0 +1,454 @@
+//! What a container is asked to be: the "image" of the remote API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{BindPort, Cpus, EngineId, HostPort, ImageRef, Invalid, MemoryMb, Resources};
+
+/// Longest `user_data`, in bytes: it travels in one environment variable, and Linux gives one variable 128 KiB.
+const MAX_USER_DATA: usize = 100 * 1024;
+
+/// The description of a container: everything that a run request says about it, and everything that an inspected
+/// container gives back. It is written on the container itself as a label, so it survives the loss of every database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// Image to run.
+    pub name: ImageRef,
+    /// Share of CPU. Given: promised and enforced as a limit. Absent: [`Cpus::DEFAULT_PROMISE`] is promised and
+    /// enforced as a weight only, so the container may use what others leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// CPUs it may run on, as Docker writes them: `0-2,4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// Memory in MB, promised and enforced; [`MemoryMb::DEFAULT_PROMISE`] when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryMb>,
+    /// Replaces the image's entry point when not empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// Replaces the image's command when not empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment variables.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Host name inside; Docker uses the short id when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Domain name inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domainname: Option<String>,
+    /// How it is placed.
+    #[serde(default, rename = "type")]
+    pub kind: ContainerType,
+    /// Labels the engine must carry; `host:<engine id>` for [`ContainerType::Host`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "without_empty")]
+    pub labels: BTreeSet<String>,
+    /// Ports to publish on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind_ports: Vec<BindPort>,
+    /// Free text for the program inside, which reads it from the environment variable `PAAS_USER_DATA`. At most
+    /// 100 KiB, without a zero byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
+    /// Volumes and host directories, as Docker writes them: `data:/var/lib/app`, `/srv/www:/www:ro`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    /// Containers it talks to, by name or unique id prefix, and the host name it knows each by. It is placed on the
+    /// same engine, and the names follow those containers when they restart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, String>,
+    /// What Docker does when it ends.
+    #[serde(default)]
+    pub restart_policy: RestartPolicy,
+    /// Publish every port that the image exposes, each on a free port of the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publish: bool,
+    /// `bridge` (default), `host`, `none`, `container:<name>` or the name of a Docker network.
+    #[serde(default = "default_network")]
+    pub network_mode: String,
+}
+
+fn default_network() -> String {
+    "bridge".to_owned()
+}
+
+/// The source system wrote `"labels": [""]` for "no labels".
+fn without_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let labels = BTreeSet::<String>::deserialize(deserializer)?;
+    Ok(labels.into_iter().filter(|label| !label.is_empty()).collect())
+}
+
+impl ContainerSpec {
+    /// The name of the variable that holds `user_data` inside the container.
+    pub const USER_DATA_VARIABLE: &'static str = "PAAS_USER_DATA";
+
+    /// A container of `image` with every default.
+    pub fn new(image: ImageRef) -> Self {
+        Self {
+            name: image,
+            cpus: None,
+            cpuset: None,
+            memory: None,
+            entrypoint: Vec::new(),
+            args: Vec::new(),
+            environment: BTreeMap::new(),
+            hostname: None,
+            domainname: None,
+            kind: ContainerType::default(),
+            labels: BTreeSet::new(),
+            bind_ports: Vec::new(),
+            user_data: None,
+            volumes: Vec::new(),
+            links: BTreeMap::new(),
+            restart_policy: RestartPolicy::default(),
+            publish: false,
+            network_mode: default_network(),
+        }
+    }
+
+    /// What the container is promised: the sizes it asks for, or the defaults.
+    pub fn promised(&self) -> Resources {
+        Resources {
+            cpus: self.cpus.unwrap_or(Cpus::DEFAULT_PROMISE),
+            memory: self.memory.unwrap_or(MemoryMb::DEFAULT_PROMISE),
+        }
+    }
+
+    /// The ports of the host that it asks for by number.
+    pub fn host_ports(&self) -> Vec<HostPort> {
+        self.bind_ports.iter().filter_map(BindPort::host).collect()
+    }
+
+    /// The engine that a container of type `host` asks for.
+    pub fn asked_host(&self) -> Option<EngineId> {
+        self.labels.iter().find_map(|label| label.strip_prefix("host:")?.parse().ok())
+    }
+
+    /// The group of identical containers it belongs to; see [`Group`].
+    pub fn group(&self) -> Group {
+        // A spec has no map with keys other than strings, so it always has a JSON form.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let digest = Sha256::digest(&json);
+        Group(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Checks everything that the types do not.
+    ///
+    /// # Errors
+    /// Names the first field that no host could satisfy, and what would be right.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_sizes()?;
+        self.validate_texts()?;
+        self.validate_placement()?;
+        self.validate_ports()
+    }
+
+    fn validate_sizes(&self) -> Result<(), Invalid> {
+        if self.cpus.is_some_and(|cpus| cpus < Cpus::from_milli(10)) {
+            return Err(Invalid::new("cpus", "must be at least 0.01; leave it out for the default of 0.1"));
+        }
+        if let Some(memory) = self.memory
+            && !(MemoryMb::MIN_CONTAINER..=MemoryMb::MAX).contains(&memory)
+        {
+            return Err(Invalid::new("memory", format!("must be 6 to {} MB, not {memory}", MemoryMb::MAX)));
+        }
+        if let Some(set) = &self.cpuset
+            && !is_cpu_list(set)
+        {
+            return Err(Invalid::new("cpuset", format!("must be a list of CPUs such as '0-2,4', not {set:?}")));
+        }
+        Ok(())
+    }
+
+    fn validate_texts(&self) -> Result<(), Invalid> {
+        let zero = |text: &String| text.contains('\0');
+        if self.entrypoint.iter().chain(&self.args).any(zero) {
+            return Err(Invalid::new("args", "must not contain a zero byte"));
+        }
+        for (key, value) in &self.environment {
+            if key.is_empty() || key.contains('=') || zero(key) || zero(value) {
+                return Err(Invalid::new(
+                    "environment",
+                    format!("{key:?} is no variable: no '=' or zero byte, not empty"),
+                ));
+            }
+            if key == Self::USER_DATA_VARIABLE {
+                return Err(Invalid::new("environment", "PAAS_USER_DATA is set by user_data; use that field"));
+            }
+        }
+        if self.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA || zero(data)) {
+            return Err(Invalid::new("user_data", "must be at most 102400 bytes of text without a zero byte"));
+        }
+        for (field, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
+            if name.as_ref().is_some_and(|name| !is_host_name(name)) {
+                return Err(Invalid::new(field, "must be letters, digits, '-' and '.', at most 253"));
+            }
+        }
+        for volume in &self.volumes {
+            validate_volume(volume)?;
+        }
+        Ok(())
+    }
+
+    fn validate_placement(&self) -> Result<(), Invalid> {
+        if self.kind == ContainerType::Host && self.asked_host().is_none() {
+            return Err(Invalid::new("labels", "a container of type host needs the label 'host:<engine id>'"));
+        }
+        if let Some(label) = self.labels.iter().find(|label| label.len() > 128 || label.chars().any(char::is_control)) {
+            return Err(Invalid::new("labels", format!("{label:?} must be at most 128 printable characters")));
+        }
+        for (target, alias) in &self.links {
+            if target.trim_start_matches('/').is_empty() || !is_host_name(alias) {
+                return Err(Invalid::new(
+                    "links",
+                    format!("write {{\"container\": \"alias\"}} with a host name as alias, not {target:?}: {alias:?}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_ports(&self) -> Result<(), Invalid> {
+        for port in &self.bind_ports {
+            port.validate()?;
+        }
+        let asked = self.host_ports();
+        for (index, port) in asked.iter().enumerate() {
+            if asked[..index].iter().any(|other| other.conflicts_with(port)) {
+                return Err(Invalid::new("bind_ports", format!("asks for host port {port} twice")));
+            }
+        }
+        let publishes = self.publish || !self.bind_ports.is_empty();
+        if self.network_mode.is_empty() {
+            return Err(Invalid::new(
+                "network_mode",
+                "must be bridge, host, none, container:<name> or a network's name",
+            ));
+        }
+        if publishes
+            && (matches!(self.network_mode.as_str(), "host" | "none") || self.network_mode.starts_with("container:"))
+        {
+            return Err(Invalid::new(
+                "network_mode",
+                format!("{} cannot publish ports; use bridge or a network of your own", self.network_mode),
+            ));
+        }
+        if !self.links.is_empty() && matches!(self.network_mode.as_str(), "host" | "none") {
+            return Err(Invalid::new("links", "need a network of the container's own; use network_mode bridge"));
+        }
+        Ok(())
+    }
+}
+
+fn is_cpu_list(text: &str) -> bool {
+    let number = |text: &str| text.parse::<u16>().ok();
+    text.split(',').all(|part| match part.split_once('-') {
+        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first <= last),
+        None => number(part).is_some(),
+    })
+}
+
+fn is_host_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=253).contains(&text.len())
+        && text
+            .split('.')
+            .all(|part| (1..=63).contains(&part.len()) && !part.starts_with('-') && part.bytes().all(plain))
+}
+
+fn validate_volume(volume: &str) -> Result<(), Invalid> {
+    let parts: Vec<&str> = volume.split(':').collect();
+    let target = match parts.as_slice() {
+        [target] | [_, target] | [_, target, _] => target,
+        _ => "",
+    };
+    if target.starts_with('/') && target.len() > 1 && !parts[0].is_empty() && !volume.contains('\0') {
+        return Ok(());
+    }
+    Err(Invalid::new("volumes", format!("write name:/path, /host/path:/path or /path, not {volume:?}")))
+}
+
+/// How a container is placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerType {
+    /// On any engine that carries every label asked for.
+    #[default]
+    Service,
+    /// On an engine that has no container of that image yet; labels are not looked at.
+    Unique,
+    /// Both: every label asked for, and no container of that image yet.
+    Multi,
+    /// On the engine named by the label `host:<engine id>`.
+    Host,
+}
+
+impl ContainerType {
+    /// Whether the engine must carry the labels asked for.
+    pub const fn needs_labels(self) -> bool {
+        matches!(self, Self::Service | Self::Multi)
+    }
+
+    /// Whether the engine must be without a container of the same image.
+    pub const fn needs_unique(self) -> bool {
+        matches!(self, Self::Unique | Self::Multi)
+    }
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Unique => "unique",
+            Self::Multi => "multi",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl fmt::Display for ContainerType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What Docker does when a container ends by itself. On the wire `{"name": "on-failure", "maximum_retry": 3}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RestartPolicy {
+    /// Leave it stopped.
+    #[default]
+    No,
+    /// Start it again, always.
+    Always,
+    /// Start it again, unless it was stopped on purpose.
+    UnlessStopped,
+    /// Start it again when it failed.
+    OnFailure {
+        /// Give up after so many times; 0 for never.
+        #[serde(default)]
+        maximum_retry: u32,
+    },
+}
+
+impl RestartPolicy {
+    /// The name as Docker writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+            Self::OnFailure { .. } => "on-failure",
+        }
+    }
+}
+
+/// Name of the set of containers that were asked to be the same in every field. Scaling counts and changes such a set.
+///
+/// The source system compared image, run arguments and memory only; two applications that differ in their environment
+/// would have been one to it, and scaling one down could have destroyed the other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Group(String);
+
+impl Group {
+    /// The name as text: 16 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec::new("httpd".parse().unwrap())
+    }
+
+    #[test]
+    fn the_least_that_can_be_said_is_an_image() {
+        let parsed: ContainerSpec = serde_json::from_str(r#"{"name":"httpd"}"#).unwrap();
+        assert_eq!(parsed, spec());
+        assert_eq!(parsed.promised(), Resources { cpus: Cpus::from_milli(100), memory: MemoryMb::new(256) });
+    }
+
+    #[test]
+    fn the_source_systems_own_example_is_read() {
+        let text = r#"{"name":"ubuntu:14.04","cpus":0.1,"memory":20,"hostname":"714e01115f76","type":"service",
+            "labels":[""],"restart_policy":{"name":"no"},"network_mode":"bridge"}"#;
+        let parsed: ContainerSpec = serde_json::from_str(text).unwrap();
+        assert!(parsed.labels.is_empty());
+        parsed.validate().unwrap();
+    }
+
+    #[test]
+    fn unknown_fields_and_types_are_refused() {
+        assert!(serde_json::from_str::<ContainerSpec>(r#"{"name":"httpd","memroy":1}"#).is_err());
+        assert!(serde_json::from_str::<ContainerSpec>(r#"{"name":"httpd","type":"gang"}"#).is_err());
+        assert!(serde_json::from_str::<ContainerSpec>(r#"{"name":"httpd","memory":-1}"#).is_err());
+    }
+
+    #[test]
+    fn every_field_comes_back_as_it_was() {
+        let text = r#"{"name":"httpd","cpus":0.5,"cpuset":"0","memory":64,"entrypoint":["/bin/sh"],"args":["-c","true"],
+            "environment":{"A":"1"},"hostname":"web","domainname":"example.org","type":"host","labels":["host:local"],
+            "bind_ports":[{"proto":"tcp","host_ip":"127.0.0.1","port":8080,"container_port":80}],"user_data":"hi",
+            "volumes":["data:/data"],"links":{"db":"database"},
+            "restart_policy":{"name":"on-failure","maximum_retry":3},"publish":true,"network_mode":"bridge"}"#;
+        let parsed: ContainerSpec = serde_json::from_str(text).unwrap();
+        parsed.validate().unwrap();
+        let given: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&parsed).unwrap(), given);
+    }
+
+    #[test]
+    fn only_equal_descriptions_share_a_group() {
+        let mut other = spec();
+        assert_eq!(other.group(), spec().group());
+        other.environment.insert("A".into(), "1".into());
+        assert_ne!(other.group(), spec().group());
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let cases: [(&str, fn(&mut ContainerSpec)); 15] = [
+            ("cpus", |s| s.cpus = Some(Cpus::from_milli(1))),
+            ("memory", |s| s.memory = Some(MemoryMb::new(1))),
+            ("memory", |s| s.memory = Some(MemoryMb::new(u64::MAX))),
+            ("cpuset", |s| s.cpuset = Some("3-1".into())),
+            ("args", |s| s.args.push("a\0b".into())),
+            ("environment", |s| drop(s.environment.insert("A=B".into(), String::new()))),
+            ("environment", |s| drop(s.environment.insert("PAAS_USER_DATA".into(), String::new()))),
+            ("hostname", |s| s.hostname = Some("a b".into())),
+            ("user_data", |s| s.user_data = Some("x".repeat(MAX_USER_DATA + 1))),
+            ("volumes", |s| s.volumes.push("data:relative".into())),
+            ("labels", |s| s.kind = ContainerType::Host),
+            ("links", |s| drop(s.links.insert("db".into(), "not a name".into()))),
+            ("bind_ports.container_port", |s| {
+                s.bind_ports.push(BindPort { container_port: 0, ..":1:1".parse().unwrap() });
+            }),
+            ("bind_ports", |s| s.bind_ports = vec![":80:1".parse().unwrap(), "127.0.0.1:80:2".parse().unwrap()]),
+            ("network_mode", |s| {
+                s.publish = true;
+                s.network_mode = "host".into();
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut wrong = spec();
+            spoil(&mut wrong);
+            assert_eq!(wrong.validate().unwrap_err().field, field);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who is alive: engines that registered themselves and keep a lease, and the server that leads.
+//!
+//! Shaped after etcd: a lease is granted for a time and kept alive, and what was written under it vanishes with it.
+
+mod embedded;
+mod error;
+mod url;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cpus, EngineAddress, EngineId, MemoryMb};
+
+pub use embedded::EmbeddedRegistry;
+pub use error::{RegistryError, RegistryErrorKind};
+pub use url::open_registry;
+
+/// Result of a registry's verbs.
+pub type Result<T, E = RegistryError> = std::result::Result<T, E>;
+
+/// What a Docker host says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Id of the engine.
+    pub id: EngineId,
+    /// Where its Docker answers.
+    pub addr: EngineAddress,
+    /// Its CPUs.
+    pub cpus: Cpus,
+    /// Its memory, MB.
+    pub memory: MemoryMb,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// What Docker calls the daemon, so that one daemon is not counted under two ids.
+    pub daemon_id: String,
+    /// Version of its Docker.
+    pub docker_version: String,
+}
+
+/// A grant of time. What is bound to it vanishes when it runs out or is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LeaseId(pub i64);
+
+/// Point in the history of the registry. Only compared with others of the same registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+/// All members at one revision. Watching from that revision misses nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// The members, by id.
+    pub members: Vec<Member>,
+    /// When this was so.
+    pub revision: Revision,
+}
+
+/// Something that changed among the members.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MemberChange {
+    /// A member registered, or says something new of itself.
+    Joined(Member, Revision),
+    /// A member left, or its lease ran out.
+    Left(EngineId, Revision),
+    /// Changes were missed that cannot be had any more: list again and watch from there.
+    Missed,
+}
+
+/// A backend that knows who is alive.
+#[async_trait]
+pub trait Registry: Send + Sync + fmt::Debug {
+    /// Grants a lease of `ttl`, which must be kept alive before it runs out. At least one second.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId>;
+
+    /// Starts the time of a lease anew.
+    ///
+    /// # Errors
+    /// [`RegistryErrorKind::LeaseExpired`] when it ran out: what was bound to it is gone, register again.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<()>;
+
+    /// Ends a lease at once, with all that is bound to it. One that ended already is no error.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn revoke(&self, lease: LeaseId) -> Result<()>;
+
+    /// Registers a member under a lease. Again under the same lease, it replaces what the member said before.
+    ///
+    /// # Errors
+    /// [`RegistryErrorKind::Taken`] when another live lease holds the id; [`RegistryErrorKind::LeaseExpired`].
+    async fn register(&self, member: &Member, lease: LeaseId) -> Result<()>;
+
+    /// All members that are alive.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn list(&self) -> Result<Listing>;
+
+    /// Every change after `from`, each once and in order.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend; a revision that is too old gives [`MemberChange::Missed`] as first item.
+    async fn watch(&self, from: Revision) -> Result<BoxStream<'static, MemberChange>>;
+
+    /// Waits until `candidate` leads the election, under its lease, and answers then. It leads until the lease ends.
+    /// Dropping the future gives up. Of several candidates the one that asked first comes first.
+    ///
+    /// # Errors
+    /// [`RegistryErrorKind::LeaseExpired`] when the lease ends before.
+    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<()>;
+
+    /// Who leads an election at this moment.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn leader(&self, election: &str) -> Result<Option<String>>;
+}

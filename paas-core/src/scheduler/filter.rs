@@ -1,0 +1,8 @@
+//! Being built.
+
+/// Being built.
+#[derive(Debug, Default)]
+pub struct Verdict;
+
+/// Being built.
+pub fn judge() {}

@@ -1,0 +1,9 @@
+//! Being built.
+
+/// Being built.
+#[derive(Debug, Default)]
+pub struct Reason;
+
+/// Being built.
+#[derive(Debug, Default)]
+pub struct Refusal;

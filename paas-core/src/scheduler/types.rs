@@ -1,0 +1,177 @@
+//! What a scheduler sees.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{ContainerSpec, ContainerType, EngineId, EngineStatus, HostPort, Resources};
+
+/// The engines at one moment, ordered by id.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    engines: Vec<EngineState>,
+}
+
+impl Snapshot {
+    /// The engines, ordered by id.
+    pub fn engines(&self) -> &[EngineState] {
+        &self.engines
+    }
+
+    /// One engine.
+    pub fn get(&self, id: &EngineId) -> Option<&EngineState> {
+        self.position(id).ok().map(|index| &self.engines[index])
+    }
+
+    /// One engine, to be changed.
+    pub fn get_mut(&mut self, id: &EngineId) -> Option<&mut EngineState> {
+        self.position(id).ok().map(|index| &mut self.engines[index])
+    }
+
+    /// Adds an engine, or replaces the one of that id.
+    pub fn insert(&mut self, engine: EngineState) {
+        match self.position(&engine.id) {
+            Ok(index) => self.engines[index] = engine,
+            Err(index) => self.engines.insert(index, engine),
+        }
+    }
+
+    /// Takes an engine out.
+    pub fn remove(&mut self, id: &EngineId) -> Option<EngineState> {
+        self.position(id).ok().map(|index| self.engines.remove(index))
+    }
+
+    fn position(&self, id: &EngineId) -> Result<usize, usize> {
+        self.engines.binary_search_by(|engine| engine.id.cmp(id))
+    }
+}
+
+impl FromIterator<EngineState> for Snapshot {
+    fn from_iter<I: IntoIterator<Item = EngineState>>(engines: I) -> Self {
+        let mut snapshot = Self::default();
+        for engine in engines {
+            snapshot.insert(engine);
+        }
+        snapshot
+    }
+}
+
+/// One engine, as far as placing is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineState {
+    /// Its id.
+    pub id: EngineId,
+    /// Whether it answers.
+    pub status: EngineStatus,
+    /// Whether it is to get no new containers.
+    pub draining: bool,
+    /// Its labels.
+    pub labels: BTreeSet<String>,
+    /// What it has.
+    pub total: Resources,
+    /// What is promised to running containers and to placements in flight. May be more than `total` when others
+    /// started containers there.
+    pub reserved: Resources,
+    /// How many containers and placements in flight hold something of it.
+    pub containers: usize,
+    /// How many containers, running or not, and placements in flight there are of each image, by canonical name.
+    pub images: BTreeMap<String, usize>,
+    /// Ports of the host that are taken or promised.
+    pub host_ports: BTreeSet<HostPort>,
+}
+
+impl EngineState {
+    /// An empty engine that is up.
+    pub fn new(id: EngineId, total: Resources) -> Self {
+        Self {
+            id,
+            status: EngineStatus::Up,
+            draining: false,
+            labels: BTreeSet::new(),
+            total,
+            reserved: Resources::ZERO,
+            containers: 0,
+            images: BTreeMap::new(),
+            host_ports: BTreeSet::new(),
+        }
+    }
+
+    /// What is not promised yet.
+    pub fn free(&self) -> Resources {
+        self.total.saturating_sub(self.reserved)
+    }
+
+    /// Counts one more container of `request`.
+    pub fn reserve(&mut self, request: &PlacementRequest) {
+        self.reserved += request.resources;
+        self.containers += 1;
+        self.add_image(&request.image);
+        self.host_ports.extend(request.host_ports.iter().copied());
+    }
+
+    /// Undoes [`EngineState::reserve`].
+    pub fn release(&mut self, request: &PlacementRequest) {
+        self.reserved = self.reserved.saturating_sub(request.resources);
+        self.containers = self.containers.saturating_sub(1);
+        self.remove_image(&request.image);
+        for port in &request.host_ports {
+            self.host_ports.remove(port);
+        }
+    }
+
+    /// Counts one more container of an image.
+    pub fn add_image(&mut self, canonical: &str) {
+        match self.images.get_mut(canonical) {
+            Some(count) => *count += 1,
+            None => drop(self.images.insert(canonical.to_owned(), 1)),
+        }
+    }
+
+    /// Counts one container of an image less.
+    pub fn remove_image(&mut self, canonical: &str) {
+        if let Some(count) = self.images.get_mut(canonical) {
+            *count -= 1;
+            if *count == 0 {
+                self.images.remove(canonical);
+            }
+        }
+    }
+}
+
+/// What is to be placed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacementRequest {
+    /// How many containers.
+    pub count: usize,
+    /// Canonical name of their image.
+    pub image: String,
+    /// What each is promised.
+    pub resources: Resources,
+    /// Which filters apply.
+    pub kind: ContainerType,
+    /// Labels asked for.
+    pub labels: BTreeSet<String>,
+    /// Ports of the host that each asks for.
+    pub host_ports: Vec<HostPort>,
+    /// The one engine that will do: that of the containers it links to, or that it is on already.
+    pub only: Option<EngineId>,
+    /// Engines that will not do: those that failed already.
+    pub except: BTreeSet<EngineId>,
+    /// By how much `total` may be exceeded: 1.0 not at all, 1.5 by half.
+    pub overbooking: f64,
+}
+
+impl PlacementRequest {
+    /// `count` containers of `spec`, on any engine, without overbooking.
+    pub fn new(spec: &ContainerSpec, count: usize) -> Self {
+        Self {
+            count,
+            image: spec.name.canonical(),
+            resources: spec.promised(),
+            kind: spec.kind,
+            labels: spec.labels.clone(),
+            host_ports: spec.host_ports(),
+            only: None,
+            except: BTreeSet::new(),
+            overbooking: 1.0,
+        }
+    }
+}

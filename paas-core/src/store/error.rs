@@ -1,0 +1,88 @@
+//! Errors of the stores.
+
+use std::error::Error;
+use std::fmt;
+
+use super::Table;
+
+/// What a caller can do about a failed verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// There is no such document.
+    NotFound,
+    /// There is such a document already.
+    AlreadyExists,
+    /// The document was changed since it was read: read it again and decide anew.
+    VersionMismatch,
+    /// The key or the document is not one the backend can hold.
+    Invalid,
+    /// The backend did not answer or is busy: the same call may work later. A write may or may not have happened.
+    Unavailable,
+    /// The backend cannot go on as it is: full, read-only, damaged, of another version. A person must look at it.
+    Broken,
+}
+
+/// A failed verb of a store.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    operation: &'static str,
+    table: &'static str,
+    key: String,
+    detail: Option<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// A failure of `operation` on `key` of `table`.
+    pub fn new(kind: StoreErrorKind, operation: &'static str, table: Table, key: impl Into<String>) -> Self {
+        Self { kind, operation, table: table.name(), key: key.into(), detail: None, source: None }
+    }
+
+    /// The same error with a sentence that helps.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            StoreErrorKind::NotFound => "no such document",
+            StoreErrorKind::AlreadyExists => "the document exists already",
+            StoreErrorKind::VersionMismatch => "the document was changed by somebody else",
+            StoreErrorKind::Invalid => "not something the store can hold",
+            StoreErrorKind::Unavailable => "the store does not answer",
+            StoreErrorKind::Broken => "the store cannot be used",
+        };
+        write!(f, "cannot {} {}", self.operation, self.table)?;
+        if !self.key.is_empty() {
+            write!(f, "/{}", self.key)?;
+        }
+        write!(f, ": {what}")?;
+        match &self.detail {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

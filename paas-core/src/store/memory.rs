@@ -1,0 +1,5 @@
+//! Being built.
+
+/// Being built.
+#[derive(Debug, Default)]
+pub struct MemoryStore;

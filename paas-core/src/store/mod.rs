@@ -1,0 +1,174 @@
+//! Where the platform's state lives: versioned JSON documents by table and key.
+//!
+//! A backend implements the six verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
+//! access sits on top, once, in [`Collection`].
+
+mod collection;
+mod error;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod url;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+pub use collection::{Collection, Versioned};
+pub use error::{StoreError, StoreErrorKind};
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use url::open_store;
+
+/// Result of a store's verbs.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// A set of documents. Tables need no making: one comes to be with its first document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Table(&'static str);
+
+impl Table {
+    /// The table called `name`: lower-case letters and `_`.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Version of a document. Changes with every write of it, and says nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// A document as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Its key within the table: 1 to 512 bytes of UTF-8, ordered by bytes.
+    pub key: String,
+    /// Its version.
+    pub version: Version,
+    /// Its content.
+    pub body: Value,
+}
+
+/// Which way a range is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key to the greatest.
+    #[default]
+    Forwards,
+    /// From the greatest key to the smallest.
+    Backwards,
+}
+
+/// A range of keys, `from <= key < to`, read one way, at most `limit` documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Smallest key that belongs to it; from the first when absent.
+    pub from: Option<String>,
+    /// Smallest key beyond it; to the last when absent.
+    pub to: Option<String>,
+    /// Which way to read.
+    pub direction: Direction,
+    /// The most documents to answer with.
+    pub limit: usize,
+}
+
+impl KeyRange {
+    /// Every key, forwards, without a limit.
+    pub const fn all() -> Self {
+        Self { from: None, to: None, direction: Direction::Forwards, limit: usize::MAX }
+    }
+
+    /// The `limit` greatest keys, the greatest first.
+    pub const fn last(limit: usize) -> Self {
+        Self { from: None, to: None, direction: Direction::Backwards, limit }
+    }
+
+    /// Whether `key` lies within the bounds.
+    pub fn contains(&self, key: &str) -> bool {
+        self.from.as_deref().is_none_or(|from| from <= key) && self.to.as_deref().is_none_or(|to| key < to)
+    }
+}
+
+/// A write to a table, as a watcher sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The document was inserted or replaced.
+    Put(Document),
+    /// The document of this key was deleted.
+    Deleted(String),
+    /// The watcher was too slow or was cut off, and missed changes: read the table again.
+    Missed,
+}
+
+/// A backend that keeps versioned JSON documents.
+///
+/// Every verb is atomic and, once it has answered, durable to the degree the backend promises. Keys order by their
+/// UTF-8 bytes. Implementations bring their own deadlines: no verb hangs for ever.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Adds a document under a key that has none.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::AlreadyExists`] when the key has a document: of many that insert at once, one wins.
+    async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version>;
+
+    /// The document under a key.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend; a key without a document is `None`.
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Document>>;
+
+    /// Replaces the document under a key if it still has the version `expected`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] without a document, [`StoreErrorKind::VersionMismatch`] with a different version.
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version>;
+
+    /// Deletes the document under a key; when `expected` is given, only if it still has that version.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] without a document, [`StoreErrorKind::VersionMismatch`] with a different version.
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()>;
+
+    /// The documents of a range, in its direction, up to its limit. Asking for more than there are gives what there is.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>>;
+
+    /// Every change to a table from now on: each once, in the order of the writes. When this has answered, no later
+    /// write is missed. Ends when the store closes.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>>;
+}
+
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 512;
+
+/// Refuses keys that some backend could not hold. For the use of backends.
+///
+/// # Errors
+/// [`StoreErrorKind::Invalid`].
+pub fn check_key(operation: &'static str, table: Table, key: &str) -> Result<()> {
+    if (1..=MAX_KEY).contains(&key.len()) && !key.contains('\0') {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Invalid, operation, table, key)
+        .with_detail("a key has 1 to 512 bytes, none of them zero"))
+}

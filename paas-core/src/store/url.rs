@@ -1,0 +1,4 @@
+//! Being built.
+
+/// Being built.
+pub fn open_store() {}
