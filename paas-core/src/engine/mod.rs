@@ -91,7 +91,7 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     async fn pull(
         &self,
         image: &ImageRef,
-        login: Option<&RegistryLogin>,
+        login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>>;
 
     /// Output of a container, as it comes.
