@@ -1,0 +1,76 @@
+//! What can go wrong with something a user asked for.
+
+use crate::auth::AuthError;
+use crate::engine::EngineError;
+use crate::model::{ContainerId, EngineId, Invalid};
+use crate::scheduler::Refusal;
+use crate::store::StoreError;
+
+/// Result of what a user asked for.
+pub type Result<T, E = ControllerError> = std::result::Result<T, E>;
+
+/// Why something a user asked for was not done. Nothing of it was done, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// A value cannot be what it was given for.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// No container has such an id, id prefix or name.
+    #[error("no container has an id that starts with '{reference}', or that name; list them with the stopped ones")]
+    ContainerNotFound {
+        /// What was asked for.
+        reference: String,
+    },
+    /// Several containers have such an id prefix.
+    #[error("{} containers have an id that starts with '{reference}'; give more digits", candidates.len())]
+    ContainerAmbiguous {
+        /// What was asked for.
+        reference: String,
+        /// The containers it fits.
+        candidates: Vec<ContainerId>,
+    },
+    /// There is no such engine.
+    #[error("there is no engine '{id}'; list the engines to see their ids")]
+    EngineNotFound {
+        /// What was asked for.
+        id: String,
+    },
+    /// The id, the address or the daemon belongs to an engine already.
+    #[error("{reason}")]
+    EngineExists {
+        /// Which of them, to which engine, and what to do.
+        reason: String,
+    },
+    /// There is not enough room, or no engine passes the filters.
+    #[error(transparent)]
+    NoRoom(Refusal),
+    /// The thing is not in a state for that.
+    #[error("{reason}")]
+    Conflict {
+        /// Which state, and what to do.
+        reason: String,
+    },
+    /// The platform did not start that container, so it does not know what an identical one would be.
+    #[error("container {} was not started by this platform, so it cannot be scaled; run it here first", id.short())]
+    NotManaged {
+        /// The container.
+        id: ContainerId,
+    },
+    /// Login, token, role or account.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The engine did not do it. It may have been done all the same when the engine did not answer.
+    #[error("engine {engine} {source}")]
+    Engine {
+        /// The engine.
+        engine: EngineId,
+        /// What it said.
+        source: EngineError,
+    },
+    /// The store did not do it.
+    #[error("the platform's own records cannot be read or written")]
+    Store(#[source] StoreError),
+    /// The controller is shutting down and takes no more work.
+    #[error("the server is shutting down; try again in a moment")]
+    ShuttingDown,
+}

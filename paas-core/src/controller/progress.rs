@@ -1,0 +1,155 @@
+//! Operations that take long tell how far they are, as it happens.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::model::{Container, ContainerId, EngineId, ImageRef};
+
+/// One step of an operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Progress {
+    /// An engine fetches the image.
+    Pulling {
+        /// The engine.
+        engine: EngineId,
+        /// The image.
+        image: ImageRef,
+        /// Docker's words.
+        status: String,
+        /// Bytes fetched so far.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        current: Option<u64>,
+        /// Bytes in all, as far as known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// An engine has the image.
+    Pulled {
+        /// The engine.
+        engine: EngineId,
+        /// The image.
+        image: ImageRef,
+    },
+    /// A container has a place, and the room is reserved.
+    Decided {
+        /// Which container of the request, from 0.
+        index: usize,
+        /// Its engine.
+        engine: EngineId,
+    },
+    /// A container runs.
+    Started {
+        /// Which container of the request, from 0.
+        index: usize,
+        /// The container.
+        container: Box<Container>,
+    },
+    /// An engine failed; the container is tried on another.
+    Retrying {
+        /// Which container of the request, from 0.
+        index: usize,
+        /// The engine that failed.
+        engine: EngineId,
+        /// What it said.
+        error: String,
+    },
+    /// A container, or an image on an engine, could not be had. Nothing is left of it.
+    Failed(Failure),
+    /// A container was destroyed.
+    Destroyed {
+        /// The container.
+        container: ContainerId,
+        /// Where it was.
+        engine: EngineId,
+    },
+    /// The operation is over. Always the last step.
+    Summary {
+        /// How many were asked for.
+        requested: usize,
+        /// How many were started.
+        started: usize,
+        /// How many were destroyed.
+        destroyed: usize,
+        /// How many failed.
+        failed: usize,
+    },
+}
+
+/// A container, or an image on an engine, that could not be had.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which container of the request, from 0.
+    pub index: usize,
+    /// The last engine it was tried on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineId>,
+    /// Why, in one sentence.
+    pub error: String,
+}
+
+/// What an operation came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LaunchSummary {
+    /// How many were asked for.
+    pub requested: usize,
+    /// What was started, in the order of starting.
+    pub started: Vec<Container>,
+    /// What was destroyed.
+    pub destroyed: Vec<ContainerId>,
+    /// What failed.
+    pub failed: Vec<Failure>,
+}
+
+impl LaunchSummary {
+    /// Whether everything asked for was done.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// An operation under way: a stream of [`Progress`] that ends after [`Progress::Summary`].
+///
+/// Dropping it does not stop the operation.
+#[derive(Debug)]
+pub struct Operation {
+    steps: mpsc::UnboundedReceiver<Progress>,
+}
+
+impl Operation {
+    pub(crate) fn new() -> (mpsc::UnboundedSender<Progress>, Self) {
+        // Bounded by the operation itself: a few steps per container asked for.
+        let (sender, steps) = mpsc::unbounded_channel();
+        (sender, Self { steps })
+    }
+
+    /// Waits for the end.
+    pub async fn finish(mut self) -> LaunchSummary {
+        let mut summary = LaunchSummary::default();
+        while let Some(step) = self.next().await {
+            match step {
+                Progress::Started { container, .. } => summary.started.push(*container),
+                Progress::Destroyed { container, .. } => summary.destroyed.push(container),
+                Progress::Failed(failure) => summary.failed.push(failure),
+                Progress::Summary { requested, .. } => summary.requested = requested,
+                Progress::Pulling { .. }
+                | Progress::Pulled { .. }
+                | Progress::Decided { .. }
+                | Progress::Retrying { .. } => {}
+            }
+        }
+        summary
+    }
+}
+
+impl Stream for Operation {
+    type Item = Progress;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Progress>> {
+        self.steps.poll_recv(cx)
+    }
+}
