@@ -1,1 +1,159 @@
-//! Being built.
+//! What a user of the platform can ask for.
+//!
+//! One file per resource: [`containers`](self), launches, scaling, engines, accounts and events. Nothing here speaks
+//! HTTP, so that another program can embed it:
+//!
+//! ```
+//! # async fn example() -> Result<(), paas_core::controller::ControllerError> {
+//! use paas_core::controller::Controller;
+//!
+//! let controller = Controller::builder().build().await?; // memory store, embedded registry, spread scheduler
+//! # controller.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod accounts;
+mod actor;
+mod builder;
+mod containers;
+mod engines;
+mod error;
+mod launch;
+mod locks;
+mod progress;
+mod pull;
+mod scale;
+mod settings;
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Authenticator;
+use crate::cluster::Cluster;
+use crate::engine::Connector;
+use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
+use crate::model::{ClusterInfo, EngineSpec, Event};
+use crate::registry::Registry;
+use crate::store::{Collection, StoreErrorKind};
+
+pub use accounts::PasswordChange;
+pub use actor::Actor;
+pub use builder::ControllerBuilder;
+pub use error::{ControllerError, Result};
+pub use launch::RunRequest;
+pub use progress::{Failure, LaunchSummary, Operation, Progress};
+pub use settings::Settings;
+
+use locks::KeyedLocks;
+
+/// The platform. Cheap to clone; every clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    cluster: Cluster,
+    auth: Authenticator,
+    engines: Collection<EngineSpec>,
+    registry: Arc<dyn Registry>,
+    connector: ConnectorBox,
+    sink: Arc<dyn EventSink>,
+    log: Arc<EventLog>,
+    live: Arc<BroadcastSink>,
+    /// One change of the set of engines at a time: ids, addresses and daemons are unique together.
+    membership: tokio::sync::Mutex<()>,
+    container_locks: KeyedLocks,
+    group_locks: KeyedLocks,
+    slots: launch::Slots,
+    operations: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// A connector is a closure, which has no form to print.
+struct ConnectorBox(Connector);
+
+impl std::fmt::Debug for ConnectorBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl Controller {
+    /// A builder with working defaults.
+    pub fn builder() -> ControllerBuilder {
+        ControllerBuilder::default()
+    }
+
+    /// The live view of engines and containers.
+    pub fn cluster(&self) -> &Cluster {
+        &self.shared.cluster
+    }
+
+    /// Accounts, tokens and roles.
+    pub fn auth(&self) -> &Authenticator {
+        &self.shared.auth
+    }
+
+    /// Who is alive.
+    pub fn registry(&self) -> &Arc<dyn Registry> {
+        &self.shared.registry
+    }
+
+    /// Totals over all engines.
+    pub fn cluster_info(&self) -> ClusterInfo {
+        self.shared.cluster.info()
+    }
+
+    /// The newest `count` events, the newest first. Asking for more than there are gives what there is.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn events(&self, count: usize) -> Result<Vec<Event>> {
+        self.shared.log.newest(count).await.map_err(event_error)
+    }
+
+    /// Every event from now on. A reader that is too slow is told how many it missed.
+    pub fn live_events(&self) -> BoxStream<'static, Notice> {
+        self.shared.live.subscribe()
+    }
+
+    /// Takes no more work, waits until what is under way has ended, and stops watching the engines. Containers go on
+    /// running.
+    pub async fn shutdown(&self) {
+        self.shared.closing.cancel();
+        self.shared.operations.close();
+        self.shared.operations.wait().await;
+        self.shared.cluster.shutdown().await;
+    }
+
+    /// Records an event, before the change it tells of is answered.
+    async fn record(&self, event: Event) -> Result<()> {
+        self.shared.sink.record(&event).await.map_err(event_error)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shared.closing.is_cancelled() { Err(ControllerError::ShuttingDown) } else { Ok(()) }
+    }
+}
+
+fn event_error(error: EventError) -> ControllerError {
+    match error {
+        EventError::Store(error) => ControllerError::Store(error),
+        EventError::Sink(cause) => ControllerError::Store(
+            crate::store::StoreError::new(
+                StoreErrorKind::Unavailable,
+                "record",
+                crate::store::Table::new("events"),
+                "",
+            )
+            .with_source(cause),
+        ),
+    }
+}

@@ -1,0 +1,256 @@
+//! Keeps the view of one engine true: reads everything, then follows the host's events, and reads everything again at an
+//! interval and after every break.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Cluster;
+use crate::engine::{DockerEngine, EngineError, EngineEvent};
+use crate::model::{ContainerId, EngineId, EngineStatus, Event, EventKind, TAG_DOCKER};
+
+/// How many containers of one engine are read again at once.
+const REFRESHES_AT_ONCE: usize = 4;
+/// Waiting time after a failure, unless the monitor says earlier that the engine answers.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Follows one engine for ever.
+pub(super) async fn follow(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, wake: Arc<Notify>) {
+    let mut seen = Seen::default();
+    loop {
+        if let Err(error) = follow_once(&cluster, &id, &*engine, &wake, &mut seen).await {
+            tracing::debug!(engine = %id, %error, "lost the engine");
+            note_loss(&cluster, &id, &error).await;
+        }
+        // Either is a reason to try again.
+        let _ = timeout(RETRY, wake.notified()).await;
+    }
+}
+
+/// Says why a new engine is still not there. An engine that was there is the monitor's to judge.
+async fn note_loss(cluster: &Cluster, id: &EngineId, error: &EngineError) {
+    if cluster.status(id) == Some(EngineStatus::Pending) {
+        cluster.set_status(id, EngineStatus::Pending, Some(error.detail().to_owned())).await;
+    }
+}
+
+/// Reads everything and follows the events until the engine is lost.
+async fn follow_once(
+    cluster: &Cluster,
+    id: &EngineId,
+    engine: &dyn DockerEngine,
+    wake: &Notify,
+    seen: &mut Seen,
+) -> Result<(), EngineError> {
+    if !read_info(cluster, id, engine).await? {
+        return Ok(());
+    }
+    let mut events = engine.events(seen.latest).await?;
+    read_all(cluster, id, engine).await?;
+    cluster.set_status(id, EngineStatus::Up, None).await;
+
+    let every = cluster.shared.settings.resync_interval;
+    let mut next_read = Instant::now() + every;
+    let mut changed = Changed::default();
+    let mut refreshes = FuturesUnordered::new();
+    loop {
+        while refreshes.len() < REFRESHES_AT_ONCE
+            && let Some(container) = changed.take()
+        {
+            refreshes.push(refresh(cluster, id, container));
+        }
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => take_event(cluster, id, event?, seen, &mut changed).await,
+                None => return Ok(()),
+            },
+            container = refreshes.next(), if !refreshes.is_empty() => {
+                changed.done(container);
+            }
+            () = sleep_until(changed.info_due.unwrap_or(next_read)), if changed.info_due.is_some() => {
+                changed.info_due = None;
+                read_info(cluster, id, engine).await?;
+            }
+            () = sleep_until(next_read) => {
+                read_info(cluster, id, engine).await?;
+                read_all(cluster, id, engine).await?;
+                next_read = Instant::now() + every;
+            }
+            () = wake.notified() => {
+                // The monitor found the engine answering after it was down: what was missed is unknown.
+                if cluster.status(id) != Some(EngineStatus::Up) {
+                    read_all(cluster, id, engine).await?;
+                    cluster.set_status(id, EngineStatus::Up, None).await;
+                }
+            }
+        }
+    }
+}
+
+/// Notes what the engine says of itself. False when it is the same daemon as another engine.
+async fn read_info(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<bool, EngineError> {
+    let info = engine.info().await?;
+    if let Some(other) = cluster.engine_of_daemon(id, &info.daemon_id) {
+        let reason = format!("it is the same Docker daemon as engine {other}; delete one of the two");
+        cluster.set_status(id, EngineStatus::Duplicate, Some(reason)).await;
+        return Ok(false);
+    }
+    cluster.shared.view.write().set_info(id, info);
+    Ok(true)
+}
+
+async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<(), EngineError> {
+    let ticket = cluster.ticket();
+    let found = engine.list().await?;
+    let leftovers = cluster.leftovers(&found);
+    cluster.shared.view.write().observe_all(id, found, ticket);
+    for leftover in leftovers {
+        cluster.tidy(id, leftover);
+    }
+    Ok(())
+}
+
+async fn refresh(cluster: &Cluster, engine: &EngineId, container: ContainerId) -> ContainerId {
+    match cluster.refresh(engine, &container).await {
+        Ok(found) => {
+            for leftover in cluster.leftovers(std::slice::from_ref(&found)) {
+                cluster.tidy(engine, leftover);
+            }
+        }
+        Err(error) => tracing::debug!(%engine, container = container.short(), %error, "not read again"),
+    }
+    container
+}
+
+async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: &mut Seen, changed: &mut Changed) {
+    if !seen.is_new(&event) {
+        return;
+    }
+    match &event.container {
+        Some(container) if event.action == "destroy" => cluster.removed(container),
+        Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
+        Some(_) => {}
+        None => changed.info_due = Some(Instant::now() + Duration::from_millis(500)),
+    }
+    cluster.shared.recorder.put(shown_event(id, event)).await;
+}
+
+/// Whether a container may look different after that. Looking inside one does not change it.
+fn changes_state(action: &str) -> bool {
+    !(action.starts_with("exec_") || matches!(action, "top" | "attach" | "detach" | "resize" | "export" | "copy"))
+}
+
+fn shown_event(engine: &EngineId, event: EngineEvent) -> Event {
+    let image = event.image.map(|image| format!(" ({image})")).unwrap_or_default();
+    let message = format!("{} {}{image} on {engine}", event.action, event.name);
+    let mut shown = Event::new(EventKind::Other(event.action), message).on(engine).tagged(TAG_DOCKER);
+    shown.time = event.time;
+    shown.container = event.container;
+    shown
+}
+
+/// Containers that something happened to and that are to be read again, each once however much happened to it.
+#[derive(Debug, Default)]
+struct Changed {
+    waiting: Vec<ContainerId>,
+    being_read: HashSet<ContainerId>,
+    again: HashSet<ContainerId>,
+    info_due: Option<Instant>,
+}
+
+impl Changed {
+    fn mark(&mut self, id: ContainerId) {
+        if self.being_read.contains(&id) {
+            self.again.insert(id);
+        } else if !self.waiting.contains(&id) {
+            self.waiting.push(id);
+        }
+    }
+
+    fn take(&mut self) -> Option<ContainerId> {
+        let id = self.waiting.pop()?;
+        self.being_read.insert(id.clone());
+        Some(id)
+    }
+
+    fn done(&mut self, id: Option<ContainerId>) {
+        let Some(id) = id else { return };
+        self.being_read.remove(&id);
+        if self.again.remove(&id) {
+            self.waiting.push(id);
+        }
+    }
+}
+
+/// Which events were taken already. After a break the stream is opened again from the time of the latest, and gives that
+/// one and its contemporaries once more.
+#[derive(Debug, Default)]
+struct Seen {
+    latest: Option<Timestamp>,
+    at_latest: Vec<EngineEvent>,
+}
+
+impl Seen {
+    fn is_new(&mut self, event: &EngineEvent) -> bool {
+        match self.latest {
+            Some(latest) if event.time < latest => false,
+            Some(latest) if event.time == latest => {
+                let new = !self.at_latest.contains(event);
+                if new {
+                    self.at_latest.push(event.clone());
+                }
+                new
+            }
+            _ => {
+                self.latest = Some(event.time);
+                self.at_latest = vec![event.clone()];
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(nanoseconds: i128, action: &str) -> EngineEvent {
+        EngineEvent {
+            time: Timestamp::from_nanosecond(nanoseconds).unwrap(),
+            action: action.to_owned(),
+            container: None,
+            name: "a".to_owned(),
+            image: None,
+        }
+    }
+
+    #[test]
+    fn events_given_again_after_a_break_are_taken_once() {
+        let mut seen = Seen::default();
+        assert!(seen.is_new(&event(1, "create")));
+        assert!(seen.is_new(&event(2, "start")));
+        assert!(seen.is_new(&event(2, "attach")));
+        assert!(!seen.is_new(&event(2, "start")));
+        assert!(!seen.is_new(&event(1, "create")));
+        assert!(seen.is_new(&event(3, "die")));
+    }
+
+    #[test]
+    fn a_container_that_changes_while_it_is_read_is_read_again() {
+        let id: ContainerId = "0123456789abcdef".parse().unwrap();
+        let mut changed = Changed::default();
+        changed.mark(id.clone());
+        changed.mark(id.clone());
+        assert_eq!(changed.take(), Some(id.clone()));
+        assert_eq!(changed.take(), None);
+        changed.mark(id.clone());
+        changed.done(Some(id.clone()));
+        assert_eq!(changed.take(), Some(id));
+    }
+}

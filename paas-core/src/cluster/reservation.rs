@@ -1,0 +1,56 @@
+//! Room that is promised and not yet taken.
+
+use std::fmt;
+
+use super::Cluster;
+use crate::engine::FoundContainer;
+use crate::model::{EngineId, LaunchId};
+
+/// Room on an engine, held until it is turned into a container or dropped.
+#[must_use = "a reservation that is dropped gives its room back at once"]
+pub struct Reservation {
+    cluster: Cluster,
+    launch: LaunchId,
+    engine: EngineId,
+}
+
+impl Reservation {
+    pub(super) fn new(cluster: Cluster, launch: LaunchId, engine: EngineId) -> Self {
+        Self { cluster, launch, engine }
+    }
+
+    /// The attempt it was made for; to be written on the container.
+    pub fn launch(&self) -> LaunchId {
+        self.launch
+    }
+
+    /// The engine that has the room.
+    pub fn engine(&self) -> &EngineId {
+        &self.engine
+    }
+
+    /// The container is there: it holds the room from now on.
+    pub fn commit(self, found: FoundContainer) {
+        let ticket = self.cluster.ticket();
+        self.cluster.shared.view.write().commit(self.launch, &self.engine, found, ticket);
+    }
+
+    /// Gives the room back, and has whatever the attempt left on the engine removed as soon as it is seen there: for
+    /// an attempt whose outcome is not known because the engine stopped answering.
+    pub fn abandon(self) {
+        self.cluster.shared.view.write().doom(self.launch);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // After `commit` there is nothing left to release.
+        self.cluster.release(self.launch);
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("launch", &self.launch).field("engine", &self.engine).finish()
+    }
+}

@@ -1,0 +1,73 @@
+//! Removes what interrupted launches left on the hosts.
+//!
+//! A container of this platform that was made and never started, and that no launch under way is going to start, is such
+//! a leftover: the server was killed between the two steps, or the answer to the first was lost. So is a container of a
+//! launch that was given up while its engine did not answer.
+
+use crate::engine::{EngineErrorKind, FoundContainer};
+use crate::model::{ContainerId, ContainerState, EngineId, Event, EventKind, LaunchId};
+
+use super::Cluster;
+
+/// A container that should not be there.
+#[derive(Clone, Debug)]
+pub(super) struct Leftover {
+    id: ContainerId,
+    name: String,
+    launch: LaunchId,
+}
+
+impl Cluster {
+    /// Which of the containers look like leftovers. [`Cluster::tidy`] looks again before it removes one.
+    pub(super) fn leftovers(&self, found: &[FoundContainer]) -> Vec<Leftover> {
+        let view = self.shared.view.read();
+        let is_leftover = |found: &&FoundContainer| {
+            found.managed.as_ref().is_some_and(|managed| {
+                managed.platform == self.shared.platform
+                    && !view.is_reserved(managed.launch)
+                    && (found.state == ContainerState::Created || view.is_doomed(managed.launch))
+            })
+        };
+        let leftover = |found: &FoundContainer| {
+            let launch = found.managed.as_ref()?.launch;
+            Some(Leftover { id: found.id.clone(), name: found.name.clone(), launch })
+        };
+        found.iter().filter(is_leftover).filter_map(leftover).collect()
+    }
+
+    /// Removes a leftover, in the background, and records that.
+    pub(super) fn tidy(&self, engine: &EngineId, leftover: Leftover) {
+        let cluster = self.clone();
+        let engine = engine.clone();
+        self.shared.tasks.spawn(async move { cluster.tidy_now(&engine, leftover).await });
+    }
+
+    async fn tidy_now(&self, engine: &EngineId, leftover: Leftover) {
+        let Some(connection) = self.connection(engine) else { return };
+        let doomed = self.shared.view.read().is_doomed(leftover.launch);
+        if !doomed {
+            // First that no launch is under way, then that it was not started: a launch id is used once, so between
+            // the two nobody can have begun to start it.
+            if self.shared.view.read().is_reserved(leftover.launch) {
+                return;
+            }
+            match connection.inspect(&leftover.id).await {
+                Ok(found) if found.state == ContainerState::Created => {}
+                _ => return,
+            }
+        }
+        match connection.remove(&leftover.id).await {
+            Ok(()) => {
+                self.shared.view.write().undoom(leftover.launch);
+                self.removed(&leftover.id);
+                let name = leftover.name.trim_start_matches('/');
+                tracing::info!(%engine, container = leftover.id.short(), "removed a leftover");
+                let message = format!("removed {name} from {engine}: its launch had been interrupted");
+                let event = Event::new(EventKind::CleanUp, message).on(engine).of(&leftover.id).tagged("cluster");
+                self.record(event).await;
+            }
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => self.removed(&leftover.id),
+            Err(error) => tracing::warn!(%engine, container = leftover.id.short(), %error, "a leftover stays"),
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! The live view as plain data: engines, containers and reservations, and the arithmetic between them. No I/O, no lock.
+//!
+//! Every container that exists and every reservation has one [`Hold`]: what it takes of its engine. A container whose
+//! launch or start is still under way is covered by that reservation and holds nothing itself, so nothing is ever
+//! counted twice and nothing is free for a moment in between.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed};
+use crate::model::{
+    Container, ContainerId, ContainerState, ContainerType, EngineHealth, EngineId, EngineSpec, EngineStatus,
+    EngineSummary, Group, HostPort, LaunchId, MemoryMb, Resources,
+};
+use crate::scheduler::{EngineState, PlacementRequest, Refusal, Scheduler, Snapshot};
+
+/// Order of observations: one that began later wins over one that began earlier.
+pub(super) type Ticket = u64;
+
+/// What a container or a reservation takes of its engine.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Hold {
+    /// Present while it runs or is about to.
+    resources: Option<Resources>,
+    /// Present as long as it exists, running or not: a stopped container can be started again.
+    image: Option<String>,
+    ports: Vec<HostPort>,
+}
+
+#[derive(Debug)]
+pub(super) struct EngineEntry {
+    pub(super) spec: Arc<EngineSpec>,
+    pub(super) engine: Arc<dyn DockerEngine>,
+    pub(super) summary: Arc<EngineSummary>,
+    pub(super) health: EngineHealth,
+    pub(super) info: Option<EngineInfo>,
+    pub(super) usage: EngineUsage,
+    containers: BTreeSet<ContainerId>,
+    /// How many holds name each port; the snapshot's set has those with at least one.
+    ports: HashMap<HostPort, usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ContainerEntry {
+    pub(super) container: Arc<Container>,
+    pub(super) managed: Option<Managed>,
+    promised: Resources,
+    image: String,
+    hold: Hold,
+    ticket: Ticket,
+}
+
+#[derive(Debug)]
+struct Reserved {
+    engine: EngineId,
+    hold: Hold,
+    /// The stopped or restarting container it covers; absent for a launch, which covers by its launch id.
+    container: Option<ContainerId>,
+}
+
+/// Everything the platform knows at this moment.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    snapshot: Snapshot,
+    engines: BTreeMap<EngineId, EngineEntry>,
+    containers: BTreeMap<ContainerId, ContainerEntry>,
+    groups: HashMap<Group, BTreeSet<ContainerId>>,
+    reservations: HashMap<LaunchId, Reserved>,
+    starting: HashMap<ContainerId, LaunchId>,
+    /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
+    doomed: HashSet<LaunchId>,
+    gone: Tombstones,
+}
+
+/// Containers that were removed a moment ago, so that an answer that was under way does not bring one back.
+#[derive(Debug, Default)]
+struct Tombstones {
+    tickets: HashMap<ContainerId, Ticket>,
+    oldest_first: VecDeque<ContainerId>,
+}
+
+impl Tombstones {
+    /// More removals than can happen while one answer is under way.
+    const LIMIT: usize = 10_000;
+
+    fn add(&mut self, id: &ContainerId, ticket: Ticket) {
+        if self.tickets.insert(id.clone(), ticket).is_none() {
+            self.oldest_first.push_back(id.clone());
+        }
+        if self.oldest_first.len() > Self::LIMIT
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.tickets.remove(&oldest);
+        }
+    }
+
+    fn forbid(&self, id: &ContainerId, ticket: Ticket) -> bool {
+        self.tickets.get(id).is_some_and(|&gone| gone >= ticket)
+    }
+}
+
+impl View {
+    // ---- engines ----
+
+    pub(super) fn add_engine(&mut self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
+        let id = spec.id.clone();
+        let mut state = EngineState::new(id.clone(), Resources::ZERO);
+        state.status = EngineStatus::Pending;
+        let health = EngineHealth {
+            status: EngineStatus::Pending,
+            response_time_ms: None,
+            reason: None,
+            since: Timestamp::now(),
+        };
+        let summary = Arc::new(summary(&spec, Resources::ZERO));
+        let entry = EngineEntry {
+            spec: Arc::new(spec),
+            engine,
+            summary,
+            health,
+            info: None,
+            usage: EngineUsage::default(),
+            containers: BTreeSet::new(),
+            ports: HashMap::new(),
+        };
+        state.draining = entry.spec.draining;
+        state.labels = entry.spec.labels.iter().cloned().collect();
+        self.snapshot.insert(state);
+        self.engines.insert(id, entry);
+    }
+
+    /// Takes an engine out, with its containers and the reservations on it.
+    pub(super) fn remove_engine(&mut self, id: &EngineId) -> bool {
+        let Some(entry) = self.engines.remove(id) else { return false };
+        self.snapshot.remove(id);
+        self.reservations.retain(|_, reserved| reserved.engine != *id);
+        for container in entry.containers {
+            self.starting.remove(&container);
+            self.forget(&container);
+        }
+        true
+    }
+
+    pub(super) fn engine(&self, id: &str) -> Option<&EngineEntry> {
+        self.engines.get(id)
+    }
+
+    pub(super) fn engines(&self) -> impl Iterator<Item = &EngineEntry> {
+        self.engines.values()
+    }
+
+    pub(super) fn state(&self, id: &EngineId) -> Option<&EngineState> {
+        self.snapshot.get(id)
+    }
+
+    pub(super) fn containers_on(&self, id: &EngineId) -> usize {
+        self.engines.get(id).map_or(0, |entry| entry.containers.len())
+    }
+
+    /// Notes what an engine says of itself. What the operator said of its size counts more.
+    pub(super) fn set_info(&mut self, id: &EngineId, info: EngineInfo) {
+        let Some(entry) = self.engines.get_mut(id) else { return };
+        let total =
+            Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
+        let summary = summary(&entry.spec, total);
+        entry.info = Some(info);
+        if *entry.summary != summary {
+            entry.summary = Arc::new(summary);
+        }
+        if let Some(state) = self.snapshot.get_mut(id) {
+            state.total = total;
+        }
+    }
+
+    pub(super) fn set_usage(&mut self, id: &EngineId, usage: EngineUsage) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.usage = usage;
+        }
+    }
+
+    /// Notes how an engine is; says what it was when that is something else.
+    pub(super) fn set_status(
+        &mut self,
+        id: &EngineId,
+        status: EngineStatus,
+        reason: Option<String>,
+    ) -> Option<EngineStatus> {
+        let entry = self.engines.get_mut(id)?;
+        let before = entry.health.status;
+        entry.health.reason = reason;
+        if before == status {
+            return None;
+        }
+        entry.health.status = status;
+        entry.health.since = Timestamp::now();
+        if let Some(state) = self.snapshot.get_mut(id) {
+            state.status = status;
+        }
+        Some(before)
+    }
+
+    pub(super) fn set_response_time(&mut self, id: &EngineId, milliseconds: u64) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.health.response_time_ms = Some(milliseconds);
+        }
+    }
+
+    /// Another engine that is the same daemon.
+    pub(super) fn same_daemon(&self, id: &EngineId, daemon_id: &str) -> Option<&EngineId> {
+        self.engines
+            .values()
+            .find(|entry| {
+                entry.spec.id != *id
+                    && entry.health.status != EngineStatus::Duplicate
+                    && entry.info.as_ref().is_some_and(|info| info.daemon_id == daemon_id)
+            })
+            .map(|entry| &entry.spec.id)
+    }
+
+    // ---- containers ----
+
+    pub(super) fn container(&self, id: &ContainerId) -> Option<&ContainerEntry> {
+        self.containers.get(id)
+    }
+
+    pub(super) fn containers(&self) -> impl Iterator<Item = &ContainerEntry> {
+        self.containers.values()
+    }
+
+    /// Containers whose id starts with `prefix`, at most `limit`.
+    pub(super) fn by_prefix(&self, prefix: &str, limit: usize) -> Vec<&ContainerEntry> {
+        self.containers
+            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            .take_while(|(id, _)| id.as_str().starts_with(prefix))
+            .take(limit)
+            .map(|(_, entry)| entry)
+            .collect()
+    }
+
+    pub(super) fn group(&self, group: &Group) -> impl Iterator<Item = &ContainerEntry> {
+        self.groups.get(group).into_iter().flatten().filter_map(|id| self.containers.get(id))
+    }
+
+    /// The container as shown: on an engine that is down nobody knows what it does.
+    pub(super) fn shown(&self, entry: &ContainerEntry) -> Arc<Container> {
+        let down = self
+            .engines
+            .get(&entry.container.engine.id)
+            .is_some_and(|engine| engine.health.status == EngineStatus::Down);
+        if down && entry.container.state.holds_resources() {
+            let mut unknown = Container::clone(&entry.container);
+            unknown.state = ContainerState::Unknown;
+            return Arc::new(unknown);
+        }
+        entry.container.clone()
+    }
+
+    /// Notes a container as it was found by an observation that began at `ticket`.
+    pub(super) fn observe(&mut self, engine: &EngineId, found: FoundContainer, ticket: Ticket) {
+        let Some(host) = self.engines.get_mut(engine) else { return };
+        let newer_is_known = self.containers.get(&found.id).is_some_and(|known| known.ticket > ticket);
+        if newer_is_known || self.gone.forbid(&found.id, ticket) {
+            return;
+        }
+        host.containers.insert(found.id.clone());
+        let known = self.containers.get(&found.id);
+        let image = match known {
+            Some(known) if *known.container.image == found.spec => known.container.image.clone(),
+            _ => Arc::new(found.spec),
+        };
+        let container = Arc::new(Container {
+            id: found.id.clone(),
+            name: found.name,
+            image,
+            engine: host.summary.clone(),
+            state: found.state,
+            ports: found.ports,
+            created: found.created,
+            managed: found.managed.is_some(),
+        });
+        if let Some(managed) = &found.managed {
+            self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
+        }
+        let hold = known.map(|known| known.hold.clone()).unwrap_or_default();
+        let entry = ContainerEntry {
+            image: container.image.name.canonical(),
+            container,
+            managed: found.managed,
+            promised: found.promised,
+            hold,
+            ticket,
+        };
+        self.containers.insert(found.id.clone(), entry);
+        self.recount(&found.id);
+    }
+
+    /// Notes that a container does not exist, as found by an observation that began at `ticket`.
+    pub(super) fn observe_gone(&mut self, id: &ContainerId, ticket: Ticket) {
+        if self.containers.get(id).is_none_or(|known| known.ticket <= ticket) {
+            self.gone.add(id, ticket);
+            self.forget(id);
+        }
+    }
+
+    /// Notes everything that is on an engine, as found by an observation that began at `ticket`.
+    pub(super) fn observe_all(&mut self, engine: &EngineId, found: Vec<FoundContainer>, ticket: Ticket) {
+        let Some(host) = self.engines.get(engine) else { return };
+        let there: HashSet<&ContainerId> = found.iter().map(|found| &found.id).collect();
+        let gone: Vec<ContainerId> = host.containers.iter().filter(|id| !there.contains(id)).cloned().collect();
+        for id in gone {
+            self.observe_gone(&id, ticket);
+        }
+        for found in found {
+            self.observe(engine, found, ticket);
+        }
+    }
+
+    fn forget(&mut self, id: &ContainerId) {
+        let Some(entry) = self.containers.remove(id) else { return };
+        let engine = entry.container.engine.id.clone();
+        self.change_hold(&engine, &entry.hold, false);
+        if let Some(host) = self.engines.get_mut(&engine) {
+            host.containers.remove(id);
+        }
+        if let Some(managed) = &entry.managed
+            && let Some(members) = self.groups.get_mut(&managed.group)
+        {
+            members.remove(id);
+            if members.is_empty() {
+                self.groups.remove(&managed.group);
+            }
+        }
+    }
+
+    /// Brings the hold of a container in line with its state and with the reservation that may cover it.
+    fn recount(&mut self, id: &ContainerId) {
+        let Some(entry) = self.containers.get(id) else { return };
+        let engine = entry.container.engine.id.clone();
+        let launching = entry.managed.as_ref().is_some_and(|managed| self.reservations.contains_key(&managed.launch));
+        let starting = self.starting.contains_key(id);
+        let runs = entry.container.state.holds_resources() && !starting;
+        let hold = if launching {
+            Hold::default()
+        } else {
+            Hold {
+                image: Some(entry.image.clone()),
+                resources: runs.then_some(entry.promised),
+                ports: if runs { entry.container.ports.iter().map(|port| port.host()).collect() } else { Vec::new() },
+            }
+        };
+        if hold == entry.hold {
+            return;
+        }
+        let before = entry.hold.clone();
+        self.change_hold(&engine, &before, false);
+        self.change_hold(&engine, &hold, true);
+        if let Some(entry) = self.containers.get_mut(id) {
+            entry.hold = hold;
+        }
+    }
+
+    fn change_hold(&mut self, engine: &EngineId, hold: &Hold, take: bool) {
+        let (Some(host), Some(state)) = (self.engines.get_mut(engine), self.snapshot.get_mut(engine)) else { return };
+        if let Some(resources) = hold.resources {
+            if take {
+                state.reserved += resources;
+                state.containers += 1;
+            } else {
+                state.reserved -= resources;
+                state.containers -= 1;
+            }
+        }
+        if let Some(image) = &hold.image {
+            if take {
+                state.add_image(image);
+            } else {
+                state.remove_image(image);
+            }
+        }
+        for port in &hold.ports {
+            let holders = host.ports.entry(*port).or_default();
+            if take {
+                *holders += 1;
+                state.host_ports.insert(*port);
+            } else {
+                *holders = holders.saturating_sub(1);
+                if *holders == 0 {
+                    host.ports.remove(port);
+                    state.host_ports.remove(port);
+                }
+            }
+        }
+    }
+
+    // ---- reservations ----
+
+    /// Places and reserves in one step: what the scheduler chose cannot be taken by anybody else from then on.
+    pub(super) fn place(
+        &mut self,
+        scheduler: &dyn Scheduler,
+        request: &PlacementRequest,
+    ) -> Result<Vec<(LaunchId, EngineId)>, Refusal> {
+        let chosen = scheduler.place(&self.snapshot, request)?;
+        let placed = chosen
+            .into_iter()
+            .map(|engine| {
+                let hold = Hold {
+                    resources: Some(request.resources),
+                    image: Some(request.image.clone()),
+                    ports: request.host_ports.clone(),
+                };
+                let launch = LaunchId::new();
+                self.reserve(launch, engine.clone(), hold, None);
+                (launch, engine)
+            })
+            .collect();
+        Ok(placed)
+    }
+
+    /// Reserves what a container needs to start again where it is. One that runs keeps what it has.
+    pub(super) fn reserve_start(
+        &mut self,
+        scheduler: &dyn Scheduler,
+        id: &ContainerId,
+        overbooking: f64,
+    ) -> Option<Result<LaunchId, Refusal>> {
+        let entry = self.containers.get(id)?;
+        let engine = entry.container.engine.id.clone();
+        let resources = entry.promised;
+        let ports = entry.container.image.host_ports();
+        if entry.hold.resources.is_none() {
+            let mut request = PlacementRequest::new(&entry.container.image, 1);
+            request.kind = ContainerType::Service;
+            request.labels.clear();
+            request.resources = resources;
+            request.only = Some(engine.clone());
+            request.overbooking = overbooking;
+            if let Err(refusal) = scheduler.place(&self.snapshot, &request) {
+                return Some(Err(refusal));
+            }
+        }
+        let launch = LaunchId::new();
+        let hold = Hold { resources: Some(resources), image: None, ports };
+        self.starting.insert(id.clone(), launch);
+        self.reserve(launch, engine, hold, Some(id.clone()));
+        self.recount(id);
+        Some(Ok(launch))
+    }
+
+    fn reserve(&mut self, launch: LaunchId, engine: EngineId, hold: Hold, container: Option<ContainerId>) {
+        self.change_hold(&engine, &hold, true);
+        self.reservations.insert(launch, Reserved { engine, hold, container });
+    }
+
+    pub(super) fn is_reserved(&self, launch: LaunchId) -> bool {
+        self.reservations.contains_key(&launch)
+    }
+
+    pub(super) fn reservations(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// Ends a reservation. The container it covered, if it is there, counts by itself from now on.
+    pub(super) fn release(&mut self, launch: LaunchId) {
+        let Some(reserved) = self.reservations.remove(&launch) else { return };
+        self.change_hold(&reserved.engine, &reserved.hold, false);
+        let covered = match reserved.container {
+            Some(id) => {
+                self.starting.remove(&id);
+                vec![id]
+            }
+            None => self.launched_as(&reserved.engine, launch),
+        };
+        for id in covered {
+            self.recount(&id);
+        }
+    }
+
+    fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
+        let Some(host) = self.engines.get(engine) else { return Vec::new() };
+        let is_it = |id: &&ContainerId| {
+            self.containers
+                .get(*id)
+                .and_then(|entry| entry.managed.as_ref())
+                .is_some_and(|managed| managed.launch == launch)
+        };
+        host.containers.iter().filter(is_it).cloned().collect()
+    }
+
+    /// Turns the reservation of a launch into its container, in one step.
+    pub(super) fn commit(&mut self, launch: LaunchId, engine: &EngineId, found: FoundContainer, ticket: Ticket) {
+        let id = found.id.clone();
+        self.observe(engine, found, ticket);
+        if let Some(reserved) = self.reservations.remove(&launch) {
+            self.change_hold(&reserved.engine, &reserved.hold, false);
+        }
+        self.recount(&id);
+    }
+
+    /// Notes that whatever a launch left on its engine must go when it is seen.
+    pub(super) fn doom(&mut self, launch: LaunchId) {
+        self.doomed.insert(launch);
+    }
+
+    pub(super) fn is_doomed(&self, launch: LaunchId) -> bool {
+        self.doomed.contains(&launch)
+    }
+
+    pub(super) fn undoom(&mut self, launch: LaunchId) {
+        self.doomed.remove(&launch);
+    }
+
+    /// Checks the arithmetic: recomputes every engine's numbers from the holds.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn audit(&self) -> Result<(), String> {
+        for (id, host) in &self.engines {
+            let on_it =
+                self.containers.values().filter(|entry| entry.container.engine.id == *id).map(|entry| &entry.hold);
+            let promised = self.reservations.values().filter(|reserved| reserved.engine == *id).map(|r| &r.hold);
+            let holds: Vec<&Hold> = on_it.chain(promised).collect();
+            let state = self.snapshot.get(id).ok_or_else(|| format!("{id} is not in the snapshot"))?;
+            let reserved: Resources = holds.iter().filter_map(|hold| hold.resources).sum();
+            let running = holds.iter().filter(|hold| hold.resources.is_some()).count();
+            let ports: BTreeSet<HostPort> = holds.iter().flat_map(|hold| hold.ports.iter().copied()).collect();
+            let images = holds.iter().filter(|hold| hold.image.is_some()).count();
+            if (reserved, running, &ports, images)
+                != (state.reserved, state.containers, &state.host_ports, state.images.values().sum())
+            {
+                return Err(format!(
+                    "{id}: the holds say {reserved:?} in {running} with {images} images, ports {ports:?}; the snapshot says {state:?}"
+                ));
+            }
+            if host.ports.len() != state.host_ports.len() {
+                return Err(format!("{id}: ports are counted apart"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn summary(spec: &EngineSpec, total: Resources) -> EngineSummary {
+    EngineSummary {
+        id: spec.id.clone(),
+        addr: spec.addr.to_string(),
+        cpus: total.cpus,
+        memory: total.memory,
+        labels: spec.labels.clone(),
+        simulated: spec.addr.is_simulated(),
+    }
+}
+
+/// Sums over all engines, for the cluster info.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) total: Resources,
+    pub(super) reserved: Resources,
+    pub(super) used_cpus: f64,
+    pub(super) used_memory: MemoryMb,
+    pub(super) up: usize,
+    pub(super) simulated: usize,
+    pub(super) images: usize,
+}
+
+impl View {
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let mut images = HashSet::new();
+        for entry in self.engines.values() {
+            if entry.health.status == EngineStatus::Duplicate {
+                continue;
+            }
+            totals.total += Resources { cpus: entry.summary.cpus, memory: entry.summary.memory };
+            totals.reserved += self.snapshot.get(&entry.spec.id).map_or(Resources::ZERO, |state| state.reserved);
+            totals.up += usize::from(entry.health.status == EngineStatus::Up);
+            totals.simulated += usize::from(entry.summary.simulated);
+            if entry.health.status == EngineStatus::Up {
+                totals.used_cpus += entry.usage.cpus;
+                totals.used_memory += entry.usage.memory;
+            }
+            images.extend(entry.info.iter().flat_map(|info| info.images.iter()));
+        }
+        totals.images = images.len();
+        totals
+    }
+
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
+        (self.containers.len(), running)
+    }
+}

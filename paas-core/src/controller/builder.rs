@@ -1,0 +1,147 @@
+//! Putting a controller together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::launch::Slots;
+use super::locks::KeyedLocks;
+use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
+use crate::auth::Authenticator;
+use crate::cluster::Cluster;
+use crate::engine::{Connector, connect};
+use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
+use crate::model::{EngineSpec, Role};
+use crate::registry::{EmbeddedRegistry, Registry};
+use crate::scheduler::{Scheduler, Spread};
+use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
+
+const ENGINES: Table = Table::new("engines");
+const PLATFORM: Table = Table::new("platform");
+
+/// How many events a live reader may be behind before it misses some.
+const LIVE_BACKLOG: usize = 4096;
+
+/// Puts a controller together; every part has a working default.
+#[derive(Default)]
+pub struct ControllerBuilder {
+    store: Option<Arc<dyn Store>>,
+    registry: Option<Arc<dyn Registry>>,
+    scheduler: Option<Arc<dyn Scheduler>>,
+    sinks: Vec<Arc<dyn EventSink>>,
+    connector: Option<Connector>,
+    roles: Option<Vec<Role>>,
+    settings: Settings,
+}
+
+impl ControllerBuilder {
+    /// Where state is kept; in memory unless told otherwise.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Who is alive; embedded unless told otherwise.
+    #[must_use]
+    pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// How engines are chosen; [`Spread`] by 65/35 unless told otherwise.
+    #[must_use]
+    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
+        self.scheduler = Some(scheduler);
+        self
+    }
+
+    /// One more place that gets every event, after it was stored.
+    #[must_use]
+    pub fn sink(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// How addresses become engines; [`connect`] unless told otherwise.
+    #[must_use]
+    pub fn connector(mut self, connector: Connector) -> Self {
+        self.connector = Some(connector);
+        self
+    }
+
+    /// The roles that accounts can have; `admin` and `user` unless told otherwise.
+    #[must_use]
+    pub fn roles(mut self, roles: Vec<Role>) -> Self {
+        self.roles = Some(roles);
+        self
+    }
+
+    /// Everything that is a number.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Reads what the store knows, and begins to watch the engines.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds an engine that this build cannot reach.
+    pub async fn build(self) -> Result<Controller> {
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let platform = platform_name(&store).await?;
+        let log = Arc::new(EventLog::new(store.clone()));
+        let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
+        let mut sinks: Vec<Arc<dyn EventSink>> = vec![log.clone(), live.clone()];
+        sinks.extend(self.sinks);
+        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(sinks));
+        let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
+        let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink.clone(), platform);
+        let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
+        let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        let shared = Shared {
+            cluster,
+            auth,
+            engines: Collection::<EngineSpec>::new(store, ENGINES),
+            registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
+            connector: ConnectorBox(self.connector.unwrap_or_else(|| Arc::new(connect))),
+            sink,
+            log,
+            live,
+            membership: tokio::sync::Mutex::new(()),
+            container_locks: KeyedLocks::default(),
+            group_locks: KeyedLocks::default(),
+            slots: Slots::new(self.settings.starts_per_engine),
+            operations: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            settings: self.settings,
+        };
+        let controller = Controller { shared: Arc::new(shared) };
+        controller.load_engines().await?;
+        Ok(controller)
+    }
+}
+
+/// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform
+/// cleans up after itself and after nobody else.
+async fn platform_name(store: &Arc<dyn Store>) -> Result<String> {
+    const KEY: &str = "name";
+    let names = Collection::<String>::new(store.clone(), PLATFORM);
+    match names.insert(KEY, &Uuid::new_v4().to_string()).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
+        Err(error) => return Err(ControllerError::Store(error)),
+    }
+    let name = names.get(KEY).await.map_err(ControllerError::Store)?;
+    Ok(name.map(|name| name.value).unwrap_or_default())
+}
+
+impl fmt::Debug for ControllerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControllerBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,212 @@
+//! One container: find, start, stop, restart, destroy, read its output.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+
+use super::{Actor, Controller, ControllerError, Result};
+use crate::cluster::KnownContainer;
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, LogChunk, LogOptions};
+use crate::model::{Container, ContainerState, EngineId, EngineStatus, Event, EventKind, Invalid};
+
+/// The most ids that are named when a prefix fits several containers.
+const CANDIDATES: usize = 10;
+
+impl Controller {
+    /// The containers on all engines, by id; with `all` also those that do not run.
+    pub fn containers(&self, all: bool) -> Vec<Arc<Container>> {
+        self.shared.cluster.containers(all)
+    }
+
+    /// One container, by its id, a unique prefix of it, or its name.
+    ///
+    /// # Errors
+    /// [`ControllerError::ContainerNotFound`], [`ControllerError::ContainerAmbiguous`].
+    pub fn container(&self, reference: &str) -> Result<Arc<Container>> {
+        self.resolve(reference).map(|known| known.container)
+    }
+
+    pub(super) fn resolve(&self, reference: &str) -> Result<KnownContainer> {
+        if reference.trim_start_matches('/').is_empty() {
+            return Err(Invalid::new("id", "give the id of a container, the first digits of it, or its name").into());
+        }
+        let cluster = &self.shared.cluster;
+        let mut found = cluster.containers_by_prefix(reference, CANDIDATES);
+        if found.is_empty() {
+            found = cluster.containers_by_name(reference);
+        }
+        match found.len() {
+            0 => Err(ControllerError::ContainerNotFound { reference: reference.to_owned() }),
+            1 => Ok(found.remove(0)),
+            _ => Err(ControllerError::ContainerAmbiguous {
+                reference: reference.to_owned(),
+                candidates: found.into_iter().map(|known| known.container.id.clone()).collect(),
+            }),
+        }
+    }
+
+    /// Starts a container that is stopped, where it is. One that runs already is left as it is.
+    ///
+    /// # Errors
+    /// [`ControllerError::NoRoom`] when its engine has no room for it any more; [`ControllerError::Engine`].
+    pub async fn start(&self, actor: &Actor, reference: &str) -> Result<()> {
+        self.change(actor, reference, EventKind::StartContainer, "started", |target| async move {
+            target.connection.start(&target.container.id).await
+        })
+        .await
+    }
+
+    /// Asks a container to end, and kills it after `grace`. One that is stopped already is left as it is.
+    ///
+    /// # Errors
+    /// [`ControllerError::Engine`].
+    pub async fn stop(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
+        self.change(actor, reference, EventKind::StopContainer, "stopped", |target| async move {
+            target.connection.stop(&target.container.id, grace).await
+        })
+        .await
+    }
+
+    /// Stops a container as [`Controller::stop`] does, and starts it again. Its room stays its own meanwhile.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub async fn restart(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
+        self.change(actor, reference, EventKind::RestartContainer, "restarted", |target| async move {
+            target.connection.restart(&target.container.id, grace).await
+        })
+        .await
+    }
+
+    /// Kills a container and removes it.
+    ///
+    /// # Errors
+    /// [`ControllerError::Engine`].
+    pub async fn destroy(&self, actor: &Actor, reference: &str) -> Result<()> {
+        self.change(actor, reference, EventKind::DestroyContainer, "destroyed", |target| async move {
+            target.connection.remove(&target.container.id).await
+        })
+        .await
+    }
+
+    /// Output of a container, as it comes.
+    ///
+    /// # Errors
+    /// [`ControllerError::Engine`]; that it was lost on the way is an item of the stream.
+    pub async fn logs(
+        &self,
+        reference: &str,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogChunk, EngineError>>> {
+        let known = self.resolve(reference)?;
+        let target = self.target(known)?;
+        let logs = target.connection.logs(&target.container.id, options);
+        self.shared.cluster.while_up(&target.engine, logs).await.map_err(|source| target.failed(source))
+    }
+
+    /// Does one thing to one container: nobody else does anything to it meanwhile, the view knows the outcome, and the
+    /// event is stored before this answers. Goes on when the caller gives up waiting.
+    async fn change<F, Fut>(
+        &self,
+        actor: &Actor,
+        reference: &str,
+        kind: EventKind,
+        done: &'static str,
+        act: F,
+    ) -> Result<()>
+    where
+        F: FnOnce(Arc<Target>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), EngineError>> + Send + 'static,
+    {
+        self.check_open()?;
+        let known = self.resolve(reference)?;
+        let (controller, actor) = (self.clone(), actor.clone());
+        let change = self.shared.operations.spawn(async move {
+            let id = known.container.id.clone();
+            let _one_change_at_a_time = controller.shared.container_locks.lock(id.as_str()).await;
+            // What it was may have changed while this waited.
+            let known = controller.resolve(id.as_str())?;
+            controller.change_now(&actor, known, kind, done, act).await
+        });
+        change.await.unwrap_or(Err(ControllerError::ShuttingDown))
+    }
+
+    async fn change_now<F, Fut>(
+        &self,
+        actor: &Actor,
+        known: KnownContainer,
+        kind: EventKind,
+        done: &'static str,
+        act: F,
+    ) -> Result<()>
+    where
+        F: FnOnce(Arc<Target>) -> Fut,
+        Fut: Future<Output = Result<(), EngineError>>,
+    {
+        let cluster = &self.shared.cluster;
+        let target = Arc::new(self.target(known)?);
+        let id = &target.container.id;
+        let runs_already = target.container.state == ContainerState::Running;
+        let needs_room = matches!(kind, EventKind::StartContainer | EventKind::RestartContainer);
+        if kind == EventKind::StartContainer && runs_already {
+            return Ok(());
+        }
+        let reservation = if needs_room {
+            let reserved = cluster.reserve_start(id).ok_or_else(|| not_found(&target))?;
+            Some(reserved.map_err(ControllerError::NoRoom)?)
+        } else {
+            None
+        };
+        let outcome = cluster.while_up(&target.engine, act(target.clone())).await;
+        match &outcome {
+            Ok(()) if kind == EventKind::DestroyContainer => cluster.removed(id),
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => cluster.removed(id),
+            // Whether it worked or not: the engine knows how the container is now.
+            _ => drop(cluster.while_up(&target.engine, cluster.refresh(&target.engine, id)).await),
+        }
+        drop(reservation);
+        match outcome {
+            Ok(()) => {}
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => return Err(not_found(&target)),
+            Err(source) => return Err(target.failed(source)),
+        }
+        let name = target.container.name.trim_start_matches('/');
+        let event = Event::new(kind, format!("{done} {name} on {}", target.engine)).on(&target.engine).of(id);
+        self.record(actor.sign(event)).await
+    }
+
+    /// The way to a container, if its engine answers.
+    fn target(&self, known: KnownContainer) -> Result<Target> {
+        let cluster = &self.shared.cluster;
+        let engine = known.container.engine.id.clone();
+        let gone = || ControllerError::EngineNotFound { id: engine.to_string() };
+        let connection = cluster.connection(&engine).ok_or_else(gone)?;
+        let target = Target { container: known.container, engine: engine.clone(), connection };
+        match cluster.status(&engine) {
+            Some(EngineStatus::Up | EngineStatus::Suspect) => Ok(target),
+            _ => Err(target.failed(EngineError::new(
+                EngineErrorKind::Unreachable,
+                "reach the container",
+                "the engine does not answer; try again when it does",
+            ))),
+        }
+    }
+}
+
+/// A container and the way to it.
+struct Target {
+    container: Arc<Container>,
+    engine: EngineId,
+    connection: Arc<dyn DockerEngine>,
+}
+
+impl Target {
+    fn failed(&self, source: EngineError) -> ControllerError {
+        ControllerError::Engine { engine: self.engine.clone(), source }
+    }
+}
+
+fn not_found(target: &Target) -> ControllerError {
+    ControllerError::ContainerNotFound { reference: target.container.id.to_string() }
+}

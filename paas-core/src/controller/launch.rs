@@ -1,0 +1,297 @@
+//! Running containers: place, reserve, launch, and account for each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::pull::Pulls;
+use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
+use crate::cluster::Reservation;
+use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, FoundContainer};
+use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId};
+use crate::scheduler::PlacementRequest;
+
+/// A request to run containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRequest {
+    /// What each shall be.
+    pub spec: ContainerSpec,
+    /// How many, from 1 to [`super::Settings::max_count`].
+    pub count: usize,
+    /// Whether each engine pulls the image first.
+    pub pull: bool,
+}
+
+impl Controller {
+    /// Starts containers, spread over the engines, all at once as far as the engines let.
+    ///
+    /// Answers when every container has a place and the room is reserved. Each is then launched, on another engine if
+    /// the first one fails, and the operation tells of each. A failed one leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
+    pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
+        self.check_open()?;
+        self.check_count(request.count)?;
+        request.spec.validate()?;
+        let plan = self.plan(&request.spec)?;
+        let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
+        let (steps, operation) = Operation::new();
+        let launcher = self.launcher(actor, plan, request.pull, steps);
+        self.shared.operations.spawn(async move {
+            let (started, failed) = launcher.launch_all(reservations).await;
+            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
+        });
+        Ok(operation)
+    }
+
+    pub(super) fn check_count(&self, count: usize) -> Result<()> {
+        let most = self.shared.settings.max_count;
+        if (1..=most).contains(&count) {
+            return Ok(());
+        }
+        Err(Invalid::new("count", format!("must be 1 to {most}, not {count}")).into())
+    }
+
+    /// Finds the containers that a description names, and so the only engine that will do.
+    pub(super) fn plan(&self, spec: &ContainerSpec) -> Result<Plan> {
+        let mut only: Option<(EngineId, String)> = None;
+        let mut links = Vec::new();
+        let beside = spec.network_mode.strip_prefix("container:").map(|target| (target, None));
+        let named = spec.links.iter().map(|(target, alias)| (target.as_str(), Some(alias.clone())));
+        for (target, alias) in named.chain(beside) {
+            let field = if alias.is_some() { "links" } else { "network_mode" };
+            let other = self.container(target).map_err(|error| Invalid::new(field, error.to_string()))?;
+            let engine = other.engine.id.clone();
+            match &only {
+                Some((first, name)) if *first != engine => {
+                    return Err(Invalid::new(
+                        field,
+                        format!("{name} is on engine {first} and {target} on {engine}; they must be on one"),
+                    )
+                    .into());
+                }
+                _ => only = Some((engine, target.to_owned())),
+            }
+            if let Some(alias) = alias {
+                links.push((other.name.trim_start_matches('/').to_owned(), alias));
+            }
+        }
+        Ok(Plan { spec: spec.clone(), links, only: only.map(|(engine, _)| engine) })
+    }
+
+    pub(super) fn launcher(&self, actor: &Actor, plan: Plan, pull: bool, steps: UnboundedSender<Progress>) -> Launcher {
+        let pulls = pull.then(|| Pulls::new(self.clone(), plan.spec.name.clone(), steps.clone()));
+        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps }
+    }
+}
+
+/// A description with everything found that it names.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    spec: ContainerSpec,
+    /// Docker's name of each linked container, and the host name for it.
+    links: Vec<(String, String)>,
+    only: Option<EngineId>,
+}
+
+impl Plan {
+    pub(super) fn placement(&self, count: usize) -> PlacementRequest {
+        PlacementRequest { only: self.only.clone(), ..PlacementRequest::new(&self.spec, count) }
+    }
+}
+
+/// Launches the containers of one operation.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    controller: Controller,
+    actor: Actor,
+    plan: Plan,
+    pulls: Option<Pulls>,
+    steps: UnboundedSender<Progress>,
+}
+
+impl Launcher {
+    pub(super) fn tell(&self, step: Progress) {
+        // Nobody listens any more when the caller went away; the operation goes on all the same.
+        let _ = self.steps.send(step);
+    }
+
+    /// Launches one container per reservation; how many were started, and how many failed.
+    pub(super) async fn launch_all(&self, reservations: Vec<Reservation>) -> (usize, usize) {
+        for (index, reservation) in reservations.iter().enumerate() {
+            self.tell(Progress::Decided { index, engine: reservation.engine().clone() });
+        }
+        let mut launches: FuturesUnordered<_> =
+            reservations.into_iter().enumerate().map(|(index, reservation)| self.launch(index, reservation)).collect();
+        let (mut started, mut failed) = (0, 0);
+        while let Some(is_started) = launches.next().await {
+            if is_started {
+                started += 1;
+            } else {
+                failed += 1;
+            }
+        }
+        (started, failed)
+    }
+
+    /// Launches one container, on one engine after the other until one starts it. Whether one did.
+    async fn launch(&self, index: usize, mut reservation: Reservation) -> bool {
+        let mut failed_on = BTreeSet::new();
+        loop {
+            let engine = reservation.engine().clone();
+            let error = match self.attempt(reservation).await {
+                Ok(container) => {
+                    self.tell(Progress::Started { index, container: Box::new(container) });
+                    return true;
+                }
+                Err(error) => error,
+            };
+            failed_on.insert(engine.clone());
+            let message = error.to_string();
+            match self.elsewhere(&error, &failed_on) {
+                Some(next) => {
+                    self.tell(Progress::Retrying { index, engine, error: message });
+                    self.tell(Progress::Decided { index, engine: next.engine().clone() });
+                    reservation = next;
+                }
+                None => {
+                    self.note_failure(&engine, &message).await;
+                    self.tell(Progress::Failed(Failure { index, engine: Some(engine), error: message }));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Room on an engine that did not fail yet, if another engine could help at all.
+    fn elsewhere(&self, error: &ControllerError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
+        let of_the_engine = matches!(error, ControllerError::Engine { source, .. } if source.is_of_the_engine());
+        let shared = &self.controller.shared;
+        if !of_the_engine || failed_on.len() >= shared.settings.attempts || shared.closing.is_cancelled() {
+            return None;
+        }
+        let request = PlacementRequest { except: failed_on.clone(), ..self.plan.placement(1) };
+        shared.cluster.place(request).ok()?.pop()
+    }
+
+    /// Brings one container to life on the engine that has room for it. On failure nothing is left there, or, if the
+    /// engine does not answer, will not be once it does.
+    async fn attempt(&self, reservation: Reservation) -> Result<Container> {
+        let engine = reservation.engine().clone();
+        let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
+        let shared = &self.controller.shared;
+        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
+            failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
+        })?;
+        if let Some(pulls) = &self.pulls {
+            pulls.pulled(&engine).await.map_err(failed)?;
+        }
+        let _slot = shared.slots.take(&engine).await;
+        let request = self.request(&engine, reservation.launch());
+        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
+        let id = match created {
+            Ok(id) => id,
+            Err(error) => {
+                if error.kind() == EngineErrorKind::Unreachable || error.kind() == EngineErrorKind::Failed {
+                    reservation.abandon();
+                }
+                return Err(failed(error));
+            }
+        };
+        let ready = async {
+            connection.start(&id).await?;
+            connection.inspect(&id).await
+        };
+        let found = match shared.cluster.while_up(&engine, ready).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.undo(&*connection, reservation, &id).await;
+                return Err(failed(error));
+            }
+        };
+        if let Err(error) = self.note_success(&engine, &found).await {
+            self.undo(&*connection, reservation, &id).await;
+            return Err(error);
+        }
+        reservation.commit(found);
+        let known = shared.cluster.container(&id).ok_or_else(|| {
+            failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
+        })?;
+        Ok(Container::clone(&known.container))
+    }
+
+    fn request(&self, engine: &EngineId, launch: LaunchId) -> CreateRequest {
+        let launch_text = launch.to_string();
+        let unlike_any_other = &launch_text[launch_text.len() - 8..];
+        CreateRequest {
+            name: format!("{}-{unlike_any_other}", self.plan.spec.name.base_name()),
+            spec: self.plan.spec.clone(),
+            links: self.plan.links.clone(),
+            platform: self.controller.shared.cluster.platform().to_owned(),
+            engine: engine.clone(),
+            launch,
+            user: self.actor.name().to_owned(),
+        }
+    }
+
+    async fn undo(&self, connection: &dyn DockerEngine, reservation: Reservation, id: &ContainerId) {
+        let cluster = &self.controller.shared.cluster;
+        let engine = reservation.engine().clone();
+        match cluster.while_up(&engine, connection.remove(id)).await {
+            Ok(()) => cluster.removed(id),
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => cluster.removed(id),
+            Err(error) => {
+                tracing::warn!(%engine, container = id.short(), %error, "to be removed when the engine answers");
+                reservation.abandon();
+            }
+        }
+    }
+
+    async fn note_success(&self, engine: &EngineId, found: &FoundContainer) -> Result<()> {
+        let name = found.name.trim_start_matches('/');
+        let message = format!("run {} on {engine} as {name}", self.plan.spec.name);
+        let event = Event::new(EventKind::RunContainer, message).on(engine).of(&found.id);
+        self.controller.record(self.actor.sign(event)).await
+    }
+
+    async fn note_failure(&self, engine: &EngineId, error: &str) {
+        let message = format!("{} was not started: {error}", self.plan.spec.name);
+        let event = Event::new(EventKind::RunFailed, message).on(engine);
+        if let Err(error) = self.controller.record(self.actor.sign(event)).await {
+            tracing::warn!(%error, "a failed launch could not be recorded");
+        }
+    }
+}
+
+/// How many containers each engine starts or removes at once.
+#[derive(Debug)]
+pub(super) struct Slots {
+    per_engine: usize,
+    engines: Mutex<HashMap<EngineId, Arc<Semaphore>>>,
+}
+
+impl Slots {
+    pub(super) fn new(per_engine: usize) -> Self {
+        Self { per_engine: per_engine.max(1), engines: Mutex::default() }
+    }
+
+    /// Waits for a slot of an engine. First come, first served.
+    pub(super) async fn take(&self, engine: &EngineId) -> Option<OwnedSemaphorePermit> {
+        let semaphore = {
+            let mut engines = self.engines.lock();
+            engines.entry(engine.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_engine))).clone()
+        };
+        // Never closed, so there always is a permit.
+        semaphore.acquire_owned().await.ok()
+    }
+
+    pub(super) fn forget(&self, engine: &EngineId) {
+        self.engines.lock().remove(engine);
+    }
+}

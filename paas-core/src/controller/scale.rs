@@ -1,0 +1,125 @@
+//! Scaling: bringing a group of identical containers to a size.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
+use crate::model::{Container, EngineId, Event, EventKind};
+
+impl Controller {
+    /// Brings the group of a container to `count` running containers: starts what is missing, or destroys what is too
+    /// many. The group is every container that was asked to be the same in every field.
+    ///
+    /// One change of a group at a time: of two requests at once the second sees what the first made. Answers when it is
+    /// decided what happens.
+    ///
+    /// # Errors
+    /// [`ControllerError::NotManaged`] for a container that the platform did not start; [`ControllerError::NoRoom`] when
+    /// not all that is missing fits: then nothing is changed.
+    pub async fn scale(&self, actor: &Actor, reference: &str, count: usize) -> Result<Operation> {
+        self.check_open()?;
+        self.check_count(count)?;
+        let known = self.resolve(reference)?;
+        let group = known.group.ok_or_else(|| ControllerError::NotManaged { id: known.container.id.clone() })?;
+        let lock = self.shared.group_locks.lock(group.as_str()).await;
+        let members = self.shared.cluster.running_in_group(&group);
+        let (steps, operation) = Operation::new();
+        let controller = self.clone();
+        let actor = actor.clone();
+        let image = known.container.image.name.clone();
+        let id = known.container.id.clone();
+        let before = members.len();
+        let missing = count.saturating_sub(before);
+        let launch = if missing > 0 {
+            let plan = self.plan(&known.container.image)?;
+            let places = self.shared.cluster.place(plan.placement(missing)).map_err(ControllerError::NoRoom)?;
+            Some((plan, places))
+        } else {
+            None
+        };
+        self.shared.operations.spawn(async move {
+            let _one_change_at_a_time = lock;
+            let (started, destroyed, failed) = match launch {
+                Some((plan, places)) => {
+                    let launcher = controller.launcher(&actor, plan, false, steps.clone());
+                    let (started, failed) = launcher.launch_all(places).await;
+                    (started, 0, failed)
+                }
+                None => {
+                    let surplus = surplus(members, count);
+                    let (destroyed, failed) = controller.destroy_all(&actor, surplus, &steps).await;
+                    (0, destroyed, failed)
+                }
+            };
+            let after = before + started - destroyed;
+            let message = match failed {
+                0 => format!("scaled {image} from {before} to {after}"),
+                _ => format!("scaled {image} from {before} to {after} of {count}; {failed} failed"),
+            };
+            let event = Event::new(EventKind::ScaleContainer, message).of(&id);
+            if let Err(error) = controller.record(actor.sign(event)).await {
+                tracing::warn!(%error, "a change of size could not be recorded");
+            }
+            let _ = steps.send(Progress::Summary { requested: count, started, destroyed, failed });
+        });
+        Ok(operation)
+    }
+
+    /// Destroys containers, as many at once as their engines let; how many were destroyed, and how many were not.
+    async fn destroy_all(
+        &self,
+        actor: &Actor,
+        containers: Vec<Arc<Container>>,
+        steps: &UnboundedSender<Progress>,
+    ) -> (usize, usize) {
+        let mut removals: FuturesUnordered<_> = containers
+            .into_iter()
+            .enumerate()
+            .map(|(index, container)| async move {
+                let engine = container.engine.id.clone();
+                let _slot = self.shared.slots.take(&engine).await;
+                (index, engine, self.destroy(actor, container.id.as_str()).await, container)
+            })
+            .collect();
+        let (mut destroyed, mut failed) = (0, 0);
+        while let Some((index, engine, outcome, container)) = removals.next().await {
+            let step = match outcome {
+                // One that somebody else removed meanwhile is gone, as was wanted.
+                Ok(()) | Err(ControllerError::ContainerNotFound { .. }) => {
+                    destroyed += 1;
+                    Progress::Destroyed { container: container.id.clone(), engine }
+                }
+                Err(error) => {
+                    failed += 1;
+                    Progress::Failed(Failure { index, engine: Some(engine), error: error.to_string() })
+                }
+            };
+            let _ = steps.send(step);
+        }
+        (destroyed, failed)
+    }
+}
+
+/// Which of the members go so that `count` stay: always the newest on the engine that has the most of them.
+fn surplus(members: Vec<Arc<Container>>, count: usize) -> Vec<Arc<Container>> {
+    let mut too_many = members.len().saturating_sub(count);
+    let mut by_engine: BTreeMap<EngineId, Vec<Arc<Container>>> = BTreeMap::new();
+    for member in members {
+        by_engine.entry(member.engine.id.clone()).or_default().push(member);
+    }
+    for on_one in by_engine.values_mut() {
+        on_one.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.id.cmp(&b.id)));
+    }
+    let mut going = Vec::with_capacity(too_many);
+    while too_many > 0 {
+        let fullest = by_engine.values_mut().max_by_key(|on_one| on_one.len());
+        let Some(container) = fullest.and_then(Vec::pop) else { break };
+        going.push(container);
+        too_many -= 1;
+    }
+    going
+}

@@ -1,0 +1,32 @@
+//! What can be set about a controller.
+
+use crate::auth::AuthSettings;
+use crate::cluster::ClusterSettings;
+
+/// Settings of a controller, with working defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How closely the engines are watched, and whether they may be overbooked.
+    pub cluster: ClusterSettings,
+    /// Passwords and tokens.
+    pub auth: AuthSettings,
+    /// How many containers one engine starts at once. A Docker daemon serves a few at once faster than many: from one
+    /// on the rate is the same and only the waiting grows, unless the host has cores to spare.
+    pub starts_per_engine: usize,
+    /// On how many engines a container is tried before it counts as failed.
+    pub attempts: usize,
+    /// The most containers that one request may ask for.
+    pub max_count: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster: ClusterSettings::default(),
+            auth: AuthSettings::default(),
+            starts_per_engine: 4,
+            attempts: 3,
+            max_count: 10_000,
+        }
+    }
+}
