@@ -1,0 +1,206 @@
+//! `cargo xtask demo`: the platform at work, from nothing to a web application.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{docker, shell};
+
+const IMAGE: &str = "paas-demo-web:1";
+const SERVER: &str = "paas-server";
+const ADDRESS: &str = "127.0.0.1:5002";
+const PASSWORD: &str = "demo-password";
+
+/// Where the demo keeps its database, its token, its logs and what it started.
+fn state() -> PathBuf {
+    shell::target().join("demo")
+}
+
+fn program(name: &str) -> PathBuf {
+    shell::target().join("debug").join(name)
+}
+
+/// Shows everything once, and leaves the platform running.
+pub(crate) fn run(simulated: bool) -> Result<()> {
+    stop_quietly()?;
+    println!("Building the server and the command line …");
+    let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    build.args(["build", "--quiet", "-p", "paas-server", "-p", "paas-cli"]).current_dir(shell::root());
+    shell::run(&mut build)?;
+    fs::create_dir_all(state())?;
+    let simulated = simulated || !has_docker();
+    let image = if simulated { "demo-web:1" } else { IMAGE };
+    if !simulated {
+        docker::make_web_image(IMAGE, &state())?;
+    }
+    start_server(simulated)?;
+    match tour(image, simulated) {
+        Ok(()) => {}
+        Err(error) => {
+            eprintln!("\nThe server's log is {}.", state().join("server.log").display());
+            stop_quietly()?;
+            return Err(error);
+        }
+    }
+    say_how_to_go_on(simulated);
+    Ok(())
+}
+
+/// Whether there is a Docker to show it with; says why when there is not.
+fn has_docker() -> bool {
+    match docker::ensure(&state()) {
+        Ok(()) => true,
+        Err(error) => {
+            println!(
+                "\nThere is no Docker here: {error:#}\nHere is the same on a SIMULATED engine. Nothing really runs.\n"
+            );
+            false
+        }
+    }
+}
+
+fn start_server(simulated: bool) -> Result<()> {
+    let engine = if simulated { "local=sim://local?cpus=4&memory=8192" } else { "local=unix:///var/run/docker.sock" };
+    println!("\n$ paas-server --listen {ADDRESS} --engine '{engine}'");
+    let mut server = Command::new(program(SERVER));
+    server.args(["--listen", ADDRESS, "--engine", engine, "--data-dir"]).arg(state().join("data"));
+    server.env("PAAS_ADMIN_PASSWORD", PASSWORD).current_dir(state());
+    let log = state().join("server.log");
+    let pid = shell::start(&mut server, &log)?;
+    fs::write(state().join("server.pid"), pid.to_string())?;
+    let healthy = || shell::page(ADDRESS, "/healthz").is_ok();
+    let up = shell::wait_until(Duration::from_secs(20), || healthy() || !shell::is_running(pid, SERVER));
+    if !up || !shell::is_running(pid, SERVER) {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        stop_quietly()?;
+        bail!("the server does not come up; it says:\n{said}");
+    }
+    Ok(())
+}
+
+fn tour(image: &str, simulated: bool) -> Result<()> {
+    shown(&["login", "--url", &format!("http://{ADDRESS}"), "--name", "admin"])?;
+    shown(&["engines"])?;
+    shown(&["run", "--name", image, "--count", "3", "--port", "tcp/::80", "--memory", "32"])?;
+    let first = ids()?.into_iter().next().context("nothing runs")?;
+    shown(&["scale", &first[..12], "5"])?;
+    shown(&["containers"])?;
+    if !simulated {
+        println!("\nA page from each of them:");
+        for port in ports()? {
+            let address = format!("127.0.0.1:{port}");
+            let mut page = None;
+            shell::wait_until(Duration::from_secs(10), || {
+                page = shell::page(&address, "/").ok();
+                page.is_some()
+            });
+            let page = page.with_context(|| format!("http://{address}/ does not answer"))?;
+            println!("  http://{address}/  {page}");
+        }
+    }
+    shown(&["clusterinfo"])?;
+    shown(&["events", "8"])?;
+    Ok(())
+}
+
+fn cli(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("paas-cli"));
+    command.args(arguments).env("PAAS_CONFIG_DIR", state()).env("PAAS_PASSWORD", PASSWORD);
+    command.env_remove("PAAS_TOKEN").env_remove("PAAS_URL").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the command line as a person would, and shows it.
+fn shown(arguments: &[&str]) -> Result<()> {
+    println!("\n$ paas-cli {}", arguments.join(" "));
+    shell::run(&mut cli(arguments))
+}
+
+fn ids() -> Result<Vec<String>> {
+    let ours: Vec<serde_json::Value> = ours()?;
+    Ok(ours.iter().filter_map(|container| Some(container["id"].as_str()?.to_owned())).collect())
+}
+
+fn ports() -> Result<Vec<u64>> {
+    Ok(ours()?.iter().filter_map(|container| container["ports"][0]["port"].as_u64()).collect())
+}
+
+/// The containers that the demo started.
+fn ours() -> Result<Vec<serde_json::Value>> {
+    let text = shell::output(&mut cli(&["containers", "--output", "json"]))?;
+    let containers: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+    let is_ours = |container: &serde_json::Value| {
+        container["managed"] == true
+            && container["image"]["name"].as_str().is_some_and(|name| name.contains("demo-web"))
+    };
+    Ok(containers.into_iter().filter(is_ours).collect())
+}
+
+fn say_how_to_go_on(simulated: bool) {
+    let what = if simulated { " It SIMULATES: nothing really runs." } else { "" };
+    println!(
+        "\nThe platform is running at http://{ADDRESS}/ with its data in {}.{what}",
+        state().join("data").display()
+    );
+    println!("\nGo on with:");
+    println!("  export PATH={}:$PATH PAAS_CONFIG_DIR={}", program("").display(), state().display());
+    println!("  paas-cli containers");
+    println!("  paas-cli --help");
+    println!("The account is admin with the password {PASSWORD}.");
+    println!("\nStop it, and remove what it started, with:\n  cargo xtask demo --stop");
+}
+
+/// Stops everything that a demo left running.
+pub(crate) fn stop() -> Result<()> {
+    if !state().exists() {
+        println!("There is nothing to stop.");
+        return Ok(());
+    }
+    stop_quietly()?;
+    println!("Stopped the demo and removed what it started.");
+    Ok(())
+}
+
+fn stop_quietly() -> Result<()> {
+    if !state().exists() {
+        return Ok(());
+    }
+    let pid = fs::read_to_string(state().join("server.pid")).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(pid) = pid
+        && shell::is_running(pid, SERVER)
+    {
+        let ids = ids().unwrap_or_default();
+        if !ids.is_empty() {
+            let mut arguments = vec!["destroy", "--quiet"];
+            arguments.extend(ids.iter().map(String::as_str));
+            shell::output(&mut cli(&arguments)).context("the containers of the demo cannot be destroyed")?;
+        }
+        shell::end(pid, SERVER, Duration::from_secs(30));
+    } else {
+        remove_containers_of_a_dead_server();
+    }
+    docker::stop(&state());
+    fs::remove_dir_all(state()).context("the data of the demo cannot be removed")
+}
+
+/// A server that was killed cannot remove its containers any more; Docker itself can.
+fn remove_containers_of_a_dead_server() {
+    if !docker::answers() || !shell::has("docker") {
+        return;
+    }
+    let mut list = Command::new("docker");
+    list.args(["ps", "-aq", "--filter", &format!("ancestor={IMAGE}"), "--filter", "label=paas.version"]);
+    let ids = shell::output(&mut list).unwrap_or_default();
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    if ids.is_empty() {
+        return;
+    }
+    let mut remove = Command::new("docker");
+    remove.args(["rm", "-f"]).args(ids).stdout(Stdio::null());
+    if let Err(error) = shell::run(&mut remove) {
+        eprintln!("some containers of the demo stay: {error:#}");
+    }
+}

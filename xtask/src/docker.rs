@@ -1,0 +1,131 @@
+//! A Docker daemon to work with: the one that is there, or one of Debian's packages.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+const SOCKET: &str = "/var/run/docker.sock";
+const PACKAGES: [&str; 4] = ["docker.io", "iptables", "busybox-static", "ca-certificates"];
+/// What is used of those packages.
+const PROGRAMS: [&str; 4] = ["docker", "dockerd", "iptables", "busybox"];
+
+/// Whether a daemon answers at the usual socket.
+pub(crate) fn answers() -> bool {
+    ping().is_ok_and(|answer| answer.contains(" 200 "))
+}
+
+fn ping() -> Result<String> {
+    let mut stream = UnixStream::connect(SOCKET)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A daemon that answers. One that this process had to start is stopped by [`stop`] with the same folder.
+///
+/// # Errors
+/// What stands in the way, in words.
+pub(crate) fn ensure(state: &Path) -> Result<()> {
+    let answers_already = answers();
+    let missing: Vec<&str> = PROGRAMS
+        .into_iter()
+        .filter(|program| !(answers_already && matches!(*program, "dockerd" | "iptables")))
+        .filter(|program| !shell::has(program))
+        .collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if answers() {
+        return Ok(());
+    }
+    if !shell::is_root() {
+        bail!("no Docker daemon answers at {SOCKET}, and only root can start one: start it, or run this as root");
+    }
+    println!("Starting a Docker daemon …");
+    fs::create_dir_all(state)?;
+    let log = state.join("dockerd.log");
+    let pid = shell::start(&mut Command::new("dockerd"), &log)?;
+    fs::write(pid_file(state), pid.to_string())?;
+    if !shell::wait_until(Duration::from_secs(60), || answers() || !shell::is_running(pid, "dockerd")) || !answers() {
+        stop(state);
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let last: Vec<&str> = said.lines().rev().take(3).collect();
+        bail!("dockerd does not come up; the end of {} says:\n{}", log.display(), last.join("\n"));
+    }
+    Ok(())
+}
+
+/// Stops the daemon that [`ensure`] started with this folder, if it did.
+pub(crate) fn stop(state: &Path) {
+    let file = pid_file(state);
+    let Ok(text) = fs::read_to_string(&file) else { return };
+    if let Ok(pid) = text.trim().parse()
+        && shell::end(pid, "dockerd", Duration::from_secs(30))
+    {
+        println!("Stopped the Docker daemon that was started for this.");
+    }
+    if let Err(error) = fs::remove_file(&file) {
+        eprintln!("{} stays: {error}", file.display());
+    }
+}
+
+fn pid_file(state: &Path) -> PathBuf {
+    state.join("dockerd.pid")
+}
+
+fn install(missing: &[&str]) -> Result<()> {
+    let wanted = PACKAGES.join(" ");
+    if !shell::has("apt-get") {
+        bail!("{} missing, and this is no Debian: install Docker Engine and busybox yourself", missing.join(", "));
+    }
+    if !shell::is_root() {
+        bail!("{} missing, and only root can install: run 'apt-get install {wanted}' as root", missing.join(", "));
+    }
+    println!("Installing {wanted} …");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        shell::run(&mut command)
+    };
+    apt(&["update"]).context("the lists of Debian's packages cannot be fetched")?;
+    let mut arguments = vec!["install", "--no-install-recommends"];
+    arguments.extend(PACKAGES);
+    apt(&arguments)
+}
+
+/// Makes the image of a small web application: busybox serving one page that names the container.
+pub(crate) fn make_web_image(name: &str, state: &Path) -> Result<()> {
+    let files = state.join("image");
+    let bin = files.join("bin");
+    fs::create_dir_all(&bin)?;
+    fs::create_dir_all(files.join("www"))?;
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file());
+    fs::copy(busybox.context("busybox is not where Debian puts it")?, bin.join("busybox"))?;
+    for applet in ["sh", "httpd", "hostname", "echo"] {
+        let link = bin.join(applet);
+        if !link.exists() {
+            std::os::unix::fs::symlink("busybox", &link)?;
+        }
+    }
+    let serve = "trap 'exit 0' TERM; echo \"Hello from $(hostname)\" > /www/index.html; echo serving; httpd -f -p 80 -h /www & wait";
+    let command = serde_json::to_string(&["/bin/sh", "-c", serve])?;
+    let mut tar = Command::new("tar").arg("-C").arg(&files).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+    let archive = tar.stdout.take().context("tar gives no output")?;
+    let mut import = Command::new("docker");
+    import.args(["import", "-c", &format!("CMD {command}"), "-c", "EXPOSE 80", "-", name]).stdin(archive);
+    shell::output(&mut import)?;
+    if !tar.wait()?.success() {
+        bail!("tar failed");
+    }
+    Ok(())
+}
