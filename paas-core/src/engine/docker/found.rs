@@ -1,6 +1,6 @@
 //! From what Docker shows of a container to a container as found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -241,9 +241,4 @@ fn network_mode(mode: String) -> String {
         "" | "default" => "bridge".to_owned(),
         _ => mode,
     }
-}
-
-/// Whether the platform made a container, by its labels.
-pub(super) fn is_managed(labels: Option<&HashMap<String, String>>) -> bool {
-    labels.is_some_and(|labels| labels::read(labels).is_some())
 }
