@@ -1,0 +1,113 @@
+//! From the description of a container to what Docker wants to be told.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding, PortMap,
+    RestartPolicy as DockerRestartPolicy, RestartPolicyNameEnum,
+};
+
+use crate::engine::{CreateRequest, labels};
+use crate::model::{BindPort, ContainerSpec, Cpus, RestartPolicy};
+
+/// The weight that the kernel gives one CPU, and the least and most it takes.
+const SHARES_PER_CPU: u64 = 1024;
+const MIN_SHARES: u64 = 2;
+const MAX_SHARES: u64 = 262_144;
+
+/// What Docker is told to make.
+pub(super) fn container_body(request: &CreateRequest) -> ContainerCreateBody {
+    let spec = &request.spec;
+    let (anonymous, binds): (Vec<_>, Vec<_>) = spec.volumes.iter().cloned().partition(|volume| !volume.contains(':'));
+    let links: Vec<String> =
+        request.links.iter().map(|(name, alias)| format!("{}:{alias}", name.trim_start_matches('/'))).collect();
+    // Docker keeps links of its default network on the container, those of other networks on the connection to it.
+    let own_network = is_user_defined(&spec.network_mode);
+    let (host_links, network_links) = if own_network { (Vec::new(), links) } else { (links, Vec::new()) };
+    let promised = spec.promised();
+    let host_config = HostConfig {
+        cpu_shares: Some(cpu_shares(promised.cpus)),
+        nano_cpus: spec.cpus.map(Cpus::nano),
+        cpuset_cpus: spec.cpuset.clone(),
+        memory: Some(promised.memory.bytes()),
+        // Docker would add as much swap again; a container would then use twice what it was promised.
+        memory_swap: Some(promised.memory.bytes()),
+        binds: some(binds),
+        links: some(host_links),
+        network_mode: Some(spec.network_mode.clone()),
+        port_bindings: some_ports(&spec.bind_ports),
+        publish_all_ports: Some(spec.publish),
+        restart_policy: Some(restart_policy(spec.restart_policy)),
+        ..HostConfig::default()
+    };
+    let networking_config = some(network_links).map(|links| NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(
+            spec.network_mode.clone(),
+            EndpointSettings { links: Some(links), ..EndpointSettings::default() },
+        )])),
+    });
+    ContainerCreateBody {
+        image: Some(spec.name.to_string()),
+        entrypoint: some(spec.entrypoint.clone()),
+        cmd: some(spec.args.clone()),
+        env: some(environment(spec)),
+        hostname: spec.hostname.clone(),
+        domainname: spec.domainname.clone(),
+        labels: Some(labels::write(request)),
+        exposed_ports: some(spec.bind_ports.iter().map(port_key).collect()),
+        volumes: some(anonymous),
+        host_config: Some(host_config),
+        networking_config,
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The weight of a share of CPU among those who want more than there is.
+fn cpu_shares(cpus: Cpus) -> i64 {
+    let shares = cpus.milli().saturating_mul(SHARES_PER_CPU) / 1000;
+    shares.clamp(MIN_SHARES, MAX_SHARES) as i64
+}
+
+/// Whether a network mode names a network that somebody made.
+fn is_user_defined(mode: &str) -> bool {
+    !matches!(mode, "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
+}
+
+fn environment(spec: &ContainerSpec) -> Vec<String> {
+    let user_data = spec.user_data.iter().map(|data| (ContainerSpec::USER_DATA_VARIABLE, data.as_str()));
+    let variables = spec.environment.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    variables.chain(user_data).map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+fn port_key(port: &BindPort) -> String {
+    format!("{}/{}", port.container_port, port.proto)
+}
+
+fn some_ports(ports: &[BindPort]) -> Option<PortMap> {
+    let mut map = PortMap::new();
+    for port in ports {
+        // An empty text leaves the choice to Docker.
+        let binding = PortBinding {
+            host_ip: Some(port.host_ip.map(|ip| ip.to_string()).unwrap_or_default()),
+            host_port: Some(port.host_port.map(|port| port.to_string()).unwrap_or_default()),
+        };
+        map.entry(port_key(port)).or_default().get_or_insert_default().push(binding);
+    }
+    (!map.is_empty()).then_some(map)
+}
+
+fn restart_policy(policy: RestartPolicy) -> DockerRestartPolicy {
+    use RestartPolicyNameEnum as Name;
+    let (name, retries) = match policy {
+        RestartPolicy::No => (Name::NO, 0),
+        RestartPolicy::Always => (Name::ALWAYS, 0),
+        RestartPolicy::UnlessStopped => (Name::UNLESS_STOPPED, 0),
+        RestartPolicy::OnFailure { maximum_retry } => (Name::ON_FAILURE, maximum_retry),
+    };
+    DockerRestartPolicy { name: Some(name), maximum_retry_count: Some(retries.into()) }
+}
+
+/// Nothing for an empty list: Docker then takes the image's own.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}

@@ -1,0 +1,209 @@
+//! From bollard's errors to ours: what a caller can do about a failure, and one line that says why.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use bollard::errors::Error;
+
+use crate::engine::{EngineError, EngineErrorKind as Kind, Result};
+
+/// What an operation is about, and so what a 404 says is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Host,
+    Container,
+    Image,
+}
+
+/// One operation on a host, as its errors name it.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) operation: &'static str,
+    pub(super) address: String,
+    pub(super) subject: Subject,
+}
+
+impl Call {
+    /// Waits for the host's answer, and no longer than `deadline`.
+    pub(super) async fn within<T>(
+        &self,
+        deadline: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T> {
+        self.all_within(deadline, async { work.await.map_err(|err| self.failure(err)) }).await
+    }
+
+    /// The same for work of several requests, which make their own errors.
+    pub(super) async fn all_within<T>(&self, deadline: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(deadline, work).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unreachable(format!("no answer within {deadline:?}"))),
+        }
+    }
+
+    pub(super) fn unreachable(&self, reason: impl std::fmt::Display) -> EngineError {
+        self.error(Kind::Unreachable, format!("{}: {reason}", self.address))
+    }
+
+    pub(super) fn error(&self, kind: Kind, detail: impl Into<String>) -> EngineError {
+        EngineError::new(kind, self.operation, one_line(&detail.into()))
+    }
+
+    pub(super) fn failure(&self, err: Error) -> EngineError {
+        let error = match &err {
+            Error::DockerResponseServerError { status_code, message } => {
+                let text = if message.trim().is_empty() {
+                    format!("{} answers with status {status_code}", self.address)
+                } else {
+                    message.clone()
+                };
+                self.error(kind_of_answer(self.subject, *status_code, message), text)
+            }
+            Error::DockerStreamError { error } => self.error(kind_of_stream_error(self.subject, error), error.clone()),
+            Error::RequestTimeoutError => self.unreachable("no answer in time"),
+            Error::IOError { .. } | Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => {
+                match tls_reason(&err) {
+                    Some(reason) => self.error(Kind::Tls, format!("{}: {reason}", self.address)),
+                    None => self.unreachable(root_cause(&err)),
+                }
+            }
+            other => self.error(Kind::Failed, format!("{} gives no sensible answer: {other}", self.address)),
+        };
+        error.with_source(err)
+    }
+}
+
+fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
+    match (status, subject) {
+        (404, Subject::Container) => Kind::NoSuchContainer,
+        (404, Subject::Image) => Kind::NoSuchImage,
+        (409, _) => Kind::Conflict,
+        (_, Subject::Container) if is_port_taken(message) => Kind::PortTaken,
+        (400, _) => Kind::Refused,
+        (_, Subject::Container) if is_bad_command(message) => Kind::Refused,
+        (_, Subject::Image) if is_refused_by_registry(message) => Kind::NoSuchImage,
+        _ => Kind::Failed,
+    }
+}
+
+/// Once a stream has begun with status 200, its errors are text and nothing else.
+fn kind_of_stream_error(subject: Subject, message: &str) -> Kind {
+    if subject == Subject::Image && is_refused_by_registry(message) { Kind::NoSuchImage } else { Kind::Failed }
+}
+
+/// Docker answers a start whose port is taken with status 500, as it does for every failure of the network: only the
+/// words differ. The first are Docker's own list of ports, the second the kernel's, when a program that is no container
+/// holds the port.
+fn is_port_taken(message: &str) -> bool {
+    message.contains("port is already allocated") || message.contains("address already in use")
+}
+
+/// A command that the image does not have, or may not run, comes from the container runtime as text. Docker's own
+/// translation gives it status 400 in some versions and 500 in others.
+fn is_bad_command(message: &str) -> bool {
+    let by_runtime = message.contains("OCI runtime create failed") || message.contains("failed to create task");
+    let reasons = ["executable file not found", "no such file or directory", "permission denied", "is a directory"];
+    by_runtime && reasons.iter().any(|reason| message.contains(reason))
+}
+
+/// Registries and Docker between them answer a pull of what does not exist, or needs another login, with 404, 500 or an
+/// error in the middle of the stream.
+fn is_refused_by_registry(message: &str) -> bool {
+    [
+        "manifest unknown",
+        "not found",
+        "access denied",
+        "access to the resource is denied",
+        "unauthorized",
+        "no basic auth",
+    ]
+    .iter()
+    .any(|reason| message.contains(reason))
+}
+
+/// Why TLS failed, if it was TLS that failed.
+fn tls_reason(err: &(dyn StdError + 'static)) -> Option<String> {
+    chain(err).find_map(|cause| {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let found = cause.downcast_ref::<rustls::Error>().or_else(|| inner?.downcast_ref::<rustls::Error>());
+        found.map(ToString::to_string)
+    })
+}
+
+fn root_cause(err: &(dyn StdError + 'static)) -> String {
+    chain(err).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn chain<'a>(err: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    // bollard shows its inner errors in place of itself, and so skips them as sources.
+    let first: &(dyn StdError + 'static) = match err.downcast_ref::<Error>() {
+        Some(Error::IOError { err }) => err,
+        Some(Error::HyperResponseError { err }) => err,
+        _ => err,
+    };
+    std::iter::successors(Some(first), |&cause: &&'a (dyn StdError + 'static)| cause.source())
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(subject: Subject, status_code: u16, message: &str) -> Kind {
+        let call = Call { operation: "test", address: "tcp://host:2375".into(), subject };
+        call.failure(Error::DockerResponseServerError { status_code, message: message.into() }).kind()
+    }
+
+    #[test]
+    fn a_status_says_what_can_be_done() {
+        assert_eq!(kind(Subject::Container, 404, "No such container: x"), Kind::NoSuchContainer);
+        assert_eq!(kind(Subject::Image, 404, "No such image: x:latest"), Kind::NoSuchImage);
+        assert_eq!(kind(Subject::Host, 404, "page not found"), Kind::Failed);
+        assert_eq!(kind(Subject::Image, 409, "Conflict. The container name is already in use"), Kind::Conflict);
+        assert_eq!(kind(Subject::Image, 400, "invalid reference format"), Kind::Refused);
+        assert_eq!(kind(Subject::Host, 500, "panic"), Kind::Failed);
+    }
+
+    #[test]
+    fn a_taken_port_is_known_by_its_words() {
+        for message in [
+            "driver failed programming external connectivity on endpoint a (b): Bind for 0.0.0.0:80 failed: port is already allocated",
+            "driver failed programming external connectivity on endpoint a (b): Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
+        ] {
+            assert_eq!(kind(Subject::Container, 500, message), Kind::PortTaken);
+        }
+        assert_eq!(kind(Subject::Container, 500, "driver failed programming external connectivity"), Kind::Failed);
+    }
+
+    #[test]
+    fn a_command_that_cannot_run_is_refused_whatever_the_status() {
+        let message = "failed to create shim task: OCI runtime create failed: runc create failed: exec: \"nope\": executable file not found in $PATH: unknown";
+        assert_eq!(kind(Subject::Container, 400, message), Kind::Refused);
+        assert_eq!(kind(Subject::Container, 500, message), Kind::Refused);
+        assert_eq!(kind(Subject::Container, 500, "OCI runtime create failed: out of memory"), Kind::Failed);
+    }
+
+    #[test]
+    fn a_registry_that_does_not_give_an_image_is_known_by_its_words() {
+        let call = Call { operation: "pull", address: "unix:///x".into(), subject: Subject::Image };
+        let kind = |error: &str| call.failure(Error::DockerStreamError { error: error.into() }).kind();
+        assert_eq!(kind("manifest for x:1 not found: manifest unknown"), Kind::NoSuchImage);
+        assert_eq!(kind("write /var/lib/docker/tmp/x: no space left on device"), Kind::Failed);
+    }
+
+    #[test]
+    fn the_detail_is_one_line_and_names_the_host_that_is_away() {
+        let call = Call { operation: "ping", address: "tcp://host:2375".into(), subject: Subject::Host };
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = call.failure(Error::IOError { err: refused });
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert_eq!(error.to_string(), "cannot ping: tcp://host:2375: connection refused");
+        let message = "first\n\n  second".to_owned();
+        let error = call.failure(Error::DockerResponseServerError { status_code: 500, message });
+        assert_eq!(error.detail(), "first; second");
+    }
+}

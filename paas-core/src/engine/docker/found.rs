@@ -1,0 +1,244 @@
+//! From what Docker shows of a container to a container as found.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bollard::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+    HostConfig, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
+};
+use jiff::Timestamp;
+
+use crate::engine::{FoundContainer, labels};
+use crate::model::{
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, RestartPolicy,
+};
+
+/// The period of a CPU quota when Docker shows none, microseconds.
+const DEFAULT_CPU_PERIOD: i64 = 100_000;
+
+/// A container as inspected. Nothing when Docker gives it no id.
+pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<FoundContainer> {
+    let id: ContainerId = inspected.id?.parse().ok()?;
+    let config = inspected.config.unwrap_or_default();
+    let host = inspected.host_config.unwrap_or_default();
+    let state = inspected.state.and_then(|state| state.status).map_or(ContainerState::Stopped, inspected_state);
+    let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+    let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
+    let (spec, managed) = match config.labels.as_ref().and_then(labels::read) {
+        Some((spec, managed)) => (spec, Some(managed)),
+        None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
+    };
+    Some(FoundContainer {
+        name: inspected.name.unwrap_or_else(|| format!("/{}", id.short())),
+        promised: spec.promised(),
+        spec,
+        ports: if state.holds_resources() { bound_ports(inspected_ports(&ports)) } else { Vec::new() },
+        state,
+        created: whole_second(created),
+        managed,
+        id,
+    })
+}
+
+/// A container as listed. Of others' containers a list shows neither limits nor much of their description.
+pub(super) fn from_summary(summary: ContainerSummary) -> Option<FoundContainer> {
+    let id: ContainerId = summary.id?.parse().ok()?;
+    let state = summary.state.map_or(ContainerState::Stopped, listed_state);
+    let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
+    let (spec, managed) = match summary.labels.as_ref().and_then(labels::read) {
+        Some((spec, managed)) => (spec, Some(managed)),
+        None => {
+            let mut spec = ContainerSpec::new(image_ref(&[summary.image, summary.image_id]));
+            if let Some(mode) = summary.host_config.and_then(|host| host.network_mode) {
+                spec.network_mode = network_mode(mode);
+            }
+            (spec, None)
+        }
+    };
+    let listed = summary.ports.unwrap_or_default();
+    Some(FoundContainer {
+        name: own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short())),
+        promised: spec.promised(),
+        spec,
+        ports: if state.holds_resources() { bound_ports(listed.iter().filter_map(listed_port)) } else { Vec::new() },
+        state,
+        created,
+        managed,
+        id,
+    })
+}
+
+/// Docker lists a container under the names that its linked containers know it by, too: `/web/db` beside `/db`.
+fn own_name(names: Vec<String>) -> Option<String> {
+    names.into_iter().min_by_key(|name| name.matches('/').count())
+}
+
+/// A list shows whole seconds. An inspected container is to be the same container.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn inspected_state(status: ContainerStateStatusEnum) -> ContainerState {
+    use ContainerStateStatusEnum as Status;
+    match status {
+        Status::CREATED => ContainerState::Created,
+        // One that is told to stop holds what it has until it is gone.
+        Status::RUNNING | Status::STOPPING => ContainerState::Running,
+        Status::PAUSED => ContainerState::Paused,
+        Status::RESTARTING => ContainerState::Restarting,
+        Status::EMPTY | Status::REMOVING | Status::EXITED | Status::DEAD => ContainerState::Stopped,
+    }
+}
+
+fn listed_state(status: ContainerSummaryStateEnum) -> ContainerState {
+    use ContainerSummaryStateEnum as Status;
+    match status {
+        Status::CREATED => ContainerState::Created,
+        Status::RUNNING | Status::STOPPING => ContainerState::Running,
+        Status::PAUSED => ContainerState::Paused,
+        Status::RESTARTING => ContainerState::Restarting,
+        Status::EMPTY | Status::REMOVING | Status::EXITED | Status::DEAD => ContainerState::Stopped,
+    }
+}
+
+fn listed_port(port: &PortSummary) -> Option<BoundPort> {
+    let proto = match port.typ {
+        Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
+        Some(PortSummaryTypeEnum::SCTP) => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
+    Some(BoundPort {
+        proto,
+        host_ip: port.ip.as_deref().and_then(|ip| ip.parse().ok()),
+        host_port: port.public_port.filter(|&port| port > 0)?,
+        container_port: port.private_port,
+    })
+}
+
+fn inspected_ports(ports: &PortMap) -> impl Iterator<Item = BoundPort> {
+    ports.iter().filter_map(|(key, bindings)| Some((port_key(key)?, bindings.as_ref()?))).flat_map(
+        |((proto, container_port), bindings)| {
+            bindings.iter().filter_map(move |binding| {
+                let host_ip = binding.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+                let host_port = binding.host_port.as_deref()?.parse().ok().filter(|&port| port > 0)?;
+                Some(BoundPort { proto, host_ip, host_port, container_port })
+            })
+        },
+    )
+}
+
+/// `80/tcp` as Docker writes the port of a container.
+fn port_key(key: &str) -> Option<(Protocol, u16)> {
+    let (port, proto) = key.split_once('/').unwrap_or((key, ""));
+    Some((proto.parse().ok()?, port.parse().ok()?))
+}
+
+/// The ports in order. Docker binds "every address" once for IPv4 and once for IPv6; that is one port to people.
+fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
+    let mut all: Vec<BoundPort> = ports.collect();
+    all.sort_unstable();
+    all.dedup();
+    let is_everywhere = |port: &BoundPort| port.host_ip.is_some_and(|ip| ip.is_unspecified());
+    let on_ipv4: Vec<BoundPort> =
+        all.iter().filter(|port| is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv4())).cloned().collect();
+    all.retain(|port| {
+        let twin = |other: &BoundPort| BoundPort { host_ip: port.host_ip, ..other.clone() } == *port;
+        !(is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv6()) && on_ipv4.iter().any(twin))
+    });
+    all
+}
+
+/// As much of a description as Docker shows of somebody else's container.
+fn shown_spec(id: &ContainerId, image_id: Option<&str>, config: ContainerConfig, host: HostConfig) -> ContainerSpec {
+    let image_id = image_id.map(str::to_owned);
+    let mut spec = ContainerSpec::new(image_ref(&[config.image, image_id]));
+    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    spec.cpus = cpu_limit(&host);
+    spec.memory = host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil);
+    spec.cpuset = non_empty(host.cpuset_cpus);
+    spec.entrypoint = config.entrypoint.unwrap_or_default();
+    spec.args = config.cmd.unwrap_or_default();
+    spec.environment = variables(config.env.unwrap_or_default());
+    // Docker's own choice, the short id, says nothing.
+    spec.hostname = non_empty(config.hostname).filter(|name| name != id.short());
+    spec.domainname = non_empty(config.domainname);
+    spec.bind_ports = asked_ports(&host.port_bindings.unwrap_or_default());
+    spec.volumes = host.binds.unwrap_or_default();
+    spec.volumes.extend(config.volumes.unwrap_or_default());
+    spec.links = links(&host.links.unwrap_or_default());
+    spec.publish = host.publish_all_ports.unwrap_or_default();
+    spec.network_mode = network_mode(host.network_mode.unwrap_or_default());
+    if let Some(policy) = host.restart_policy {
+        let retries = policy.maximum_retry_count.and_then(|count| count.try_into().ok()).unwrap_or_default();
+        spec.restart_policy = match policy.name {
+            Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
+            Some(RestartPolicyNameEnum::UNLESS_STOPPED) => RestartPolicy::UnlessStopped,
+            Some(RestartPolicyNameEnum::ON_FAILURE) => RestartPolicy::OnFailure { maximum_retry: retries },
+            _ => RestartPolicy::No,
+        };
+    }
+    spec
+}
+
+/// The first text that is an image reference. A container whose image has no readable name still takes room, and must
+/// not be lost for that.
+fn image_ref(candidates: &[Option<String>]) -> ImageRef {
+    let known = candidates.iter().flatten().find_map(|text| text.parse().ok());
+    known.unwrap_or_else(|| "unknown".parse().expect("a plain word is an image reference"))
+}
+
+/// The limit on CPU, however it was set.
+fn cpu_limit(host: &HostConfig) -> Option<Cpus> {
+    if let Some(nano) = host.nano_cpus.and_then(positive) {
+        return Some(Cpus::from_nano_ceil(nano));
+    }
+    let quota = host.cpu_quota.and_then(positive)?;
+    let period = host.cpu_period.filter(|&period| period > 0).unwrap_or(DEFAULT_CPU_PERIOD);
+    Some(Cpus::from_nano_ceil(quota.saturating_mul(1_000_000_000) / period.unsigned_abs()))
+}
+
+fn positive(number: i64) -> Option<u64> {
+    u64::try_from(number).ok().filter(|&number| number > 0)
+}
+
+fn variables(env: Vec<String>) -> BTreeMap<String, String> {
+    env.into_iter()
+        .map(|variable| match variable.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => (variable, String::new()),
+        })
+        .collect()
+}
+
+fn asked_ports(bindings: &PortMap) -> Vec<BindPort> {
+    let mut ports: Vec<BindPort> = Vec::new();
+    for (key, bindings) in bindings {
+        let Some((proto, container_port)) = port_key(key) else { continue };
+        ports.extend(bindings.iter().flatten().map(|binding| BindPort {
+            proto,
+            host_ip: binding.host_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()),
+            host_port: binding.host_port.as_deref().and_then(|port| port.parse().ok()).filter(|&port| port > 0),
+            container_port,
+        }));
+    }
+    ports.sort_unstable();
+    ports
+}
+
+/// Docker shows a link as `/target:/owner/alias`.
+fn links(shown: &[String]) -> BTreeMap<String, String> {
+    let parts = |link: &String| {
+        let (target, alias) = link.split_once(':')?;
+        let alias = alias.rsplit('/').next().unwrap_or(alias);
+        Some((target.trim_start_matches('/').to_owned(), alias.to_owned()))
+    };
+    shown.iter().filter_map(parts).collect()
+}
+
+fn network_mode(mode: String) -> String {
+    match mode.as_str() {
+        "" | "default" => "bridge".to_owned(),
+        _ => mode,
+    }
+}

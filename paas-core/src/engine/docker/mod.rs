@@ -1,0 +1,341 @@
+//! A real Docker host, spoken to through bollard.
+//!
+//! Nothing is sent before the first operation, and the version of the API is agreed upon with the first answer. Each
+//! request has a connection of its own, so a request that hangs keeps no other waiting.
+
+mod describe;
+mod errors;
+mod events;
+mod found;
+mod logs;
+mod pull;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transport;
+mod usage;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::errors::Error;
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions,
+    RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
+};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use self::errors::{Call, Subject};
+use self::transport::Transport;
+use self::usage::Samples;
+use super::{
+    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk,
+    LogOptions, PullProgress, Result,
+};
+use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
+
+/// How long a host may take for what.
+mod deadlines {
+    use std::time::Duration;
+
+    /// One question.
+    pub(super) const ASK: Duration = Duration::from_secs(10);
+    /// All questions of a list, on a host with many containers of others.
+    pub(super) const LIST: Duration = Duration::from_secs(30);
+    /// Making, starting or removing one container.
+    pub(super) const CHANGE: Duration = Duration::from_secs(60);
+    /// Stopping, beyond the time that the container itself is given.
+    pub(super) const STOP_EXTRA: Duration = Duration::from_secs(30);
+    /// Until a stream begins.
+    pub(super) const OPEN: Duration = Duration::from_secs(10);
+    /// Without any progress of a pull.
+    pub(super) const PULL_SILENCE: Duration = Duration::from_secs(120);
+    /// Between two pieces of output that are there already.
+    pub(super) const LOG_SILENCE: Duration = Duration::from_secs(30);
+    /// Of bollard itself, where one of the above is in force already.
+    pub(super) const NONE: Duration = Duration::from_secs(24 * 60 * 60);
+}
+
+/// Questions asked of one host at a time: a daemon answers a few at once faster than many.
+const QUESTIONS_AT_ONCE: usize = 8;
+/// How often a container that is being removed by somebody else is looked for.
+const REMOVAL_POLL: Duration = Duration::from_millis(100);
+
+/// A Docker host. Docker 20.10 (API 1.41) and later.
+pub struct Docker {
+    address: EngineAddress,
+    client: Client,
+    samples: Samples,
+}
+
+impl fmt::Debug for Docker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Docker").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Docker {
+    /// The host at `address`; `tls` for an `https://` address. Does no I/O: a host that does not answer yet, or a socket
+    /// that is not there yet, is found out by the first operation.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Tls`] for certificates that cannot be used, or are missing; [`EngineErrorKind::Refused`] for
+    /// an address that is not Docker's.
+    pub fn new(address: &EngineAddress, tls: Option<&TlsMaterial>) -> Result<Self> {
+        let transport = Arc::new(Transport::new(address, tls)?);
+        let send = move |request: BollardRequest| {
+            let transport = Arc::clone(&transport);
+            async move { transport.send(request).await }
+        };
+        // The transport knows where to connect; the host of the URL is never looked at.
+        let url = Some("http://docker");
+        let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
+            .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
+        Ok(Self { address: address.clone(), client, samples: Samples::default() })
+    }
+
+    fn call(&self, operation: &'static str, subject: Subject) -> Call {
+        call(&self.address, operation, subject)
+    }
+
+    async fn list_summaries(&self, all: bool) -> Result<Vec<ContainerSummary>, Error> {
+        self.client.list_containers(Some(ListContainersOptions { all, ..ListContainersOptions::default() })).await
+    }
+
+    /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
+    /// gone by now.
+    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<FoundContainer>> {
+        let id = summary.id.clone().unwrap_or_default();
+        let listed = found::from_summary(summary);
+        if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
+            return Ok(listed);
+        }
+        match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
+            Ok(inspected) => Ok(found::from_inspect(inspected).or(listed)),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            // What this version of the client cannot read takes room on the host all the same.
+            Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => Ok(listed),
+            Err(err) => Err(call.failure(err)),
+        }
+    }
+
+    /// Docker says 404 for a missing container, and for a network or another thing that a container needs. Only the
+    /// first is [`EngineErrorKind::NoSuchContainer`].
+    async fn blame_the_right_one(&self, id: &ContainerId, call: &Call, err: super::EngineError) -> super::EngineError {
+        if err.kind() == EngineErrorKind::NoSuchContainer && self.inspect(id).await.is_ok() {
+            return call.error(EngineErrorKind::Refused, err.detail()).with_source(err);
+        }
+        err
+    }
+
+    async fn wait_until_gone(&self, call: &Call, id: &ContainerId) -> Result<()> {
+        loop {
+            match self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+                Err(err) => return Err(call.failure(err)),
+                Ok(_) => tokio::time::sleep(REMOVAL_POLL).await,
+            }
+        }
+    }
+
+    /// The host's own clock.
+    async fn now(&self, call: &Call) -> Result<Timestamp> {
+        let info = call.within(deadlines::ASK, self.client.info()).await?;
+        let time = info.system_time.and_then(|time| time.parse().ok());
+        time.ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} does not tell its time", self.address)))
+    }
+}
+
+fn call(address: &EngineAddress, operation: &'static str, subject: Subject) -> Call {
+    Call { operation, address: address.to_string(), subject }
+}
+
+/// Docker counts in whole seconds; a container never gets less time than it was given.
+fn whole_seconds(grace: Duration) -> i32 {
+    let seconds = grace.as_secs().saturating_add(u64::from(grace.subsec_nanos() > 0));
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+/// The same stream, ended by an error when nothing comes for `silence`, and after its first error.
+fn until_silent<T: Send + 'static>(
+    source: BoxStream<'static, Result<T, Error>>,
+    silence: Duration,
+    call: Call,
+) -> BoxStream<'static, Result<T>> {
+    stream::unfold(Some(source), move |source| {
+        let call = call.clone();
+        async move {
+            let mut source = source?;
+            match tokio::time::timeout(silence, source.next()).await {
+                Ok(Some(Ok(item))) => Some((Ok(item), Some(source))),
+                Ok(Some(Err(err))) => Some((Err(call.failure(err)), None)),
+                Ok(None) => None,
+                Err(_) => Some((Err(call.unreachable(format!("silent for {silence:?}"))), None)),
+            }
+        }
+    })
+    .boxed()
+}
+
+#[async_trait]
+impl DockerEngine for Docker {
+    async fn ping(&self, deadline: Duration) -> Result<()> {
+        self.call("ping", Subject::Host).within(deadline, self.client.ping()).await.map(drop)
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        let call = self.call("ask the host", Subject::Host);
+        let images = self.client.list_images(Some(ListImagesOptions::default()));
+        let asked = futures::future::try_join(self.client.info(), images);
+        let (info, images) = call.within(deadlines::ASK, asked).await?;
+        let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
+        Ok(EngineInfo {
+            daemon_id: info.id.unwrap_or_default(),
+            cpus: Cpus::from_milli(number(info.ncpu) * 1000),
+            memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
+            docker_version: info.server_version.unwrap_or_default(),
+            images: images.into_iter().map(|image| image.id).collect(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<FoundContainer>> {
+        let call = self.call("list the containers", Subject::Host);
+        let work = async {
+            let summaries = self.list_summaries(true).await.map_err(|err| call.failure(err))?;
+            let found: Vec<Option<FoundContainer>> = stream::iter(summaries)
+                .map(|summary| self.complete(&call, summary))
+                .buffered(QUESTIONS_AT_ONCE)
+                .try_collect()
+                .await?;
+            Ok(found.into_iter().flatten().collect())
+        };
+        call.all_within(deadlines::LIST, work).await
+    }
+
+    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+        let call = self.call("inspect the container", Subject::Container);
+        let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
+        let inspected = call.within(deadlines::ASK, asked).await?;
+        found::from_inspect(inspected)
+            .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
+        let call = self.call("create the container", Subject::Image);
+        let options = CreateContainerOptions { name: Some(request.name.clone()), ..CreateContainerOptions::default() };
+        let asked = self.client.create_container(Some(options), describe::container_body(request));
+        let created = match call.within(deadlines::CHANGE, asked).await {
+            Ok(created) => created,
+            Err(err) if err.kind() == EngineErrorKind::NoSuchImage => {
+                // 404 may mean a network, too.
+                let image = self.client.inspect_image(request.spec.name.as_str());
+                return Err(match call.within(deadlines::ASK, image).await {
+                    Ok(_) => call.error(EngineErrorKind::Refused, err.detail()).with_source(err),
+                    Err(_) => err,
+                });
+            }
+            Err(err) => return Err(err),
+        };
+        created.id.parse().map_err(|_| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        let call = self.call("start the container", Subject::Container);
+        let asked = self.client.start_container(id.as_str(), None::<StartContainerOptions>);
+        match call.within(deadlines::CHANGE, asked).await {
+            Ok(()) => Ok(()),
+            Err(err) => Err(self.blame_the_right_one(id, &call, err).await),
+        }
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        let call = self.call("stop the container", Subject::Container);
+        let options = StopContainerOptions { t: Some(whole_seconds(grace)), signal: None };
+        let deadline = grace.saturating_add(deadlines::STOP_EXTRA);
+        call.within(deadline, self.client.stop_container(id.as_str(), Some(options))).await
+    }
+
+    async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        let call = self.call("restart the container", Subject::Container);
+        let options = RestartContainerOptions { t: Some(whole_seconds(grace)), signal: None };
+        let deadline = grace.saturating_add(deadlines::STOP_EXTRA).saturating_add(deadlines::CHANGE);
+        match call.within(deadline, self.client.restart_container(id.as_str(), Some(options))).await {
+            Ok(()) => Ok(()),
+            Err(err) => Err(self.blame_the_right_one(id, &call, err).await),
+        }
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        let call = self.call("remove the container", Subject::Container);
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        let work = async {
+            match self.client.remove_container(id.as_str(), Some(options)).await {
+                Ok(()) => Ok(()),
+                // Somebody else removes it already.
+                Err(Error::DockerResponseServerError { status_code: 409, .. }) => self.wait_until_gone(&call, id).await,
+                Err(err) => Err(call.failure(err)),
+            }
+        };
+        call.all_within(deadlines::CHANGE, work).await
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        login: Option<RegistryLogin>,
+    ) -> Result<BoxStream<'static, Result<PullProgress>>> {
+        Ok(pull::open(&self.client, self.call("pull the image", Subject::Image), image, login))
+    }
+
+    async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let call = self.call("read the output", Subject::Container);
+        if !options.stdout && !options.stderr {
+            return Err(call.error(EngineErrorKind::Refused, "neither of the two outputs is asked for"));
+        }
+        // The stream tells of its errors only when it is read.
+        let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
+        call.within(deadlines::ASK, asked).await?;
+        Ok(logs::open(&self.client, call, id, options))
+    }
+
+    async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
+        let call = self.call("read the events", Subject::Host);
+        // Opened at a known time of the host's own clock, so that what happens while the connection is made is in it.
+        let now = self.now(&call).await?;
+        let client = self.client.clone().with_timeout(deadlines::OPEN);
+        Ok(events::open(&client, call, since.unwrap_or(now)))
+    }
+
+    async fn usage(&self) -> Result<EngineUsage> {
+        let call = self.call("ask what the containers use", Subject::Host);
+        let work = async {
+            let running = self.list_summaries(false).await.map_err(|err| call.failure(err))?;
+            let all: Vec<_> = stream::iter(running.into_iter().filter_map(|summary| summary.id))
+                .map(|id| self.stats(&call, id))
+                .buffer_unordered(QUESTIONS_AT_ONCE)
+                .try_collect()
+                .await?;
+            Ok(self.samples.usage(all.into_iter().flatten()))
+        };
+        call.all_within(deadlines::LIST, work).await
+    }
+}
+
+impl Docker {
+    /// What one container used up to now. Nothing for one that is gone by now.
+    async fn stats(&self, call: &Call, id: String) -> Result<Option<bollard::models::ContainerStatsResponse>> {
+        let options = StatsOptions { stream: false, one_shot: true };
+        let mut answer = Box::pin(self.client.stats(&id, Some(options)));
+        match answer.next().await {
+            Some(Ok(stats)) => Ok(Some(bollard::models::ContainerStatsResponse { id: Some(id), ..stats })),
+            None | Some(Err(Error::DockerResponseServerError { status_code: 404 | 409, .. })) => Ok(None),
+            Some(Err(err)) => Err(call.failure(err)),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! TLS towards a Docker host: its certificate must be signed by the given authority, and we show our own.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::engine::{EngineError, EngineErrorKind, Result};
+use crate::model::TlsMaterial;
+
+const OPERATION: &str = "use the certificates";
+
+fn wrong(detail: impl Into<String>) -> EngineError {
+    EngineError::new(EngineErrorKind::Tls, OPERATION, detail)
+}
+
+/// The settings of connections that prove who we are with `material`. Certificates of other authorities, those of the
+/// operating system included, are not trusted.
+pub(super) fn client_config(material: &TlsMaterial) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(&material.ca_cert, "ca_cert")? {
+        roots.add(authority).map_err(|err| wrong(format!("ca_cert is no usable authority: {err}")).with_source(err))?;
+    }
+    let chain = certificates(&material.cert, "cert")?;
+    let key = PrivateKeyDer::from_pem_slice(material.key.as_bytes())
+        .map_err(|err| wrong("key holds no private key in PEM").with_source(err))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| wrong(err.to_string()).with_source(err))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|err| wrong(format!("cert and key do not fit: {err}")).with_source(err))?;
+    Ok(Arc::new(config))
+}
+
+/// The name that the host's certificate must carry.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>> {
+    let plain = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(plain).map_err(|err| wrong(format!("{host:?} is no name for a certificate")).with_source(err))
+}
+
+fn certificates(pem: &str, field: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let all = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|err| wrong(format!("{field} is no valid PEM")).with_source(err))?;
+    if all.is_empty() {
+        return Err(wrong(format!("{field} holds no certificate in PEM")));
+    }
+    Ok(all)
+}
