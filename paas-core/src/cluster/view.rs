@@ -590,3 +590,6 @@ impl View {
         (self.containers.len(), running)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! A scheduler of one's own: always the engine with the shortest name that has room.
+//!
+//! The filters are the library's, so labels, ports and room are respected; only the choice is ours.
+
+use std::sync::Arc;
+
+use paas_core::controller::{Actor, Controller, RunRequest};
+use paas_core::model::{ContainerSpec, EngineId, EngineSpec};
+use paas_core::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Verdict, judge};
+
+/// Prefers short names.
+#[derive(Debug)]
+struct ShortestName;
+
+impl Scheduler for ShortestName {
+    fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+        let mut snapshot = snapshot.clone();
+        let mut placed = Vec::new();
+        for _ in 0..request.count {
+            let fits = |id: &&EngineId| matches!(snapshot.get(id).map(|state| judge(state, request)), Some(Verdict::Fits));
+            let ids = snapshot.engines().iter().map(|state| &state.id);
+            let Some(best) = ids.filter(fits).min_by_key(|id| (id.as_str().len(), (*id).clone())).cloned() else {
+                return Err(Refusal::explain(&snapshot, request, placed.len()));
+            };
+            if let Some(state) = snapshot.get_mut(&best) {
+                state.reserve(request);
+            }
+            placed.push(best);
+        }
+        Ok(placed)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let controller = Controller::builder().scheduler(Arc::new(ShortestName)).build().await?;
+    for id in ["a-long-name", "short", "medium-name"] {
+        let address = format!("sim://own-{id}?cpus=2&memory=600").parse()?;
+        controller.add_engine(&Actor::system(), EngineSpec::new(id.parse()?, address)).await?;
+    }
+    let request = RunRequest { spec: ContainerSpec::new("httpd".parse()?), count: 3, pull: false };
+    let started = controller.run(&Actor::system(), request).await?.finish().await.started;
+    for container in &started {
+        println!("{} on {}", container.id.short(), container.engine.id);
+    }
+    let on_short = started.iter().filter(|container| container.engine.id.as_str() == "short").count();
+    anyhow::ensure!(on_short == 2, "two containers fit on the engine with the shortest name, and {on_short} are there");
+    controller.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The arithmetic of the view, in any order of observations, reservations and removals.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::MockDockerEngine;
+use crate::model::{BoundPort, ContainerSpec, Cpus, Protocol};
+use crate::scheduler::Spread;
+
+const TOTAL: Resources = Resources { cpus: Cpus::from_milli(2000), memory: MemoryMb::new(1024) };
+
+fn engine_id(index: usize) -> EngineId {
+    format!("e{index}").parse().unwrap()
+}
+
+fn view_of(engines: usize) -> View {
+    let mut view = View::default();
+    for index in 0..engines {
+        let id = engine_id(index);
+        let spec = EngineSpec::new(id.clone(), format!("sim://view-{index}").parse().unwrap());
+        view.add_engine(spec, Arc::new(MockDockerEngine::new()));
+        let info = EngineInfo {
+            daemon_id: id.to_string(),
+            cpus: TOTAL.cpus,
+            memory: TOTAL.memory,
+            docker_version: "test".into(),
+            images: Vec::new(),
+        };
+        view.set_info(&id, info);
+        view.set_status(&id, EngineStatus::Up, None);
+    }
+    view
+}
+
+fn container_id(number: usize) -> ContainerId {
+    format!("{number:064x}").parse().unwrap()
+}
+
+fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: Option<u16>) -> FoundContainer {
+    let mut spec = ContainerSpec::new("web:1".parse().unwrap());
+    spec.bind_ports = port.map(|port| format!(":{port}:80").parse().unwrap()).into_iter().collect();
+    let bound = port.filter(|_| state.holds_resources()).map(|host_port| BoundPort {
+        proto: Protocol::Tcp,
+        host_ip: Some("0.0.0.0".parse().unwrap()),
+        host_port,
+        container_port: 80,
+    });
+    FoundContainer {
+        id: container_id(number),
+        name: format!("/web-{number}"),
+        promised: spec.promised(),
+        managed: launch.map(|launch| Managed {
+            platform: "p".into(),
+            launch,
+            group: spec.group(),
+            user: "ann".into(),
+        }),
+        spec,
+        state,
+        ports: bound.into_iter().collect(),
+        created: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn request(count: usize) -> PlacementRequest {
+    PlacementRequest::new(&ContainerSpec::new("web:1".parse().unwrap()), count)
+}
+
+fn reserved(view: &View) -> Resources {
+    view.state(&engine_id(0)).unwrap().reserved
+}
+
+#[test]
+fn a_launch_is_counted_once_whenever_its_container_is_seen() {
+    let mut view = view_of(1);
+    let (launch, engine) = view.place(&Spread::default(), &request(1)).unwrap().remove(0);
+    let one = request(1).resources;
+    assert_eq!(reserved(&view), one);
+    view.observe(&engine, found(1, Some(launch), ContainerState::Created, None), 1);
+    assert_eq!(reserved(&view), one);
+    view.observe(&engine, found(1, Some(launch), ContainerState::Running, None), 2);
+    assert_eq!(reserved(&view), one);
+    view.commit(launch, &engine, found(1, Some(launch), ContainerState::Running, None), 3);
+    assert_eq!((reserved(&view), view.reservations()), (one, 0));
+    view.observe(&engine, found(1, Some(launch), ContainerState::Stopped, None), 4);
+    assert_eq!(reserved(&view), Resources::ZERO);
+    view.audit().unwrap();
+}
+
+#[test]
+fn an_older_answer_does_not_overwrite_a_newer_one() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Stopped, None), 5);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 4);
+    assert_eq!(view.container(&container_id(1)).unwrap().container.state, ContainerState::Stopped);
+}
+
+#[test]
+fn a_removed_container_is_not_brought_back_by_an_answer_under_way() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 1);
+    view.observe_gone(&container_id(1), 3);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 2);
+    assert!(view.container(&container_id(1)).is_none());
+    view.audit().unwrap();
+}
+
+#[test]
+fn reading_everything_forgets_what_is_not_there_any_more() {
+    let mut view = view_of(1);
+    for number in 1..=3 {
+        view.observe(&engine_id(0), found(number, None, ContainerState::Running, Some(8000)), 1);
+    }
+    view.observe_all(&engine_id(0), vec![found(2, None, ContainerState::Running, None)], 2);
+    assert_eq!(view.containers().count(), 1);
+    assert_eq!(view.state(&engine_id(0)).unwrap().host_ports.len(), 0);
+    view.audit().unwrap();
+}
+
+#[test]
+fn one_that_restarts_keeps_its_room_and_its_port_while_it_is_down() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, Some(8000)), 1);
+    let launch = view.reserve_start(&Spread::default(), &container_id(1), 1.0).unwrap().unwrap();
+    view.observe(&engine_id(0), found(1, None, ContainerState::Stopped, Some(8000)), 2);
+    assert_eq!(reserved(&view), request(1).resources);
+    let mut rival = request(1);
+    rival.host_ports = vec![HostPort { proto: Protocol::Tcp, ip: None, port: 8000 }];
+    assert!(view.place(&Spread::default(), &rival).is_err());
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, Some(8000)), 3);
+    view.release(launch);
+    assert_eq!(reserved(&view), request(1).resources);
+    view.audit().unwrap();
+}
+
+#[test]
+fn a_stopped_one_is_not_started_without_room() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Stopped, None), 1);
+    let all = view.place(&Spread::default(), &request(4)).unwrap();
+    assert!(view.reserve_start(&Spread::default(), &container_id(1), 1.0).unwrap().is_err());
+    view.release(all[0].0);
+    assert!(view.reserve_start(&Spread::default(), &container_id(1), 1.0).unwrap().is_ok());
+    view.audit().unwrap();
+}
+
+#[test]
+fn containers_of_an_engine_that_is_down_are_unknown_and_still_counted() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 1);
+    view.set_status(&engine_id(0), EngineStatus::Down, Some("gone".into()));
+    let entry = view.container(&container_id(1)).unwrap();
+    assert_eq!(view.shown(entry).state, ContainerState::Unknown);
+    assert_eq!(reserved(&view), request(1).resources);
+}
+
+#[test]
+fn an_engine_goes_with_everything_on_it() {
+    let mut view = view_of(2);
+    view.observe(&engine_id(0), found(1, Some(LaunchId::new()), ContainerState::Running, None), 1);
+    let placed = view.place(&Spread::default(), &request(4)).unwrap();
+    assert!(view.remove_engine(&engine_id(0)));
+    for (launch, _) in placed {
+        view.release(launch);
+    }
+    assert_eq!((view.containers().count(), view.reservations()), (0, 0));
+    view.audit().unwrap();
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+enum Step {
+    Place { count: usize, port: Option<u16> },
+    Release { which: usize },
+    Commit { which: usize },
+    Observe { number: usize, state: ContainerState, port: Option<u16>, late: u64 },
+    Gone { number: usize },
+    ReserveStart { number: usize },
+    ReadAll { keep: usize },
+    RemoveEngine,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let port = || prop::option::weighted(0.3, 8000..8003_u16);
+    let state = prop::sample::select(vec![
+        ContainerState::Created,
+        ContainerState::Running,
+        ContainerState::Stopped,
+        ContainerState::Restarting,
+    ]);
+    prop_oneof![
+        4 => (1..4_usize, port()).prop_map(|(count, port)| Step::Place { count, port }),
+        2 => (0..100_usize).prop_map(|which| Step::Release { which }),
+        3 => (0..100_usize).prop_map(|which| Step::Commit { which }),
+        4 => (0..20_usize, state, port(), 0..3_u64)
+            .prop_map(|(number, state, port, late)| Step::Observe { number, state, port, late }),
+        1 => (0..20_usize).prop_map(|number| Step::Gone { number }),
+        2 => (0..20_usize).prop_map(|number| Step::ReserveStart { number }),
+        1 => (0..20_usize).prop_map(|keep| Step::ReadAll { keep }),
+        1 => Just(Step::RemoveEngine),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_numbers_follow_from_the_holds_after_any_history(steps in prop::collection::vec(step(), 1..120)) {
+        let mut view = view_of(2);
+        let mut open: Vec<(LaunchId, EngineId)> = Vec::new();
+        let mut next_number = 1000;
+        for (ticket, step) in (10..).zip(steps) {
+            match step {
+                Step::Place { count, port } => {
+                    let mut request = request(count);
+                    let ask = |port| HostPort { proto: Protocol::Tcp, ip: None, port };
+                    request.host_ports = port.map(ask).into_iter().collect();
+                    open.extend(view.place(&Spread::default(), &request).unwrap_or_default());
+                }
+                Step::Release { which } if !open.is_empty() => {
+                    let (launch, _) = open.remove(which % open.len());
+                    view.release(launch);
+                }
+                Step::Commit { which } if !open.is_empty() => {
+                    let (launch, engine) = open.remove(which % open.len());
+                    next_number += 1;
+                    view.commit(launch, &engine, found(next_number, Some(launch), ContainerState::Running, None), ticket);
+                }
+                Step::Observe { number, state, port, late } => {
+                    view.observe(&engine_id(number % 2), found(number, None, state, port), ticket - late);
+                }
+                Step::Gone { number } => view.observe_gone(&container_id(number), ticket),
+                Step::ReserveStart { number } => {
+                    if let Some(Ok(launch)) = view.reserve_start(&Spread::default(), &container_id(number), 1.0) {
+                        open.push((launch, engine_id(number % 2)));
+                    }
+                }
+                Step::ReadAll { keep } => {
+                    let kept = found(keep, None, ContainerState::Running, None);
+                    view.observe_all(&engine_id(keep % 2), vec![kept], ticket);
+                }
+                Step::RemoveEngine => {
+                    view.remove_engine(&engine_id(1));
+                }
+                Step::Release { .. } | Step::Commit { .. } => {}
+            }
+            view.audit().map_err(TestCaseError::fail)?;
+        }
+    }
+}
