@@ -1,0 +1,319 @@
+//! The whole system on a real Docker host: server process, HTTP, daemon, containers.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use paas_core::model::EngineAddress;
+use paas_core::testing::docker;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use support::{Api, Server, eventually};
+
+/// An image of its own for every test, so that tests that run at once do not see each other's containers.
+async fn image(address: &EngineAddress, test: &str) -> String {
+    let web = docker::web_image(address).await;
+    let client = docker::client(address).await;
+    let repository = format!("paas-test-{test}");
+    let options = bollard::query_parameters::TagImageOptionsBuilder::new().repo(&repository).tag("1").build();
+    client.tag_image(web, Some(options)).await.unwrap();
+    let image = format!("{repository}:1");
+    remove_all(&client, &image).await;
+    image
+}
+
+/// Ids of everything on the host that was made of an image, by Docker's own account.
+async fn really_there(client: &bollard::Docker, image: &str) -> Vec<String> {
+    let options = ListContainersOptionsBuilder::new().all(true).build();
+    let all = client.list_containers(Some(options)).await.unwrap();
+    let of_it = all.into_iter().filter(|container| container.image.as_deref() == Some(image));
+    of_it.filter_map(|container| container.id).collect()
+}
+
+async fn remove_all(client: &bollard::Docker, image: &str) {
+    for id in really_there(client, image).await {
+        let options = RemoveContainerOptionsBuilder::new().force(true).build();
+        // Another may be at it already.
+        let _ = client.remove_container(&id, Some(options)).await;
+    }
+}
+
+async fn reserved(api: &Api) -> (f64, u64) {
+    let info = api.get("/api/cluster/info").await.body;
+    (info["reserved_cpus"].as_f64().unwrap(), info["reserved_memory"].as_u64().unwrap())
+}
+
+fn local(address: &EngineAddress) -> String {
+    format!("local={address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_containers_in_one_request_all_answer() {
+    let Some(address) = docker::daemon("thirty_containers_in_one_request_all_answer").await else { return };
+    let image = image(&address, "thirty").await;
+    let server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+    let spec = json!({"name": image, "cpus": 0.01, "memory": 8, "bind_ports": [{"container_port": 80}]});
+    let run = api.post("/api/containers?count=30", spec).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    let started = run.body.as_array().unwrap();
+    assert_eq!(started.len(), 30);
+    let ports: BTreeSet<u64> = started.iter().map(|one| one["ports"][0]["port"].as_u64().unwrap()).collect();
+    assert_eq!(ports.len(), 30, "each has a port of its own");
+    for port in ports {
+        let page = || async {
+            let page = reqwest::get(format!("http://127.0.0.1:{port}/")).await;
+            page.is_ok_and(|page| page.status().is_success())
+        };
+        assert!(eventually(Duration::from_secs(20), page).await, "port {port} does not answer");
+    }
+    let client = docker::client(&address).await;
+    assert_eq!(really_there(&client, &image).await.len(), 30);
+
+    let id = started[0]["id"].as_str().unwrap();
+    let down = api.call(&format!("/api/containers/{id}/scale?count=2")).await;
+    assert_eq!(down.status, StatusCode::NO_CONTENT, "{}", down.body);
+    assert_eq!(really_there(&client, &image).await.len(), 2);
+    api.destroy_all(&image).await;
+    assert!(really_there(&client, &image).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_fit_starts_nothing_and_says_why() {
+    let Some(address) = docker::daemon("what_cannot_fit_starts_nothing_and_says_why").await else { return };
+    let image = image(&address, "cannot-fit").await;
+    let server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+    let run = api.post("/api/containers?count=3", json!({"name": image, "memory": 1_000_000})).await;
+    assert_eq!((run.status, &run.body["code"]), (StatusCode::CONFLICT, &json!("no_room")), "{}", run.body);
+    let why = run.body["detail"].as_str().unwrap();
+    assert!(why.contains("1 engine") && why.contains("1000000 MB"), "{why}");
+    assert!(really_there(&docker::client(&address).await, &image).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_half_way_leaves_nothing() {
+    let Some(address) = docker::daemon("what_fails_half_way_leaves_nothing").await else { return };
+    let image = image(&address, "half-way").await;
+    let client = docker::client(&address).await;
+    let server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+
+    let missing = api.post("/api/containers?count=2", json!({"name": "paas-test-nowhere:1"})).await;
+    assert_eq!((missing.status, &missing.body["code"]), (StatusCode::BAD_GATEWAY, &json!("launch_failed")));
+    assert!(missing.body.to_string().contains("paas-test-nowhere"), "{}", missing.body);
+    assert!(really_there(&client, "paas-test-nowhere:1").await.is_empty());
+
+    // Taken by a program that Docker knows nothing of, so the scheduler cannot know it either.
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let before = really_there(&client, &image).await;
+    let spec = json!({"name": image, "memory": 16, "bind_ports": [{"port": port, "container_port": 80}]});
+    let run = api.post("/api/containers", spec.clone()).await;
+    assert_eq!(run.status, StatusCode::BAD_GATEWAY, "{}", run.body);
+    assert_eq!(really_there(&client, &image).await, before, "nothing is left of it");
+    let of_ours = api.containers_of(&image).await;
+    assert!(of_ours.is_empty(), "{of_ours:?}");
+
+    // The room is free again, and so is the port.
+    drop(taken);
+    let run = api.post("/api/containers", spec).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    api.destroy_all(&image).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_finds_everything_again() {
+    let Some(address) = docker::daemon("a_killed_server_finds_everything_again").await else { return };
+    let image = image(&address, "killed").await;
+    let client = docker::client(&address).await;
+    let mut server = Server::start(&[&local(&address)]).await;
+    let mut seen_half_way = 0;
+    for wait in [150, 400, 700, 1000] {
+        let api = server.admin().await;
+        let run = tokio::spawn({
+            let (api, spec) = (api.clone(), json!({"name": image, "memory": 8, "cpus": 0.01}));
+            async move { api.request(reqwest::Method::POST, "/api/containers?count=10").json(&spec).send().await }
+        });
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        server.kill();
+        assert!(run.await.unwrap().is_err() || wait >= 700, "the server was killed before it answered");
+        server.start_again().await;
+
+        let api = server.admin().await;
+        let agree = || async {
+            let there: BTreeSet<String> = really_there(&client, &image).await.into_iter().collect();
+            let listed = api.containers_of(&image).await;
+            let known: BTreeSet<String> = listed.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+            known == there && listed.iter().all(|one| one["state"] == "running" && one["managed"] == true)
+        };
+        assert!(eventually(Duration::from_secs(30), agree).await, "{:#?}", api.containers_of(&image).await);
+        let found = api.containers_of(&image).await;
+        seen_half_way += usize::from(!found.is_empty() && found.len() < 10);
+        // Manageable, and with nothing promised for what was lost.
+        if let Some(one) = found.first() {
+            let id = one["id"].as_str().unwrap();
+            assert_eq!(api.call(&format!("/api/containers/{id}/stop?timeout=0")).await.status, StatusCode::NO_CONTENT);
+        }
+        api.destroy_all(&image).await;
+    }
+    assert!(seen_half_way > 0, "no kill came in the middle of a launch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_do_with_docker_shows_within_a_second() {
+    let Some(address) = docker::daemon("what_others_do_with_docker_shows_within_a_second").await else { return };
+    let image = image(&address, "others").await;
+    let server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+    let client = docker::client(&address).await;
+    let body = bollard::models::ContainerCreateBody {
+        image: Some(image.clone()),
+        cmd: Some(vec!["sleep".into(), "3600".into()]),
+        ..Default::default()
+    };
+    let id = client.create_container(None, body).await.unwrap().id;
+    let state = |wanted: &'static str| {
+        let (api, id) = (api.clone(), id.clone());
+        move || {
+            let (api, id) = (api.clone(), id.clone());
+            async move { api.get(&format!("/api/containers/{id}")).await.body["state"] == wanted }
+        }
+    };
+    client.start_container(&id, None).await.unwrap();
+    let begun = Instant::now();
+    assert!(eventually(Duration::from_secs(10), state("running")).await);
+    let shown_after = begun.elapsed();
+    let shown = api.get(&format!("/api/containers/{id}")).await.body;
+    assert_eq!((&shown["managed"], &shown["image"]["name"]), (&json!(false), &json!(image)));
+    let events = api.get("/api/events?count=1000").await.body;
+    let tells = |event: &Value| {
+        event["type"] == "start" && event["container"] == json!(id) && event["tags"] == json!(["docker"])
+    };
+    assert!(events.as_array().unwrap().iter().any(tells), "{events:#}");
+    let promised = reserved(&api).await;
+    assert!(promised.1 >= 256, "one without limits counts with the default: {promised:?}");
+
+    client.kill_container(&id, None).await.unwrap();
+    assert!(eventually(Duration::from_secs(10), state("stopped")).await);
+    let options = RemoveContainerOptionsBuilder::new().force(true).build();
+    client.remove_container(&id, Some(options)).await.unwrap();
+    let gone = || async { api.get(&format!("/api/containers/{id}")).await.status == StatusCode::NOT_FOUND };
+    assert!(eventually(Duration::from_secs(10), gone).await);
+    println!("a container started by hand was shown after {shown_after:?}");
+}
+
+/// A second Docker daemon on this machine, that may be stopped and killed. Without networks of its own.
+struct SecondDaemon {
+    process: std::process::Child,
+    folder: tempfile::TempDir,
+}
+
+impl SecondDaemon {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let log = std::fs::File::create(at("log")).unwrap();
+        let process = Command::new("dockerd")
+            .args(["--host", &format!("unix://{}", at("docker.sock")), "--data-root", &at("data")])
+            .args(["--exec-root", &at("exec"), "--pidfile", &at("pid"), "--bridge", "none", "--iptables=false"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let daemon = Self { process, folder };
+        let address: EngineAddress = daemon.address().parse().unwrap();
+        let up = || async {
+            let docker = paas_core::engine::Docker::new(&address, None).unwrap();
+            paas_core::engine::DockerEngine::ping(&docker, Duration::from_secs(1)).await.is_ok()
+        };
+        let log = || std::fs::read_to_string(daemon.folder.path().join("log")).unwrap_or_default();
+        assert!(eventually(Duration::from_secs(60), up).await, "the second daemon does not come up: {}", log());
+        daemon
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+}
+
+impl Drop for SecondDaemon {
+    fn drop(&mut self) {
+        support::signal("-CONT", self.process.id());
+        support::signal("-TERM", self.process.id());
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_slows_nothing_else() {
+    const NAME: &str = "a_daemon_that_hangs_slows_nothing_else";
+    let Some(address) = docker::daemon(NAME).await else { return };
+    if !Command::new("dockerd").arg("--version").output().is_ok_and(|version| version.status.success()) {
+        docker::skip(NAME, "there is no dockerd to start a second time");
+        return;
+    }
+    let image = image(&address, "hangs").await;
+    let second = SecondDaemon::start().await;
+    let mut server = Server::start(&[&local(&address), &format!("hangs={}", second.address())]).await;
+    let api = server.admin().await;
+    let status = |wanted: &'static str| {
+        let api = api.clone();
+        move || {
+            let api = api.clone();
+            async move { api.get("/api/engines/hangs").await.body["health"]["status"] == wanted }
+        }
+    };
+    assert!(eventually(Duration::from_secs(20), status("up")).await);
+    support::signal("-STOP", second.process.id());
+    assert!(eventually(Duration::from_secs(10), status("down")).await);
+
+    // Everything goes on at its usual pace: what would wait for the hanging daemon would wait for seconds.
+    for path in ["/api/containers?all=true", "/api/engines", "/api/cluster/info"] {
+        let begun = Instant::now();
+        assert_eq!(api.get(path).await.status, StatusCode::OK);
+        assert!(begun.elapsed() < Duration::from_secs(1), "{path} took {:?}", begun.elapsed());
+    }
+    let run = api.post("/api/containers?count=2", json!({"name": image, "memory": 16})).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    assert!(run.body.as_array().unwrap().iter().all(|one| one["engine"]["id"] == "local"));
+    api.destroy_all(&image).await;
+
+    support::signal("-CONT", second.process.id());
+    assert!(eventually(Duration::from_secs(10), status("up")).await);
+    support::signal("-STOP", second.process.id());
+    let took = server.terminate();
+    assert!(took < Duration::from_secs(5), "shutting down took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_of_a_description_survives_a_restart() {
+    let Some(address) = docker::daemon("everything_of_a_description_survives_a_restart").await else { return };
+    let image = image(&address, "describe").await;
+    let mut server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+    let front = api.post("/api/containers", json!({"name": image, "memory": 16})).await.body[0].clone();
+    let spec = json!({
+        "name": image, "cpus": 0.25, "cpuset": "0", "memory": 32, "entrypoint": ["/bin/sleep"], "args": ["3600"],
+        "environment": {"GREETING": "hello \"world\""}, "hostname": "inside", "domainname": "example.org",
+        "type": "service", "bind_ports": [{"proto": "tcp", "host_ip": "127.0.0.1", "container_port": 80}],
+        "user_data": "free text\nof two lines", "volumes": ["/data"], "links": {front["name"].as_str().unwrap(): "front"},
+        "restart_policy": {"name": "on-failure", "maximum_retry": 3}, "publish": true, "network_mode": "bridge",
+    });
+    let run = api.post("/api/containers", spec.clone()).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    let before = run.body[0].clone();
+    assert_eq!(before["image"], spec);
+    server.kill();
+    server.start_again().await;
+    let api = server.admin().await;
+    let path = format!("/api/containers/{}", before["id"].as_str().unwrap());
+    let back = || async { api.get(&path).await.status == StatusCode::OK };
+    assert!(eventually(Duration::from_secs(20), back).await);
+    assert_eq!(api.get(&path).await.body, before);
+    api.destroy_all(&image).await;
+}
