@@ -1,0 +1,14 @@
+//! The API from outside: a real listener, a real client, simulated engines.
+
+mod accounts;
+mod authorization;
+mod bad_input;
+mod containers;
+mod engines;
+mod prefixes;
+mod program;
+mod shutdown;
+mod streams;
+mod support;
+mod transport;
+mod tricky;
