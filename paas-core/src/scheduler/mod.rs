@@ -5,8 +5,11 @@
 
 mod binpack;
 mod filter;
+mod rank;
 mod refusal;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use binpack::Binpack;
