@@ -17,7 +17,8 @@ impl Scheduler for ShortestName {
         let mut snapshot = snapshot.clone();
         let mut placed = Vec::new();
         for _ in 0..request.count {
-            let fits = |id: &&EngineId| matches!(snapshot.get(id).map(|state| judge(state, request)), Some(Verdict::Fits));
+            let fits =
+                |id: &&EngineId| matches!(snapshot.get(id).map(|state| judge(state, request)), Some(Verdict::Fits));
             let ids = snapshot.engines().iter().map(|state| &state.id);
             let Some(best) = ids.filter(fits).min_by_key(|id| (id.as_str().len(), (*id).clone())).cloned() else {
                 return Err(Refusal::explain(&snapshot, request, placed.len()));

@@ -60,7 +60,8 @@ async fn cluster(case: u64) -> Controller {
     let controller = Controller::builder().settings(settings).build().await.unwrap();
     for (position, (id, cpus, memory)) in ENGINES.into_iter().enumerate() {
         let latency = 3 + 4 * position;
-        let address = format!("sim://{id}-{case}-{}?cpus={cpus}&memory={memory}&latency_ms={latency}", uuid::Uuid::now_v7());
+        let address =
+            format!("sim://{id}-{case}-{}?cpus={cpus}&memory={memory}&latency_ms={latency}", uuid::Uuid::now_v7());
         let engine = EngineSpec::new(id.parse().unwrap(), address.parse().unwrap());
         let added = controller.add_engine(&Actor::system(), engine).await.unwrap();
         assert_eq!(added.health.status.to_string(), "up");

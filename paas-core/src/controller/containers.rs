@@ -62,7 +62,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Engine`].
     pub async fn stop(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
-        self.change(actor, reference, EventKind::StopContainer, "stopped", |target| async move {
+        self.change(actor, reference, EventKind::StopContainer, "stopped", move |target| async move {
             target.connection.stop(&target.container.id, grace).await
         })
         .await
@@ -73,7 +73,7 @@ impl Controller {
     /// # Errors
     /// As [`Controller::start`].
     pub async fn restart(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
-        self.change(actor, reference, EventKind::RestartContainer, "restarted", |target| async move {
+        self.change(actor, reference, EventKind::RestartContainer, "restarted", move |target| async move {
             target.connection.restart(&target.container.id, grace).await
         })
         .await

@@ -1,5 +1,59 @@
-//! Being built.
+//! The log of events in the store.
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct EventLog;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{EventError, EventSink};
+use crate::model::Event;
+use crate::store::{Collection, KeyRange, Store, Table};
+
+const EVENTS: Table = Table::new("events");
+
+/// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
+#[derive(Debug)]
+pub struct EventLog {
+    events: Collection<Event>,
+}
+
+impl EventLog {
+    /// The log in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { events: Collection::new(store, EVENTS) }
+    }
+
+    /// The newest `count` events, the newest first. Asking for more than there are gives what there is.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn newest(&self, count: usize) -> Result<Vec<Event>, EventError> {
+        let found = self.events.list(&KeyRange::last(count)).await.map_err(EventError::Store)?;
+        Ok(found.into_iter().map(|event| event.value).collect())
+    }
+}
+
+#[async_trait]
+impl EventSink for EventLog {
+    async fn record(&self, event: &Event) -> Result<(), EventError> {
+        self.events.insert(&event.id.to_string(), event).await.map(drop).map_err(EventError::Store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EventKind;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn the_newest_come_first_and_no_more_than_there_are() {
+        let log = EventLog::new(Arc::new(MemoryStore::new()));
+        assert!(log.newest(10).await.unwrap().is_empty());
+        for number in 0..5 {
+            log.record(&Event::new(EventKind::Login, number.to_string())).await.unwrap();
+        }
+        let messages = |events: Vec<Event>| events.into_iter().map(|event| event.message).collect::<Vec<_>>();
+        assert_eq!(messages(log.newest(2).await.unwrap()), ["4", "3"]);
+        assert_eq!(messages(log.newest(1_000_000).await.unwrap()), ["4", "3", "2", "1", "0"]);
+    }
+}

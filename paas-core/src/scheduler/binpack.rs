@@ -1,5 +1,24 @@
-//! Being built.
+//! Packing: the fullest engine that still has room takes the container.
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Binpack;
+use super::{PlacementRequest, Refusal, Scheduler, Snapshot, Weights, rank};
+use crate::model::EngineId;
+
+/// Packs containers: the engine with the lowest score of [`Weights::score`] takes the next, so that others stay empty. Of
+/// equals the one with fewer containers, then the one whose id comes first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Binpack {
+    weights: Weights,
+}
+
+impl Binpack {
+    /// Packs by these weights.
+    pub fn new(weights: Weights) -> Self {
+        Self { weights }
+    }
+}
+
+impl Scheduler for Binpack {
+    fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+        rank::place(snapshot, request, |total, promised| -self.weights.score(total, promised))
+    }
+}

@@ -1,8 +1,89 @@
-//! Being built.
+//! Filters: which engines could take a container at all.
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Verdict;
+use super::{EngineState, PlacementRequest, Reason};
+use crate::model::{ContainerType, EngineStatus, Resources};
 
-/// Being built.
-pub fn judge() {}
+/// What the filters say of one engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It can take one more container.
+    Fits,
+    /// It cannot, and this is the first reason.
+    No(Reason),
+}
+
+impl Verdict {
+    /// Whether it can take one more container.
+    pub fn fits(&self) -> bool {
+        *self == Self::Fits
+    }
+}
+
+/// Asks all filters about one engine, in a fixed order: answers, is not excluded, is not draining, host, labels, unique,
+/// host ports, CPU, memory.
+pub fn judge(engine: &EngineState, request: &PlacementRequest) -> Verdict {
+    match first_reason(engine, request) {
+        Some(reason) => Verdict::No(reason),
+        None => Verdict::Fits,
+    }
+}
+
+fn first_reason(engine: &EngineState, request: &PlacementRequest) -> Option<Reason> {
+    if engine.status != EngineStatus::Up {
+        return Some(Reason::NotUp(engine.status));
+    }
+    if request.only.as_ref().is_some_and(|only| *only != engine.id) {
+        return Some(Reason::Elsewhere);
+    }
+    if request.except.contains(&engine.id) {
+        return Some(Reason::FailedBefore);
+    }
+    if engine.draining {
+        return Some(Reason::Draining);
+    }
+    if request.kind == ContainerType::Host && !is_asked_host(engine, request) {
+        return Some(Reason::OtherHost);
+    }
+    if request.kind.needs_labels()
+        && let Some(label) = request.labels.iter().find(|label| !engine.labels.contains(*label))
+    {
+        return Some(Reason::LacksLabel(label.clone()));
+    }
+    if request.kind.needs_unique() && engine.images.contains_key(&request.image) {
+        return Some(Reason::HasImage);
+    }
+    let taken = |port: &&crate::model::HostPort| engine.host_ports.iter().any(|other| other.conflicts_with(port));
+    if let Some(port) = request.host_ports.iter().find(taken) {
+        return Some(Reason::PortTaken(*port));
+    }
+    lack_of_room(engine, request)
+}
+
+fn is_asked_host(engine: &EngineState, request: &PlacementRequest) -> bool {
+    request.labels.iter().any(|label| label.strip_prefix("host:") == Some(engine.id.as_str()))
+}
+
+fn lack_of_room(engine: &EngineState, request: &PlacementRequest) -> Option<Reason> {
+    let limit = limit(engine.total, request.overbooking);
+    let free = limit.saturating_sub(engine.reserved);
+    let asked = request.resources;
+    if asked.cpus > free.cpus {
+        return Some(Reason::Cpus { free: free.cpus, asked: asked.cpus });
+    }
+    if asked.memory > free.memory {
+        return Some(Reason::Memory { free: free.memory, asked: asked.memory });
+    }
+    None
+}
+
+/// What may be promised of `total`.
+pub(super) fn limit(total: Resources, overbooking: f64) -> Resources {
+    if overbooking == 1.0 {
+        return total;
+    }
+    let scaled = |amount: u64| (amount as f64 * overbooking) as u64;
+    Resources {
+        cpus: crate::model::Cpus::from_milli(scaled(total.cpus.milli())),
+        memory: crate::model::MemoryMb::new(scaled(total.memory.mb())),
+    }
+}

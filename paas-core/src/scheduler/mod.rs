@@ -1,12 +1,15 @@
 //! Placement: which engine takes a container. Pure and synchronous: a snapshot and a request in, engines or reasons out.
 //!
-//! Engines first pass the filters of [`filter`]; of those left a strategy takes the best, once per container, each choice seeing the
-//! ones before it.
+//! Engines first pass the filters of [`judge`]; of those left a strategy takes the best, once per container, each choice
+//! seeing the ones before it.
 
 mod binpack;
 mod filter;
+mod rank;
 mod refusal;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use binpack::Binpack;

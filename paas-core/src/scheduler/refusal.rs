@@ -1,9 +1,233 @@
-//! Being built.
+//! Why nothing was placed, in words.
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Reason;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Refusal;
+use serde::Serialize;
+
+use super::{PlacementRequest, Snapshot, Verdict, judge};
+use crate::model::{ContainerType, Cpus, EngineStatus, HostPort, MemoryMb};
+
+/// Why one engine cannot take a container.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// It does not answer, or has not yet.
+    NotUp(EngineStatus),
+    /// It is not where the container has to be: beside one that it links to, or where it is already.
+    Elsewhere,
+    /// The container was tried there already.
+    FailedBefore,
+    /// It is to get no new containers.
+    Draining,
+    /// It is not the host that the container asks for.
+    OtherHost,
+    /// It does not carry a label.
+    LacksLabel(String),
+    /// It has a container of that image already.
+    HasImage,
+    /// A port of the host is taken.
+    PortTaken(HostPort),
+    /// Not enough CPU.
+    Cpus {
+        /// What is not promised yet.
+        free: Cpus,
+        /// What was asked for.
+        asked: Cpus,
+    },
+    /// Not enough memory.
+    Memory {
+        /// What is not promised yet.
+        free: MemoryMb,
+        /// What was asked for.
+        asked: MemoryMb,
+    },
+}
+
+impl Reason {
+    /// Place in a refusal, and what is counted together.
+    fn group(&self) -> (u8, String) {
+        match self {
+            Self::NotUp(status) => (0, status.to_string()),
+            Self::Elsewhere => (1, String::new()),
+            Self::FailedBefore => (2, String::new()),
+            Self::Draining => (3, String::new()),
+            Self::OtherHost => (4, String::new()),
+            Self::LacksLabel(label) => (5, label.clone()),
+            Self::HasImage => (6, String::new()),
+            Self::PortTaken(port) => (7, port.to_string()),
+            Self::Cpus { .. } => (8, String::new()),
+            Self::Memory { .. } => (9, String::new()),
+        }
+    }
+
+    /// Of two of one group, the one that is nearer to fitting.
+    fn nearer(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Cpus { free: mine, .. }, Self::Cpus { free: theirs, .. }) if theirs > mine => other,
+            (Self::Memory { free: mine, .. }, Self::Memory { free: theirs, .. }) if theirs > mine => other,
+            _ => self,
+        }
+    }
+
+    /// What `count` engines have in common.
+    fn describe(&self, count: usize, request: &PlacementRequest) -> String {
+        let one = count == 1;
+        let has = match (one, self) {
+            (true, _) => "has",
+            (false, Self::Cpus { .. } | Self::Memory { .. }) => "have at most",
+            (false, _) => "have",
+        };
+        let is = if one { "is" } else { "are" };
+        match self {
+            Self::NotUp(status) => format!("{count} {status}"),
+            Self::Elsewhere => format!("{count} {is} not where the container has to be"),
+            Self::FailedBefore => format!("{count} failed before"),
+            Self::Draining => format!("{count} draining"),
+            Self::OtherHost => {
+                let asked =
+                    request.labels.iter().find_map(|label| label.strip_prefix("host:")).unwrap_or("the one asked for");
+                format!("{count} {is} not {asked}")
+            }
+            Self::LacksLabel(label) => format!("{count} {} label {label}", if one { "lacks" } else { "lack" }),
+            Self::HasImage => format!("{count} {has} a container of {} already", request.image),
+            Self::PortTaken(port) => format!("{count} {has} port {port} taken"),
+            Self::Cpus { free, asked } => format!("{count} {has} {free} of {asked} CPUs free"),
+            Self::Memory { free, asked } => format!("{count} {has} {free} of {asked} MB free"),
+        }
+    }
+}
+
+/// Why not all containers of a request were placed. None of them was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Refusal {
+    /// How many containers were asked for.
+    pub asked: usize,
+    /// How many of them would fit.
+    pub possible: usize,
+    /// How many engines there are.
+    pub engines: usize,
+    /// Per reason, how many engines cannot take one more, in words.
+    pub reasons: Vec<String>,
+}
+
+impl Refusal {
+    /// Explains why `snapshot`, in which `possible` containers of the request are placed already, takes no more.
+    pub fn explain(snapshot: &Snapshot, request: &PlacementRequest, possible: usize) -> Self {
+        let mut groups: BTreeMap<(u8, String), (usize, Reason)> = BTreeMap::new();
+        for engine in snapshot.engines() {
+            let Verdict::No(reason) = judge(engine, request) else { continue };
+            let key = reason.group();
+            let merged = match groups.remove(&key) {
+                Some((count, other)) => (count + 1, other.nearer(reason)),
+                None => (1, reason),
+            };
+            groups.insert(key, merged);
+        }
+        let reasons = groups.into_values().map(|(count, reason)| reason.describe(count, request)).collect();
+        let refusal = Self { asked: request.count, possible, engines: snapshot.engines().len(), reasons };
+        refusal.with_unknown_host(snapshot, request)
+    }
+
+    /// When the host asked for does not exist, that is all there is to say.
+    fn with_unknown_host(mut self, snapshot: &Snapshot, request: &PlacementRequest) -> Self {
+        if request.kind == ContainerType::Host {
+            let asked = request.labels.iter().find_map(|label| label.strip_prefix("host:")).unwrap_or("");
+            if !snapshot.engines().iter().any(|engine| engine.id.as_str() == asked) {
+                self.reasons = vec![format!("none is called {asked}")];
+            }
+        }
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.engines == 0 {
+            return f.write_str("there are no engines; add one first");
+        }
+        let engines = if self.engines == 1 { "engine" } else { "engines" };
+        if self.possible > 0 {
+            write!(f, "only {} of {} containers fit on ", self.possible, self.asked)?;
+        }
+        write!(f, "{} {engines}: {}", self.engines, self.reasons.join(", "))
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContainerSpec, EngineId, Resources};
+    use crate::scheduler::{EngineState, Scheduler, Spread};
+
+    fn engine(id: &str, memory: u64) -> EngineState {
+        let total = Resources { cpus: Cpus::from_milli(4000), memory: MemoryMb::new(memory) };
+        EngineState::new(id.parse().unwrap(), total)
+    }
+
+    fn refusal(engines: Vec<EngineState>, count: usize, change: impl FnOnce(&mut ContainerSpec)) -> String {
+        let mut spec = ContainerSpec::new("web".parse().unwrap());
+        spec.memory = Some(MemoryMb::new(512));
+        change(&mut spec);
+        let snapshot: Snapshot = engines.into_iter().collect();
+        Spread::default().place(&snapshot, &PlacementRequest::new(&spec, count)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_engine_is_counted_under_its_first_reason() {
+        let mut down = engine("a", 1024);
+        down.status = EngineStatus::Down;
+        let mut small = engine("c", 256);
+        small.labels.insert("ssd".into());
+        let text = refusal(vec![down, engine("b", 1024), small], 1, |spec| {
+            spec.labels.insert("ssd".into());
+        });
+        assert_eq!(text, "3 engines: 1 down, 1 lacks label ssd, 1 has 256 of 512 MB free");
+    }
+
+    #[test]
+    fn several_with_too_little_room_say_what_the_best_of_them_has() {
+        let text = refusal(vec![engine("a", 100), engine("b", 300), engine("c", 200)], 1, |_| {});
+        assert_eq!(text, "3 engines: 3 have at most 300 of 512 MB free");
+    }
+
+    #[test]
+    fn what_would_fit_is_said() {
+        let text = refusal(vec![engine("a", 1200), engine("b", 700)], 5, |_| {});
+        assert_eq!(text, "only 3 of 5 containers fit on 2 engines: 2 have at most 188 of 512 MB free");
+    }
+
+    #[test]
+    fn no_engines_and_unknown_hosts_have_their_own_words() {
+        assert_eq!(refusal(vec![], 1, |_| {}), "there are no engines; add one first");
+        let text = refusal(vec![engine("a", 1024)], 1, |spec| {
+            spec.kind = ContainerType::Host;
+            spec.labels.insert("host:b".into());
+        });
+        assert_eq!(text, "1 engine: none is called b");
+    }
+
+    #[test]
+    fn the_other_reasons_have_their_words() {
+        let mut busy = engine("a", 1024);
+        busy.host_ports.insert(HostPort { proto: crate::model::Protocol::Tcp, ip: None, port: 80 });
+        let port = |spec: &mut ContainerSpec| spec.bind_ports = vec![":80:80".parse().unwrap()];
+        assert_eq!(refusal(vec![busy], 1, port), "1 engine: 1 has port tcp/80 taken");
+        let mut draining = engine("a", 1024);
+        draining.draining = true;
+        assert_eq!(refusal(vec![draining], 1, |_| {}), "1 engine: 1 draining");
+        let mut has_it = engine("a", 1024);
+        has_it.add_image("docker.io/library/web:latest");
+        let text = refusal(vec![has_it], 1, |spec| spec.kind = ContainerType::Unique);
+        assert_eq!(text, "1 engine: 1 has a container of docker.io/library/web:latest already");
+        let text = refusal(vec![engine("a", 1024)], 1, |spec| spec.cpus = Some(Cpus::from_milli(4500)));
+        assert_eq!(text, "1 engine: 1 has 4 of 4.5 CPUs free");
+        let mut request = PlacementRequest::new(&ContainerSpec::new("web".parse().unwrap()), 1);
+        let snapshot: Snapshot = [engine("a", 1024), engine("b", 1024)].into_iter().collect();
+        request.only = Some("a".parse::<EngineId>().unwrap());
+        request.except.insert("a".parse().unwrap());
+        let text = Spread::default().place(&snapshot, &request).unwrap_err().to_string();
+        assert_eq!(text, "2 engines: 1 is not where the container has to be, 1 failed before");
+    }
+}

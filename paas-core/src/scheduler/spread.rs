@@ -1,9 +1,66 @@
-//! Being built.
+//! Spreading: the engine with the most room left takes the container.
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Spread;
+use super::{PlacementRequest, Refusal, Scheduler, Snapshot, rank};
+use crate::model::{EngineId, Invalid, Resources};
 
-/// Being built.
-#[derive(Debug, Default)]
-pub struct Weights;
+/// How much the share of CPU and the share of memory count in a score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    /// Weight of the CPU.
+    pub cpu: f64,
+    /// Weight of the memory.
+    pub memory: f64,
+}
+
+impl Weights {
+    /// Weights that make sense.
+    ///
+    /// # Errors
+    /// Each must be a number from 0 to 1,000,000, and one of them more than 0.
+    pub fn new(cpu: f64, memory: f64) -> Result<Self, Invalid> {
+        let good = |weight: f64| (0.0..=1e6).contains(&weight);
+        if good(cpu) && good(memory) && cpu + memory > 0.0 {
+            return Ok(Self { cpu, memory });
+        }
+        Err(Invalid::new(
+            "weights",
+            format!("must be two numbers from 0 to 1000000, not both 0, and not {cpu} and {memory}"),
+        ))
+    }
+
+    /// The score of an engine that has `total` and would have promised `promised`: the higher, the more room is left.
+    ///
+    /// `(1 - cpus promised / cpus) * cpu + (1 - memory promised / memory) * memory`, as the source thesis has it.
+    pub fn score(&self, total: Resources, promised: Resources) -> f64 {
+        let left = |promised: u64, total: u64| 1.0 - promised as f64 / total as f64;
+        left(promised.cpus.milli(), total.cpus.milli()) * self.cpu
+            + left(promised.memory.mb(), total.memory.mb()) * self.memory
+    }
+}
+
+impl Default for Weights {
+    /// 65 for the CPU, 35 for the memory.
+    fn default() -> Self {
+        Self { cpu: 65.0, memory: 35.0 }
+    }
+}
+
+/// Spreads containers: the engine with the highest score takes the next. Of equals the one with fewer containers, then
+/// the one whose id comes first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spread {
+    weights: Weights,
+}
+
+impl Spread {
+    /// Spreads by these weights.
+    pub fn new(weights: Weights) -> Self {
+        Self { weights }
+    }
+}
+
+impl Scheduler for Spread {
+    fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+        rank::place(snapshot, request, |total, promised| self.weights.score(total, promised))
+    }
+}

@@ -1,8 +1,15 @@
 //! Typed access to a table.
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Store, Table, Version};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+
+/// How often an update is tried again when somebody else was faster.
+const UPDATE_ATTEMPTS: usize = 50;
 
 /// A document read with its type.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +22,134 @@ pub struct Versioned<T> {
     pub value: T,
 }
 
-/// Typed access to one table of a store.
+/// Typed access to one table of a store. Cheap to clone.
 #[derive(Debug)]
 pub struct Collection<T> {
-    #[allow(dead_code)]
     store: Arc<dyn Store>,
-    #[allow(dead_code)]
     table: Table,
     marker: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Collection<T> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), table: self.table, marker: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<T> {
+    /// The documents of `table` as values of this type.
+    pub fn new(store: Arc<dyn Store>, table: Table) -> Self {
+        Self { store, table, marker: PhantomData }
+    }
+
+    /// Adds a value under a key that has none.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn insert(&self, key: &str, value: &T) -> Result<Version> {
+        self.store.insert(self.table, key, self.to_body("insert", key, value)?).await
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// As [`Store::get`]; [`StoreErrorKind::Broken`] when the document is not of this type.
+    pub async fn get(&self, key: &str) -> Result<Option<Versioned<T>>> {
+        self.store.get(self.table, key).await?.map(|document| self.to_value("get", document)).transpose()
+    }
+
+    /// Replaces the value under a key if it still has the version `expected`.
+    ///
+    /// # Errors
+    /// As [`Store::replace`].
+    pub async fn replace(&self, key: &str, expected: Version, value: &T) -> Result<Version> {
+        self.store.replace(self.table, key, expected, self.to_body("replace", key, value)?).await
+    }
+
+    /// Changes the value under a key, and again if somebody else was faster. Gives the value as it is now.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] without a value; otherwise as [`Store::replace`].
+    pub async fn update(&self, key: &str, mut change: impl FnMut(&mut T) + Send) -> Result<T> {
+        let mut attempts = 0;
+        loop {
+            let found = self.get(key).await?;
+            let missing = || StoreError::new(StoreErrorKind::NotFound, "update", self.table, key);
+            let mut found = found.ok_or_else(missing)?;
+            change(&mut found.value);
+            attempts += 1;
+            match self.replace(key, found.version, &found.value).await {
+                Ok(_) => return Ok(found.value),
+                Err(error) if error.kind() == StoreErrorKind::VersionMismatch && attempts < UPDATE_ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deletes the value under a key.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] without a value.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.store.delete(self.table, key, None).await
+    }
+
+    /// The values of a range.
+    ///
+    /// # Errors
+    /// As [`Store::list`]; [`StoreErrorKind::Broken`] when a document is not of this type.
+    pub async fn list(&self, range: &KeyRange) -> Result<Vec<Versioned<T>>> {
+        let documents = self.store.list(self.table, range).await?;
+        documents.into_iter().map(|document| self.to_value("list", document)).collect()
+    }
+
+    /// Every value, by key.
+    ///
+    /// # Errors
+    /// As [`Collection::list`].
+    pub async fn all(&self) -> Result<Vec<Versioned<T>>> {
+        self.list(&KeyRange::all()).await
+    }
+
+    fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<serde_json::Value> {
+        serde_json::to_value(value)
+            .map_err(|error| StoreError::new(StoreErrorKind::Invalid, operation, self.table, key).with_source(error))
+    }
+
+    fn to_value(&self, operation: &'static str, document: Document) -> Result<Versioned<T>> {
+        let Document { key, version, body } = document;
+        match serde_json::from_value(body) {
+            Ok(value) => Ok(Versioned { key, version, value }),
+            Err(error) => Err(StoreError::new(StoreErrorKind::Broken, operation, self.table, key)
+                .with_detail(format!("the document is not what this version writes: {error}"))
+                .with_source(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    const NUMBERS: Table = Table::new("numbers");
+
+    #[tokio::test]
+    async fn updates_at_once_all_take_effect() {
+        let numbers = Collection::<u64>::new(Arc::new(MemoryStore::new()), NUMBERS);
+        numbers.insert("sum", &0).await.unwrap();
+        futures::future::join_all((0..20).map(|_| numbers.update("sum", |sum| *sum += 1))).await;
+        assert_eq!(numbers.get("sum").await.unwrap().unwrap().value, 20);
+    }
+
+    #[tokio::test]
+    async fn a_document_of_another_type_names_itself() {
+        let store = Arc::new(MemoryStore::new());
+        store.insert(NUMBERS, "odd", json!("text")).await.unwrap();
+        let error = Collection::<u64>::new(store, NUMBERS).get("odd").await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Broken);
+        assert!(error.to_string().contains("numbers/odd"), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
+mod watch;
 
 use std::fmt;
 

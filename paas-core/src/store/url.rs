@@ -1,4 +1,44 @@
-//! Being built.
+//! From a URL to a store.
 
-/// Being built.
-pub fn open_store() {}
+use std::sync::Arc;
+
+use super::{MemoryStore, Result, Store, StoreError, StoreErrorKind, Table};
+
+/// The store that a URL names: `memory:`, or `sqlite:PATH`.
+///
+/// # Errors
+/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened.
+pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
+    // What follows the scheme may hold a password, so it is not repeated in errors.
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    let unusable = |detail: String| {
+        Err(StoreError::new(StoreErrorKind::Invalid, "open", Table::new("store"), "").with_detail(detail))
+    };
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        #[cfg(feature = "sqlite")]
+        "sqlite" if !rest.is_empty() => {
+            Ok(Arc::new(super::SqliteStore::open(std::path::Path::new(rest.trim_start_matches("//"))).await?))
+        }
+        "sqlite" => unusable("write sqlite:PATH, with the path of the file".to_owned()),
+        other => unusable(format!("there is no store of the kind {other:?}; write memory: or sqlite:PATH")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_store_is_refused_without_repeating_a_password() {
+        assert!(open_store("memory:").await.is_ok());
+        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"] {
+            if let Err(error) = open_store(bad).await {
+                assert_eq!(error.kind(), StoreErrorKind::Invalid, "{bad}");
+                assert!(!error.to_string().contains("secret"));
+            } else {
+                assert_eq!(bad, "memory");
+            }
+        }
+    }
+}

@@ -1,1 +1,179 @@
-//! Being built.
+//! What every registry must do. Run [`conforms`] on yours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::model::{Cpus, MemoryMb};
+use crate::registry::{LeaseId, Member, MemberChange, Registry, RegistryErrorKind};
+
+/// The shortest lease.
+const SHORT: Duration = Duration::from_secs(1);
+/// A lease that does not run out during the suite.
+const LONG: Duration = Duration::from_secs(120);
+/// How long to wait for what must happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the whole suite, all at once: every property has members of its own.
+///
+/// # Panics
+/// At the first thing that the registry does not do as it must.
+pub async fn conforms(registry: Arc<dyn Registry>) {
+    tokio::join!(
+        who_registers_is_listed(&registry),
+        an_id_is_held_once(&registry),
+        leases_run_out_unless_kept_alive(&registry),
+        watchers_miss_nothing(&registry),
+        one_leads_at_a_time(&registry),
+        giving_up_lets_the_next_one_lead(&registry),
+    );
+}
+
+/// A member of that name.
+///
+/// # Panics
+/// When the name is no engine id.
+pub fn member(name: &str) -> Member {
+    Member {
+        id: name.parse().expect("the name is an engine id"),
+        addr: format!("sim://{name}").parse().expect("the name is a host name"),
+        cpus: Cpus::from_milli(4000),
+        memory: MemoryMb::new(8192),
+        labels: vec!["ssd".to_owned()],
+        daemon_id: name.to_owned(),
+        docker_version: "20.10.24".to_owned(),
+    }
+}
+
+fn unlike_others(name: &str) -> String {
+    format!("{name}-{}", Uuid::now_v7())
+}
+
+async fn listed(registry: &Arc<dyn Registry>, name: &str) -> Option<Member> {
+    registry.list().await.unwrap().members.into_iter().find(|member| member.id.as_str() == name)
+}
+
+/// What was registered is listed as it was said, until its lease is revoked.
+pub async fn who_registers_is_listed(registry: &Arc<dyn Registry>) {
+    let name = unlike_others("listed");
+    let lease = registry.grant(LONG).await.unwrap();
+    let mut said = member(&name);
+    registry.register(&said, lease).await.unwrap();
+    assert_eq!(listed(registry, &name).await.as_ref(), Some(&said));
+    said.cpus = Cpus::from_milli(8000);
+    registry.register(&said, lease).await.unwrap();
+    assert_eq!(listed(registry, &name).await, Some(said));
+    registry.revoke(lease).await.unwrap();
+    assert_eq!(listed(registry, &name).await, None);
+    registry.revoke(lease).await.expect("ending a lease that ended is no error");
+}
+
+/// Nobody registers under an id that is alive.
+pub async fn an_id_is_held_once(registry: &Arc<dyn Registry>) {
+    let name = unlike_others("held");
+    let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
+    registry.register(&member(&name), first).await.unwrap();
+    let taken = registry.register(&member(&name), second).await.unwrap_err();
+    assert_eq!(taken.kind(), RegistryErrorKind::Taken);
+    registry.revoke(first).await.unwrap();
+    registry.register(&member(&name), second).await.unwrap();
+    registry.revoke(second).await.unwrap();
+}
+
+/// A lease that is kept alive stays; one that is not ends, with its member, and cannot be used again.
+pub async fn leases_run_out_unless_kept_alive(registry: &Arc<dyn Registry>) {
+    let (kept, left) = (unlike_others("kept"), unlike_others("left"));
+    let (kept_lease, left_lease) = (registry.grant(SHORT * 2).await.unwrap(), registry.grant(SHORT).await.unwrap());
+    registry.register(&member(&kept), kept_lease).await.unwrap();
+    registry.register(&member(&left), left_lease).await.unwrap();
+    let ran_out = async {
+        while listed(registry, &left).await.is_some() {
+            registry.keep_alive(kept_lease).await.unwrap();
+            sleep(SHORT / 10).await;
+        }
+    };
+    timeout(PATIENCE, ran_out).await.expect("a lease that is not kept alive runs out");
+    assert!(listed(registry, &kept).await.is_some());
+    for lease in [left_lease, LeaseId(i64::MAX)] {
+        assert_eq!(registry.keep_alive(lease).await.unwrap_err().kind(), RegistryErrorKind::LeaseExpired);
+        let refused = registry.register(&member(&left), lease).await.unwrap_err();
+        assert_eq!(refused.kind(), RegistryErrorKind::LeaseExpired);
+    }
+    registry.revoke(kept_lease).await.unwrap();
+}
+
+/// From the revision of a list on, every change is heard once and in order.
+pub async fn watchers_miss_nothing(registry: &Arc<dyn Registry>) {
+    let name = unlike_others("watched");
+    let from = registry.list().await.unwrap().revision;
+    let lease = registry.grant(LONG).await.unwrap();
+    for cpus in 1..=5 {
+        let said = Member { cpus: Cpus::from_milli(cpus * 1000), ..member(&name) };
+        registry.register(&said, lease).await.unwrap();
+    }
+    let mut changes = registry.watch(from).await.unwrap();
+    for cpus in 6..=10 {
+        let said = Member { cpus: Cpus::from_milli(cpus * 1000), ..member(&name) };
+        registry.register(&said, lease).await.unwrap();
+    }
+    registry.revoke(lease).await.unwrap();
+    let mut heard = Vec::new();
+    loop {
+        match timeout(PATIENCE, changes.next()).await.expect("every change is heard").unwrap() {
+            MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(member.cpus.milli() / 1000),
+            MemberChange::Left(id, _) if id.as_str() == name => break,
+            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Joined(..) | MemberChange::Left(..) => {}
+        }
+    }
+    assert_eq!(heard, (1..=10).collect::<Vec<_>>());
+}
+
+/// Whoever asks first leads; when its lease ends, the next one does.
+pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
+    let election = unlike_others("election");
+    assert_eq!(registry.leader(&election).await.unwrap(), None);
+    let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
+    registry.campaign(&election, "first", first).await.unwrap();
+    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("first"));
+    let mut waiting = tokio::spawn({
+        let (registry, election) = (registry.clone(), election.clone());
+        async move { registry.campaign(&election, "second", second).await }
+    });
+    assert!(timeout(SHORT / 2, &mut waiting).await.is_err(), "the second waits while the first leads");
+    registry.revoke(first).await.unwrap();
+    timeout(PATIENCE, waiting).await.expect("the second leads after the first").unwrap().unwrap();
+    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("second"));
+    registry.revoke(second).await.unwrap();
+    let over = registry.campaign(&election, "late", second).await.unwrap_err();
+    assert_eq!(over.kind(), RegistryErrorKind::LeaseExpired);
+}
+
+/// A candidate that stops waiting stands in nobody's way.
+pub async fn giving_up_lets_the_next_one_lead(registry: &Arc<dyn Registry>) {
+    let election = unlike_others("giving-up");
+    let leases =
+        [registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap()];
+    registry.campaign(&election, "first", leases[0]).await.unwrap();
+    {
+        let mut second = Box::pin(registry.campaign(&election, "second", leases[1]));
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(timeout(SHORT / 5, second).await.is_err());
+    }
+    let third = registry.campaign(&election, "third", leases[2]);
+    let revoke = async {
+        sleep(SHORT / 5).await;
+        registry.revoke(leases[0]).await.unwrap();
+    };
+    let (led, ()) = timeout(PATIENCE, async { tokio::join!(third, revoke) }).await.expect("the third leads");
+    led.unwrap();
+    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("third"));
+    for lease in leases {
+        registry.revoke(lease).await.unwrap();
+    }
+}

@@ -1,1 +1,233 @@
-//! Being built.
+//! What every store must do. Run [`conforms`] on yours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::store::{Change, Direction, KeyRange, Store, StoreErrorKind, Table, Version};
+
+/// How long a watcher may take to hear of a change.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the whole suite. Uses tables of its own, which should be empty.
+///
+/// # Panics
+/// At the first thing that the store does not do as it must.
+pub async fn conforms(store: Arc<dyn Store>) {
+    one_of_many_inserts_wins(&store).await;
+    only_the_present_version_is_replaced(&store).await;
+    of_many_replacements_one_wins(&store).await;
+    only_what_is_there_is_deleted(&store).await;
+    versions_never_come_again(&store).await;
+    ranges_are_read_both_ways(&store).await;
+    keys_order_by_their_bytes(&store).await;
+    keys_that_cannot_be_are_refused(&store).await;
+    documents_come_back_as_they_were(&store).await;
+    tables_do_not_mind_each_other(&store).await;
+    watchers_hear_every_change_once_and_in_order(&store).await;
+}
+
+/// A table of one property.
+const fn table(name: &'static str) -> Table {
+    Table::new(name)
+}
+
+/// Of a hundred that insert one key at once, one wins, and its document is the one that is there.
+pub async fn one_of_many_inserts_wins(store: &Arc<dyn Store>) {
+    let table = table("conformance_insert");
+    assert_eq!(store.get(table, "one").await.unwrap(), None, "a key without a document has none");
+    let inserts = (0..100).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { (number, store.insert(table, "one", json!(number)).await) })
+    });
+    let mut winners = Vec::new();
+    for outcome in join_all(inserts).await {
+        match outcome.unwrap() {
+            (number, Ok(version)) => winners.push((number, version)),
+            (_, Err(error)) => assert_eq!(error.kind(), StoreErrorKind::AlreadyExists),
+        }
+    }
+    assert_eq!(winners.len(), 1, "one insert wins");
+    let found = store.get(table, "one").await.unwrap().unwrap();
+    assert_eq!((found.body, found.version), (json!(winners[0].0), winners[0].1));
+}
+
+/// A document is replaced by who knows its version, and by nobody else.
+pub async fn only_the_present_version_is_replaced(store: &Arc<dyn Store>) {
+    let table = table("conformance_replace");
+    let missing = store.replace(table, "one", Version(1), json!(0)).await.unwrap_err();
+    assert_eq!(missing.kind(), StoreErrorKind::NotFound);
+    let first = store.insert(table, "one", json!("first")).await.unwrap();
+    let second = store.replace(table, "one", first, json!("second")).await.unwrap();
+    assert_ne!(first, second);
+    let stale = store.replace(table, "one", first, json!("stale")).await.unwrap_err();
+    assert_eq!(stale.kind(), StoreErrorKind::VersionMismatch);
+    let found = store.get(table, "one").await.unwrap().unwrap();
+    assert_eq!((found.body, found.version), (json!("second"), second));
+}
+
+/// Of many that replace one version at once, one wins.
+pub async fn of_many_replacements_one_wins(store: &Arc<dyn Store>) {
+    let table = table("conformance_race");
+    let version = store.insert(table, "one", json!(0)).await.unwrap();
+    let replacements = (1..=50).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { store.replace(table, "one", version, json!(number)).await.is_ok() })
+    });
+    let winners = join_all(replacements).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
+    assert_eq!(winners, 1, "one replacement wins");
+}
+
+/// Deleting needs a document, and its version when one is given.
+pub async fn only_what_is_there_is_deleted(store: &Arc<dyn Store>) {
+    let table = table("conformance_delete");
+    assert_eq!(store.delete(table, "one", None).await.unwrap_err().kind(), StoreErrorKind::NotFound);
+    let first = store.insert(table, "one", json!(1)).await.unwrap();
+    let second = store.replace(table, "one", first, json!(2)).await.unwrap();
+    let stale = store.delete(table, "one", Some(first)).await.unwrap_err();
+    assert_eq!(stale.kind(), StoreErrorKind::VersionMismatch);
+    store.delete(table, "one", Some(second)).await.unwrap();
+    assert_eq!(store.get(table, "one").await.unwrap(), None);
+    store.insert(table, "one", json!(3)).await.unwrap();
+    store.delete(table, "one", None).await.unwrap();
+}
+
+/// A version that was seen once does not come again, not even after the document was deleted and made anew.
+pub async fn versions_never_come_again(store: &Arc<dyn Store>) {
+    let table = table("conformance_versions");
+    let first = store.insert(table, "one", json!(1)).await.unwrap();
+    store.delete(table, "one", None).await.unwrap();
+    let second = store.insert(table, "one", json!(1)).await.unwrap();
+    assert_ne!(first, second);
+    let stale = store.replace(table, "one", first, json!(2)).await.unwrap_err();
+    assert_eq!(stale.kind(), StoreErrorKind::VersionMismatch);
+}
+
+async fn keys(store: &Arc<dyn Store>, table: Table, range: KeyRange) -> Vec<String> {
+    store.list(table, &range).await.unwrap().into_iter().map(|document| document.key).collect()
+}
+
+/// Ranges have bounds, a direction and a limit; each works alone and with the others.
+pub async fn ranges_are_read_both_ways(store: &Arc<dyn Store>) {
+    let table = table("conformance_ranges");
+    assert!(keys(store, table, KeyRange::all()).await.is_empty(), "an empty table has no keys");
+    assert!(keys(store, table, KeyRange::last(5)).await.is_empty());
+    let all: Vec<String> = (0..200).map(|number| format!("{number:03}")).collect();
+    join_all(all.iter().map(|key| store.insert(table, key, json!(key)))).await;
+    let mut backwards = all.clone();
+    backwards.reverse();
+    assert_eq!(keys(store, table, KeyRange::all()).await, all);
+    assert_eq!(keys(store, table, KeyRange::last(usize::MAX)).await, backwards);
+    assert_eq!(keys(store, table, KeyRange::last(3)).await, backwards[..3]);
+    let bounded =
+        |direction, limit| KeyRange { from: Some("050".to_owned()), to: Some("150".to_owned()), direction, limit };
+    assert_eq!(keys(store, table, bounded(Direction::Forwards, usize::MAX)).await, all[50..150]);
+    assert_eq!(keys(store, table, bounded(Direction::Forwards, 2)).await, all[50..52]);
+    assert_eq!(keys(store, table, bounded(Direction::Backwards, 2)).await, ["149", "148"]);
+    assert!(keys(store, table, bounded(Direction::Forwards, 0)).await.is_empty());
+    let nothing = KeyRange { from: Some("9".to_owned()), to: Some("1".to_owned()), ..KeyRange::all() };
+    assert!(keys(store, table, nothing).await.is_empty());
+    // Reading page by page, each from the end of the one before, gives everything once.
+    let mut paged: Vec<String> = Vec::new();
+    loop {
+        let from = paged.last().map(|last| format!("{last}\u{1}"));
+        let page = keys(store, table, KeyRange { from, limit: 30, ..KeyRange::all() }).await;
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+}
+
+/// Keys may be any text, and order by their UTF-8 bytes.
+pub async fn keys_order_by_their_bytes(store: &Arc<dyn Store>) {
+    let table = table("conformance_unicode");
+    let mut all =
+        ["a", "B", "ä", "z", "Ω", "日本", "🦀", "a/b", "a b", "a%", "a_", "'; --", "%", "A"].map(str::to_owned);
+    for key in &all {
+        store.insert(table, key, json!(key)).await.unwrap();
+    }
+    all.sort();
+    assert_eq!(keys(store, table, KeyRange::all()).await, all);
+    assert_eq!(store.get(table, "日本").await.unwrap().unwrap().body, json!("日本"));
+}
+
+/// Keys that some backend could not hold are refused by all.
+pub async fn keys_that_cannot_be_are_refused(store: &Arc<dyn Store>) {
+    let table = table("conformance_keys");
+    for bad in [String::new(), "x".repeat(513), "a\0b".to_owned()] {
+        assert_eq!(store.insert(table, &bad, json!(1)).await.unwrap_err().kind(), StoreErrorKind::Invalid);
+    }
+    store.insert(table, &"x".repeat(512), json!(1)).await.unwrap();
+}
+
+/// JSON comes back exactly, however large or odd.
+pub async fn documents_come_back_as_they_were(store: &Arc<dyn Store>) {
+    let table = table("conformance_documents");
+    let documents: [Value; 6] = [
+        json!(null),
+        json!({"nested": {"list": [1, 2.5, -3, true, null, "text"]}, "empty": {}, "": "empty key"}),
+        json!([u64::MAX, i64::MIN, 0.1, 1e300, -0.0]),
+        json!("quote \" backslash \\ newline \n zero-width \u{200b} crab 🦀 escape \u{1}"),
+        json!("x".repeat(1_000_000)),
+        json!((0..1000).map(|number| json!({"number": number})).collect::<Vec<_>>()),
+    ];
+    for (number, document) in documents.iter().enumerate() {
+        store.insert(table, &number.to_string(), document.clone()).await.unwrap();
+        assert_eq!(store.get(table, &number.to_string()).await.unwrap().unwrap().body, *document);
+    }
+}
+
+/// One key in two tables is two documents.
+pub async fn tables_do_not_mind_each_other(store: &Arc<dyn Store>) {
+    let (left, right) = (table("conformance_left"), table("conformance_right"));
+    store.insert(left, "one", json!("left")).await.unwrap();
+    store.insert(right, "one", json!("right")).await.unwrap();
+    store.delete(left, "one", None).await.unwrap();
+    assert_eq!(store.get(right, "one").await.unwrap().unwrap().body, json!("right"));
+    assert!(keys(store, left, KeyRange::all()).await.is_empty());
+}
+
+/// A watcher hears every change after it began, once, in the order of the writes, and of its own table only.
+pub async fn watchers_hear_every_change_once_and_in_order(store: &Arc<dyn Store>) {
+    let (table, other) = (table("conformance_watch"), table("conformance_watch_other"));
+    store.insert(table, "before", json!(0)).await.unwrap();
+    let mut first = store.watch(table).await.unwrap();
+    let mut second = store.watch(table).await.unwrap();
+    let mut expected = Vec::new();
+    for number in 0..50 {
+        let key = format!("{number:02}");
+        let inserted = store.insert(table, &key, json!(number)).await.unwrap();
+        store.insert(other, &key, json!(number)).await.unwrap();
+        expected.push((key.clone(), Some(inserted)));
+        if number % 3 == 0 {
+            let replaced = store.replace(table, &key, inserted, json!("new")).await.unwrap();
+            expected.push((key.clone(), Some(replaced)));
+        }
+        if number % 5 == 0 {
+            store.delete(table, &key, None).await.unwrap();
+            expected.push((key, None));
+        }
+    }
+    let refused = store.insert(table, "before", json!(1)).await;
+    assert!(refused.is_err(), "and no change was made by this");
+    store.delete(table, "before", None).await.unwrap();
+    expected.push(("before".to_owned(), None));
+    for watcher in [&mut first, &mut second] {
+        for expected in &expected {
+            let change = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("a change is heard").unwrap();
+            let heard = match change {
+                Change::Put(document) => (document.key, Some(document.version)),
+                Change::Deleted(key) => (key, None),
+                Change::Missed => panic!("changes were missed"),
+            };
+            assert_eq!(heard, *expected);
+        }
+    }
+}

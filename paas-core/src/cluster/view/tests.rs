@@ -51,12 +51,7 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         id: container_id(number),
         name: format!("/web-{number}"),
         promised: spec.promised(),
-        managed: launch.map(|launch| Managed {
-            platform: "p".into(),
-            launch,
-            group: spec.group(),
-            user: "ann".into(),
-        }),
+        managed: launch.map(|launch| Managed { platform: "p".into(), launch, group: spec.group(), user: "ann".into() }),
         spec,
         state,
         ports: bound.into_iter().collect(),

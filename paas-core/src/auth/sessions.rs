@@ -1,0 +1,156 @@
+//! Tokens and the sessions they stand for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{AuthError, Result};
+use crate::model::{RoleName, UserName};
+use crate::store::{Collection, Store, StoreErrorKind, Table};
+
+const TOKENS: Table = Table::new("tokens");
+
+/// A token as it was sent with a request.
+#[derive(Clone)]
+pub struct Presented {
+    /// The name sent with it, which must fit; absent where the header has none.
+    pub username: Option<String>,
+    /// The token.
+    pub token: String,
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A token that was given out. The only time that it is seen in clear.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// The token.
+    pub token: String,
+    /// Whose it is.
+    pub username: UserName,
+    /// What it may do.
+    pub role: RoleName,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Who is logged in. Stored under the hash of its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The account.
+    pub username: UserName,
+    /// What it may do.
+    pub role: RoleName,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// SHA-256 of a token. Guessing a token means guessing 256 random bits, so a plain hash is enough, and looking it up in a
+/// table tells a listener nothing about the token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TokenHash(String);
+
+impl TokenHash {
+    fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// All sessions: in memory to look at, in the store to survive.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    stored: Collection<Session>,
+    known: RwLock<HashMap<TokenHash, Session>>,
+    ttl: Duration,
+}
+
+impl Sessions {
+    pub(super) async fn load(store: Arc<dyn Store>, ttl: Duration) -> Result<Self> {
+        let stored = Collection::<Session>::new(store, TOKENS);
+        let all = stored.all().await.map_err(AuthError::Store)?;
+        let known = all.into_iter().map(|session| (TokenHash(session.key), session.value)).collect();
+        let sessions = Self { stored, known: RwLock::new(known), ttl };
+        sessions.purge().await?;
+        Ok(sessions)
+    }
+
+    pub(super) async fn issue(&self, username: UserName, role: RoleName) -> Result<IssuedToken> {
+        self.purge().await?;
+        let mut random = [0_u8; 32];
+        SysRng.try_fill_bytes(&mut random).map_err(|error| AuthError::Crypto(error.to_string()))?;
+        let token = URL_SAFE_NO_PAD.encode(random);
+        let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
+        let session = Session { username: username.clone(), role: role.clone(), expires };
+        let hash = TokenHash::of(&token);
+        self.stored.insert(&hash.0, &session).await.map_err(AuthError::Store)?;
+        self.known.write().insert(hash, session);
+        Ok(IssuedToken { token, username, role, expires })
+    }
+
+    pub(super) fn find(&self, presented: &Presented) -> Option<Session> {
+        let known = self.known.read();
+        let session = known.get(&TokenHash::of(&presented.token))?;
+        let fits = presented.username.as_deref().is_none_or(|name| name == session.username.as_str());
+        (fits && session.expires > Timestamp::now()).then(|| session.clone())
+    }
+
+    pub(super) async fn end(&self, token: &str) -> Result<()> {
+        self.end_all(vec![TokenHash::of(token)]).await
+    }
+
+    /// Ends every session of an account, but for that of one token.
+    pub(super) async fn end_all_of(&self, username: &str, but: Option<&str>) -> Result<()> {
+        let kept = but.map(TokenHash::of);
+        self.end_where(|hash, session| session.username.as_str() == username && Some(hash) != kept.as_ref()).await
+    }
+
+    async fn purge(&self) -> Result<()> {
+        let now = Timestamp::now();
+        self.end_where(|_, session| session.expires <= now).await
+    }
+
+    async fn end_where(&self, ends: impl Fn(&TokenHash, &Session) -> bool) -> Result<()> {
+        let ending = {
+            let known = self.known.read();
+            known.iter().filter(|(hash, session)| ends(hash, session)).map(|(hash, _)| hash.clone()).collect()
+        };
+        self.end_all(ending).await
+    }
+
+    async fn end_all(&self, hashes: Vec<TokenHash>) -> Result<()> {
+        {
+            let mut known = self.known.write();
+            for hash in &hashes {
+                known.remove(hash);
+            }
+        }
+        for hash in hashes {
+            match self.stored.delete(&hash.0).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(AuthError::Store(error)),
+            }
+        }
+        Ok(())
+    }
+}

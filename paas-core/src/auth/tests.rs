@@ -1,0 +1,167 @@
+//! Logins, tokens and accounts.
+
+use super::*;
+use crate::model::NewAccount;
+use crate::store::{KeyRange, MemoryStore};
+
+const PASSWORD: &str = "correct horse";
+
+fn quick(token_ttl: Duration) -> AuthSettings {
+    AuthSettings { token_ttl, hash_cost: HashCost { memory_kib: 8, passes: 1 } }
+}
+
+async fn with_store(store: Arc<dyn Store>, token_ttl: Duration) -> Authenticator {
+    Authenticator::new(store, vec![Role::admin(), Role::user()], quick(token_ttl)).await.unwrap()
+}
+
+async fn authenticator() -> Authenticator {
+    with_store(Arc::new(MemoryStore::new()), Duration::from_secs(60)).await
+}
+
+fn new(username: &str, role: &str) -> NewAccount {
+    let role = RoleName::new(role);
+    NewAccount { id: None, username: username.parse().unwrap(), password: PASSWORD.into(), role }
+}
+
+fn bearer(issued: &IssuedToken) -> Presented {
+    Presented { username: None, token: issued.token.clone() }
+}
+
+#[tokio::test]
+async fn a_login_gives_a_token_that_opens_what_the_role_opens() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    let session = auth.authenticate(&bearer(&issued)).unwrap();
+    assert_eq!(session.username.as_str(), "ann");
+    auth.authorize(&session, "/api/containers/abc").unwrap();
+    assert!(matches!(auth.authorize(&session, "/api/account"), Err(AuthError::Forbidden { .. })));
+    assert!(!auth.is_admin(&session));
+}
+
+#[tokio::test]
+async fn wrong_names_passwords_and_tokens_are_turned_away() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    assert!(matches!(auth.login("ann", "wrong password").await, Err(AuthError::WrongPassword)));
+    assert!(matches!(auth.login("bob", PASSWORD).await, Err(AuthError::WrongPassword)));
+    assert!(matches!(auth.login("ann", &"x".repeat(5000)).await, Err(AuthError::WrongPassword)));
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    let of_another = Presented { username: Some("bob".into()), token: issued.token.clone() };
+    assert!(auth.authenticate(&of_another).is_err());
+    let named = Presented { username: Some("ann".into()), token: issued.token.clone() };
+    assert!(auth.authenticate(&named).is_ok());
+    let wrong = Presented { username: None, token: format!("{}x", issued.token) };
+    assert!(auth.authenticate(&wrong).is_err());
+}
+
+#[tokio::test]
+async fn guessing_has_to_wait() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    for _ in 0..5 {
+        assert!(matches!(auth.login("ann", "wrong password").await, Err(AuthError::WrongPassword)));
+    }
+    assert!(matches!(auth.login("ann", PASSWORD).await, Err(AuthError::Throttled { .. })));
+}
+
+#[tokio::test]
+async fn tokens_end_by_time_and_by_logout() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let auth = with_store(store.clone(), Duration::from_millis(200)).await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    assert!(auth.authenticate(&bearer(&issued)).is_ok());
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(auth.authenticate(&bearer(&issued)).is_err());
+    let auth = with_store(store, Duration::from_secs(60)).await;
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.logout(&issued.token).await.unwrap();
+    assert!(auth.authenticate(&bearer(&issued)).is_err());
+    auth.logout(&issued.token).await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_survive_a_restart_and_are_not_stored_in_clear() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let auth = with_store(store.clone(), Duration::from_secs(60)).await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    let again = with_store(store.clone(), Duration::from_secs(60)).await;
+    assert!(again.authenticate(&bearer(&issued)).is_ok());
+    for table in ["accounts", "tokens"] {
+        for document in store.list(Table::new(table), &KeyRange::all()).await.unwrap() {
+            let text = format!("{} {}", document.key, document.body);
+            assert!(!text.contains(&issued.token) && !text.contains(PASSWORD), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_added_once_with_a_role_that_exists_and_a_good_password() {
+    let auth = authenticator().await;
+    let added = auth.add_account(new("ann", "user")).await.unwrap();
+    assert_eq!(added.id.as_str(), "ann");
+    assert!(matches!(auth.add_account(new("ann", "admin")).await, Err(AuthError::AlreadyExists(_))));
+    let Err(AuthError::Invalid(invalid)) = auth.add_account(new("bob", "king")).await else { panic!("taken") };
+    assert!(invalid.message.contains("admin, user"), "{invalid}");
+    let weak = NewAccount { password: "short".into(), ..new("bob", "user") };
+    assert!(matches!(auth.add_account(weak).await, Err(AuthError::Invalid(_))));
+    assert_eq!(auth.accounts().await.unwrap().len(), 1);
+    assert_eq!(auth.account("ann").await.unwrap().role.as_str(), "user");
+    assert!(matches!(auth.account("bob").await, Err(AuthError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_logged_out_at_once() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.delete_account("ann").await.unwrap();
+    assert!(auth.authenticate(&bearer(&issued)).is_err());
+    assert!(matches!(auth.delete_account("ann").await, Err(AuthError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn of_the_last_two_admins_one_stays() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "admin")).await.unwrap();
+    auth.add_account(new("bob", "admin")).await.unwrap();
+    let (first, second) = tokio::join!(auth.delete_account("ann"), auth.delete_account("bob"));
+    assert!(first.is_ok() != second.is_ok());
+    assert_eq!(auth.accounts().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_other_sessions() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let kept = auth.login("ann", PASSWORD).await.unwrap();
+    let other = auth.login("ann", PASSWORD).await.unwrap();
+    let wrong = auth.change_password("ann", Some("wrong password"), "battery staple", None).await;
+    assert!(matches!(wrong, Err(AuthError::WrongPassword)));
+    assert!(auth.change_password("ann", Some(PASSWORD), "short", None).await.is_err());
+    auth.change_password("ann", Some(PASSWORD), "battery staple", Some(&kept.token)).await.unwrap();
+    assert!(auth.authenticate(&bearer(&kept)).is_ok() && auth.authenticate(&bearer(&other)).is_err());
+    assert!(auth.login("ann", PASSWORD).await.is_err());
+    assert!(auth.login("ann", "battery staple").await.is_ok());
+    assert!(matches!(auth.change_password("bob", None, PASSWORD, None).await, Err(AuthError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn the_first_admin_is_made_once() {
+    let auth = authenticator().await;
+    let password = auth.ensure_admin(None).await.unwrap().unwrap();
+    assert!(password.len() >= 20);
+    assert!(auth.is_admin(&auth.authenticate(&bearer(&auth.login("admin", &password).await.unwrap())).unwrap()));
+    assert_eq!(auth.ensure_admin(Some("another one".into())).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn secrets_are_not_printed() {
+    let auth = authenticator().await;
+    auth.add_account(new("ann", "user")).await.unwrap();
+    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    let printed = format!("{auth:?} {issued:?} {:?} {:?}", bearer(&issued), new("ann", "user"));
+    assert!(!printed.contains(&issued.token) && !printed.contains(PASSWORD) && !printed.contains("argon2"));
+}

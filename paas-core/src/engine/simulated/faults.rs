@@ -1,0 +1,47 @@
+//! When operations of a simulated host fail.
+
+use std::collections::HashMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::EngineErrorKind;
+
+/// Whether an operation that fails did what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// It did nothing.
+    Before,
+    /// It did it, and only the answer is lost.
+    After,
+}
+
+#[derive(Debug)]
+pub(super) struct Faults {
+    pub(super) unreachable: bool,
+    pub(super) hanging: bool,
+    /// By operation: how many more times it fails, and how.
+    pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind)>,
+    random: StdRng,
+}
+
+impl Faults {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { unreachable: false, hanging: false, planned: HashMap::new(), random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Whether this time an operation fails, and when. The same seed gives the same failures.
+    pub(super) fn next(&mut self, operation: &'static str, rate: f64) -> Option<(EngineErrorKind, Moment)> {
+        if let Some((times, kind)) = self.planned.get_mut(operation)
+            && *times > 0
+        {
+            *times -= 1;
+            return Some((*kind, Moment::Before));
+        }
+        if rate <= 0.0 || !self.random.random_bool(rate) {
+            return None;
+        }
+        let moment = if self.random.random_bool(0.5) { Moment::After } else { Moment::Before };
+        Some((EngineErrorKind::Failed, moment))
+    }
+}

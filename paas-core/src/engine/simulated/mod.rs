@@ -1,0 +1,311 @@
+//! A Docker host that is only simulated: for tests, for trying the platform without Docker, and for loading it with a
+//! thousand engines in one process.
+//!
+//! It does what Docker does as far as the platform can see: names are taken once, ports are bound once, images that are
+//! not there cannot be run, events tell what happened and can be read again from a moment on. It has latency, and it
+//! fails when told to, as real hosts do: before doing what it was asked, or after, so that only the answer is lost.
+//!
+//! Every image is there already, but for those whose last name is `missing`: nobody has those.
+
+mod faults;
+mod host;
+mod logs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, FoundContainer,
+    LogChunk, LogOptions, PullProgress, Result,
+};
+use crate::model::{ContainerId, ImageRef, RegistryLogin, Resources, SimulatedHost};
+
+use faults::{Faults, Moment};
+use host::Host;
+
+/// How long an operation waits for a host that hangs.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A simulated Docker host. Cheap to clone; every clone is the same host.
+#[derive(Clone, Debug)]
+pub struct SimulatedEngine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    /// CPUs and memory, latency, and how often operations fail.
+    settings: Mutex<SimulatedHost>,
+    host: Mutex<Host>,
+    faults: Mutex<Faults>,
+    /// Rings when an event happened, or when the host can be reached again or not any more.
+    changed: Notify,
+}
+
+/// The simulated hosts of this process, by name: as a real host, one goes on while nobody talks to it.
+static HOSTS: LazyLock<Mutex<HashMap<String, SimulatedEngine>>> = LazyLock::new(Mutex::default);
+
+impl SimulatedEngine {
+    /// A host of its own, that no address leads to.
+    pub fn new(settings: &SimulatedHost) -> Self {
+        let shared = Shared {
+            name: settings.name.clone(),
+            faults: Mutex::new(Faults::new(settings.seed)),
+            settings: Mutex::new(settings.clone()),
+            host: Mutex::default(),
+            changed: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The host of that name in this process; made when there is none. One that exists takes on the new properties.
+    pub fn named(settings: &SimulatedHost) -> Self {
+        let mut hosts = HOSTS.lock();
+        if let Some(host) = hosts.get(&settings.name) {
+            *host.shared.settings.lock() = settings.clone();
+            return host.clone();
+        }
+        let host = Self::new(settings);
+        hosts.insert(settings.name.clone(), host.clone());
+        host
+    }
+
+    /// Forgets the host of that name, with what is on it.
+    pub fn forget(name: &str) {
+        HOSTS.lock().remove(name);
+    }
+
+    /// Makes the host reachable or not. When it is not, every operation fails at once, and event streams end.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.shared.faults.lock().unreachable = !reachable;
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Makes the host hang or go on. While it hangs, operations wait; after their deadline they fail.
+    pub fn set_hanging(&self, hanging: bool) {
+        self.shared.faults.lock().hanging = hanging;
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Makes the next `times` operations called `operation` (the name of the trait's method) fail with `kind`, before they
+    /// do anything.
+    pub fn fail_next(&self, operation: &'static str, times: usize, kind: EngineErrorKind) {
+        self.shared.faults.lock().planned.insert(operation, (times, kind));
+    }
+
+    /// What really is on the host.
+    pub fn really_there(&self) -> Vec<FoundContainer> {
+        self.shared.host.lock().all()
+    }
+
+    /// Somebody else starts a container with Docker, with these limits or without.
+    pub fn outsider_run(&self, image: ImageRef, limits: Option<Resources>) -> ContainerId {
+        let id = self.shared.host.lock().outsider_run(image, limits);
+        self.shared.changed.notify_waiters();
+        id
+    }
+
+    /// Somebody else stops a container with Docker.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_stop(&self, id: &ContainerId) -> Result<()> {
+        let outcome = self.shared.host.lock().stop(id);
+        self.shared.changed.notify_waiters();
+        outcome
+    }
+
+    /// Somebody else removes a container with Docker.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_remove(&self, id: &ContainerId) -> Result<()> {
+        let outcome = self.shared.host.lock().remove(id);
+        self.shared.changed.notify_waiters();
+        outcome
+    }
+}
+
+impl Shared {
+    /// Does something to the host as an operation would: after the latency, unless a fault comes in between.
+    async fn act<T>(&self, operation: &'static str, act: impl FnOnce(&mut Host) -> Result<T>) -> Result<T> {
+        self.answer(DEADLINE).await?;
+        let fault = self.faults.lock().next(operation, self.settings.lock().failure_rate);
+        if let Some((kind, Moment::Before)) = fault {
+            return Err(EngineError::new(kind, operation, "the simulated host failed before it did anything"));
+        }
+        let outcome = act(&mut self.host.lock());
+        self.changed.notify_waiters();
+        match fault {
+            Some((kind, Moment::After)) => {
+                Err(EngineError::new(kind, operation, "the simulated host failed, and its answer is lost"))
+            }
+            _ => outcome,
+        }
+    }
+
+    /// Waits as long as the host takes to answer.
+    async fn answer(&self, deadline: Duration) -> Result<()> {
+        let unreachable = |why: &str| EngineError::new(EngineErrorKind::Unreachable, "reach the host", why);
+        let latency = self.settings.lock().latency;
+        if latency > Duration::ZERO {
+            tokio::time::sleep(latency).await;
+        }
+        let goes_on = async {
+            loop {
+                let rings = self.changed.notified();
+                if !self.faults.lock().hanging {
+                    return;
+                }
+                rings.await;
+            }
+        };
+        if self.faults.lock().hanging && tokio::time::timeout(deadline, goes_on).await.is_err() {
+            return Err(unreachable("the simulated host does not answer"));
+        }
+        if self.faults.lock().unreachable { Err(unreachable("the simulated host cannot be reached")) } else { Ok(()) }
+    }
+
+    async fn until_stopped(&self, id: &ContainerId) {
+        loop {
+            let rings = self.changed.notified();
+            let runs = self.host.lock().inspect(id).is_ok_and(|found| found.state.holds_resources());
+            if !runs || self.faults.lock().unreachable {
+                return;
+            }
+            rings.await;
+        }
+    }
+
+    /// The events from a position on, as soon as there is one; nothing when the host is lost.
+    async fn events_from(&self, position: u64) -> Option<(Vec<EngineEvent>, u64)> {
+        loop {
+            let rings = self.changed.notified();
+            let (unreachable, hanging) = {
+                let faults = self.faults.lock();
+                (faults.unreachable, faults.hanging)
+            };
+            if unreachable {
+                return None;
+            }
+            let (events, next) = self.host.lock().events_from(position);
+            if !events.is_empty() && !hanging {
+                return Some((events, next));
+            }
+            rings.await;
+        }
+    }
+}
+
+#[async_trait]
+impl DockerEngine for SimulatedEngine {
+    async fn ping(&self, deadline: Duration) -> Result<()> {
+        match tokio::time::timeout(deadline, self.shared.answer(deadline)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(EngineError::new(EngineErrorKind::Unreachable, "ping", "the simulated host is too slow")),
+        }
+    }
+
+    async fn info(&self) -> Result<EngineInfo> {
+        self.shared.answer(DEADLINE).await?;
+        let settings = self.shared.settings.lock();
+        Ok(EngineInfo {
+            daemon_id: format!("sim:{}", self.shared.name),
+            cpus: settings.cpus,
+            memory: settings.memory,
+            docker_version: "simulated".to_owned(),
+            images: self.shared.host.lock().images(),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<FoundContainer>> {
+        self.shared.answer(DEADLINE).await?;
+        Ok(self.shared.host.lock().all())
+    }
+
+    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+        self.shared.act("inspect", |host| host.inspect(id)).await
+    }
+
+    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
+        self.shared.act("create", |host| host.create(request)).await
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        self.shared.act("start", |host| host.start(id)).await
+    }
+
+    async fn stop(&self, id: &ContainerId, _grace: Duration) -> Result<()> {
+        self.shared.act("stop", |host| host.stop(id)).await
+    }
+
+    async fn restart(&self, id: &ContainerId, _grace: Duration) -> Result<()> {
+        self.shared.act("restart", |host| host.restart(id)).await
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        self.shared.act("remove", |host| host.remove(id)).await
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        _login: Option<RegistryLogin>,
+    ) -> Result<BoxStream<'static, Result<PullProgress>>> {
+        self.shared.act("pull", |_| host::check_image("pull", image)).await?;
+        const SIZE: u64 = 4 << 20;
+        let image = image.clone();
+        let step = move |quarter: u64| {
+            let status = if quarter == 4 { "Pull complete" } else { "Downloading" }.to_owned();
+            Ok(PullProgress { image: image.clone(), status, bytes: Some((SIZE * quarter / 4, SIZE)) })
+        };
+        Ok(stream::iter(1..=4).map(step).boxed())
+    }
+
+    async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let (lines, runs) = self.shared.act("logs", |host| host.log_of(id)).await?;
+        let written = stream::iter(logs::select(&lines, options)).map(Ok);
+        if !(options.follow && runs) {
+            return Ok(written.boxed());
+        }
+        // A simulated program writes when it starts and says no more, so all that is left is to wait for its end.
+        let (shared, id) = (self.shared.clone(), id.clone());
+        let end = stream::once(async move { shared.until_stopped(&id).await }).filter_map(|()| async { None });
+        Ok(written.chain(end).boxed())
+    }
+
+    async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
+        self.shared.answer(DEADLINE).await?;
+        let position = self.shared.host.lock().position_after(since);
+        let events = stream::unfold(Some((self.shared.clone(), position)), |reading| async move {
+            let (shared, position) = reading?;
+            match shared.events_from(position).await {
+                Some((events, position)) => {
+                    let events: Vec<_> = events.into_iter().map(Ok).collect();
+                    Some((events, Some((shared, position))))
+                }
+                None => {
+                    let lost =
+                        EngineError::new(EngineErrorKind::Unreachable, "read events", "the simulated host is lost");
+                    Some((vec![Err(lost)], None))
+                }
+            }
+        });
+        Ok(events.flat_map(stream::iter).boxed())
+    }
+
+    async fn usage(&self) -> Result<EngineUsage> {
+        self.shared.answer(DEADLINE).await?;
+        Ok(self.shared.host.lock().usage())
+    }
+}

@@ -1,0 +1,213 @@
+//! Placement against its plain definition: score all, take the best, reserve, repeat.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{ContainerSpec, ContainerType, Cpus, EngineStatus, HostPort, MemoryMb, Protocol, Resources};
+
+fn engine(id: &str, cpus: u64, memory: u64) -> EngineState {
+    let total = Resources { cpus: Cpus::from_milli(cpus), memory: MemoryMb::new(memory) };
+    EngineState::new(id.parse().unwrap(), total)
+}
+
+fn request(count: usize, milli: u64, memory: u64) -> PlacementRequest {
+    let mut spec = ContainerSpec::new("web".parse().unwrap());
+    spec.cpus = Some(Cpus::from_milli(milli));
+    spec.memory = Some(MemoryMb::new(memory));
+    PlacementRequest::new(&spec, count)
+}
+
+fn per_engine(placed: &[EngineId]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for id in placed {
+        *counts.entry(id.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn thirty_on_three_equal_engines_are_ten_each() {
+    let snapshot: Snapshot = ["a", "b", "c"].map(|id| engine(id, 4000, 8192)).into_iter().collect();
+    let placed = Spread::default().place(&snapshot, &request(30, 100, 64)).unwrap();
+    assert_eq!(per_engine(&placed), BTreeMap::from([("a", 10), ("b", 10), ("c", 10)]));
+}
+
+#[test]
+fn the_score_is_the_thesis_formula() {
+    let total = Resources { cpus: Cpus::from_milli(4000), memory: MemoryMb::new(1000) };
+    let promised = Resources { cpus: Cpus::from_milli(1000), memory: MemoryMb::new(500) };
+    assert!((Weights::default().score(total, promised) - (0.75 * 65.0 + 0.5 * 35.0)).abs() < 1e-9);
+}
+
+#[test]
+fn weights_that_make_no_sense_are_refused() {
+    for (cpu, memory) in [(0.0, 0.0), (-1.0, 2.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+        assert!(Weights::new(cpu, memory).is_err(), "{cpu} {memory}");
+    }
+    assert!(Weights::new(1.0, 0.0).is_ok());
+}
+
+#[test]
+fn ties_go_to_fewer_containers_and_then_to_the_first_id() {
+    let mut a = engine("a", 4000, 8192);
+    a.containers = 1;
+    let snapshot: Snapshot = [a, engine("c", 4000, 8192), engine("b", 4000, 8192)].into_iter().collect();
+    assert_eq!(Spread::default().place(&snapshot, &request(1, 100, 64)).unwrap()[0].as_str(), "b");
+}
+
+#[test]
+fn packing_fills_one_engine_before_it_begins_another() {
+    let snapshot: Snapshot = ["a", "b", "c"].map(|id| engine(id, 4000, 8192)).into_iter().collect();
+    let placed = Binpack::default().place(&snapshot, &request(6, 1000, 64)).unwrap();
+    assert_eq!(per_engine(&placed), BTreeMap::from([("a", 4), ("b", 2)]));
+}
+
+#[test]
+fn each_type_has_its_filters() {
+    let mut ssd = engine("ssd", 4000, 8192);
+    ssd.labels.insert("ssd".into());
+    let mut used = engine("used", 4000, 8192);
+    used.labels.insert("ssd".into());
+    used.add_image("docker.io/library/web:latest");
+    let snapshot: Snapshot = [ssd, used, engine("plain", 8000, 8192)].into_iter().collect();
+    let fitting = |kind, label: &str| -> Vec<String> {
+        let mut request = request(1, 100, 64);
+        request.kind = kind;
+        request.labels.insert(label.to_owned());
+        let fits = snapshot.engines().iter().filter(|engine| judge(engine, &request).fits());
+        fits.map(|engine| engine.id.to_string()).collect()
+    };
+    assert_eq!(fitting(ContainerType::Service, "ssd"), ["ssd", "used"]);
+    assert_eq!(fitting(ContainerType::Unique, "ssd"), ["plain", "ssd"]);
+    assert_eq!(fitting(ContainerType::Multi, "ssd"), ["ssd"]);
+    assert_eq!(fitting(ContainerType::Host, "host:used"), ["used"]);
+}
+
+#[test]
+fn overbooking_is_a_setting() {
+    let snapshot: Snapshot = [engine("a", 1000, 1000)].into_iter().collect();
+    let mut asked = request(3, 500, 500);
+    assert!(Spread::default().place(&snapshot, &asked).is_err());
+    asked.overbooking = 1.5;
+    assert!(Spread::default().place(&snapshot, &asked).is_ok());
+}
+
+/// The definition itself.
+fn plainly(
+    snapshot: &Snapshot,
+    request: &PlacementRequest,
+    score: impl Fn(Resources, Resources) -> f64,
+) -> Option<Vec<EngineId>> {
+    let mut snapshot = snapshot.clone();
+    let mut placed = Vec::new();
+    for _ in 0..request.count {
+        let fitting = snapshot.engines().iter().filter(|engine| judge(engine, request).fits());
+        let best = fitting.reduce(|best, next| {
+            let value = |engine: &EngineState| score(engine.total, engine.reserved + request.resources);
+            let better = value(next) > value(best) || (value(next) == value(best) && next.containers < best.containers);
+            if better { next } else { best }
+        });
+        let id = best?.id.clone();
+        snapshot.get_mut(&id)?.reserve(request);
+        placed.push(id);
+    }
+    Some(placed)
+}
+
+fn any_engine(index: usize) -> impl Strategy<Value = EngineState> {
+    let sizes = (1..=8_u64, 1..=16_u64, 0..6_u64, 0..10_u64);
+    let flags = (0..10_u8, any::<bool>(), any::<bool>(), prop::option::of(80..83_u16));
+    (sizes, flags).prop_map(move |((cpus, memory, used_cpus, used_memory), (status, ssd, has_web, port))| {
+        let mut engine = engine(&format!("e{index:02}"), cpus * 1000, memory * 256);
+        engine.status = match status {
+            0 => EngineStatus::Down,
+            1 => EngineStatus::Pending,
+            _ => EngineStatus::Up,
+        };
+        engine.draining = status == 2;
+        // Others may have started more than fits.
+        engine.reserved =
+            Resources { cpus: Cpus::from_milli(used_cpus * 500), memory: MemoryMb::new(used_memory * 200) };
+        engine.containers = used_cpus as usize;
+        if ssd {
+            engine.labels.insert("ssd".into());
+        }
+        if has_web {
+            engine.add_image("docker.io/library/web:latest");
+        }
+        engine.host_ports.extend(port.map(|port| HostPort { proto: Protocol::Tcp, ip: None, port }));
+        engine
+    })
+}
+
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    (0..12_usize)
+        .prop_flat_map(|count| (0..count).map(any_engine).collect::<Vec<_>>())
+        .prop_map(|engines| engines.into_iter().collect())
+}
+
+fn any_request() -> impl Strategy<Value = PlacementRequest> {
+    let kinds = [ContainerType::Service, ContainerType::Unique, ContainerType::Multi, ContainerType::Host];
+    (
+        1..25_usize,
+        0..30_u64,
+        0..20_u64,
+        prop::sample::select(kinds.to_vec()),
+        any::<bool>(),
+        prop::option::of(80..83_u16),
+    )
+        .prop_map(|(count, tenths, memory, kind, ssd, port)| {
+            let mut request = request(count, tenths * 100, memory * 64);
+            request.kind = kind;
+            if ssd {
+                request.labels.insert("ssd".into());
+            }
+            if kind == ContainerType::Host {
+                request.labels.insert("host:e01".into());
+            }
+            request.host_ports =
+                port.map(|port| HostPort { proto: Protocol::Tcp, ip: None, port }).into_iter().collect();
+            request
+        })
+}
+
+proptest! {
+    #[test]
+    fn spreading_is_its_plain_definition(snapshot in any_snapshot(), request in any_request()) {
+        let weights = Weights::default();
+        let expected = plainly(&snapshot, &request, |total, promised| weights.score(total, promised));
+        prop_assert_eq!(Spread::default().place(&snapshot, &request).ok(), expected);
+    }
+
+    #[test]
+    fn packing_is_its_plain_definition(snapshot in any_snapshot(), request in any_request()) {
+        let weights = Weights::default();
+        let expected = plainly(&snapshot, &request, |total, promised| -weights.score(total, promised));
+        prop_assert_eq!(Binpack::default().place(&snapshot, &request).ok(), expected);
+    }
+
+    #[test]
+    fn nothing_is_promised_twice(snapshot in any_snapshot(), request in any_request()) {
+        let Ok(placed) = Spread::default().place(&snapshot, &request) else { return Ok(()) };
+        prop_assert_eq!(placed.len(), request.count);
+        for (id, count) in per_engine(&placed) {
+            let engine = snapshot.get(&id.parse().unwrap()).unwrap();
+            let promised = engine.reserved + request.resources * count as u64;
+            prop_assert!(promised.cpus <= engine.total.cpus && promised.memory <= engine.total.memory);
+            prop_assert!(count == 1 || (!request.kind.needs_unique() && request.host_ports.is_empty()));
+            prop_assert_eq!(engine.status, EngineStatus::Up);
+        }
+    }
+
+    #[test]
+    fn a_refusal_counts_every_engine(snapshot in any_snapshot(), request in any_request()) {
+        let Err(refusal) = Spread::default().place(&snapshot, &request) else { return Ok(()) };
+        prop_assert!(refusal.possible < request.count);
+        prop_assert_eq!(refusal.engines, snapshot.engines().len());
+        prop_assert!(refusal.engines == 0 || !refusal.reasons.is_empty());
+        let ids: BTreeSet<_> = snapshot.engines().iter().map(|engine| &engine.id).collect();
+        prop_assert_eq!(ids.len(), refusal.engines);
+    }
+}

@@ -1,5 +1,0 @@
-//! Being built.
-
-/// Being built.
-#[derive(Debug, Default)]
-pub struct SqliteStore;
