@@ -9,7 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use paas_core::auth::AuthSettings;
+use paas_core::cluster::ClusterSettings;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
+use paas_core::scheduler::Weights;
+
+use crate::serve::ServeOptions;
 
 pub use layer::{Flags, LogFormat, SchedulerName};
 
@@ -51,10 +56,8 @@ pub struct Config {
     pub token_ttl: Duration,
     /// How engines are chosen.
     pub scheduler: SchedulerName,
-    /// Weight of free CPU in an engine's score.
-    pub cpu_weight: f64,
-    /// Weight of free memory in an engine's score.
-    pub memory_weight: f64,
+    /// How much free CPU and free memory count in an engine's score.
+    pub weights: Weights,
     /// By how much the size of an engine may be exceeded; 1.0 for not at all.
     pub overbooking: f64,
     /// How long requests and launches under way may take to end when the server is told to stop.
@@ -71,7 +74,7 @@ pub enum EnginesAtStart {
     /// Those that were named.
     Named(Vec<EngineSpec>),
     /// None was named: this one, if no engine is known at all.
-    IfNoneIsKnown(EngineSpec),
+    IfNoneIsKnown(Box<EngineSpec>),
     /// Only those that are known already.
     None,
 }
@@ -166,8 +169,8 @@ impl Config {
             (_, Some(true)) => EnginesAtStart::None,
             (Some(named), _) => EnginesAtStart::Named(named.iter().map(|text| engine(text)).collect::<Result<_, _>>()?),
             (None, _) => match docker_host {
-                Some(host) => EnginesAtStart::IfNoneIsKnown(docker_host_engine(&host)?),
-                None => EnginesAtStart::IfNoneIsKnown(engine(LOCAL_DOCKER)?),
+                Some(host) => EnginesAtStart::IfNoneIsKnown(Box::new(docker_host_engine(&host)?)),
+                None => EnginesAtStart::IfNoneIsKnown(Box::new(engine(LOCAL_DOCKER)?)),
             },
         };
         let admin_password = match (settings.admin_password_file, settings.admin_password) {
@@ -183,13 +186,14 @@ impl Config {
             engines,
             admin_password,
             tls,
-            body_limit: settings.body_limit.map_or(1 << 20, |limit| limit.0),
-            token_ttl: settings.token_ttl.map_or(Duration::from_secs(24 * 3600), |ttl| ttl.0),
+            body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
+            token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
             scheduler: settings.scheduler.unwrap_or_default(),
-            cpu_weight: settings.cpu_weight.unwrap_or(65.0),
-            memory_weight: settings.memory_weight.unwrap_or(35.0),
-            overbooking: settings.overbooking.unwrap_or(1.0),
-            shutdown_timeout: settings.shutdown_timeout.map_or(Duration::from_secs(30), |timeout| timeout.0),
+            weights: weights(settings.cpu_weight, settings.memory_weight)?,
+            overbooking: settings.overbooking.unwrap_or(ClusterSettings::default().overbooking),
+            shutdown_timeout: settings
+                .shutdown_timeout
+                .map_or(ServeOptions::default().shutdown_timeout, |timeout| timeout.0),
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             log_format: settings.log_format.unwrap_or_default(),
         };
@@ -198,14 +202,6 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        for (name, weight) in [("cpu-weight", self.cpu_weight), ("memory-weight", self.memory_weight)] {
-            if !(0.0..=1e6).contains(&weight) {
-                return Err(Invalid::new(name, format!("must be a number from 0 to 1000000, not {weight}")));
-            }
-        }
-        if self.cpu_weight + self.memory_weight == 0.0 {
-            return Err(Invalid::new("cpu-weight", "and memory-weight must not both be 0"));
-        }
         if !(1.0..=100.0).contains(&self.overbooking) {
             let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
             return Err(Invalid::new("overbooking", message));
@@ -256,13 +252,19 @@ impl fmt::Display for Config {
         writeln!(f, "body_limit = {}", self.body_limit)?;
         writeln!(f, "token_ttl = {}", self.token_ttl.as_secs())?;
         writeln!(f, "scheduler = {}", text(&self.scheduler))?;
-        writeln!(f, "cpu_weight = {:?}", self.cpu_weight)?;
-        writeln!(f, "memory_weight = {:?}", self.memory_weight)?;
+        writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
+        writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
         writeln!(f, "overbooking = {:?}", self.overbooking)?;
         writeln!(f, "shutdown_timeout = {}", self.shutdown_timeout.as_secs())?;
         writeln!(f, "log = {}", text(&self.log))?;
         writeln!(f, "log_format = {}", text(&self.log_format))
     }
+}
+
+fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {
+    let default = Weights::default();
+    Weights::new(cpu.unwrap_or(default.cpu), memory.unwrap_or(default.memory))
+        .map_err(|error| Invalid::new("cpu-weight and memory-weight", error.message))
 }
 
 fn engine(text: &str) -> Result<EngineSpec, Invalid> {

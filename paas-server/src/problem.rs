@@ -258,8 +258,9 @@ impl From<AuthError> for Problem {
             AuthError::Invalid(invalid) => invalid.into(),
             AuthError::AlreadyExists(_) => Self::new(Code::AccountExists, detail),
             AuthError::NotFound(_) => Self::new(Code::AccountNotFound, detail),
-            AuthError::LastAdmin => Self::new(Code::LastAdmin, detail),
+            AuthError::LastAdmin(_) => Self::new(Code::LastAdmin, detail),
             AuthError::Store(error) => store_problem(&error),
+            AuthError::Crypto(_) => Self::internal(&detail),
         }
     }
 }

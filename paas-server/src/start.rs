@@ -13,7 +13,7 @@ use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
 use paas_core::model::{EngineSpec, Invalid};
 use paas_core::registry::open_registry;
-use paas_core::scheduler::{Binpack, Scheduler, Spread, Weights};
+use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::open_store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -93,11 +93,10 @@ async fn controller(config: &Config) -> Result<Controller> {
         make_data_dir(&config.data_dir)?;
     }
     let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
-    let registry = open_registry(&config.registry).await.context("the registry cannot be opened")?;
-    let weights = Weights { cpu: config.cpu_weight, memory: config.memory_weight };
+    let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
     let scheduler: Arc<dyn Scheduler> = match config.scheduler {
-        SchedulerName::Spread => Arc::new(Spread::new(weights)),
-        SchedulerName::Binpack => Arc::new(Binpack::new(weights)),
+        SchedulerName::Spread => Arc::new(Spread::new(config.weights)),
+        SchedulerName::Binpack => Arc::new(Binpack::new(config.weights)),
     };
     let settings = Settings {
         auth: AuthSettings { token_ttl: config.token_ttl, ..AuthSettings::default() },
@@ -154,7 +153,7 @@ async fn add_engines(engines: &EnginesAtStart, controller: &Controller) -> Resul
             Ok(())
         }
         EnginesAtStart::IfNoneIsKnown(spec) if controller.engines().is_empty() => {
-            add_engine(spec.clone(), controller).await
+            add_engine((**spec).clone(), controller).await
         }
         EnginesAtStart::IfNoneIsKnown(_) => Ok(()),
     }

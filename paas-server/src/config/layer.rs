@@ -78,7 +78,7 @@ pub(super) struct Settings {
     /// The largest body of a request: bytes, or with k or M. Default: 1M.
     #[arg(long, env = "PAAS_BODY_LIMIT", value_name = "SIZE")]
     pub(super) body_limit: Option<Size>,
-    /// How long a login lasts: seconds, or with s, m, h or d. Default: 24h.
+    /// How long a login lasts: seconds, or with s, m, h or d. Default: 12h.
     #[arg(long, env = "PAAS_TOKEN_TTL", value_name = "TIME")]
     pub(super) token_ttl: Option<Span>,
     /// How engines are chosen. Default: spread.

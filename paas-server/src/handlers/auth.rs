@@ -3,31 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use jiff::Timestamp;
+use paas_core::auth::IssuedToken;
 use paas_core::controller::PasswordChange;
-use paas_core::model::{RoleName, UserName};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, NoParams};
 use crate::problem::{Answer, Code, Problem};
-
-/// Whoever may use this path manages the accounts, and so may set anybody's password.
-const ACCOUNTS: &str = "/api/accounts";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
     username: String,
     password: String,
-}
-
-#[derive(Serialize)]
-pub(crate) struct LoggedIn {
-    token: String,
-    username: UserName,
-    role: RoleName,
-    expires: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -38,9 +26,8 @@ pub(crate) struct NewPassword {
     username: Option<String>,
 }
 
-pub(crate) async fn login(State(app): State<App>, _: NoParams, Body(login): Body<Login>) -> Answer<Json<LoggedIn>> {
-    let issued = app.controller.login(&login.username, &login.password).await?;
-    Ok(Json(LoggedIn { token: issued.token, username: issued.username, role: issued.role, expires: issued.expires }))
+pub(crate) async fn login(State(app): State<App>, _: NoParams, Body(login): Body<Login>) -> Answer<Json<IssuedToken>> {
+    Ok(Json(app.controller.login(&login.username, &login.password).await?))
 }
 
 pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
@@ -57,10 +44,10 @@ pub(crate) async fn change_password(
     let own = caller.session.username.as_str();
     let username = new.username.unwrap_or_else(|| own.to_owned());
     let is_own = username == own;
-    if !is_own && app.controller.auth().authorize(&caller.session, ACCOUNTS).is_err() {
+    if !is_own && !app.controller.auth().is_admin(&caller.session) {
         return Err(Problem::new(
             Code::Forbidden,
-            "only those who manage the accounts change the password of another; leave out username for your own",
+            "only admins change the password of another account; leave out username for your own",
         ));
     }
     let change = PasswordChange {

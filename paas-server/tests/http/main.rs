@@ -1,5 +1,7 @@
 //! The API from outside: a real listener, a real client, simulated engines.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod accounts;
 mod authorization;
 mod bad_input;

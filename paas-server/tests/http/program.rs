@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::PATIENCE;
 
@@ -64,14 +64,14 @@ impl Running {
     }
 
     /// The status it ends with, and what it said after it listened.
-    fn end(mut self) -> (Option<i32>, String) {
+    async fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 break status;
             }
             assert!(begun.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         };
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
@@ -86,8 +86,8 @@ impl Drop for Running {
     }
 }
 
-#[test]
-fn the_first_password_is_shown_once() {
+#[tokio::test]
+async fn the_first_password_is_shown_once() {
     let folder = tempfile::tempdir().unwrap();
     let first = Running::start(folder.path(), &["--no-engine"]);
     assert!(first.said.contains("the password "), "{}", first.said);
@@ -96,12 +96,12 @@ fn the_first_password_is_shown_once() {
     let mode = folder.path().join("data").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "nobody else looks into the data");
     first.signal("-TERM");
-    let (status, rest) = first.end();
+    let (status, rest) = first.end().await;
     assert_eq!((status, rest.as_str()), (Some(0), ""));
     let second = Running::start(folder.path(), &["--no-engine"]);
     assert!(!second.said.contains("password"), "{}", second.said);
     second.signal("-INT");
-    assert_eq!(second.end().0, Some(0));
+    assert_eq!(second.end().await.0, Some(0));
 }
 
 #[test]

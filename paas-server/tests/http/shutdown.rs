@@ -5,21 +5,26 @@ use std::time::Duration;
 use paas_server::serve::{ServeError, ServeOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Server, Start, eventually};
 
 const SLOW: &str = "cpus=8&memory=16384&latency_ms=300";
 
-/// Starts a run and waits until it is under way.
-async fn run_under_way(server: &Server, accept: &'static str) -> tokio::task::JoinHandle<(u16, String)> {
+/// Starts a run of three containers and waits until it is under way.
+async fn run_under_way(server: &Server, accept: &'static str) -> JoinHandle<(u16, String)> {
+    run_many(server, 3, accept).await
+}
+
+async fn run_many(server: &Server, count: u64, accept: &'static str) -> JoinHandle<(u16, String)> {
     let user = server.login("user").await;
-    let request = user.request(Method::POST, "/api/containers?count=3").header("accept", accept);
+    let request = user.request(Method::POST, &format!("/api/containers?count={count}")).header("accept", accept);
     let running = tokio::spawn(async move {
         let response = request.json(&json!({"name": "web", "memory": 64})).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     });
-    eventually("room is reserved", || server.controller.cluster_info().reserved_memory.mb() == 3 * 64).await;
+    eventually("room is reserved", || server.controller.cluster_info().reserved_memory.mb() == count * 64).await;
     running
 }
 
@@ -61,9 +66,9 @@ async fn a_launch_that_nobody_waits_for_is_waited_for() {
 #[tokio::test]
 async fn what_takes_too_long_is_abandoned() {
     let options = ServeOptions { shutdown_timeout: Duration::from_millis(200), ..ServeOptions::default() };
-    let engine = "cpus=8&memory=16384&latency_ms=2500";
-    let mut server = Server::with(Start { engine, options, ..Start::default() }).await;
-    let running = run_under_way(&server, "application/json").await;
+    let mut server = Server::with(Start { engine: SLOW, options, ..Start::default() }).await;
+    // One engine starts a few at once, so these take many seconds.
+    let running = run_many(&server, 60, "application/json").await;
     server.stop.cancel();
     let ended = timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap();
     assert!(matches!(ended, Err(ServeError::TimedOut(_))), "{ended:?}");

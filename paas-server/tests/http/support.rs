@@ -4,9 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use paas_core::auth::AuthSettings;
+use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Controller, RunRequest, Settings};
-use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, NewAccount, RoleName};
+use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, NewAccount, RoleName};
 use paas_server::serve::{ServeError, ServeOptions, serve};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
@@ -58,7 +58,9 @@ impl Server {
     pub(crate) async fn with(start: Start) -> Self {
         // A choice for the whole process; that another test made it first is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let auth = AuthSettings { token_ttl: start.token_ttl, ..AuthSettings::default() };
+        // Hashes as cheap as they come: the tests are about other things.
+        let hash_cost = HashCost { memory_kib: 8, passes: 1 };
+        let auth = AuthSettings { token_ttl: start.token_ttl, hash_cost };
         let settings = Settings { auth, ..Settings::default() };
         let builder = Controller::builder().connector(tricky::connector()).settings(settings);
         let controller = builder.build().await.unwrap();
@@ -88,8 +90,9 @@ impl Server {
 
     pub(crate) async fn add_engine(&self, id: &str, addr: &str) {
         let spec = EngineSpec::new(id.parse().unwrap(), addr.parse().unwrap());
-        let engine = self.controller.add_engine(&Actor::system(), spec).await.unwrap();
-        assert_eq!(engine.health.status.as_str(), "up");
+        self.controller.add_engine(&Actor::system(), spec).await.unwrap();
+        let is_up = || self.controller.engine(id).is_ok_and(|engine| engine.health.status == EngineStatus::Up);
+        eventually("the engine is up", is_up).await;
     }
 
     /// Runs containers past the API; their ids.
