@@ -1,1 +1,55 @@
-//! placeholder
+//! The command line of the platform, and the client library it is made of.
+//!
+//! [`Client`] has one typed method per route of the remote API, and can be used without the rest:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), paas_cli::ClientError> {
+//! use paas_cli::Client;
+//!
+//! let client = Client::new("http://127.0.0.1:5002".parse()?, None)?;
+//! let login = client.login("admin", "secret").await?;
+//! let client = Client::new("http://127.0.0.1:5002".parse()?, Some(&login.token))?;
+//! for container in client.containers(false).await?.iter() {
+//!     println!("{} {}", container.id.short(), container.state);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod args;
+pub mod client;
+mod commands;
+mod context;
+mod credentials;
+mod failure;
+mod output;
+mod secret;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use client::{Client, ClientError};
+
+/// Runs one command as the program `paas-cli` does: results go to stdout, everything said about them to stderr.
+///
+/// The exit status is 0 when it was done, 1 when it failed, 2 when it was asked for wrongly, 3 without login or
+/// permission, 4 when the thing asked for does not exist, 5 when only a part was done, 130 when it was interrupted.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match args::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be said when even stderr is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(commands::execute(cli)),
+        Err(error) => {
+            output::complain(&format!("cannot start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

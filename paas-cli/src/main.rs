@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The program `paas-cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    paas_cli::run(std::env::args_os())
+}

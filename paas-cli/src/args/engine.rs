@@ -1,0 +1,76 @@
+//! `eadd`: a Docker host.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use paas_core::model::{Cpus, EngineAddress, EngineId, EngineSpec, MemoryMb, RegistryLogin, TlsMaterial};
+
+use super::values;
+use crate::failure::Failure;
+use crate::secret::{self, Secret};
+
+#[derive(Debug, Args)]
+pub(crate) struct AddEngineArgs {
+    /// Id of the engine, free to choose
+    #[arg(long, value_parser = |text: &str| values::plain(text.parse::<EngineId>()))]
+    id: EngineId,
+    /// Where its Docker answers: unix:///var/run/docker.sock, tcp://host:2375, https://host:2376
+    #[arg(long, value_parser = |text: &str| values::plain(text.parse::<EngineAddress>()))]
+    addr: EngineAddress,
+    /// CPUs to give out; all that it has when not given
+    #[arg(long, value_parser = values::cpus)]
+    cpus: Option<Cpus>,
+    /// Memory to give out, in MB; all that it has when not given
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
+    /// Label that containers can ask for; may be repeated
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// Certificate (PEM) of the authority that signed the engine's, for https
+    #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
+    tls_ca: Option<PathBuf>,
+    /// Certificate (PEM) to show to the engine
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    tls_key: Option<PathBuf>,
+    /// Image registry that it logs in to; Docker Hub when not given
+    #[arg(long, value_name = "HOST", requires = "registry_user")]
+    registry_server: Option<String>,
+    /// User name at the image registry; the password is asked for, or comes from PAAS_REGISTRY_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    registry_user: Option<String>,
+    /// Read the password at the image registry from stdin
+    #[arg(long, requires = "registry_user")]
+    registry_password_stdin: bool,
+}
+
+impl AddEngineArgs {
+    /// The engine's description, checked as far as that is possible without a server.
+    pub(crate) fn into_spec(self) -> Result<EngineSpec, Failure> {
+        let mut spec = EngineSpec::new(self.id, self.addr);
+        spec.cpus = self.cpus;
+        spec.memory = self.memory.map(MemoryMb::new);
+        spec.labels = self.labels;
+        if let (Some(ca), Some(cert), Some(key)) = (&self.tls_ca, &self.tls_cert, &self.tls_key) {
+            spec.tls = Some(TlsMaterial { ca_cert: read(ca)?, cert: read(cert)?, key: read(key)? });
+        }
+        spec.validate().map_err(|invalid| Failure::Usage(invalid.to_string()))?;
+        if let Some(username) = self.registry_user {
+            let password = secret::read(&Secret {
+                prompt: "Password at the image registry: ",
+                variable: "PAAS_REGISTRY_PASSWORD",
+                option: "--registry-password-stdin",
+                from_stdin: self.registry_password_stdin,
+                is_new: false,
+            })?;
+            spec.registry_login = Some(RegistryLogin { server: self.registry_server, username, password });
+        }
+        Ok(spec)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+}

@@ -1,0 +1,291 @@
+//! What can be said on the command line.
+
+mod engine;
+mod run;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use paas_core::model::{EngineId, ImageRef};
+
+pub(crate) use engine::AddEngineArgs;
+pub(crate) use run::RunArgs;
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found, 5 partly done.
+Results go to stdout, everything said about them to stderr.";
+
+/// Runs containers on a pool of Docker hosts.
+#[derive(Debug, Parser)]
+#[command(name = "paas-cli", version, arg_required_else_help = true, max_term_width = 110, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Server; when not given that of the last login, or http://127.0.0.1:5002
+    #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Token to use instead of that of the last login
+    #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Also trust what the certificates in this file (PEM) signed
+    #[arg(long, global = true, value_name = "FILE", env = "PAAS_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// How results are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+    /// Write only ids or names, one per line
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs: the server's own JSON
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the containers that run
+    #[command(visible_alias = "list-containers")]
+    Containers {
+        /// Also those that do not run
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Show one container
+    #[command(visible_alias = "inspect-container")]
+    Container {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Start containers of an image
+    #[command(visible_alias = "run-containers")]
+    Run(Box<RunArgs>),
+    /// Kill containers and remove them
+    #[command(visible_alias = "destroy-container")]
+    Destroy {
+        #[command(flatten)]
+        targets: Targets,
+    },
+    /// Stop containers
+    #[command(visible_alias = "stop-container")]
+    Stop {
+        #[command(flatten)]
+        targets: Targets,
+        #[command(flatten)]
+        grace: Grace,
+    },
+    /// Start containers that were stopped
+    #[command(visible_alias = "start-container")]
+    Start {
+        #[command(flatten)]
+        targets: Targets,
+    },
+    /// Stop containers and start them again
+    #[command(visible_alias = "restart-container")]
+    Restart {
+        #[command(flatten)]
+        targets: Targets,
+        #[command(flatten)]
+        grace: Grace,
+    },
+    /// Bring the group of containers identical to one to a new size
+    #[command(visible_alias = "scale-container")]
+    Scale {
+        #[command(flatten)]
+        target: Target,
+        /// How many there shall be, 1 to 10000
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        count: u32,
+    },
+    /// Write what a container wrote
+    #[command(visible_aliases = ["container-log", "logs"])]
+    Log(LogArgs),
+    /// List the engines (Docker hosts)
+    #[command(visible_alias = "list-engines")]
+    Engines,
+    /// Show one engine
+    #[command(visible_alias = "inspect-engine")]
+    Engine {
+        /// Id of the engine
+        id: String,
+    },
+    /// Add an engine
+    #[command(visible_alias = "add-engine")]
+    Eadd(Box<AddEngineArgs>),
+    /// Delete an engine; its containers go on running
+    #[command(visible_alias = "delete-engine")]
+    Edelete {
+        /// Id of the engine
+        id: String,
+    },
+    /// Show the cluster as a whole
+    #[command(visible_alias = "cluster-info")]
+    Clusterinfo,
+    /// List the accounts
+    #[command(visible_alias = "list-accounts")]
+    Accounts,
+    /// Show one account
+    #[command(visible_alias = "inspect-account")]
+    Account {
+        /// User name
+        name: String,
+    },
+    /// Add an account
+    ///
+    /// The password is asked for, or comes from stdin (with --password-stdin or when stdin is not a terminal) or from
+    /// the environment variable PAAS_NEW_PASSWORD.
+    #[command(visible_alias = "add-account")]
+    Aadd(AddAccountArgs),
+    /// Delete an account
+    #[command(visible_alias = "delete-account")]
+    Adelete {
+        /// User name
+        name: String,
+    },
+    /// List what happened, newest first
+    #[command(visible_alias = "list-events")]
+    Events {
+        /// How many, 1 to 10000; 20 when not given, and none of the past with --follow
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        count: Option<u32>,
+        /// Go on with what happens from now on, oldest first
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Get a token and keep it for the other commands
+    ///
+    /// Asks for what is not given. The password comes from stdin with --password-stdin or when stdin is not a
+    /// terminal, or from the environment variable PAAS_PASSWORD.
+    #[command(visible_alias = "log-in")]
+    Login {
+        /// User name
+        #[arg(long)]
+        name: Option<String>,
+        /// Read the password from stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// End the token and forget it
+    #[command(visible_alias = "log-out")]
+    Logout,
+    /// Change a password
+    ///
+    /// The new password is asked for, or comes from stdin (with --password-stdin or when stdin is not a terminal) or
+    /// from the environment variable PAAS_NEW_PASSWORD; one's present password likewise, in the line before it, or
+    /// from PAAS_PASSWORD.
+    #[command(visible_alias = "change-password")]
+    Passwd {
+        /// Whose password, for administrators; one's own when not given
+        #[arg(long)]
+        name: Option<String>,
+        /// Read the new password from stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Pull an image onto the engines
+    #[command(visible_alias = "pull-image")]
+    Pull {
+        /// Image, such as httpd:2.4
+        image: ImageRef,
+        /// Only on this engine; may be repeated
+        #[arg(long = "engine", value_name = "ID")]
+        engines: Vec<EngineId>,
+    },
+    /// Write a script that completes commands, for a shell to read
+    #[command(visible_alias = "shell-completion")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// One container.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Id of the container, a unique beginning of it, or its name
+    pub(crate) id: String,
+}
+
+/// Some containers.
+#[derive(Debug, Args)]
+pub(crate) struct Targets {
+    /// Ids of the containers, unique beginnings of them, or their names
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+/// The time a container gets to end by itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Grace {
+    /// Kill it after so many seconds, 0 to 3600; 10 when not given
+    #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub(crate) timeout: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Go on with what is written from now on
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only the last LINES lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    pub(crate) tail: Option<u64>,
+    /// Only what was written since then: 2026-01-31T12:00:00Z, or so long ago: 90s, 10m, 1h30m, 2d
+    #[arg(long, value_name = "TIME", value_parser = values::since)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only the output, not the errors
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Only the errors, not the output
+    #[arg(long)]
+    pub(crate) stderr: bool,
+    /// Put the time before each line
+    #[arg(long, short)]
+    pub(crate) timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddAccountArgs {
+    /// Id of the account; its name when not given
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// User name
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Password; others on this machine can see it here, so rather let it be asked for
+    #[arg(long)]
+    pub(crate) password: Option<String>,
+    /// Read the password from stdin
+    #[arg(long, conflicts_with = "password")]
+    pub(crate) password_stdin: bool,
+    /// What it may do: admin or user
+    #[arg(long, default_value = "user")]
+    pub(crate) role: String,
+}
+
+/// A shell that can be told how to complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}

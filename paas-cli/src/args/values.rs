@@ -1,0 +1,138 @@
+//! Values as they are typed.
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use paas_core::model::{ContainerType, Cpus, Invalid, RestartPolicy};
+
+/// `KEY=VALUE`; the value may be empty and may hold more `=`.
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// `CONTAINER` or `CONTAINER:ALIAS`.
+pub(super) fn link(text: &str) -> Result<(String, String), String> {
+    let (target, alias) = text.split_once(':').unwrap_or((text, text));
+    let target = target.trim_start_matches('/');
+    let alias = alias.trim_start_matches('/');
+    if target.is_empty() || alias.is_empty() || alias.contains(':') {
+        return Err("write CONTAINER or CONTAINER:ALIAS".to_owned());
+    }
+    Ok((target.to_owned(), alias.to_owned()))
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`.
+pub(super) fn restart(text: &str) -> Result<RestartPolicy, String> {
+    match text {
+        "no" => Ok(RestartPolicy::No),
+        "always" => Ok(RestartPolicy::Always),
+        "unless-stopped" => Ok(RestartPolicy::UnlessStopped),
+        "on-failure" => Ok(RestartPolicy::OnFailure { maximum_retry: 0 }),
+        other => match other.strip_prefix("on-failure:").map(str::parse) {
+            Some(Ok(maximum_retry)) => Ok(RestartPolicy::OnFailure { maximum_retry }),
+            _ => Err("write no, always, unless-stopped, on-failure or on-failure:N".to_owned()),
+        },
+    }
+}
+
+pub(super) fn container_type(text: &str) -> Result<ContainerType, String> {
+    let all = [ContainerType::Service, ContainerType::Unique, ContainerType::Multi, ContainerType::Host];
+    let found = all.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| "write service, unique, multi or host".to_owned())
+}
+
+pub(super) fn cpus(text: &str) -> Result<Cpus, String> {
+    let number: f64 = text.parse().map_err(|_| "write a number of CPUs such as 2 or 0.5".to_owned())?;
+    Cpus::try_from(number).map_err(|invalid| invalid.message)
+}
+
+/// A message without the field's name on the wire, for where the option is named beside it.
+pub(super) fn plain<T>(parsed: Result<T, Invalid>) -> Result<T, String> {
+    parsed.map_err(|invalid| invalid.message)
+}
+
+/// A point in time, or how long ago it was.
+pub(super) fn since(text: &str) -> Result<Timestamp, String> {
+    since_before(Timestamp::now(), text)
+}
+
+fn since_before(now: Timestamp, text: &str) -> Result<Timestamp, String> {
+    let wrong = || "write a time such as 2026-01-31T12:00:00Z, or how long ago: 90s, 10m, 1h30m, 2d".to_owned();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(wrong);
+    }
+    let ago: Span = text.parse().map_err(|_| wrong())?;
+    let ago = ago.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    if ago.is_negative() {
+        return Err(wrong());
+    }
+    now.checked_sub(ago).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn variables_may_be_empty_but_not_nameless() {
+        assert_eq!(variable("A=b=c"), Ok(pair("A", "b=c")));
+        assert_eq!(variable("A="), Ok(pair("A", "")));
+        assert!(variable("A").is_err() && variable("=b").is_err() && variable("").is_err());
+    }
+
+    #[test]
+    fn a_link_without_alias_keeps_the_name() {
+        assert_eq!(link("db"), Ok(pair("db", "db")));
+        assert_eq!(link("/db"), Ok(pair("db", "db")));
+        assert_eq!(link("db:database"), Ok(pair("db", "database")));
+        for bad in ["", ":", "db:", ":alias", "a:b:c", "/"] {
+            assert!(link(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn restart_policies_are_read() {
+        assert_eq!(restart("no"), Ok(RestartPolicy::No));
+        assert_eq!(restart("unless-stopped"), Ok(RestartPolicy::UnlessStopped));
+        assert_eq!(restart("on-failure"), Ok(RestartPolicy::OnFailure { maximum_retry: 0 }));
+        assert_eq!(restart("on-failure:3"), Ok(RestartPolicy::OnFailure { maximum_retry: 3 }));
+        for bad in ["", "never", "on-failure:", "on-failure:-1", "on-failure:x", "always:3"] {
+            assert!(restart(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn times_are_absolute_or_ago() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        for (text, time) in [
+            ("2026-01-31T11:00:00Z", "2026-01-31T11:00:00Z"),
+            ("2026-01-31T11:00:00+02:00", "2026-01-31T09:00:00Z"),
+            ("10m", "2026-01-31T11:50:00Z"),
+            ("1h30m", "2026-01-31T10:30:00Z"),
+            ("90s", "2026-01-31T11:58:30Z"),
+            ("2d", "2026-01-29T12:00:00Z"),
+            ("0", "1970-01-01T00:00:00Z"),
+            ("1769860800", "2026-01-31T12:00:00Z"),
+        ] {
+            assert_eq!(since_before(now, text), Ok(time.parse().unwrap()), "{text}");
+        }
+        for bad in ["", "yesterday", "-10m", "10", "1y", "99999999999999999999"] {
+            let read = since_before(now, bad);
+            assert!(read.is_err() || bad == "10", "{bad:?} was taken as {read:?}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_numbers() {
+        assert_eq!(cpus("0.5"), Ok(Cpus::from_milli(500)));
+        assert!(cpus("half").is_err() && cpus("-1").is_err() && cpus("NaN").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Engines, the cluster as a whole, and images on it.
+
+use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef};
+use reqwest::Method;
+use serde::Serialize;
+
+use super::request::{CHANGE, segment};
+use super::{Answer, Client, ClientError, Steps};
+
+#[derive(Serialize)]
+struct Pull<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engines: Option<Vec<&'a str>>,
+}
+
+impl Client {
+    /// All engines.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn engines(&self) -> Result<Answer<Vec<Engine>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "engines"])).await
+    }
+
+    /// One engine.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn engine(&self, id: &str) -> Result<Answer<Engine>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "engines", segment("id", id)?])).await
+    }
+
+    /// Adds an engine. It is `pending` in the answer when it does not answer yet.
+    ///
+    /// # Errors
+    /// Status 409 when the id or the address is taken.
+    pub async fn add_engine(&self, engine: &EngineSpec) -> Result<Answer<Engine>, ClientError> {
+        let request = self.request(Method::POST, &["api", "engines"]).json(engine).timeout(CHANGE);
+        let answer = self.send(request).await?;
+        self.read(answer).await
+    }
+
+    /// Deletes an engine; its containers go on running.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn delete_engine(&self, id: &str) -> Result<(), ClientError> {
+        self.order(self.request(Method::DELETE, &["api", "engines", segment("id", id)?]), CHANGE).await
+    }
+
+    /// Totals over all engines.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn cluster_info(&self) -> Result<Answer<ClusterInfo>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "cluster", "info"])).await
+    }
+
+    /// Pulls an image on the engines named; with none named, on every engine that is up.
+    ///
+    /// # Errors
+    /// Status 404 when there is no such engine, 409 when none is up. What fails later is in the stream.
+    pub async fn pull(&self, image: &ImageRef, engines: &[EngineId]) -> Result<Steps, ClientError> {
+        let engines = (!engines.is_empty()).then(|| engines.iter().map(EngineId::as_str).collect());
+        let body = Pull { name: image.as_str(), engines };
+        self.operate(self.request(Method::POST, &["api", "images", "pull"]).json(&body)).await
+    }
+}

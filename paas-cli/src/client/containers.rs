@@ -1,0 +1,149 @@
+//! Containers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use paas_core::model::{Container, ContainerSpec};
+use reqwest::{Method, RequestBuilder};
+use serde::Serialize;
+
+use super::request::{CHANGE, segment};
+use super::{Answer, Client, ClientError, Steps};
+
+/// How to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RunOptions {
+    /// How many containers, 1 to 10000.
+    pub count: u32,
+    /// Whether the engines pull the image first.
+    pub pull: bool,
+}
+
+/// Which part of a log is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogQuery {
+    /// Go on with what is written from now on, until the container ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+    /// The output. When neither output nor errors are asked for, both are sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stdout: bool,
+    /// The errors.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stderr: bool,
+    /// Put the time before each line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub timestamps: bool,
+    /// Only so many lines, the last ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u64>,
+    /// Only what was written since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Timeout {
+    timeout: u32,
+}
+
+/// How long the server waits for a container to stop when it is not told.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// The containers that run; with `all`, the others too.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn containers(&self, all: bool) -> Result<Answer<Vec<Container>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "containers"]).query(&[("all", all)])).await
+    }
+
+    /// One container, by id, unique prefix of it, or name.
+    ///
+    /// # Errors
+    /// Status 404 when there is none, 400 when the prefix fits several.
+    pub async fn container(&self, id: &str) -> Result<Answer<Container>, ClientError> {
+        self.fetch(self.of_container(Method::GET, id, None)?).await
+    }
+
+    /// Starts containers.
+    ///
+    /// # Errors
+    /// Status 400 when the description is wrong, 409 when there is no room. What fails later is in the stream.
+    pub async fn run(&self, spec: &ContainerSpec, options: RunOptions) -> Result<Steps, ClientError> {
+        self.operate(self.request(Method::POST, &["api", "containers"]).query(&options).json(spec)).await
+    }
+
+    /// Brings the group of identical containers that `id` belongs to to a size of `count`, 1 to 10000.
+    ///
+    /// # Errors
+    /// As [`Client::run`], and status 404 when there is no such container.
+    pub async fn scale(&self, id: &str, count: u32) -> Result<Steps, ClientError> {
+        self.operate(self.of_container(Method::POST, id, Some("scale"))?.query(&[("count", count)])).await
+    }
+
+    /// Starts a container that does not run.
+    ///
+    /// # Errors
+    /// Status 404 when there is none, 409 when its engine has no room.
+    pub async fn start(&self, id: &str) -> Result<(), ClientError> {
+        self.order(self.of_container(Method::POST, id, Some("start"))?, CHANGE).await
+    }
+
+    /// Stops a container; kills it after `timeout_seconds`, 0 to 3600, or 10 when absent.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn stop(&self, id: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
+        self.end_and(id, "stop", timeout_seconds).await
+    }
+
+    /// Restarts a container; kills it after `timeout_seconds`, 0 to 3600, or 10 when absent.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn restart(&self, id: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
+        self.end_and(id, "restart", timeout_seconds).await
+    }
+
+    /// Kills a container and removes it.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn destroy(&self, id: &str) -> Result<(), ClientError> {
+        self.order(self.of_container(Method::DELETE, id, None)?, CHANGE).await
+    }
+
+    /// What a container wrote, as it comes. There is no end to it while `follow` is set and the container runs.
+    ///
+    /// # Errors
+    /// Status 404 when there is no such container.
+    pub async fn logs(
+        &self,
+        id: &str,
+        query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<Bytes, ClientError>>, ClientError> {
+        let answer = self.send(self.of_container(Method::GET, id, Some("logs"))?.query(query)).await?;
+        Ok(self.chunks(answer))
+    }
+
+    async fn end_and(&self, id: &str, verb: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
+        let mut request = self.of_container(Method::POST, id, Some(verb))?;
+        let mut patience = CHANGE + DEFAULT_GRACE;
+        if let Some(timeout) = timeout_seconds {
+            request = request.query(&Timeout { timeout });
+            patience = CHANGE + Duration::from_secs(timeout.into());
+        }
+        self.order(request, patience).await
+    }
+
+    fn of_container(&self, method: Method, id: &str, verb: Option<&str>) -> Result<RequestBuilder, ClientError> {
+        // Docker writes names with a slash before them; a path cannot.
+        let id = segment("id", id.trim_start_matches('/'))?;
+        let path = ["api", "containers", id].into_iter().chain(verb);
+        Ok(self.request(method, &path.collect::<Vec<_>>()))
+    }
+}

@@ -1,0 +1,132 @@
+//! Events: those of the past, and those to come.
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use paas_core::model::Event;
+use reqwest::Method;
+use reqwest::header::ACCEPT;
+
+use super::{Answer, Client, ClientError};
+
+/// What comes over the live stream of events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Live {
+    /// Something happened.
+    Event {
+        /// What.
+        event: Box<Event>,
+        /// The server's own JSON of it.
+        json: String,
+    },
+    /// So many events were left out, because this reader was too slow. They are in the list of events.
+    Missed(u64),
+}
+
+impl Client {
+    /// The newest `count` events, 1 to 10000, newest first.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn events(&self, count: u32) -> Result<Answer<Vec<Event>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "events"]).query(&[("count", count)])).await
+    }
+
+    /// Events as they happen, until the server goes away.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn live_events(&self) -> Result<BoxStream<'static, Result<Live, ClientError>>, ClientError> {
+        let request = self.request(Method::GET, &["api", "events", "live"]).header(ACCEPT, "text/event-stream");
+        let lines = self.lines(self.send(request).await?);
+        let client = self.clone();
+        let messages = stream::unfold((lines, Message::default()), move |(mut lines, mut message)| {
+            let client = client.clone();
+            async move {
+                loop {
+                    let live = match lines.next().await? {
+                        Err(error) => Some(Err(error)),
+                        Ok(line) => message
+                            .take(&String::from_utf8_lossy(&line))
+                            .transpose()
+                            .map(|live| live.map_err(|error| client.unexpected(error.to_string()))),
+                    };
+                    if let Some(live) = live {
+                        return Some((live, (lines, message)));
+                    }
+                }
+            }
+        });
+        Ok(messages.boxed())
+    }
+}
+
+/// A server-sent event (of the HTML standard) while its lines come in.
+#[derive(Default)]
+struct Message {
+    kind: String,
+    data: String,
+}
+
+impl Message {
+    /// Takes one line; an empty one ends the event.
+    fn take(&mut self, line: &str) -> Result<Option<Live>, serde_json::Error> {
+        if line.is_empty() {
+            return std::mem::take(self).finish();
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.kind),
+            "data" => {
+                if !self.data.is_empty() {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn finish(self) -> Result<Option<Live>, serde_json::Error> {
+        if self.data.is_empty() {
+            return Ok(None);
+        }
+        if self.kind == "missed" {
+            return serde_json::from_str(&self.data).map(|count| Some(Live::Missed(count)));
+        }
+        let event = serde_json::from_str(&self.data)?;
+        Ok(Some(Live::Event { event, json: self.data }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paas_core::model::EventKind;
+
+    use super::*;
+
+    fn messages(text: &str) -> Vec<Live> {
+        let mut message = Message::default();
+        text.lines().filter_map(|line| message.take(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn events_are_read_and_comments_are_not() {
+        let json = serde_json::to_string(&Event::new(EventKind::Login, "admin logged in")).unwrap();
+        let text =
+            format!(": hello\n\nevent: login\nid: 1\ndata: {json}\n\nevent:missed\ndata:7\n\n: bye\n\ndata: cut");
+        let found = messages(&text);
+        assert_eq!(found.len(), 2);
+        assert!(matches!(&found[0], Live::Event { event, json: sent }
+            if event.kind == EventKind::Login && *sent == json));
+        assert_eq!(found[1], Live::Missed(7));
+    }
+
+    #[test]
+    fn what_is_no_event_is_an_error() {
+        let mut message = Message::default();
+        message.take("data: {}").unwrap();
+        assert!(message.take("").is_err());
+    }
+}

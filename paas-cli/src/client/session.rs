@@ -1,0 +1,78 @@
+//! Login, logout and passwords.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use paas_core::model::{RoleName, UserName};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::request::{ASK, CHANGE};
+use super::{Answer, Client, ClientError};
+
+/// What a login gives.
+#[derive(Clone, Deserialize)]
+pub struct Login {
+    /// The token, to be sent with every other request.
+    pub token: String,
+    /// Whose it is.
+    pub username: UserName,
+    /// What it may do.
+    pub role: RoleName,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct NamePassword<'a> {
+    username: &'a str,
+    password: &'a str,
+}
+
+#[derive(Serialize)]
+struct PasswordChange<'a> {
+    password: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_password: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+}
+
+impl Client {
+    /// Asks for a token.
+    ///
+    /// # Errors
+    /// Status 401 when name and password do not fit, 429 after too many attempts.
+    pub async fn login(&self, username: &str, password: &str) -> Result<Answer<Login>, ClientError> {
+        let request = self.request(Method::POST, &["auth", "login"]);
+        self.fetch(request.json(&NamePassword { username, password })).await
+    }
+
+    /// Ends the token of this client.
+    ///
+    /// # Errors
+    /// Status 401 when it has ended already.
+    pub async fn logout(&self) -> Result<(), ClientError> {
+        self.order(self.request(Method::POST, &["account", "logout"]), ASK).await
+    }
+
+    /// Changes a password: one's own, or with `username` that of another account.
+    ///
+    /// # Errors
+    /// Status 401 when `old_password` is wrong, 403 when another's password is not for this account to change.
+    pub async fn change_password(
+        &self,
+        username: Option<&str>,
+        old_password: Option<&str>,
+        password: &str,
+    ) -> Result<(), ClientError> {
+        let request = self.request(Method::POST, &["account", "passwdchange"]);
+        self.order(request.json(&PasswordChange { password, old_password, username }), CHANGE).await
+    }
+}

@@ -1,0 +1,33 @@
+//! Engines, and the cluster as a whole.
+
+use super::Result;
+use crate::args::AddEngineArgs;
+use crate::context::Context;
+use crate::output::{details, tables};
+
+pub(super) async fn engines(context: &Context) -> Result {
+    let engines = context.client()?.engines().await?;
+    let ids = engines.iter().map(|engine| engine.id.to_string());
+    context.output.show(engines.json(), ids, || tables::engines(&engines))
+}
+
+pub(super) async fn engine(context: &Context, id: &str) -> Result {
+    let engine = context.client()?.engine(id).await?;
+    context.output.show(engine.json(), [engine.id.to_string()], || details::engine(&engine))
+}
+
+pub(super) async fn add_engine(context: &Context, arguments: AddEngineArgs) -> Result {
+    let engine = context.client()?.add_engine(&arguments.into_spec()?).await?;
+    context.output.show(engine.json(), [engine.id.to_string()], || tables::engines(std::slice::from_ref(&*engine)))
+}
+
+pub(super) async fn delete_engine(context: &Context, id: &str) -> Result {
+    context.client()?.delete_engine(id).await?;
+    context.output.say(&format!("deleted engine {id}; its containers go on running"));
+    Ok(())
+}
+
+pub(super) async fn info(context: &Context) -> Result {
+    let info = context.client()?.cluster_info().await?;
+    context.output.show(info.json(), [info.version.clone()], || details::cluster(&info))
+}

@@ -1,0 +1,80 @@
+//! Containers, apart from starting new ones.
+
+use std::future::Future;
+
+use futures::StreamExt;
+use futures::stream;
+
+use super::Result;
+use crate::client::ClientError;
+use crate::context::Context;
+use crate::failure::{Failure, Status};
+use crate::output::{self, details, tables};
+
+/// How many requests are under way at once. Stopping may take long, and the server bounds what each host does at once.
+const AT_ONCE: usize = 16;
+
+pub(super) async fn list(context: &Context, all: bool) -> Result {
+    let containers = context.client()?.containers(all).await?;
+    let ids = containers.iter().map(|container| container.id.to_string());
+    context.output.show(containers.json(), ids, || tables::containers(&containers))
+}
+
+pub(super) async fn inspect(context: &Context, id: &str) -> Result {
+    let container = context.client()?.container(id).await?;
+    context.output.show(container.json(), [container.id.to_string()], || details::container(&container))
+}
+
+pub(super) async fn destroy(context: &Context, ids: Vec<String>) -> Result {
+    let client = &context.client()?;
+    each(context, ids, async |id| client.destroy(&id).await).await
+}
+
+pub(super) async fn start(context: &Context, ids: Vec<String>) -> Result {
+    let client = &context.client()?;
+    each(context, ids, async |id| client.start(&id).await).await
+}
+
+pub(super) async fn stop(context: &Context, ids: Vec<String>, timeout_seconds: Option<u32>) -> Result {
+    let client = &context.client()?;
+    each(context, ids, async |id| client.stop(&id, timeout_seconds).await).await
+}
+
+pub(super) async fn restart(context: &Context, ids: Vec<String>, timeout_seconds: Option<u32>) -> Result {
+    let client = &context.client()?;
+    each(context, ids, async |id| client.restart(&id, timeout_seconds).await).await
+}
+
+/// Does something to each container and writes the ids of those it was done to, as they were given.
+async fn each<F, W>(context: &Context, ids: Vec<String>, work: F) -> Result
+where
+    F: Fn(String) -> W,
+    W: Future<Output = std::result::Result<(), ClientError>>,
+{
+    let alone = ids.len() == 1;
+    let outcomes = stream::iter(ids).map(|id| {
+        let outcome = work(id.clone());
+        async move { (id, outcome.await) }
+    });
+    let mut outcomes = Box::pin(outcomes.buffered(AT_ONCE));
+    let mut done = Vec::new();
+    let mut failed = Vec::new();
+    while let Some((id, outcome)) = outcomes.next().await {
+        match outcome.map_err(Failure::from) {
+            Ok(()) => done.push(id),
+            Err(failure) if alone || (done.is_empty() && failure.is_general()) => return Err(failure),
+            Err(failure) => {
+                let line = context.line(&failure).unwrap_or_default();
+                output::complain(&format!("{id}: {line}"));
+                failed.push(failure.status());
+            }
+        }
+    }
+    context.output.show_own(&done, done.iter().cloned(), || done.join("\n"))?;
+    match (done.is_empty(), failed.as_slice()) {
+        (_, []) => Ok(()),
+        (false, _) => Err(Failure::Told(Status::Partly)),
+        (true, [first, others @ ..]) if others.iter().all(|status| status == first) => Err(Failure::Told(*first)),
+        (true, _) => Err(Failure::Told(Status::Failed)),
+    }
+}

@@ -1,0 +1,167 @@
+//! Operations that take long and tell how far they are: run, scale, pull.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use paas_core::model::{EngineId, ImageRef};
+use serde::Serialize;
+
+use super::{Result, unless_interrupted};
+use crate::args::RunArgs;
+use crate::client::{self, LaunchSummary, Progress, Steps};
+use crate::context::Context;
+use crate::failure::{Failure, Status};
+use crate::output::progress::Reporter;
+use crate::output::{self, tables};
+
+const INTERRUPTED: &str = "interrupted; what was begun goes on";
+
+pub(super) async fn run(context: &Context, arguments: RunArgs) -> Result {
+    let options = arguments.options();
+    let spec = arguments.into_spec()?;
+    let client = context.client()?;
+    let count = Some(options.count.into());
+    let begun = client.run(&spec, options);
+    let outcome = follow(context, begun, "starting", count).await;
+    write_containers(context, &outcome)?;
+    let partly = outcome.changed_containers();
+    outcome.judge(context, partly, "container", "not started")
+}
+
+pub(super) async fn scale(context: &Context, id: &str, count: u32) -> Result {
+    let client = context.client()?;
+    let outcome = follow(context, client.scale(id, count), "scaling", None).await;
+    write_containers(context, &outcome)?;
+    let partly = outcome.changed_containers();
+    outcome.judge(context, partly, "container", "not brought to that size")
+}
+
+pub(super) async fn pull(context: &Context, image: &ImageRef, engines: &[EngineId]) -> Result {
+    let client = context.client()?;
+    let count = (!engines.is_empty()).then_some(engines.len() as u64);
+    let outcome = follow(context, client.pull(image, engines), "pulling", count).await;
+    if outcome.begun {
+        let engines = || outcome.pulled.iter().map(EngineId::as_str);
+        let (requested, failed) = (outcome.summary.requested, &outcome.summary.failed);
+        let summary = PullSummary { requested, pulled: &outcome.pulled, failed };
+        context.output.show_own(&summary, engines().map(str::to_owned), || match outcome.pulled.is_empty() {
+            true => String::new(),
+            false => tables::pulled(image.as_str(), engines()),
+        })?;
+    }
+    let partly = !outcome.pulled.is_empty();
+    outcome.judge(context, partly, "image", "not pulled")
+}
+
+/// What a pull came to.
+#[derive(Serialize)]
+struct PullSummary<'a> {
+    requested: usize,
+    pulled: &'a [EngineId],
+    failed: &'a [client::Failure],
+}
+
+/// What was heard of an operation, to its end or not.
+#[derive(Default)]
+struct Outcome {
+    begun: bool,
+    summary: LaunchSummary,
+    pulled: Vec<EngineId>,
+    /// Counts of the last step: done, failed.
+    end: Option<(usize, usize)>,
+    /// Why nothing more was heard.
+    failure: Option<Failure>,
+}
+
+/// Shows an operation while it is under way, and gathers what comes of it.
+async fn follow(
+    context: &Context,
+    begun: impl Future<Output = std::result::Result<Steps, client::ClientError>>,
+    doing: &str,
+    count: Option<u64>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut reporter = Reporter::new(context.output, doing, count);
+    let heard = async {
+        let mut steps = begun.await?;
+        outcome.begun = true;
+        while let Some(step) = steps.next().await {
+            let step = step?;
+            reporter.show(&step);
+            outcome.take(step);
+        }
+        Ok(())
+    };
+    let failure = unless_interrupted(Some(INTERRUPTED), heard).await.err();
+    outcome.failure = failure;
+    reporter.finish();
+    outcome
+}
+
+impl Outcome {
+    fn take(&mut self, step: Progress) {
+        match step {
+            Progress::Started { container, .. } => self.summary.started.push(*container),
+            Progress::Destroyed { container, .. } => self.summary.destroyed.push(container),
+            Progress::Failed(failure) => self.summary.failed.push(failure),
+            Progress::Pulled { engine, .. } => self.pulled.push(engine),
+            Progress::Summary { requested, started, destroyed, failed } => {
+                self.summary.requested = requested;
+                self.end = Some((started + destroyed, failed));
+            }
+            Progress::Pulling { .. } | Progress::Decided { .. } | Progress::Retrying { .. } => {}
+        }
+    }
+
+    fn changed_containers(&self) -> bool {
+        !self.summary.started.is_empty() || !self.summary.destroyed.is_empty()
+    }
+
+    /// Says what went wrong and turns it into an exit status. `partly` tells whether anything was done.
+    fn judge(self, context: &Context, partly: bool, thing: &str, undone: &str) -> Result {
+        for line in failure_lines(&self.summary.failed, thing, undone) {
+            output::complain(&line);
+        }
+        if let Some(failure) = self.failure {
+            if !partly || matches!(failure, Failure::Interrupted(_)) {
+                return Err(failure);
+            }
+            context.line(&failure).iter().for_each(|line| output::complain(line));
+            return Err(Failure::Told(Status::Partly));
+        }
+        match self.end.unwrap_or_default() {
+            (_, 0) => Ok(()),
+            (0, _) => Err(Failure::Told(Status::Failed)),
+            (done, failed) => {
+                context.output.say(&format!("{done} done, {failed} failed"));
+                Err(Failure::Told(Status::Partly))
+            }
+        }
+    }
+}
+
+/// One line for all that failed on one engine in one way.
+fn failure_lines(failed: &[client::Failure], thing: &str, undone: &str) -> Vec<String> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for failure in failed {
+        *counts.entry((failure.engine.as_ref(), failure.error.as_str())).or_default() += 1;
+    }
+    let line = |((engine, error), count): ((Option<&EngineId>, &str), usize)| {
+        let place = engine.map(|engine| format!(" on {engine}")).unwrap_or_default();
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {thing}{plural} {undone}{place}: {error}")
+    };
+    counts.into_iter().map(line).collect()
+}
+
+fn write_containers(context: &Context, outcome: &Outcome) -> Result {
+    if !outcome.begun {
+        return Ok(());
+    }
+    let summary = &outcome.summary;
+    let ids = summary.started.iter().map(|container| container.id.to_string());
+    context.output.show_own(summary, ids, || match summary.started.is_empty() {
+        true => String::new(),
+        false => tables::containers(&summary.started),
+    })
+}

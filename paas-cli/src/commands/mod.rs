@@ -1,0 +1,104 @@
+//! One function per command, one file per resource.
+
+mod accounts;
+mod cluster;
+mod containers;
+mod events;
+mod launch;
+mod logs;
+mod session;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::shells;
+
+use crate::args::{Cli, Command, Shell};
+use crate::context::Context;
+use crate::credentials;
+use crate::failure::{Failure, Status};
+use crate::output;
+
+type Result = std::result::Result<(), Failure>;
+
+/// Runs a command, says what went wrong, and gives the exit status.
+pub(crate) async fn execute(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    if let Command::Completion { shell } = command {
+        return finish(completion(shell), |failure| failure.line());
+    }
+    let stored = match (credentials::load(), &command) {
+        (Ok(stored), _) => stored,
+        // A damaged file is no hindrance to writing it anew.
+        (Err(_), Command::Login { .. }) => None,
+        (Err(failure), _) => return finish(Err(failure), |failure| failure.line()),
+    };
+    match Context::new(global, stored) {
+        Ok(context) => finish(dispatch(&context, command).await, |failure| context.line(failure)),
+        Err(failure) => finish(Err(failure), |failure| failure.line()),
+    }
+}
+
+fn finish(result: Result, line: impl FnOnce(&Failure) -> Option<String>) -> ExitCode {
+    let status = match result {
+        Ok(()) => Status::Done,
+        Err(failure) => {
+            line(&failure).iter().for_each(|line| output::complain(line));
+            failure.status()
+        }
+    };
+    ExitCode::from(status as u8)
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result {
+    match command {
+        Command::Containers { all } => containers::list(context, all).await,
+        Command::Container { target } => containers::inspect(context, &target.id).await,
+        Command::Run(arguments) => launch::run(context, *arguments).await,
+        Command::Scale { target, count } => launch::scale(context, &target.id, count).await,
+        Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
+        Command::Destroy { targets } => containers::destroy(context, targets.ids).await,
+        Command::Stop { targets, grace } => containers::stop(context, targets.ids, grace.timeout).await,
+        Command::Start { targets } => containers::start(context, targets.ids).await,
+        Command::Restart { targets, grace } => containers::restart(context, targets.ids, grace.timeout).await,
+        Command::Log(arguments) => logs::log(context, arguments).await,
+        Command::Engines => cluster::engines(context).await,
+        Command::Engine { id } => cluster::engine(context, &id).await,
+        Command::Eadd(arguments) => cluster::add_engine(context, *arguments).await,
+        Command::Edelete { id } => cluster::delete_engine(context, &id).await,
+        Command::Clusterinfo => cluster::info(context).await,
+        Command::Accounts => accounts::list(context).await,
+        Command::Account { name } => accounts::inspect(context, &name).await,
+        Command::Aadd(arguments) => accounts::add(context, arguments).await,
+        Command::Adelete { name } => accounts::delete(context, &name).await,
+        Command::Events { count, follow: false } => events::list(context, count).await,
+        Command::Events { count, follow: true } => events::follow(context, count).await,
+        Command::Login { name, password_stdin } => session::login(context, name, password_stdin).await,
+        Command::Logout => session::logout(context).await,
+        Command::Passwd { name, password_stdin } => session::change_password(context, name, password_stdin).await,
+        Command::Completion { shell } => completion(shell),
+    }
+}
+
+fn completion(shell: Shell) -> Result {
+    let mut command = Cli::command();
+    let mut script = Vec::new();
+    match shell {
+        Shell::Bash => clap_complete::generate(shells::Bash, &mut command, "paas-cli", &mut script),
+        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, "paas-cli", &mut script),
+        Shell::Fish => clap_complete::generate(shells::Fish, &mut command, "paas-cli", &mut script),
+    }
+    output::write(&[&script])
+}
+
+/// Waits for `work`, or for Ctrl-C. `note` is what a person should know who presses it.
+async fn unless_interrupted<T>(
+    note: Option<&'static str>,
+    work: impl Future<Output = std::result::Result<T, Failure>>,
+) -> std::result::Result<T, Failure> {
+    tokio::select! {
+        outcome = work => outcome,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(note)),
+    }
+}

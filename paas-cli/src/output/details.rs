@@ -1,0 +1,124 @@
+//! One thing in full, as a list of names and values.
+
+use paas_core::model::{Account, ClusterInfo, Container, ContainerSpec, Engine, RestartPolicy};
+
+use super::table::of_fields;
+use super::tables::{container_name, container_state, engine_status, ports, time};
+
+/// Names and values; what is not set is left out.
+type Fields = Vec<(&'static str, String)>;
+
+fn put(fields: &mut Fields, name: &'static str, value: impl Into<String>) {
+    let value = value.into();
+    if !value.is_empty() {
+        fields.push((name, value));
+    }
+}
+
+pub(crate) fn container(container: &Container) -> String {
+    let engine = &container.engine;
+    let mut fields = vec![
+        ("ID", container.id.to_string()),
+        ("NAME", container_name(container).to_owned()),
+        ("STATE", container_state(container)),
+        ("IMAGE", container.image.name.to_string()),
+        ("ENGINE", format!("{} ({})", engine.id, engine.addr)),
+        ("CREATED", time(container.created)),
+        ("MANAGED", yes_or_no(container.managed)),
+    ];
+    put(&mut fields, "PORTS", ports(&container.ports));
+    describe(&mut fields, &container.image);
+    of_fields(fields)
+}
+
+fn describe(fields: &mut Fields, spec: &ContainerSpec) {
+    let promised = spec.promised();
+    let pairs = |map: &std::collections::BTreeMap<String, String>, between: &str| {
+        map.iter().map(|(key, value)| format!("{key}{between}{value}")).collect::<Vec<_>>().join(" ")
+    };
+    put(fields, "CPUS", promised.cpus.to_string());
+    put(fields, "CPUSET", spec.cpuset.clone().unwrap_or_default());
+    put(fields, "MEMORY", format!("{}MB", promised.memory));
+    put(fields, "TYPE", spec.kind.as_str());
+    put(fields, "LABELS", spec.labels.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+    put(fields, "ENTRYPOINT", words(&spec.entrypoint));
+    put(fields, "ARGS", words(&spec.args));
+    put(fields, "ENVIRONMENT", pairs(&spec.environment, "="));
+    put(fields, "HOSTNAME", spec.hostname.clone().unwrap_or_default());
+    put(fields, "DOMAINNAME", spec.domainname.clone().unwrap_or_default());
+    put(fields, "ASKED PORTS", spec.bind_ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    put(fields, "PUBLISH", if spec.publish { "all" } else { "" });
+    put(fields, "VOLUMES", spec.volumes.join(" "));
+    put(fields, "LINKS", pairs(&spec.links, ":"));
+    put(fields, "RESTART", restart(spec.restart_policy));
+    put(fields, "NETWORK", spec.network_mode.clone());
+    if let Some(data) = &spec.user_data {
+        put(fields, "USER DATA", format!("{} bytes", data.len()));
+    }
+}
+
+/// Words as a shell would take them apart again.
+fn words(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let quoted = words.iter().map(|word| match !word.is_empty() && word.chars().all(plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn restart(policy: RestartPolicy) -> String {
+    match policy {
+        RestartPolicy::OnFailure { maximum_retry } if maximum_retry > 0 => {
+            format!("{}:{maximum_retry}", policy.name())
+        }
+        policy => policy.name().to_owned(),
+    }
+}
+
+pub(crate) fn engine(engine: &Engine) -> String {
+    let mut fields = vec![
+        ("ID", engine.id.to_string()),
+        ("ADDR", engine.addr.clone()),
+        ("STATUS", format!("{} since {}", engine_status(engine), time(engine.health.since))),
+    ];
+    put(&mut fields, "REASON", engine.health.reason.clone().unwrap_or_default());
+    if let Some(milliseconds) = engine.health.response_time_ms {
+        put(&mut fields, "ANSWERS IN", format!("{milliseconds}ms"));
+    }
+    put(&mut fields, "CPUS", format!("{} of {} reserved", engine.reserved_cpus, engine.cpus));
+    put(&mut fields, "MEMORY", format!("{} of {}MB reserved", engine.reserved_memory, engine.memory));
+    put(&mut fields, "CONTAINERS", engine.containers.to_string());
+    put(&mut fields, "LABELS", engine.labels.join(","));
+    put(&mut fields, "TLS", yes_or_no(engine.tls));
+    put(&mut fields, "REGISTRY USER", engine.registry_user.clone().unwrap_or_default());
+    put(&mut fields, "VERSION", engine.docker_version.clone().unwrap_or_default());
+    of_fields(fields)
+}
+
+pub(crate) fn account(account: &Account) -> String {
+    of_fields([
+        ("NAME", account.username.to_string()),
+        ("ROLE", account.role.to_string()),
+        ("ID", account.id.to_string()),
+    ])
+}
+
+pub(crate) fn cluster(info: &ClusterInfo) -> String {
+    let simulated = match info.simulated_count {
+        0 => String::new(),
+        count => format!(", {count} simulated"),
+    };
+    of_fields([
+        ("ENGINES", format!("{} ({} up{simulated})", info.engine_count, info.engines_up)),
+        ("CONTAINERS", format!("{} ({} running)", info.container_count, info.running_count)),
+        ("IMAGES", info.image_count.to_string()),
+        ("CPUS", format!("{} ({} reserved, {:.2} used)", info.cpus, info.reserved_cpus, info.used_cpus)),
+        ("MEMORY", format!("{}MB ({}MB reserved, {}MB used)", info.memory, info.reserved_memory, info.used_memory)),
+        ("VERSION", info.version.clone()),
+    ])
+}
+
+fn yes_or_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}

@@ -1,0 +1,96 @@
+//! Results on stdout, talk on stderr.
+
+pub(crate) mod details;
+mod json;
+pub(crate) mod progress;
+mod table;
+pub(crate) mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::io::{ErrorKind, Write};
+
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::failure::Failure;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    /// Only ids or names, whatever the format, and no talk but errors.
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// Writes a result in the form asked for. `json` is what the server sent.
+    pub(crate) fn show(
+        self,
+        json: &str,
+        ids: impl IntoIterator<Item = String>,
+        table: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if self.quiet {
+            return print(&lines(ids));
+        }
+        match self.format {
+            Format::Json => print(&json::pretty(json)),
+            Format::Table => print(&table()),
+        }
+    }
+
+    /// Writes a result that the server has no JSON for.
+    pub(crate) fn show_own(
+        self,
+        value: &impl Serialize,
+        ids: impl IntoIterator<Item = String>,
+        table: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let json = serde_json::to_string(value).map_err(|error| Failure::Failed(error.to_string()))?;
+        self.show(&json, ids, table)
+    }
+
+    /// Tells a person something that is not the result.
+    pub(crate) fn say(self, text: &str) {
+        if !self.quiet {
+            to_stderr(text);
+        }
+    }
+}
+
+fn lines(ids: impl IntoIterator<Item = String>) -> String {
+    ids.into_iter().map(|id| id + "\n").collect()
+}
+
+/// Writes to stdout, with an end of line where there is none.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    write(&[text.as_bytes(), end.as_bytes()])
+}
+
+/// Writes to stdout as it is, at once.
+pub(crate) fn write(parts: &[&[u8]]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = parts.iter().try_for_each(|part| stdout.write_all(part)).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Failed(format!("cannot write the result: {error}")),
+    })
+}
+
+/// Tells a person what went wrong.
+pub(crate) fn complain(text: &str) {
+    to_stderr(&format!("paas-cli: {text}"));
+}
+
+/// What servers and hosts say is cleaned first: a terminal obeys control characters.
+fn to_stderr(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", one_line(text));
+}
+
+/// The text on one line and without control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,178 @@
+//! What a person sees of an operation while it is under way: bars on a terminal, lines elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use paas_core::controller::Progress;
+use paas_core::model::EngineId;
+
+use super::{Output, one_line};
+
+const TICK: Duration = Duration::from_millis(120);
+
+/// Shows the steps of one operation.
+pub(crate) struct Reporter {
+    output: Output,
+    bars: Option<Bars>,
+    /// Engines that are known to pull; the many steps of a pull make one line.
+    pulling: BTreeSet<EngineId>,
+}
+
+impl Reporter {
+    /// A reporter for an operation on `count` things, where that is known before.
+    pub(crate) fn new(output: Output, doing: &str, count: Option<u64>) -> Self {
+        let watched = !output.quiet && std::io::stderr().is_terminal();
+        let bars = watched.then(|| Bars::new(MultiProgress::new(), doing, count));
+        Self { output, bars, pulling: BTreeSet::new() }
+    }
+
+    /// Shows one step.
+    pub(crate) fn show(&mut self, step: &Progress) {
+        let line = self.line(step);
+        match &mut self.bars {
+            Some(bars) => bars.show(step, line),
+            None => line.into_iter().for_each(|line| self.output.say(&line)),
+        }
+    }
+
+    /// What is worth a line of its own.
+    fn line(&mut self, step: &Progress) -> Option<String> {
+        match step {
+            Progress::Pulling { engine, image, .. } => {
+                self.pulling.insert(engine.clone()).then(|| format!("pulling {image} on {engine}"))
+            }
+            Progress::Pulled { engine, image } => Some(format!("pulled {image} on {engine}")),
+            Progress::Started { container, .. } => {
+                Some(format!("started {} on {}", container.id.short(), container.engine.id))
+            }
+            Progress::Retrying { index, engine, error } => {
+                Some(format!("container {} is tried elsewhere; {engine}: {error}", index + 1))
+            }
+            Progress::Destroyed { container, engine } => Some(format!("destroyed {} on {engine}", container.short())),
+            // Failures are told together at the end.
+            Progress::Decided { .. } | Progress::Failed(_) | Progress::Summary { .. } => None,
+        }
+    }
+
+    /// Clears what is only of interest while it lasts.
+    pub(crate) fn finish(self) {
+        if let Some(bars) = self.bars {
+            bars.clear();
+        }
+    }
+}
+
+/// One bar for the whole and one line per engine that pulls.
+struct Bars {
+    all: MultiProgress,
+    whole: ProgressBar,
+    pulls: BTreeMap<EngineId, ProgressBar>,
+    retried: usize,
+    failed: usize,
+}
+
+impl Bars {
+    fn new(all: MultiProgress, doing: &str, count: Option<u64>) -> Self {
+        let whole = match count {
+            Some(count) => ProgressBar::new(count).with_style(style("{spinner} {prefix} [{bar:30}] {pos}/{len} {msg}")),
+            None => ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {pos} done {msg}")),
+        };
+        let whole = all.add(whole.with_prefix(doing.to_owned()));
+        whole.enable_steady_tick(TICK);
+        Self { all, whole, pulls: BTreeMap::new(), retried: 0, failed: 0 }
+    }
+
+    fn show(&mut self, step: &Progress, line: Option<String>) {
+        match step {
+            Progress::Pulling { engine, image, status, current, total } => {
+                let bar = self.pulls.entry(engine.clone()).or_insert_with(|| {
+                    let bar = ProgressBar::new_spinner().with_style(style("  {prefix}: {wide_msg}"));
+                    self.all.add(bar.with_prefix(engine.to_string()))
+                });
+                let bytes = |bytes: &u64| indicatif::HumanBytes(*bytes).to_string();
+                let amount = match (current, total) {
+                    (Some(current), Some(total)) => format!(" {} of {}", bytes(current), bytes(total)),
+                    (Some(current), None) => format!(" {}", bytes(current)),
+                    _ => String::new(),
+                };
+                bar.set_message(one_line(&format!("pulling {image}: {status}{amount}")));
+            }
+            Progress::Pulled { engine, .. } => {
+                if let Some(bar) = self.pulls.remove(engine) {
+                    bar.finish_and_clear();
+                }
+            }
+            Progress::Started { .. } | Progress::Destroyed { .. } => self.whole.inc(1),
+            Progress::Retrying { .. } => {
+                self.retried += 1;
+                // Where something goes wrong, what it was must stay to be read.
+                let _ = self.all.println(one_line(&line.unwrap_or_default()));
+            }
+            Progress::Failed(_) => self.failed += 1,
+            Progress::Decided { .. } | Progress::Summary { .. } => {}
+        }
+        let counts = [(self.retried, "tried elsewhere"), (self.failed, "failed")];
+        let told = counts.into_iter().filter(|&(count, _)| count > 0);
+        self.whole.set_message(told.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", "));
+    }
+
+    fn clear(self) {
+        for bar in self.pulls.values() {
+            bar.finish_and_clear();
+        }
+        self.whole.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // A template that is wrong would only look plain.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::ProgressDrawTarget;
+    use paas_core::controller::Failure;
+
+    use super::*;
+
+    fn pulling(engine: &EngineId) -> Progress {
+        Progress::Pulling {
+            engine: engine.clone(),
+            image: "httpd".parse().unwrap(),
+            status: "Downloading".to_owned(),
+            current: Some(1),
+            total: Some(2),
+        }
+    }
+
+    #[test]
+    fn bars_count_what_was_done_and_what_failed() {
+        let engine: EngineId = "local".parse().unwrap();
+        let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut bars = Bars::new(hidden, "starting", Some(3));
+        bars.show(&pulling(&engine), None);
+        assert_eq!(bars.pulls[&engine].message(), "pulling httpd: Downloading 1 B of 2 B");
+        bars.show(&Progress::Pulled { engine: engine.clone(), image: "httpd".parse().unwrap() }, None);
+        assert!(bars.pulls.is_empty());
+        let container = "0123456789abcdef".parse().unwrap();
+        bars.show(&Progress::Destroyed { container, engine: engine.clone() }, None);
+        bars.show(&Progress::Failed(Failure { index: 1, engine: Some(engine), error: "no".to_owned() }), None);
+        assert_eq!((bars.whole.position(), bars.whole.length()), (1, Some(3)));
+        assert_eq!(bars.whole.message(), "1 failed");
+        bars.clear();
+    }
+
+    #[test]
+    fn templates_are_right() {
+        for template in [
+            "{spinner} {prefix} [{bar:30}] {pos}/{len} {msg}",
+            "{spinner} {prefix} {pos} done {msg}",
+            "  {prefix}: {wide_msg}",
+        ] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}
