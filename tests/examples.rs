@@ -1,5 +1,7 @@
 //! Every example runs to its end, without Docker, and says something.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 use std::process::Command;
 

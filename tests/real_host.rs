@@ -1,5 +1,7 @@
 //! The whole system on a real Docker host: server process, HTTP, daemon, containers.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeSet;
