@@ -12,12 +12,13 @@ use super::ConfigError;
 use super::units::{Size, Span};
 
 const AFTER_HELP: &str = "\
-Without any option this works: a SQLite file, this machine's Docker as engine 'local', and an account 'admin' whose
+Without any option this works: a SQLite file, this machine's Docker as engine 'local', and an account 'admin' whose \
 random password is printed once, at the first start.
 
 A file given with --config is TOML. Its keys are the long names of the options with '_' for '-', as in
   listen = \"0.0.0.0:5002\"
   engine = [\"one=tcp://10.0.0.1:2375\", \"two=tcp://10.0.0.2:2375\"]
+
 A flag comes before the environment, the environment before the file, the file before the default.";
 
 /// The API server of a small platform-as-a-service over a handful of Docker hosts.
@@ -59,7 +60,7 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_ENGINE", value_name = "ID=ADDRESS", value_delimiter = ',')]
     pub(super) engine: Option<Vec<String>>,
     /// Add no engine at start.
-    #[arg(long, env = "PAAS_NO_ENGINE", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "PAAS_NO_ENGINE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(super) no_engine: Option<bool>,
     /// File with the password of 'admin' for the first start. It can also be in the variable PAAS_ADMIN_PASSWORD.

@@ -54,7 +54,7 @@ pub(crate) async fn change_password(
         username,
         old_password: new.old_password,
         password: new.password,
-        keep_token: is_own.then_some(caller.presented.token.clone()),
+        keep_token: Some(caller.presented.token.clone()),
     };
     app.controller.change_password(&caller.actor(), change).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Api, PATIENCE};
 
 /// The program, in an environment that sets nothing.
 fn program(arguments: &[&str]) -> Command {
@@ -102,6 +105,30 @@ async fn the_first_password_is_shown_once() {
     assert!(!second.said.contains("password"), "{}", second.said);
     second.signal("-INT");
     assert_eq!(second.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = "slow=sim://slow?cpus=8&memory=16384&latency_ms=300";
+    let server = Running::start(folder.path(), &["--engine", engine]);
+    let (_, password) = server.said.split_once("the password ").unwrap();
+    let password = password.split_whitespace().next().unwrap();
+    let mut api = Api::new(&server.url());
+    let login = api.post("/auth/login", &json!({"username": "admin", "password": password})).await;
+    api.token = Some(login.json()["token"].as_str().unwrap().to_owned());
+    // Takes many seconds, and would be waited for.
+    let request = api.request(Method::POST, "/api/containers?count=60").header("accept", "application/x-ndjson");
+    let mut running = request.json(&json!({"name": "web", "memory": 64})).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    server.signal("-TERM");
+    let begun = Instant::now();
+    while Api::new(&server.url()).request(Method::GET, "/healthz").send().await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on listening");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(130));
 }
 
 #[test]

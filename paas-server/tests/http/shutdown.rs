@@ -38,7 +38,8 @@ async fn a_run_under_way_is_answered_in_full() {
     let started: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(started.as_array().unwrap().len(), 3);
     timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
-    assert!(reqwest::get(format!("{}/healthz", server.url)).await.is_err(), "nobody listens any more");
+    let late = server.anonymous().request(Method::GET, "/healthz").send().await;
+    assert!(late.is_err(), "nobody listens any more");
 }
 
 #[tokio::test]

@@ -56,8 +56,6 @@ impl Server {
     }
 
     pub(crate) async fn with(start: Start) -> Self {
-        // A choice for the whole process; that another test made it first is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         // Hashes as cheap as they come: the tests are about other things.
         let hash_cost = HashCost { memory_kib: 8, passes: 1 };
         let auth = AuthSettings { token_ttl: start.token_ttl, hash_cost };
@@ -107,7 +105,7 @@ impl Server {
 
     /// A client without a token.
     pub(crate) fn anonymous(&self) -> Api {
-        Api { url: self.url.clone(), token: None, http: reqwest::Client::new() }
+        Api::new(&self.url)
     }
 
     /// A client that is logged in.
@@ -140,6 +138,13 @@ impl Drop for Server {
     }
 }
 
+/// An HTTP client in the making.
+pub(crate) fn http() -> reqwest::ClientBuilder {
+    // A choice for the whole process; that another test made it first is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 /// A client of the API, with a token or without.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -149,6 +154,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// A client without a token.
+    pub(crate) fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), token: None, http: http().build().unwrap() }
+    }
+
     /// A request with the token. The path is sent as it is.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));

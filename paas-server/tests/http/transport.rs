@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, PASSWORD, Server, Start, certificate};
+use crate::support::{Answer, Api, PASSWORD, Server, Start, certificate, http};
 use crate::tricky::PANICS;
 
 #[tokio::test]
@@ -47,6 +47,19 @@ async fn a_client_that_asks_before_sending_is_told_before_it_sends() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_is_told_as_well() {
+    const LENGTH: usize = 8 << 20;
+    let server = Server::start().await;
+    let mut connection = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = format!("POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    connection.write_all(&vec![b' '; LENGTH]).await.unwrap();
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
 async fn the_limit_of_a_body_is_a_setting() {
     let options = ServeOptions { body_limit: 2000, ..ServeOptions::default() };
     let server = Server::with(Start { options, ..Start::default() }).await;
@@ -62,7 +75,7 @@ async fn the_api_is_served_over_tls() {
     let options = ServeOptions { tls: Some(config), ..ServeOptions::default() };
     let server = Server::with(Start { options, ..Start::default() }).await;
     let root = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
-    let trusting = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+    let trusting = http().tls_certs_only([root]).build().unwrap();
     let mut api = server.anonymous();
     assert!(api.request(Method::GET, "/healthz").send().await.is_err(), "nobody vouches for the certificate");
     api.http = trusting;
@@ -70,7 +83,7 @@ async fn the_api_is_served_over_tls() {
     assert_eq!(login.status, 200);
     api.token = Some(login.json()["token"].as_str().unwrap().to_owned());
     assert_eq!(api.post("/api/containers", &json!({"name": "web", "memory": 64})).await.status, 201);
-    let in_clear = reqwest::get(server.url.replace("https", "http") + "/healthz").await;
+    let in_clear = Api::new(&server.url.replace("https", "http")).request(Method::GET, "/healthz").send().await;
     assert!(in_clear.is_err(), "{in_clear:?}");
 }
 
