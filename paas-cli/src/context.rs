@@ -27,8 +27,7 @@ impl Context {
         let url_given = given_url.is_some();
         let url = given_url.or_else(|| stored.as_ref().map(|login| login.url.clone()));
         let url = url.as_deref().unwrap_or(ServerUrl::DEFAULT).parse()?;
-        let ca = global.ca.filter(|path| !path.as_os_str().is_empty());
-        let ca = ca.map(|path| {
+        let ca = global.ca.filter(|path| !path.is_empty()).map(|path| {
             std::fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
         });
         Ok(Self {

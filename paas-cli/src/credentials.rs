@@ -136,7 +136,7 @@ mod tests {
     fn a_damaged_file_does_not_show_its_token() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join(FILE);
-        fs::write(&path, "token = \"topsecret\nurl=").unwrap();
+        write_private(&path, "token = \"topsecret\nurl=").unwrap();
         let line = load_from(&path).map(drop).unwrap_err().line().unwrap();
         assert!(line.contains("paas-cli login") && !line.contains("topsecret"), "{line}");
     }

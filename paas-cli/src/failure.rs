@@ -77,6 +77,8 @@ impl From<ClientError> for Failure {
 fn status_of(error: &ClientError) -> Status {
     match error {
         ClientError::Url { .. } | ClientError::Invalid(_) => Status::Usage,
+        // The same mistakes that are found here before the server is asked.
+        error if error.code() == Some("invalid_request") => Status::Usage,
         error => match error.status() {
             Some(401 | 403) => Status::NotAllowed,
             Some(404) => Status::NotFound,

@@ -6,9 +6,9 @@ mod run;
 mod tests;
 mod values;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use paas_core::model::{EngineId, ImageRef};
 
@@ -40,9 +40,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Also trust what the certificates in this file (PEM) signed
-    #[arg(long, global = true, value_name = "FILE", env = "PAAS_CA", hide_env_values = true)]
-    pub(crate) ca: Option<PathBuf>,
-    /// How results are written
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, env = "PAAS_CA", hide_env_values = true)]
+    pub(crate) ca: Option<OsString>,
+    /// How results are written: for people, or as the server's own JSON
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
     /// Write only ids or names, one per line
@@ -53,9 +53,8 @@ pub(crate) struct Global {
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    // Not described one by one: --help of every command would be twice as long for it.
     Table,
-    /// For programs: the server's own JSON
     Json,
 }
 

@@ -13,6 +13,9 @@ use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Types: service is placed on any engine with every label asked for; unique on an engine that has no container of that \
+image; multi both; host on the engine that the label host:ID names.
+
 What is given as an option takes the place of what the file says; --env and --link are added to it.
 
 Example: paas-cli run --name httpd --port tcp/::80 --memory 100 --pull false")]
@@ -51,9 +54,6 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     domainname: Option<String>,
     /// How it is placed: service, unique, multi or host
-    ///
-    /// service: on any engine with every label asked for. unique: on an engine without a container of the image.
-    /// multi: both. host: on the engine of the label host:ID.
     #[arg(long = "type", value_name = "TYPE", value_parser = values::container_type)]
     kind: Option<ContainerType>,
     /// Label that the engine must have; may be repeated
@@ -72,7 +72,7 @@ pub(crate) struct RunArgs {
     /// Container that it talks to, and the host name it knows it by; may be repeated
     #[arg(long = "link", value_name = "CONTAINER[:ALIAS]", value_parser = values::link)]
     links: Vec<(String, String)>,
-    /// When it is started again: no, always, unless-stopped, on-failure or on-failure:N
+    /// When it is started again: no, always, unless-stopped, on-failure, on-failure:N
     #[arg(long, value_name = "POLICY", value_parser = values::restart)]
     restart: Option<RestartPolicy>,
     /// Publish every port that the image exposes on a free port

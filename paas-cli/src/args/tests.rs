@@ -1,1 +1,193 @@
+use clap::{CommandFactory, Parser};
+use paas_core::model::{ContainerSpec, ContainerType, RestartPolicy};
 
+use super::{Cli, Command};
+use crate::failure::{Failure, Status};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("paas-cli").chain(line.split_whitespace()))
+}
+
+fn spec(line: &str) -> Result<ContainerSpec, Failure> {
+    match parse(line).unwrap().command {
+        Command::Run(arguments) => arguments.into_spec(),
+        other => panic!("{other:?} is not run"),
+    }
+}
+
+/// An object as JSON in a file.
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("spec.json");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (place, path)
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_of_every_command() {
+    let mut whole = String::new();
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    whole.push_str(&command.render_long_help().to_string());
+    for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        // The options of every command stand in the first page already.
+        let mut sub = sub.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+        let help = sub.render_long_help();
+        whole.push_str(&format!("\n\n=== {}\n\n{help}", sub.get_name()));
+    }
+    insta::assert_snapshot!(whole);
+}
+
+#[test]
+fn the_documented_example_works_as_written() {
+    let spec = spec("run --name httpd --port tcp/::80 --memory 100 --pull false").unwrap();
+    let expected = r#"{"name":"httpd","memory":100,"bind_ports":[{"container_port":80}]}"#;
+    assert_eq!(spec, serde_json::from_str(expected).unwrap());
+}
+
+#[test]
+fn every_option_reaches_the_description() {
+    let line = "run --name web:1 -n 3 --pull true --cpus 0.5 --cpuset 0-1 --memory 64 --entrypoint /bin/sh --entrypoint \
+        -c --arg one --arg -two --env A=1 -e B=x=y --hostname h --domainname d.example --type multi --label ssd --label \
+        eu --port udp/127.0.0.1:53:5353 -p 80 --user-data hello --volume data:/data --link db:database --link cache \
+        --restart on-failure:4 --publish --network front -- three --four";
+    let expected = r#"{"name": "web:1", "cpus": 0.5, "cpuset": "0-1", "memory": 64, "entrypoint": ["/bin/sh", "-c"],
+        "args": ["one", "-two", "three", "--four"], "environment": {"A": "1", "B": "x=y"}, "hostname": "h",
+        "domainname": "d.example", "type": "multi", "labels": ["eu", "ssd"], "bind_ports": [
+        {"proto": "udp", "host_ip": "127.0.0.1", "port": 53, "container_port": 5353}, {"container_port": 80}],
+        "user_data": "hello", "volumes": ["data:/data"], "links": {"db": "database", "cache": "cache"},
+        "restart_policy": {"name": "on-failure", "maximum_retry": 4}, "publish": true, "network_mode": "front"}"#;
+    assert_eq!(spec(line).unwrap(), serde_json::from_str(expected).unwrap());
+    let Command::Run(arguments) = parse(line).unwrap().command else { panic!("not run") };
+    assert_eq!((arguments.options().count, arguments.options().pull), (3, true));
+}
+
+#[test]
+fn options_take_the_place_of_what_a_file_says() {
+    let (_place, path) = file(
+        r#"{"name": "old", "memory": 64, "environment": {"A": "1", "B": "2"}, "args": ["x"], "type": "unique",
+            "bind_ports": [{"container_port": 1}], "restart_policy": {"name": "always"}}"#,
+    );
+    let found = spec(&format!("run --file {path} --name new --env B=3 --port 2 -- y")).unwrap();
+    assert_eq!((found.name.as_str(), found.memory.unwrap().mb()), ("new", 64));
+    assert_eq!(found.environment["A"], "1");
+    assert_eq!(found.environment["B"], "3");
+    assert_eq!(found.args, ["y"]);
+    assert_eq!(found.bind_ports.len(), 1);
+    assert_eq!(found.bind_ports[0].container_port, 2);
+    assert_eq!((found.kind, found.restart_policy), (ContainerType::Unique, RestartPolicy::Always));
+}
+
+#[test]
+fn the_name_may_be_in_the_file_or_beside_it() {
+    let (_place, path) = file(r#"{"name": "web"}"#);
+    assert_eq!(spec(&format!("run --file {path}")).unwrap().name.as_str(), "web");
+    let (_place, path) = file(r#"{"memory": 64}"#);
+    assert_eq!(spec(&format!("run --file {path} --name web")).unwrap().name.as_str(), "web");
+    assert_eq!(spec(&format!("run --file {path}")).unwrap_err().status(), Status::Usage);
+}
+
+#[test]
+fn user_data_comes_from_a_file_after_an_at_sign() {
+    let (_place, path) = file("line one\nline two\n");
+    let found = spec(&format!("run --name web --user-data @{path}")).unwrap();
+    assert_eq!(found.user_data.as_deref(), Some("line one\nline two\n"));
+    assert_eq!(spec("run --name web --user-data @/does/not/exist").unwrap_err().status(), Status::Usage);
+}
+
+#[test]
+fn what_no_server_would_take_is_refused_here() {
+    let (_place, unknown) = file(r#"{"name": "web", "memroy": 64}"#);
+    let (_place, no_object) = file("[]");
+    for line in [
+        "run --name web --memory 1",
+        "run --name web --network host --port 80",
+        "run --name web --type host",
+        "run --name web --volume relative",
+        &format!("run --file {unknown}"),
+        &format!("run --file {no_object}"),
+    ] {
+        assert_eq!(spec(line).unwrap_err().status(), Status::Usage, "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_by_the_parser() {
+    for line in [
+        "",
+        "nonsense",
+        "run",
+        "run --name WEB",
+        "run --name web --pull",
+        "run --name web --pull maybe",
+        "run --name web --count 0",
+        "run --name web --count 10001",
+        "run --name web --port 80:",
+        "run --name web --port tcp/::99999",
+        "run --name web --env A",
+        "run --name web --restart never",
+        "run --name web --type gang",
+        "run --name web --memory lots",
+        "destroy",
+        "stop",
+        "stop a --timeout 3601",
+        "scale a",
+        "scale a 0",
+        "log",
+        "log a --since yesterday",
+        "events 0",
+        "events 10001",
+        "engine",
+        "eadd --id a",
+        "eadd --id a --addr host:2375",
+        "eadd --id a/b --addr tcp://host",
+        "eadd --id a --addr https://host --tls-ca ca.pem",
+        "eadd --id a --addr tcp://host --registry-server r",
+        "aadd --name a --password b --password-stdin",
+        "pull",
+        "completion powershell",
+        "containers --output yaml",
+        "containers --insecure",
+    ] {
+        match parse(line) {
+            Err(error) => assert!(error.use_stderr() && error.exit_code() == 2, "{line}"),
+            Ok(cli) => panic!("{line:?} was taken as {cli:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_engine_is_described_in_full() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| {
+        let path = place.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let line = format!(
+        "eadd --id far --addr https://far:2376 --cpus 3.5 --memory 2048 --label ssd --label eu --tls-ca {} --tls-cert {} \
+         --tls-key {}",
+        path("ca"),
+        path("cert"),
+        path("key")
+    );
+    let Command::Eadd(arguments) = parse(&line).unwrap().command else { panic!("not eadd") };
+    let expected = r#"{"id": "far", "addr": "https://far:2376", "cpus": 3.5, "memory": 2048, "labels": ["ssd", "eu"],
+        "tls": {"ca_cert": "ca", "cert": "cert", "key": "key"}}"#;
+    assert_eq!(arguments.into_spec().unwrap(), serde_json::from_str(expected).unwrap());
+}
+
+#[test]
+fn long_names_mean_the_same_as_short_ones() {
+    assert!(matches!(parse("list-containers --all").unwrap().command, Command::Containers { all: true }));
+    assert!(matches!(parse("logs a -f").unwrap().command, Command::Log(arguments) if arguments.follow));
+    assert!(matches!(parse("shell-completion bash").unwrap().command, Command::Completion { .. }));
+    let with_alias = Cli::command().get_subcommands().filter(|sub| sub.get_visible_aliases().count() > 0).count();
+    assert_eq!(with_alias, 24);
+}

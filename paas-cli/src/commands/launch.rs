@@ -11,7 +11,7 @@ use crate::args::RunArgs;
 use crate::client::{self, LaunchSummary, Progress, Steps};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
-use crate::output::progress::Reporter;
+use crate::output::progress::{Reporter, Work};
 use crate::output::{self, tables};
 
 const INTERRUPTED: &str = "interrupted; what was begun goes on";
@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, arguments: RunArgs) -> Result {
     let client = context.client()?;
     let count = Some(options.count.into());
     let begun = client.run(&spec, options);
-    let outcome = follow(context, begun, "starting", count).await;
+    let outcome = follow(context, begun, Work::Starting, count).await;
     write_containers(context, &outcome)?;
     let partly = outcome.changed_containers();
     outcome.judge(context, partly, "container", "not started")
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, arguments: RunArgs) -> Result {
 
 pub(super) async fn scale(context: &Context, id: &str, count: u32) -> Result {
     let client = context.client()?;
-    let outcome = follow(context, client.scale(id, count), "scaling", None).await;
+    let outcome = follow(context, client.scale(id, count), Work::Scaling, None).await;
     write_containers(context, &outcome)?;
     let partly = outcome.changed_containers();
     outcome.judge(context, partly, "container", "not brought to that size")
@@ -39,7 +39,7 @@ pub(super) async fn scale(context: &Context, id: &str, count: u32) -> Result {
 pub(super) async fn pull(context: &Context, image: &ImageRef, engines: &[EngineId]) -> Result {
     let client = context.client()?;
     let count = (!engines.is_empty()).then_some(engines.len() as u64);
-    let outcome = follow(context, client.pull(image, engines), "pulling", count).await;
+    let outcome = follow(context, client.pull(image, engines), Work::Pulling, count).await;
     if outcome.begun {
         let engines = || outcome.pulled.iter().map(EngineId::as_str);
         let (requested, failed) = (outcome.summary.requested, &outcome.summary.failed);
@@ -77,11 +77,11 @@ struct Outcome {
 async fn follow(
     context: &Context,
     begun: impl Future<Output = std::result::Result<Steps, client::ClientError>>,
-    doing: &str,
+    work: Work,
     count: Option<u64>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut reporter = Reporter::new(context.output, doing, count);
+    let mut reporter = Reporter::new(context.output, work, count);
     let heard = async {
         let mut steps = begun.await?;
         outcome.begun = true;

@@ -12,6 +12,24 @@ use super::{Output, one_line};
 
 const TICK: Duration = Duration::from_millis(120);
 
+/// What an operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Starting,
+    Scaling,
+    Pulling,
+}
+
+impl Work {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Scaling => "scaling",
+            Self::Pulling => "pulling",
+        }
+    }
+}
+
 /// Shows the steps of one operation.
 pub(crate) struct Reporter {
     output: Output,
@@ -22,9 +40,9 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// A reporter for an operation on `count` things, where that is known before.
-    pub(crate) fn new(output: Output, doing: &str, count: Option<u64>) -> Self {
+    pub(crate) fn new(output: Output, work: Work, count: Option<u64>) -> Self {
         let watched = !output.quiet && std::io::stderr().is_terminal();
-        let bars = watched.then(|| Bars::new(MultiProgress::new(), doing, count));
+        let bars = watched.then(|| Bars::new(MultiProgress::new(), work, count));
         Self { output, bars, pulling: BTreeSet::new() }
     }
 
@@ -67,6 +85,7 @@ impl Reporter {
 /// One bar for the whole and one line per engine that pulls.
 struct Bars {
     all: MultiProgress,
+    work: Work,
     whole: ProgressBar,
     pulls: BTreeMap<EngineId, ProgressBar>,
     retried: usize,
@@ -74,14 +93,14 @@ struct Bars {
 }
 
 impl Bars {
-    fn new(all: MultiProgress, doing: &str, count: Option<u64>) -> Self {
+    fn new(all: MultiProgress, work: Work, count: Option<u64>) -> Self {
         let whole = match count {
             Some(count) => ProgressBar::new(count).with_style(style("{spinner} {prefix} [{bar:30}] {pos}/{len} {msg}")),
             None => ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {pos} done {msg}")),
         };
-        let whole = all.add(whole.with_prefix(doing.to_owned()));
+        let whole = all.add(whole.with_prefix(work.verb()));
         whole.enable_steady_tick(TICK);
-        Self { all, whole, pulls: BTreeMap::new(), retried: 0, failed: 0 }
+        Self { all, work, whole, pulls: BTreeMap::new(), retried: 0, failed: 0 }
     }
 
     fn show(&mut self, step: &Progress, line: Option<String>) {
@@ -102,6 +121,10 @@ impl Bars {
             Progress::Pulled { engine, .. } => {
                 if let Some(bar) = self.pulls.remove(engine) {
                     bar.finish_and_clear();
+                }
+                // A run pulls too, but what it counts is containers.
+                if self.work == Work::Pulling {
+                    self.whole.inc(1);
                 }
             }
             Progress::Started { .. } | Progress::Destroyed { .. } => self.whole.inc(1),
@@ -152,7 +175,7 @@ mod tests {
     fn bars_count_what_was_done_and_what_failed() {
         let engine: EngineId = "local".parse().unwrap();
         let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-        let mut bars = Bars::new(hidden, "starting", Some(3));
+        let mut bars = Bars::new(hidden, Work::Starting, Some(3));
         bars.show(&pulling(&engine), None);
         assert_eq!(bars.pulls[&engine].message(), "pulling httpd: Downloading 1 B of 2 B");
         bars.show(&Progress::Pulled { engine: engine.clone(), image: "httpd".parse().unwrap() }, None);
@@ -163,6 +186,14 @@ mod tests {
         assert_eq!((bars.whole.position(), bars.whole.length()), (1, Some(3)));
         assert_eq!(bars.whole.message(), "1 failed");
         bars.clear();
+    }
+
+    #[test]
+    fn a_pull_counts_engines() {
+        let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut bars = Bars::new(hidden, Work::Pulling, Some(2));
+        bars.show(&Progress::Pulled { engine: "local".parse().unwrap(), image: "httpd".parse().unwrap() }, None);
+        assert_eq!(bars.whole.position(), 1);
     }
 
     #[test]

@@ -1,1 +1,99 @@
+use paas_core::model::{Account, ClusterInfo, Container, Engine, Event};
+use serde::de::DeserializeOwned;
 
+use super::{details, one_line, tables};
+
+fn read<T: DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).unwrap()
+}
+
+const CONTAINERS: &str = r#"[
+    {"id": "714e01115f7600000000", "name": "/backstabbing_elion", "state": "running", "created": "2026-01-31T12:00:00.5Z",
+     "managed": true, "image": {"name": "httpd", "cpus": 0.5, "memory": 100},
+     "engine": {"id": "local", "addr": "unix:///var/run/docker.sock", "cpus": 4, "memory": 8192, "labels": []},
+     "ports": [{"proto": "tcp", "host_ip": "0.0.0.0", "port": 32768, "container_port": 80},
+               {"proto": "udp", "host_ip": "::1", "port": 53, "container_port": 53}]},
+    {"id": "0123456789abcdef", "name": "/db", "state": "stopped", "created": "2026-01-31T12:00:00Z", "managed": false,
+     "image": {"name": "registry.example:5000/shop/db:3", "args": ["--data", "a b", ""], "environment": {"A": "1"},
+               "hostname": "db", "type": "host", "labels": ["host:sim-1"], "volumes": ["data:/data"],
+               "links": {"cache": "c"}, "restart_policy": {"name": "on-failure", "maximum_retry": 3}, "user_data": "abc",
+               "bind_ports": [{"container_port": 80}], "publish": true},
+     "engine": {"id": "sim-1", "addr": "sim://one", "cpus": 4, "memory": 8192, "labels": [], "simulated": true}}]"#;
+
+const ENGINES: &str = r#"[
+    {"id": "local", "addr": "unix:///var/run/docker.sock", "cpus": 4, "memory": 8192, "reserved_cpus": 0.3,
+     "reserved_memory": 96, "containers": 3, "labels": ["ssd", "eu"], "docker_version": "27.3.1", "draining": false,
+     "tls": false, "health": {"status": "up", "response_time_ms": 3, "since": "2026-01-31T12:00:00Z"}},
+    {"id": "sim-1", "addr": "sim://one", "cpus": 4, "memory": 8192, "reserved_cpus": 0, "reserved_memory": 0,
+     "containers": 0, "labels": [], "docker_version": "simulated", "draining": true, "tls": false, "simulated": true,
+     "health": {"status": "up", "since": "2026-01-31T12:00:00Z"}},
+    {"id": "far", "addr": "https://far.example:2376", "cpus": 0, "memory": 0, "reserved_cpus": 0, "reserved_memory": 0,
+     "containers": 0, "labels": [], "draining": false, "tls": true, "registry_user": "puller",
+     "health": {"status": "down", "reason": "connection\nrefused", "since": "2026-01-31T12:00:00Z"}}]"#;
+
+const EVENTS: &str = r#"[
+    {"id": "01949e5a-0000-7000-8000-000000000002", "type": "run-container", "time": "2026-01-31T12:00:01.234Z",
+     "message": "started httpd", "tags": [], "user": "admin", "engine": "local", "container": "714e01115f7600000000"},
+    {"id": "01949e5a-0000-7000-8000-000000000001", "type": "login", "time": "2026-01-31T12:00:00Z",
+     "message": "admin\tlogged in\u001b[31m", "tags": [], "user": "admin"}]"#;
+
+#[test]
+fn containers() {
+    insta::assert_snapshot!(tables::containers(&read::<Vec<Container>>(CONTAINERS)));
+}
+
+#[test]
+fn engines() {
+    insta::assert_snapshot!(tables::engines(&read::<Vec<Engine>>(ENGINES)));
+}
+
+#[test]
+fn events() {
+    let events: Vec<Event> = read(EVENTS);
+    insta::assert_snapshot!(tables::events(&events));
+    let lines: Vec<_> = events.iter().rev().map(tables::event_line).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn accounts() {
+    let accounts: Vec<Account> = read(
+        r#"[{"id": "admin", "username": "admin", "role": "admin"}, {"id": "7", "username": "deployer", "role": "user"}]"#,
+    );
+    insta::assert_snapshot!(tables::accounts(&accounts));
+    insta::assert_snapshot!(details::account(&accounts[1]));
+}
+
+#[test]
+fn one_container_in_full() {
+    let containers: Vec<Container> = read(CONTAINERS);
+    insta::assert_snapshot!(details::container(&containers[0]));
+    insta::assert_snapshot!(details::container(&containers[1]));
+}
+
+#[test]
+fn one_engine_in_full() {
+    let engines: Vec<Engine> = read(ENGINES);
+    insta::assert_snapshot!(details::engine(&engines[0]));
+    insta::assert_snapshot!(details::engine(&engines[2]));
+}
+
+#[test]
+fn the_cluster_in_full() {
+    let info: ClusterInfo = read(
+        r#"{"cpus": 8, "memory": 16384, "reserved_cpus": 0.3, "reserved_memory": 96, "used_cpus": 0.123456, "used_memory": 40,
+            "container_count": 5, "running_count": 3, "engine_count": 3, "engines_up": 2, "image_count": 4,
+            "simulated_count": 1, "version": "0.1.0"}"#,
+    );
+    insta::assert_snapshot!(details::cluster(&info));
+}
+
+#[test]
+fn a_list_of_nothing_is_its_headers() {
+    assert_eq!(tables::containers(&[]), "ID  NAME  IMAGE  ENGINE  STATE  PORTS  CPUS  MEMORY");
+}
+
+#[test]
+fn a_terminal_is_not_made_to_obey() {
+    assert_eq!(one_line("\u{1b}[31mred\nline\r\n"), " [31mred line");
+}

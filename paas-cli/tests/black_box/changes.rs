@@ -1,0 +1,121 @@
+//! Changes to containers, engines and accounts.
+
+use crate::support::{Answer, Home, Server};
+
+#[tokio::test]
+async fn containers_are_stopped_started_and_destroyed() {
+    let mut server = Server::start([
+        ("POST /api/containers/a/stop", Answer::done()),
+        ("POST /api/containers/a/start", Answer::done()),
+        ("POST /api/containers/a/restart", Answer::done()),
+        ("DELETE /api/containers/a", Answer::done()),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    for (arguments, asked) in [
+        (vec!["stop", "a"], "POST /api/containers/a/stop"),
+        (vec!["stop", "a", "--timeout", "0"], "POST /api/containers/a/stop?timeout=0"),
+        (vec!["start", "a"], "POST /api/containers/a/start"),
+        (vec!["restart", "-t", "3", "a"], "POST /api/containers/a/restart?timeout=3"),
+        (vec!["destroy", "a"], "DELETE /api/containers/a"),
+    ] {
+        assert_eq!(home.run(&arguments).await.expect(0).stdout, "a\n");
+        assert_eq!(server.asked_once().line, asked);
+    }
+}
+
+#[tokio::test]
+async fn of_several_containers_some_may_fail() {
+    let gone = || Answer::problem(404, "container_not_found", "no such container");
+    let busy = Answer::problem(409, "conflict", "it is paused");
+    let server = Server::start([
+        ("DELETE /api/containers/a", Answer::done()),
+        ("DELETE /api/containers/b", gone()),
+        ("DELETE /api/containers/c", Answer::done()),
+        ("DELETE /api/containers/d", gone()),
+        ("DELETE /api/containers/e", busy),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+
+    let partly = home.run(&["destroy", "a", "b", "c"]).await;
+    assert_eq!(partly.expect(5).stdout, "a\nc\n");
+    assert_eq!(partly.stderr, "paas-cli: b: no such container\n");
+
+    let json = home.run(&["destroy", "a", "b", "c", "--output", "json"]).await;
+    assert_eq!(json.expect(5).stdout, "[\n  \"a\",\n  \"c\"\n]\n");
+
+    let none = home.run(&["destroy", "b", "d"]).await;
+    assert_eq!(none.expect(4).stdout, "");
+    assert_eq!(none.stderr, "paas-cli: b: no such container\npaas-cli: d: no such container\n");
+
+    home.run(&["destroy", "b", "e"]).await.expect(1);
+    assert_eq!(home.run(&["destroy", "b"]).await.expect(4).stderr, "paas-cli: no such container\n");
+}
+
+#[tokio::test]
+async fn what_fails_for_every_container_is_said_once() {
+    let refused = || Answer::problem(401, "unauthenticated", "no token");
+    let server =
+        Server::start([("DELETE /api/containers/a", refused()), ("DELETE /api/containers/b", refused())]).await;
+    let done = Home::logged_in(&server).run(&["destroy", "a", "b"]).await;
+    assert_eq!(done.expect(3).stderr.lines().count(), 1, "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn an_engine_is_added_and_deleted() {
+    let engine = r#"{"id":"far","addr":"tcp://far:2375","cpus":0,"memory":0,"reserved_cpus":0,"reserved_memory":0,
+        "containers":0,"labels":["ssd"],"draining":false,"tls":false,"registry_user":"puller",
+        "health":{"status":"pending","since":"2026-01-31T12:00:00Z"}}"#;
+    let mut server = Server::start([
+        ("POST /api/engines", Answer::new(201, "application/json", engine)),
+        ("DELETE /api/engines/far", Answer::done()),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let arguments = ["eadd", "--id", "far", "--addr", "tcp://far:2375", "--label", "ssd", "--registry-user", "puller"];
+    let added = home.run_with("registry secret\n", &[&arguments[..], &["--registry-password-stdin"]].concat()).await;
+    assert!(added.expect(0).stdout.contains("pending"), "{}", added.stdout);
+    let body: serde_json::Value = serde_json::from_str(&server.asked_once().body).unwrap();
+    assert_eq!(body["labels"][0], "ssd");
+    assert_eq!(body["registry_login"]["password"], "registry secret");
+
+    home.run(&arguments).await.expect(2);
+    assert!(server.asked().is_empty(), "without its password nothing is asked for");
+
+    home.run(&["edelete", "far"]).await.expect(0);
+    assert_eq!(server.asked_once().line, "DELETE /api/engines/far");
+}
+
+#[tokio::test]
+async fn an_account_gets_its_password_in_four_ways() {
+    let mut server =
+        Server::start([("POST /api/accounts", Answer::done()), ("DELETE /api/accounts/deployer", Answer::done())])
+            .await;
+    let home = Home::logged_in(&server);
+    let arguments = ["aadd", "--id", "7", "--name", "deployer", "--role", "user"];
+    let password = |server: &mut Server| {
+        let body: serde_json::Value = serde_json::from_str(&server.asked_once().body).unwrap();
+        assert_eq!((&body["id"], &body["username"], &body["role"]), (&"7".into(), &"deployer".into(), &"user".into()));
+        body["password"].as_str().unwrap().to_owned()
+    };
+
+    home.run(&[&arguments[..], &["--password", "one"]].concat()).await.expect(0);
+    assert_eq!(password(&mut server), "one");
+    home.run_with("two\n", &[&arguments[..], &["--password-stdin"]].concat()).await.expect(0);
+    assert_eq!(password(&mut server), "two");
+    home.run_with("thr ee", &arguments).await.expect(0);
+    assert_eq!(password(&mut server), "thr ee");
+    let mut command = home.command(&arguments);
+    command.env("PAAS_NEW_PASSWORD", "four");
+    crate::support::finish(command).await.expect(0);
+    assert_eq!(password(&mut server), "four");
+
+    let none = home.run(&arguments).await;
+    assert!(none.expect(2).stderr.contains("--password-stdin"), "{}", none.stderr);
+    home.run(&["aadd", "--name", "a/b", "--password", "x"]).await.expect(2);
+    assert!(server.asked().is_empty());
+
+    home.run(&["adelete", "deployer"]).await.expect(0);
+    assert_eq!(server.asked_once().line, "DELETE /api/accounts/deployer");
+}
