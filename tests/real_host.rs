@@ -214,11 +214,42 @@ struct SecondDaemon {
     folder: tempfile::TempDir,
 }
 
+/// Whether there is a dockerd that can be started a second time; says so loudly when there is none.
+fn can_start_a_second_daemon(test: &str) -> bool {
+    let there = Command::new("dockerd").arg("--version").output().is_ok_and(|version| version.status.success());
+    if !there {
+        docker::skip(test, "there is no dockerd to start a second time");
+    }
+    there
+}
+
 impl SecondDaemon {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let process = Self::spawn(&folder);
+        let daemon = Self { process, folder };
+        daemon.wait().await;
+        daemon
+    }
+
+    /// Ends it at once, as a crash would.
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        // What the crash left behind keeps the next one from starting.
+        for stale in ["pid", "docker.sock", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.folder.path().join(stale));
+        }
+        self.process = Self::spawn(&self.folder);
+        self.wait().await;
+    }
+
+    fn spawn(folder: &tempfile::TempDir) -> std::process::Child {
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let log = std::fs::File::create(at("log")).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(at("log")).unwrap();
         // In a network of its own, or it would take the bridge away from the first; and with an identity of its own.
         let script = format!(
             "mkdir -p {etc} /etc/docker && mount --bind {etc} /etc/docker && exec dockerd --host unix://{socket} \
@@ -229,22 +260,23 @@ impl SecondDaemon {
             exec = at("exec"),
             pid = at("pid"),
         );
-        let process = Command::new("unshare")
+        Command::new("unshare")
             .args(["--mount", "--net", "sh", "-c", &script])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .unwrap();
-        let daemon = Self { process, folder };
-        let address: EngineAddress = daemon.address().parse().unwrap();
+            .unwrap()
+    }
+
+    async fn wait(&self) {
+        let address: EngineAddress = self.address().parse().unwrap();
         let up = || async {
             let docker = paas_core::engine::Docker::new(&address, None).unwrap();
             paas_core::engine::DockerEngine::ping(&docker, Duration::from_secs(1)).await.is_ok()
         };
-        let log = || std::fs::read_to_string(daemon.folder.path().join("log")).unwrap_or_default();
+        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         assert!(eventually(Duration::from_secs(60), up).await, "the second daemon does not come up: {}", log());
-        daemon
     }
 
     fn address(&self) -> String {
@@ -264,8 +296,7 @@ impl Drop for SecondDaemon {
 async fn a_daemon_that_hangs_slows_nothing_else() {
     const NAME: &str = "a_daemon_that_hangs_slows_nothing_else";
     let Some(address) = docker::daemon(NAME).await else { return };
-    if !Command::new("dockerd").arg("--version").output().is_ok_and(|version| version.status.success()) {
-        docker::skip(NAME, "there is no dockerd to start a second time");
+    if !can_start_a_second_daemon(NAME) {
         return;
     }
     let image = image(&address, "hangs").await;
@@ -299,6 +330,46 @@ async fn a_daemon_that_hangs_slows_nothing_else() {
     support::signal("-STOP", second.process.id());
     let took = server.terminate();
     assert!(took < Duration::from_secs(5), "shutting down took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_dies_half_way_leaves_nothing_unaccounted_for() {
+    const NAME: &str = "a_daemon_that_dies_half_way_leaves_nothing_unaccounted_for";
+    let Some(_) = docker::daemon(NAME).await else { return };
+    if !can_start_a_second_daemon(NAME) {
+        return;
+    }
+    let mut second = SecondDaemon::start().await;
+    let address: EngineAddress = second.address().parse().unwrap();
+    docker::web_image(&address).await;
+    let server = Server::start(&[&format!("dies={}", second.address())]).await;
+    let api = server.admin().await;
+    let spec = json!({"name": docker::WEB_IMAGE, "args": ["sleep", "3600"], "memory": 8, "cpus": 0.01, "network_mode": "none"});
+    let run = tokio::spawn({
+        let api = api.clone();
+        async move { api.post("/api/containers?count=20", spec).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    second.kill();
+    let answer = run.await.unwrap();
+    assert!(answer.status == StatusCode::MULTI_STATUS || answer.status == StatusCode::BAD_GATEWAY, "{answer:?}");
+    let promised = reserved(&api).await;
+    let started = answer.body["started"].as_array().map_or(0, Vec::len) as u64;
+    assert_eq!(promised.1, started * 8, "what failed holds nothing: {answer:?}");
+
+    second.start_again().await;
+    let client = docker::client(&address).await;
+    let agree = || async {
+        let there: BTreeSet<String> = really_there(&client, docker::WEB_IMAGE).await.into_iter().collect();
+        let listed = api.containers_of(docker::WEB_IMAGE).await;
+        let known: BTreeSet<String> = listed.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
+        let up = api.get("/api/engines/dies").await.body["health"]["status"] == "up";
+        up && known == there && there.len() as u64 == started && listed.iter().all(|one| one["state"] != "created")
+    };
+    let there = || async { really_there(&client, docker::WEB_IMAGE).await.len() };
+    assert!(eventually(Duration::from_secs(60), agree).await, "{started} started, {} there", there().await);
+    api.destroy_all(docker::WEB_IMAGE).await;
+    assert_eq!(there().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

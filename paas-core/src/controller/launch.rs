@@ -16,6 +16,9 @@ use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, F
 use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId};
 use crate::scheduler::PlacementRequest;
 
+/// How often a container whose ports Docker chooses is started before its ports count as taken.
+const START_ATTEMPTS: usize = 5;
+
 /// A request to run containers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRequest {
@@ -205,7 +208,7 @@ impl Launcher {
             }
         };
         let ready = async {
-            connection.start(&id).await?;
+            self.start(&*connection, &id).await?;
             connection.inspect(&id).await
         };
         let found = match shared.cluster.while_up(&engine, ready).await {
@@ -224,6 +227,22 @@ impl Launcher {
             failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
         })?;
         Ok(Container::clone(&known.container))
+    }
+
+    /// Starts a container. Where Docker chooses the ports it may come to one that somebody else has, and gives up after
+    /// ten in a row; it goes on from there when it is asked again.
+    async fn start(&self, connection: &dyn DockerEngine, id: &ContainerId) -> Result<(), EngineError> {
+        let chooses_all_ports = self.plan.spec.host_ports().is_empty();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match connection.start(id).await {
+                Err(error)
+                    if error.kind() == EngineErrorKind::PortTaken && chooses_all_ports && attempts < START_ATTEMPTS => {
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn request(&self, engine: &EngineId, launch: LaunchId) -> CreateRequest {

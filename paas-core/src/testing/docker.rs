@@ -1,12 +1,13 @@
 //! What tests need of a real Docker host: the host itself, and an image to run that comes from no registry.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::engine::{Docker, DockerEngine};
 use crate::model::EngineAddress;
@@ -73,8 +74,11 @@ pub async fn client(address: &EngineAddress) -> bollard::Docker {
 /// Where this machine has no busybox or the host does not take the image.
 pub async fn web_image(address: &EngineAddress) -> &'static str {
     // Made once for all tests of a process: each import is a new image, and takes the name from the one before.
-    static MADE: OnceCell<()> = OnceCell::const_new();
-    MADE.get_or_init(|| import(address)).await;
+    static MADE: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
+    let mut made = MADE.lock().await;
+    if made.insert(address.to_string()) {
+        import(address).await;
+    }
     WEB_IMAGE
 }
 

@@ -55,6 +55,18 @@ async fn an_engine_that_fails_is_replaced_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ports_that_docker_chooses_are_chosen_again_when_they_are_taken() {
+    let platform = Platform::of(&["a"]).await;
+    let chosen = ContainerSpec { bind_ports: vec!["tcp/::80".parse().unwrap()], ..web() };
+    platform.host("a").fail_next("start", 3, EngineErrorKind::PortTaken);
+    assert!(platform.run(chosen, 1).await.is_complete());
+    let asked = ContainerSpec { bind_ports: vec![":8080:80".parse().unwrap()], ..web() };
+    platform.host("a").fail_next("start", 1, EngineErrorKind::PortTaken);
+    assert!(!platform.run(asked, 1).await.is_complete(), "one that was asked for is taken, and that is that");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_engine_can_start_leaves_nothing_and_says_why() {
     let platform = Platform::of(&["a", "b"]).await;
     let summary = platform.run(ContainerSpec::new("shop/missing:1".parse().unwrap()), 2).await;
