@@ -4,17 +4,27 @@
 //! launch or start is still under way is covered by that reservation and holds nothing itself, so nothing is ever
 //! counted twice and nothing is free for a moment in between.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+#[cfg(any(test, feature = "testing"))]
+mod audit;
+mod reservations;
+#[cfg(test)]
+mod tests;
+mod tombstones;
+mod totals;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed};
 use crate::model::{
-    Container, ContainerId, ContainerState, ContainerType, EngineHealth, EngineId, EngineSpec, EngineStatus,
-    EngineSummary, Group, HostPort, LaunchId, MemoryMb, Resources,
+    Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
+    HostPort, LaunchId, Resources,
 };
-use crate::scheduler::{EngineState, PlacementRequest, Refusal, Scheduler, Snapshot};
+use crate::scheduler::{EngineState, Snapshot};
+
+use tombstones::Tombstones;
 
 /// Order of observations: one that began later wins over one that began earlier.
 pub(super) type Ticket = u64;
@@ -72,33 +82,6 @@ pub(super) struct View {
     /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
     doomed: HashSet<LaunchId>,
     gone: Tombstones,
-}
-
-/// Containers that were removed a moment ago, so that an answer that was under way does not bring one back.
-#[derive(Debug, Default)]
-struct Tombstones {
-    tickets: HashMap<ContainerId, Ticket>,
-    oldest_first: VecDeque<ContainerId>,
-}
-
-impl Tombstones {
-    /// More removals than can happen while one answer is under way.
-    const LIMIT: usize = 10_000;
-
-    fn add(&mut self, id: &ContainerId, ticket: Ticket) {
-        if self.tickets.insert(id.clone(), ticket).is_none() {
-            self.oldest_first.push_back(id.clone());
-        }
-        if self.oldest_first.len() > Self::LIMIT
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.tickets.remove(&oldest);
-        }
-    }
-
-    fn forbid(&self, id: &ContainerId, ticket: Ticket) -> bool {
-        self.tickets.get(id).is_some_and(|&gone| gone >= ticket)
-    }
 }
 
 impl View {
@@ -393,151 +376,6 @@ impl View {
             }
         }
     }
-
-    // ---- reservations ----
-
-    /// Places and reserves in one step: what the scheduler chose cannot be taken by anybody else from then on.
-    pub(super) fn place(
-        &mut self,
-        scheduler: &dyn Scheduler,
-        request: &PlacementRequest,
-    ) -> Result<Vec<(LaunchId, EngineId)>, Refusal> {
-        let chosen = scheduler.place(&self.snapshot, request)?;
-        let placed = chosen
-            .into_iter()
-            .map(|engine| {
-                let hold = Hold {
-                    resources: Some(request.resources),
-                    image: Some(request.image.clone()),
-                    ports: request.host_ports.clone(),
-                };
-                let launch = LaunchId::new();
-                self.reserve(launch, engine.clone(), hold, None);
-                (launch, engine)
-            })
-            .collect();
-        Ok(placed)
-    }
-
-    /// Reserves what a container needs to start again where it is. One that runs keeps what it has.
-    pub(super) fn reserve_start(
-        &mut self,
-        scheduler: &dyn Scheduler,
-        id: &ContainerId,
-        overbooking: f64,
-    ) -> Option<Result<LaunchId, Refusal>> {
-        let entry = self.containers.get(id)?;
-        let engine = entry.container.engine.id.clone();
-        let resources = entry.promised;
-        let ports = entry.container.image.host_ports();
-        if entry.hold.resources.is_none() {
-            let mut request = PlacementRequest::new(&entry.container.image, 1);
-            request.kind = ContainerType::Service;
-            request.labels.clear();
-            request.resources = resources;
-            request.only = Some(engine.clone());
-            request.overbooking = overbooking;
-            if let Err(refusal) = scheduler.place(&self.snapshot, &request) {
-                return Some(Err(refusal));
-            }
-        }
-        let launch = LaunchId::new();
-        let hold = Hold { resources: Some(resources), image: None, ports };
-        self.starting.insert(id.clone(), launch);
-        self.reserve(launch, engine, hold, Some(id.clone()));
-        self.recount(id);
-        Some(Ok(launch))
-    }
-
-    fn reserve(&mut self, launch: LaunchId, engine: EngineId, hold: Hold, container: Option<ContainerId>) {
-        self.change_hold(&engine, &hold, true);
-        self.reservations.insert(launch, Reserved { engine, hold, container });
-    }
-
-    pub(super) fn is_reserved(&self, launch: LaunchId) -> bool {
-        self.reservations.contains_key(&launch)
-    }
-
-    pub(super) fn reservations(&self) -> usize {
-        self.reservations.len()
-    }
-
-    /// Ends a reservation. The container it covered, if it is there, counts by itself from now on.
-    pub(super) fn release(&mut self, launch: LaunchId) {
-        let Some(reserved) = self.reservations.remove(&launch) else { return };
-        self.change_hold(&reserved.engine, &reserved.hold, false);
-        let covered = match reserved.container {
-            Some(id) => {
-                self.starting.remove(&id);
-                vec![id]
-            }
-            None => self.launched_as(&reserved.engine, launch),
-        };
-        for id in covered {
-            self.recount(&id);
-        }
-    }
-
-    fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
-        let Some(host) = self.engines.get(engine) else { return Vec::new() };
-        let is_it = |id: &&ContainerId| {
-            self.containers
-                .get(*id)
-                .and_then(|entry| entry.managed.as_ref())
-                .is_some_and(|managed| managed.launch == launch)
-        };
-        host.containers.iter().filter(is_it).cloned().collect()
-    }
-
-    /// Turns the reservation of a launch into its container, in one step.
-    pub(super) fn commit(&mut self, launch: LaunchId, engine: &EngineId, found: FoundContainer, ticket: Ticket) {
-        let id = found.id.clone();
-        self.observe(engine, found, ticket);
-        if let Some(reserved) = self.reservations.remove(&launch) {
-            self.change_hold(&reserved.engine, &reserved.hold, false);
-        }
-        self.recount(&id);
-    }
-
-    /// Notes that whatever a launch left on its engine must go when it is seen.
-    pub(super) fn doom(&mut self, launch: LaunchId) {
-        self.doomed.insert(launch);
-    }
-
-    pub(super) fn is_doomed(&self, launch: LaunchId) -> bool {
-        self.doomed.contains(&launch)
-    }
-
-    pub(super) fn undoom(&mut self, launch: LaunchId) {
-        self.doomed.remove(&launch);
-    }
-
-    /// Checks the arithmetic: recomputes every engine's numbers from the holds.
-    #[cfg(any(test, feature = "testing"))]
-    pub(super) fn audit(&self) -> Result<(), String> {
-        for (id, host) in &self.engines {
-            let on_it =
-                self.containers.values().filter(|entry| entry.container.engine.id == *id).map(|entry| &entry.hold);
-            let promised = self.reservations.values().filter(|reserved| reserved.engine == *id).map(|r| &r.hold);
-            let holds: Vec<&Hold> = on_it.chain(promised).collect();
-            let state = self.snapshot.get(id).ok_or_else(|| format!("{id} is not in the snapshot"))?;
-            let reserved: Resources = holds.iter().filter_map(|hold| hold.resources).sum();
-            let running = holds.iter().filter(|hold| hold.resources.is_some()).count();
-            let ports: BTreeSet<HostPort> = holds.iter().flat_map(|hold| hold.ports.iter().copied()).collect();
-            let images = holds.iter().filter(|hold| hold.image.is_some()).count();
-            if (reserved, running, &ports, images)
-                != (state.reserved, state.containers, &state.host_ports, state.images.values().sum())
-            {
-                return Err(format!(
-                    "{id}: the holds say {reserved:?} in {running} with {images} images, ports {ports:?}; the snapshot says {state:?}"
-                ));
-            }
-            if host.ports.len() != state.host_ports.len() {
-                return Err(format!("{id}: ports are counted apart"));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn summary(spec: &EngineSpec, total: Resources) -> EngineSummary {
@@ -550,46 +388,3 @@ fn summary(spec: &EngineSpec, total: Resources) -> EngineSummary {
         simulated: spec.addr.is_simulated(),
     }
 }
-
-/// Sums over all engines, for the cluster info.
-#[derive(Debug, Default)]
-pub(super) struct Totals {
-    pub(super) total: Resources,
-    pub(super) reserved: Resources,
-    pub(super) used_cpus: f64,
-    pub(super) used_memory: MemoryMb,
-    pub(super) up: usize,
-    pub(super) simulated: usize,
-    pub(super) images: usize,
-}
-
-impl View {
-    pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        let mut images = HashSet::new();
-        for entry in self.engines.values() {
-            if entry.health.status == EngineStatus::Duplicate {
-                continue;
-            }
-            totals.total += Resources { cpus: entry.summary.cpus, memory: entry.summary.memory };
-            totals.reserved += self.snapshot.get(&entry.spec.id).map_or(Resources::ZERO, |state| state.reserved);
-            totals.up += usize::from(entry.health.status == EngineStatus::Up);
-            totals.simulated += usize::from(entry.summary.simulated);
-            if entry.health.status == EngineStatus::Up {
-                totals.used_cpus += entry.usage.cpus;
-                totals.used_memory += entry.usage.memory;
-            }
-            images.extend(entry.info.iter().flat_map(|info| info.images.iter()));
-        }
-        totals.images = images.len();
-        totals
-    }
-
-    pub(super) fn counts(&self) -> (usize, usize) {
-        let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
-        (self.containers.len(), running)
-    }
-}
-
-#[cfg(test)]
-mod tests;

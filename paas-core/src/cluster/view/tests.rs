@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::MockDockerEngine;
-use crate::model::{BoundPort, ContainerSpec, Cpus, Protocol};
-use crate::scheduler::Spread;
+use crate::model::{BoundPort, ContainerSpec, Cpus, MemoryMb, Protocol};
+use crate::scheduler::{PlacementRequest, Spread};
 
 const TOTAL: Resources = Resources { cpus: Cpus::from_milli(2000), memory: MemoryMb::new(1024) };
 

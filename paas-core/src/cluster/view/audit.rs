@@ -1,0 +1,34 @@
+//! A check of the arithmetic, for tests.
+
+use std::collections::BTreeSet;
+
+use super::{Hold, View};
+use crate::model::{HostPort, Resources};
+
+impl View {
+    /// Checks the arithmetic: recomputes every engine's numbers from the holds.
+    pub(in crate::cluster) fn audit(&self) -> Result<(), String> {
+        for (id, host) in &self.engines {
+            let on_it =
+                self.containers.values().filter(|entry| entry.container.engine.id == *id).map(|entry| &entry.hold);
+            let promised = self.reservations.values().filter(|reserved| reserved.engine == *id).map(|r| &r.hold);
+            let holds: Vec<&Hold> = on_it.chain(promised).collect();
+            let state = self.snapshot.get(id).ok_or_else(|| format!("{id} is not in the snapshot"))?;
+            let reserved: Resources = holds.iter().filter_map(|hold| hold.resources).sum();
+            let running = holds.iter().filter(|hold| hold.resources.is_some()).count();
+            let ports: BTreeSet<HostPort> = holds.iter().flat_map(|hold| hold.ports.iter().copied()).collect();
+            let images = holds.iter().filter(|hold| hold.image.is_some()).count();
+            if (reserved, running, &ports, images)
+                != (state.reserved, state.containers, &state.host_ports, state.images.values().sum())
+            {
+                return Err(format!(
+                    "{id}: the holds say {reserved:?} in {running} with {images} images, ports {ports:?}; the snapshot says {state:?}"
+                ));
+            }
+            if host.ports.len() != state.host_ports.len() {
+                return Err(format!("{id}: ports are counted apart"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Room that is promised: placing, starting again, giving back, and turning into a container.
+
+use super::{ContainerId, EngineId, FoundContainer, Hold, Reserved, Ticket, View};
+use crate::model::{ContainerType, LaunchId};
+use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
+
+impl View {
+    /// Places and reserves in one step: what the scheduler chose cannot be taken by anybody else from then on.
+    pub(in crate::cluster) fn place(
+        &mut self,
+        scheduler: &dyn Scheduler,
+        request: &PlacementRequest,
+    ) -> Result<Vec<(LaunchId, EngineId)>, Refusal> {
+        let chosen = scheduler.place(&self.snapshot, request)?;
+        let placed = chosen
+            .into_iter()
+            .map(|engine| {
+                let hold = Hold {
+                    resources: Some(request.resources),
+                    image: Some(request.image.clone()),
+                    ports: request.host_ports.clone(),
+                };
+                let launch = LaunchId::new();
+                self.reserve(launch, engine.clone(), hold, None);
+                (launch, engine)
+            })
+            .collect();
+        Ok(placed)
+    }
+
+    /// Reserves what a container needs to start again where it is. One that runs keeps what it has.
+    pub(in crate::cluster) fn reserve_start(
+        &mut self,
+        scheduler: &dyn Scheduler,
+        id: &ContainerId,
+        overbooking: f64,
+    ) -> Option<Result<LaunchId, Refusal>> {
+        let entry = self.containers.get(id)?;
+        let engine = entry.container.engine.id.clone();
+        let resources = entry.promised;
+        let ports = entry.container.image.host_ports();
+        if entry.hold.resources.is_none() {
+            let mut request = PlacementRequest::new(&entry.container.image, 1);
+            request.kind = ContainerType::Service;
+            request.labels.clear();
+            request.resources = resources;
+            request.only = Some(engine.clone());
+            request.overbooking = overbooking;
+            if let Err(refusal) = scheduler.place(&self.snapshot, &request) {
+                return Some(Err(refusal));
+            }
+        }
+        let launch = LaunchId::new();
+        let hold = Hold { resources: Some(resources), image: None, ports };
+        self.starting.insert(id.clone(), launch);
+        self.reserve(launch, engine, hold, Some(id.clone()));
+        self.recount(id);
+        Some(Ok(launch))
+    }
+
+    fn reserve(&mut self, launch: LaunchId, engine: EngineId, hold: Hold, container: Option<ContainerId>) {
+        self.change_hold(&engine, &hold, true);
+        self.reservations.insert(launch, Reserved { engine, hold, container });
+    }
+
+    pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
+        self.reservations.contains_key(&launch)
+    }
+
+    pub(in crate::cluster) fn reservations(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// Ends a reservation. The container it covered, if it is there, counts by itself from now on.
+    pub(in crate::cluster) fn release(&mut self, launch: LaunchId) {
+        let Some(reserved) = self.reservations.remove(&launch) else { return };
+        self.change_hold(&reserved.engine, &reserved.hold, false);
+        let covered = match reserved.container {
+            Some(id) => {
+                self.starting.remove(&id);
+                vec![id]
+            }
+            None => self.launched_as(&reserved.engine, launch),
+        };
+        for id in covered {
+            self.recount(&id);
+        }
+    }
+
+    fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
+        let Some(host) = self.engines.get(engine) else { return Vec::new() };
+        let is_it = |id: &&ContainerId| {
+            self.containers
+                .get(*id)
+                .and_then(|entry| entry.managed.as_ref())
+                .is_some_and(|managed| managed.launch == launch)
+        };
+        host.containers.iter().filter(is_it).cloned().collect()
+    }
+
+    /// Turns the reservation of a launch into its container, in one step.
+    pub(in crate::cluster) fn commit(
+        &mut self,
+        launch: LaunchId,
+        engine: &EngineId,
+        found: FoundContainer,
+        ticket: Ticket,
+    ) {
+        let id = found.id.clone();
+        self.observe(engine, found, ticket);
+        if let Some(reserved) = self.reservations.remove(&launch) {
+            self.change_hold(&reserved.engine, &reserved.hold, false);
+        }
+        self.recount(&id);
+    }
+
+    /// Notes that whatever a launch left on its engine must go when it is seen.
+    pub(in crate::cluster) fn doom(&mut self, launch: LaunchId) {
+        self.doomed.insert(launch);
+    }
+
+    pub(in crate::cluster) fn is_doomed(&self, launch: LaunchId) -> bool {
+        self.doomed.contains(&launch)
+    }
+
+    pub(in crate::cluster) fn undoom(&mut self, launch: LaunchId) {
+        self.doomed.remove(&launch);
+    }
+}

@@ -1,0 +1,46 @@
+//! Sums over everything, and a check that they are right.
+
+use std::collections::HashSet;
+
+use super::View;
+use crate::model::{EngineStatus, MemoryMb, Resources};
+
+/// Sums over all engines, for the cluster info.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct Totals {
+    pub(in crate::cluster) total: Resources,
+    pub(in crate::cluster) reserved: Resources,
+    pub(in crate::cluster) used_cpus: f64,
+    pub(in crate::cluster) used_memory: MemoryMb,
+    pub(in crate::cluster) up: usize,
+    pub(in crate::cluster) simulated: usize,
+    pub(in crate::cluster) images: usize,
+}
+
+impl View {
+    pub(in crate::cluster) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        let mut images = HashSet::new();
+        for entry in self.engines.values() {
+            if entry.health.status == EngineStatus::Duplicate {
+                continue;
+            }
+            totals.total += Resources { cpus: entry.summary.cpus, memory: entry.summary.memory };
+            totals.reserved += self.snapshot.get(&entry.spec.id).map_or(Resources::ZERO, |state| state.reserved);
+            totals.up += usize::from(entry.health.status == EngineStatus::Up);
+            totals.simulated += usize::from(entry.summary.simulated);
+            if entry.health.status == EngineStatus::Up {
+                totals.used_cpus += entry.usage.cpus;
+                totals.used_memory += entry.usage.memory;
+            }
+            images.extend(entry.info.iter().flat_map(|info| info.images.iter()));
+        }
+        totals.images = images.len();
+        totals
+    }
+
+    pub(in crate::cluster) fn counts(&self) -> (usize, usize) {
+        let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
+        (self.containers.len(), running)
+    }
+}
