@@ -3,6 +3,9 @@
 //! The baseline in the same run is the same engines, asked directly to create, start and inspect as many containers, with
 //! the same number at once per engine.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(missing_docs, reason = "the macro that makes the main function has none")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

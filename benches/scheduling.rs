@@ -1,5 +1,8 @@
 //! Placing containers on many engines, against the plain definition: score all, take the best, reserve, repeat.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(missing_docs, reason = "the macro that makes the main function has none")]
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Many requests at once, in many orders: nothing is promised twice, and at rest what is promised is what runs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,1 +1,15 @@
-//! placeholder
+//! The platform's HTTP API: routes, problem documents, configuration, TLS.
+//!
+//! [`serve`](serve::serve) puts a [`Controller`](paas_core::controller::Controller) on a listener; another program can
+//! do the same. [`start::run`] is what the program `paas-server` does.
+
+mod app;
+mod chain;
+pub mod config;
+mod extract;
+mod handlers;
+pub mod problem;
+pub mod router;
+pub mod serve;
+pub mod start;
+pub mod tls;

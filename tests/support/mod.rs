@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-pub const PASSWORD: &str = "a-password-for-tests";
+pub(crate) const PASSWORD: &str = "a-password-for-tests";
 
 /// A program of this workspace. `cargo xtask test` builds them before the tests; so does `cargo build --workspace`.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join(name);
     assert!(program.is_file(), "{} is not built; run 'cargo build --workspace' first", program.display());
@@ -21,16 +21,18 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// A running server. Killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
-    pub folder: tempfile::TempDir,
-    pub url: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) url: String,
     engines: Vec<String>,
 }
 
 impl Server {
     /// Starts a server on a free port, with an empty store, and waits until it answers.
-    pub async fn start(engines: &[&str]) -> Self {
+    pub(crate) async fn start(engines: &[&str]) -> Self {
+        // Fails only when a test before this one did it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let engines: Vec<String> = engines.iter().map(|&engine| engine.to_owned()).collect();
@@ -65,13 +67,13 @@ impl Server {
     }
 
     /// Ends it at once, as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Asks it to end, and gives how long that took.
-    pub fn terminate(&mut self) -> Duration {
+    pub(crate) fn terminate(&mut self) -> Duration {
         let begun = Instant::now();
         signal("-TERM", self.process.id());
         self.process.wait().unwrap();
@@ -79,17 +81,17 @@ impl Server {
     }
 
     /// Starts it again on the same store.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.process = Self::spawn(&self.folder, &self.url, &self.engines);
         self.wait().await;
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// A client that is logged in as the first account.
-    pub async fn admin(&self) -> Api {
+    pub(crate) async fn admin(&self) -> Api {
         let mut api = Api { url: self.url.clone(), token: String::new(), http: reqwest::Client::new() };
         let answer = api.post("/auth/login", json!({"username": "admin", "password": PASSWORD})).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -110,48 +112,48 @@ impl Drop for Server {
 
 /// A plain client of the API.
 #[derive(Clone)]
-pub struct Api {
-    pub url: String,
-    pub token: String,
+pub(crate) struct Api {
+    pub(crate) url: String,
+    pub(crate) token: String,
     http: reqwest::Client,
 }
 
 /// What the server answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
 }
 
 impl Api {
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         answer(self.request(Method::DELETE, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         answer(self.request(Method::POST, path).json(&body)).await
     }
 
-    pub async fn call(&self, path: &str) -> Answer {
+    pub(crate) async fn call(&self, path: &str) -> Answer {
         answer(self.request(Method::POST, path)).await
     }
 
     /// The containers of one image, the stopped ones included.
-    pub async fn containers_of(&self, image: &str) -> Vec<Value> {
+    pub(crate) async fn containers_of(&self, image: &str) -> Vec<Value> {
         let all = self.get("/api/containers?all=true").await.body;
         all.as_array().unwrap().iter().filter(|container| container["image"]["name"] == image).cloned().collect()
     }
 
     /// Destroys everything of one image, as fast as it goes.
-    pub async fn destroy_all(&self, image: &str) {
+    pub(crate) async fn destroy_all(&self, image: &str) {
         let removals = self.containers_of(image).await.into_iter().map(|container| {
             let id = container["id"].as_str().unwrap().to_owned();
             async move { self.delete(&format!("/api/containers/{id}")).await }
@@ -171,7 +173,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
 }
 
 /// Waits until something is so; whether it came to be.
-pub async fn eventually<F, Fut>(patience: Duration, mut is_so: F) -> bool
+pub(crate) async fn eventually<F, Fut>(patience: Duration, mut is_so: F) -> bool
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
@@ -189,6 +191,6 @@ where
 }
 
 /// Sends a signal to a process.
-pub fn signal(signal: &str, pid: u32) {
+pub(crate) fn signal(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }

@@ -1,7 +1,7 @@
 //! The live view of all engines and their containers.
 //!
 //! Lists, cluster info and scheduling read the view in memory and never ask the Docker hosts. Two tasks per engine keep
-//! it true: [`follow`] reads the host's event stream and re-reads everything at an interval, [`monitor`] asks whether the
+//! it true: `follow` reads the host's event stream and re-reads everything at an interval, `monitor` asks whether the
 //! host answers. A host that hangs slows nobody else.
 //!
 //! The view also holds the reservations: placing reserves, under one short lock, and a [`Reservation`] gives back what it

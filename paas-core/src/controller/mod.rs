@@ -157,3 +157,6 @@ fn event_error(error: EventError) -> ControllerError {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -423,7 +423,8 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(&str, fn(&mut ContainerSpec)); 15] = [
+        type Spoil = fn(&mut ContainerSpec);
+        let cases: [(&str, Spoil); 15] = [
             ("cpus", |s| s.cpus = Some(Cpus::from_milli(1))),
             ("memory", |s| s.memory = Some(MemoryMb::new(1))),
             ("memory", |s| s.memory = Some(MemoryMb::new(u64::MAX))),

@@ -1,7 +1,7 @@
 //! Placement: which engine takes a container. Pure and synchronous: a snapshot and a request in, engines or reasons out.
 //!
-//! Engines first pass the filters of [`filter`]; of those left a strategy takes the best, once per container, each choice seeing the
-//! ones before it.
+//! Engines first pass the filters of [`judge`]; of those left a strategy takes the best, once per container, each choice
+//! seeing the ones before it.
 
 mod binpack;
 mod filter;

@@ -247,7 +247,7 @@ impl Bench {
         drop(events);
         let start = seen.iter().position(|event| event.action == "start").unwrap();
         let mut again = self.engine.events(Some(seen[start].time)).await.unwrap();
-        assert_eq!(self.until_destroyed(&found.id, &mut again).await, seen[start..]);
+        assert_eq!(self.until_destroyed(&found.id, &mut again).await, seen[start + 1..]);
     }
 
     async fn gives_the_output_of_programs(&self) {

@@ -231,10 +231,10 @@ impl Host {
         Ok((container.log.clone(), container.state == ContainerState::Running))
     }
 
-    /// Where to read on for everything at or after a moment; for everything from now on without one.
+    /// Where to read on for everything after a moment; for everything from now on without one.
     pub(super) fn position_after(&self, since: Option<Timestamp>) -> u64 {
         let Some(since) = since else { return self.forgotten + self.history.len() as u64 };
-        let earlier = self.history.iter().take_while(|event| event.time < since).count();
+        let earlier = self.history.iter().take_while(|event| event.time <= since).count();
         self.forgotten + earlier as u64
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::InspectContainerOptions;
 
 use super::{Host, on_real_host, shell, streams, web};
-use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind, LogOptions};
+use crate::engine::{CreateRequest, Docker, DockerEngine, EngineErrorKind, LogOptions};
 use crate::model::{BindPort, ContainerId, ContainerSpec, ContainerState};
 use crate::testing::docker;
 
@@ -171,4 +171,11 @@ async fn a_link_follows_a_container_that_restarts_with_another_address() {
         assert!(answers, "the linked container answers under its new address");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    let Some(address) = docker::daemon("docker::conforms").await else { return };
+    let image = docker::web_image(&address).await.parse().unwrap();
+    crate::testing::engine::conforms(std::sync::Arc::new(Docker::new(&address, None).unwrap()), image).await;
 }

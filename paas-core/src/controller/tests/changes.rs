@@ -1,0 +1,135 @@
+//! Changes of one container, and what others do behind our back.
+
+use super::*;
+use crate::engine::{EngineErrorKind, LogOptions};
+use crate::model::{ContainerState, EventKind};
+
+const GRACE: Duration = Duration::from_secs(1);
+
+fn state(platform: &Platform, id: &str) -> ContainerState {
+    platform.controller.container(id).unwrap().state
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_goes_through_its_life() {
+    let platform = Platform::of(&["a"]).await;
+    let controller = &platform.controller;
+    let container = platform.run(web(), 1).await.started[0].clone();
+    let id = container.id.as_str();
+    controller.stop(&ann(), &id[..12], GRACE).await.unwrap();
+    assert_eq!(state(&platform, id), ContainerState::Stopped);
+    assert!(controller.containers(false).is_empty() && controller.containers(true).len() == 1);
+    controller.start(&ann(), container.name.trim_start_matches('/')).await.unwrap();
+    assert_eq!(state(&platform, id), ContainerState::Running);
+    controller.restart(&ann(), id, GRACE).await.unwrap();
+    controller.destroy(&ann(), id).await.unwrap();
+    assert!(matches!(controller.container(id), Err(ControllerError::ContainerNotFound { .. })));
+    let ours: Vec<String> = platform
+        .events
+        .events()
+        .into_iter()
+        .filter(|event| event.user.is_some() && event.kind != EventKind::AddEngine)
+        .map(|event| event.kind.to_string())
+        .collect();
+    let expected = ["run-container", "stop-container", "start-container", "restart-container", "destroy-container"];
+    assert_eq!(ours, expected);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_may_be_shortened_as_long_as_they_fit_one() {
+    let platform = Platform::of(&["a"]).await;
+    platform.run(ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() }, 40).await;
+    let Err(ControllerError::Invalid(_)) = platform.controller.container("") else { panic!("found") };
+    let Err(ControllerError::Invalid(_)) = platform.controller.container("/") else { panic!("found") };
+    let ambiguous =
+        (0..16).map(|digit| format!("{digit:x}")).find_map(|digit| match platform.controller.container(&digit) {
+            Err(ControllerError::ContainerAmbiguous { candidates, .. }) => Some(candidates),
+            _ => None,
+        });
+    assert!(ambiguous.is_some_and(|candidates| candidates.len() >= 2), "of forty ids two begin alike");
+    let nobody = platform.controller.container("zz");
+    assert!(matches!(nobody, Err(ControllerError::ContainerNotFound { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_container_is_not_started_where_there_is_no_room() {
+    let platform = Platform::of(&["a"]).await;
+    let id = platform.run(web(), 1).await.started[0].id.to_string();
+    platform.controller.stop(&ann(), &id, GRACE).await.unwrap();
+    platform.run(web(), 4).await;
+    let refused = platform.controller.start(&ann(), &id).await;
+    assert!(matches!(refused, Err(ControllerError::NoRoom(_))));
+    assert_eq!(state(&platform, &id), ContainerState::Stopped);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_engine_does_not_do_is_reported_and_changes_nothing() {
+    let platform = Platform::of(&["a"]).await;
+    let id = platform.run(web(), 1).await.started[0].id.to_string();
+    platform.host("a").fail_next("stop", 1, EngineErrorKind::Failed);
+    let failed = platform.controller.stop(&ann(), &id, GRACE).await;
+    assert!(matches!(failed, Err(ControllerError::Engine { .. })));
+    assert_eq!(state(&platform, &id), ContainerState::Running);
+    assert!(!platform.kinds().contains(&"stop-container".to_owned()));
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_down_is_not_waited_for() {
+    let platform = Platform::of(&["a"]).await;
+    let id = platform.run(web(), 1).await.started[0].id.to_string();
+    platform.host("a").set_hanging(true);
+    let begun = tokio::time::Instant::now();
+    let failed = platform.controller.stop(&ann(), &id, GRACE).await;
+    assert!(failed.is_err() && begun.elapsed() < Duration::from_secs(5), "after {:?}", begun.elapsed());
+    platform.until("a", EngineStatus::Down).await;
+    assert_eq!(state(&platform, &id), ContainerState::Unknown);
+    let failed = platform.controller.logs(&id, &LogOptions::default()).await;
+    assert!(matches!(failed, Err(ControllerError::Engine { .. })));
+    platform.host("a").set_hanging(false);
+    platform.until("a", EngineStatus::Up).await;
+    assert_eq!(state(&platform, &id), ContainerState::Running);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_do_is_seen_counted_and_told() {
+    let platform = Platform::of(&["a"]).await;
+    let id = platform.host("a").outsider_run("db:1".parse().unwrap(), None);
+    assert!(eventually(|| platform.controller.container(id.as_str()).is_ok()).await);
+    assert!(!platform.controller.container(id.as_str()).unwrap().managed);
+    assert_eq!(platform.controller.cluster_info().reserved_memory, MemoryMb::new(256));
+    platform.host("a").outsider_stop(&id).unwrap();
+    assert!(eventually(|| platform.controller.cluster_info().reserved_memory == MemoryMb::ZERO).await);
+    platform.host("a").outsider_remove(&id).unwrap();
+    assert!(eventually(|| platform.controller.container(id.as_str()).is_err()).await);
+    let of_docker = |event: &Event| event.tags == ["docker"] && event.container.as_ref() == Some(&id);
+    let told = || -> Vec<String> {
+        platform.events.events().into_iter().filter(of_docker).map(|event| event.kind.to_string()).collect()
+    };
+    assert!(eventually(|| told() == ["create", "start", "kill", "die", "stop", "destroy"]).await, "{:?}", told());
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_during_a_break_are_not_missed_and_not_told_twice() {
+    let platform = Platform::of(&["a"]).await;
+    let before = platform.host("a").outsider_run("db:1".parse().unwrap(), None);
+    assert!(eventually(|| platform.controller.container(before.as_str()).is_ok()).await);
+    platform.host("a").set_reachable(false);
+    platform.until("a", EngineStatus::Down).await;
+    let during = platform.host("a").outsider_run("db:1".parse().unwrap(), None);
+    platform.host("a").outsider_remove(&before).unwrap();
+    platform.host("a").set_reachable(true);
+    platform.until("a", EngineStatus::Up).await;
+    assert!(platform.controller.container(before.as_str()).is_err());
+    assert!(platform.controller.container(during.as_str()).is_ok());
+    let count = |kind: &str, id: &crate::model::ContainerId| {
+        let events = platform.events.events();
+        events.iter().filter(|event| event.kind.as_str() == kind && event.container.as_ref() == Some(id)).count()
+    };
+    assert!(eventually(|| count("destroy", &before) == 1 && count("start", &during) == 1).await);
+    assert_eq!(count("create", &before), 1);
+}

@@ -1,0 +1,128 @@
+//! Adding and deleting engines.
+
+use super::*;
+use crate::model::{EngineAddress, TlsMaterial};
+
+#[tokio::test(start_paused = true)]
+async fn an_added_engine_takes_containers_at_once_and_a_deleted_one_no_more() {
+    let platform = Platform::of(&["a"]).await;
+    let controller = &platform.controller;
+    assert!(platform.run(web(), 1).await.is_complete());
+    controller.delete_engine(&ann(), "a").await.unwrap();
+    assert!(controller.engines().is_empty() && controller.containers(true).is_empty());
+    let refused = controller.run(&ann(), RunRequest { spec: web(), count: 1, pull: false }).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("there are no engines")));
+    assert_eq!(platform.really_there(), 1, "what runs goes on running");
+    let again = controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    assert_eq!((again.health.status, again.containers), (EngineStatus::Up, 1));
+    let unknown = controller.delete_engine(&ann(), "b").await;
+    assert!(matches!(unknown, Err(ControllerError::EngineNotFound { .. })));
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_is_added_once_by_id_by_address_and_by_daemon() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let mut connected = platform.controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    connected.health.response_time_ms = None;
+    let mut same_id = engine_spec("b");
+    same_id.id = engine_id("a");
+    let mut same_address = engine_spec("a");
+    same_address.id = engine_id("c");
+    for (spec, expected) in [(same_id, "already; choose another id"), (same_address, "is engine 'a' already")] {
+        let refused = platform.controller.add_engine(&ann(), spec).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains(expected)), "{expected}");
+    }
+    assert_eq!(platform.controller.engines().len(), 1);
+    assert_eq!(platform.kinds().iter().filter(|kind| *kind == "add-engine").count(), 1);
+}
+
+/// Two addresses of one daemon: each leads to the same simulated host.
+async fn two_ways_to_one_daemon() -> (Controller, SimulatedEngine) {
+    let host = SimulatedEngine::new(&SimulatedHost::new("one"));
+    let connector: Connector = Arc::new({
+        let host = host.clone();
+        move |_: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> { Ok(Arc::new(host.clone())) }
+    });
+    (Controller::builder().connector(connector).build().await.unwrap(), host)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_daemon_under_two_addresses_is_refused() {
+    let (controller, _) = two_ways_to_one_daemon().await;
+    controller.add_engine(&ann(), engine_spec("first")).await.unwrap();
+    let refused = controller.add_engine(&ann(), engine_spec("second")).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("the Docker daemon of engine 'first'")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_daemon_that_shows_only_later_is_counted_once() {
+    let (controller, host) = two_ways_to_one_daemon().await;
+    host.set_reachable(false);
+    for name in ["first", "second"] {
+        let added = controller.add_engine(&ann(), engine_spec(name)).await.unwrap();
+        assert_eq!(added.health.status, EngineStatus::Pending);
+    }
+    host.set_reachable(true);
+    let statuses = || {
+        let mut statuses: Vec<_> = controller.engines().iter().map(|engine| engine.health.status).collect();
+        statuses.sort();
+        statuses
+    };
+    assert!(eventually(|| statuses() == [EngineStatus::Up, EngineStatus::Duplicate]).await, "{:?}", statuses());
+    assert_eq!(controller.cluster_info().memory, MemoryMb::new(8192), "its memory is counted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_yet_is_pending_until_it_does() {
+    let platform = Platform::without_engines(&["a"]).await;
+    platform.host("a").set_reachable(false);
+    let added = platform.controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    assert_eq!(added.health.status, EngineStatus::Pending);
+    let refused = platform.controller.run(&ann(), RunRequest { spec: web(), count: 1, pull: false }).await;
+    assert!(refused.is_err_and(|error| error.to_string() == "1 engine: 1 pending"));
+    platform.host("a").set_reachable(true);
+    platform.until("a", EngineStatus::Up).await;
+    assert!(platform.run(web(), 1).await.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn engines_and_what_runs_on_them_are_known_after_a_restart() {
+    let mut platform = Platform::of(&["a", "b"]).await;
+    let before: Vec<_> = platform.run(ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() }, 6).await.started;
+    platform.restart().await;
+    assert_eq!(platform.controller.engines().len(), 2);
+    let mut ids: Vec<_> = before.into_iter().map(|container| container.id).collect();
+    ids.sort();
+    let after: Vec<_> = platform.controller.containers(false).iter().map(|container| container.id.clone()).collect();
+    assert_eq!(after, ids);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn descriptions_that_cannot_be_right_are_refused() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let mut nothing = engine_spec("a");
+    nothing.memory = Some(MemoryMb::ZERO);
+    let mut certificates = engine_spec("a");
+    let text = || "no certificate".to_owned();
+    certificates.tls = Some(TlsMaterial { ca_cert: text(), cert: text(), key: text() });
+    let mut unreadable = certificates.clone();
+    unreadable.addr = "https://127.0.0.1:1".parse::<EngineAddress>().unwrap();
+    for spec in [nothing, certificates, unreadable] {
+        let refused = platform.controller.add_engine(&ann(), spec).await;
+        assert!(matches!(refused, Err(ControllerError::Invalid(_))), "{refused:?}");
+    }
+    assert!(platform.controller.engines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operators_word_on_an_engines_size_counts_more_than_its_own() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let mut spec = engine_spec("a");
+    spec.memory = Some(MemoryMb::new(300));
+    let added = platform.controller.add_engine(&ann(), spec).await.unwrap();
+    assert_eq!(added.memory, MemoryMb::new(300));
+    let refused = platform.controller.run(&ann(), RunRequest { spec: web(), count: 2, pull: false }).await;
+    assert!(matches!(refused, Err(ControllerError::NoRoom(_))));
+}

@@ -1,0 +1,133 @@
+//! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
+
+mod changes;
+mod engines;
+mod launches;
+mod views;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::{DockerEngine, SimulatedEngine};
+use crate::events::RecordingSink;
+use crate::model::{ContainerSpec, EngineAddress, EngineId, EngineStatus, MemoryMb, SimulatedHost};
+use crate::store::{MemoryStore, Store};
+
+/// A controller over simulated hosts that the test can reach behind its back. Time stands still while there is something
+/// to do, so waiting costs nothing.
+struct Platform {
+    controller: Controller,
+    hosts: HashMap<String, SimulatedEngine>,
+    events: Arc<RecordingSink>,
+    store: Arc<dyn Store>,
+}
+
+impl Platform {
+    /// One host per name, each of 4 CPUs and 1024 MB, all up.
+    async fn of(names: &[&str]) -> Self {
+        let mut platform = Self::without_engines(names).await;
+        for name in names {
+            platform.add(name).await;
+        }
+        platform
+    }
+
+    async fn without_engines(names: &[&str]) -> Self {
+        let host = |name: &&str| {
+            let settings = SimulatedHost { memory: MemoryMb::new(1024), ..SimulatedHost::new(*name) };
+            (name.to_string(), SimulatedEngine::new(&settings))
+        };
+        let hosts: HashMap<_, _> = names.iter().map(host).collect();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let events = Arc::new(RecordingSink::default());
+        let controller = build(&hosts, store.clone(), events.clone()).await;
+        Self { controller, hosts, events, store }
+    }
+
+    async fn add(&mut self, name: &str) {
+        self.controller.add_engine(&ann(), engine_spec(name)).await.unwrap();
+        self.until(name, EngineStatus::Up).await;
+    }
+
+    /// The server is killed and started again on the same store; the hosts go on meanwhile.
+    async fn restart(&mut self) {
+        self.controller.shared.cluster.shutdown().await;
+        self.controller = build(&self.hosts, self.store.clone(), self.events.clone()).await;
+        for engine in self.controller.engines() {
+            self.until(engine.id.as_str(), EngineStatus::Up).await;
+        }
+    }
+
+    fn host(&self, name: &str) -> &SimulatedEngine {
+        &self.hosts[name]
+    }
+
+    async fn until(&self, engine: &str, status: EngineStatus) {
+        let reached = || self.controller.engine(engine).is_ok_and(|engine| engine.health.status == status);
+        assert!(eventually(reached).await, "{engine} is not {status}: {:?}", self.controller.engine(engine));
+    }
+
+    async fn run(&self, spec: ContainerSpec, count: usize) -> LaunchSummary {
+        let request = RunRequest { spec, count, pull: false };
+        self.controller.run(&ann(), request).await.unwrap().finish().await
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        self.events.events().into_iter().map(|event| event.kind.to_string()).collect()
+    }
+
+    fn really_there(&self) -> usize {
+        self.hosts.values().map(|host| host.really_there().len()).sum()
+    }
+
+    /// Nothing is under way, and every number is right.
+    fn check_at_rest(&self) {
+        self.controller.cluster().audit().unwrap();
+        assert_eq!(self.controller.cluster().reservation_count(), 0);
+    }
+}
+
+async fn build(
+    hosts: &HashMap<String, SimulatedEngine>,
+    store: Arc<dyn Store>,
+    events: Arc<RecordingSink>,
+) -> Controller {
+    let hosts = hosts.clone();
+    let connector: Connector = Arc::new(move |spec: &EngineSpec| {
+        let EngineAddress::Simulated(host) = &spec.addr else { return crate::engine::connect(spec) };
+        let engine: Arc<dyn DockerEngine> = match hosts.get(&host.name) {
+            Some(engine) => Arc::new(engine.clone()),
+            None => Arc::new(SimulatedEngine::new(host)),
+        };
+        Ok(engine)
+    });
+    Controller::builder().store(store).sink(events).connector(connector).build().await.unwrap()
+}
+
+fn engine_spec(name: &str) -> EngineSpec {
+    EngineSpec::new(name.parse().unwrap(), format!("sim://{name}").parse().unwrap())
+}
+
+fn web() -> ContainerSpec {
+    ContainerSpec::new("web:1".parse().unwrap())
+}
+
+fn ann() -> Actor {
+    Actor::user("ann".parse().unwrap())
+}
+
+fn engine_id(name: &str) -> EngineId {
+    name.parse().unwrap()
+}
+
+async fn eventually(mut is_so: impl FnMut() -> bool) -> bool {
+    for _ in 0..10_000 {
+        if is_so() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}

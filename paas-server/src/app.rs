@@ -1,0 +1,53 @@
+//! What every handler has at hand.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use paas_core::auth::{Presented, Session};
+use paas_core::controller::{Actor, Controller};
+use tokio_util::sync::CancellationToken;
+
+/// How often a stream without an end looks whether its reader may still read.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The server's state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) controller: Controller,
+    /// Rings when the server begins to shut down: streams without an end are ended then.
+    pub(crate) closing: CancellationToken,
+    /// The largest body, bytes.
+    pub(crate) body_limit: usize,
+}
+
+/// Who asks. Only the chain in front of the handlers makes one, of a token that is worth something.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) session: Session,
+    pub(crate) presented: Presented,
+}
+
+impl Caller {
+    /// The caller as the one who does a change.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::user(self.session.username.clone())
+    }
+}
+
+impl App {
+    /// Ends when a stream for `caller` has to end: the server shuts down, or the token is not worth anything any more.
+    pub(crate) fn until_over(&self, caller: Caller) -> impl Future<Output = ()> + Send + use<> {
+        let app = self.clone();
+        async move {
+            let closing = std::pin::pin!(app.closing.cancelled());
+            let locked_out = std::pin::pin!(async {
+                while app.controller.auth().authenticate(&caller.presented).is_ok() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            });
+            match select(closing, locked_out).await {
+                Either::Left(_) | Either::Right(_) => {}
+            }
+        }
+    }
+}

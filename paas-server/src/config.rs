@@ -1,0 +1,301 @@
+//! What can be set, and from where: flag before environment before file before default.
+
+mod layer;
+mod units;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use paas_core::auth::AuthSettings;
+use paas_core::cluster::ClusterSettings;
+use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
+use paas_core::scheduler::Weights;
+
+use crate::serve::ServeOptions;
+
+pub use layer::{Flags, LogFormat, SchedulerName};
+
+/// The port of the API.
+const PORT: u16 = 5002;
+
+/// The engine of a server that is told of none.
+const LOCAL_DOCKER: &str = "local=unix:///var/run/docker.sock";
+
+/// What the program was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve.
+    Serve,
+    /// To print its configuration.
+    Print,
+}
+
+/// Everything that is set about a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the API answers.
+    pub listen: SocketAddr,
+    /// URL of the store; the SQLite file in the data directory when `None`.
+    pub store: Option<String>,
+    /// Where the database is kept unless `store` says otherwise.
+    pub data_dir: PathBuf,
+    /// URL of the registry.
+    pub registry: String,
+    /// Engines that are added at start unless they are known already.
+    pub engines: EnginesAtStart,
+    /// The password of `admin` at the first start; a random one when `None`.
+    pub admin_password: Option<AdminPassword>,
+    /// Certificate and key.
+    pub tls: Option<TlsFiles>,
+    /// The largest body of a request, bytes.
+    pub body_limit: usize,
+    /// How long a token is valid.
+    pub token_ttl: Duration,
+    /// How engines are chosen.
+    pub scheduler: SchedulerName,
+    /// How much free CPU and free memory count in an engine's score.
+    pub weights: Weights,
+    /// By how much the size of an engine may be exceeded; 1.0 for not at all.
+    pub overbooking: f64,
+    /// How long requests and launches under way may take to end when the server is told to stop.
+    pub shutdown_timeout: Duration,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+/// Engines that a server starts with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EnginesAtStart {
+    /// Those that were named.
+    Named(Vec<EngineSpec>),
+    /// None was named: this one, if no engine is known at all.
+    IfNoneIsKnown(Box<EngineSpec>),
+    /// Only those that are known already.
+    None,
+}
+
+/// Where the first password comes from.
+#[derive(Clone, PartialEq)]
+pub enum AdminPassword {
+    /// A file that holds nothing else.
+    File(PathBuf),
+    /// The environment.
+    Given(String),
+}
+
+impl fmt::Debug for AdminPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Given(_) => f.write_str("Given(..)"),
+        }
+    }
+}
+
+/// The server's certificate and its key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those that vouch for it.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The arguments are wrong, or ask for help.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {} is wrong: {message}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A setting cannot be what it is.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl Config {
+    /// The configuration by arguments, environment and the file that these name, and what to do with it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; that help or version were asked for is [`ConfigError::Arguments`], too.
+    pub fn load<I, T>(arguments: I) -> Result<(Self, Purpose), ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let flags = Flags::try_parse_from(arguments)?;
+        let purpose = if flags.print_config { Purpose::Print } else { Purpose::Serve };
+        let mut settings = match &flags.config {
+            Some(path) => flags.settings.or(layer::read(path)?),
+            None => flags.settings,
+        };
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        settings.admin_password = variable("PAAS_ADMIN_PASSWORD");
+        Ok((Self::of(settings, variable("DOCKER_HOST"))?, purpose))
+    }
+
+    fn of(settings: layer::Settings, docker_host: Option<String>) -> Result<Self, ConfigError> {
+        let tls = match (settings.tls_cert, settings.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(Invalid::new("tls-key", "is missing; a certificate needs its key").into()),
+            (None, Some(_)) => return Err(Invalid::new("tls-cert", "is missing; a key needs its certificate").into()),
+        };
+        let default_address = if tls.is_some() { [0, 0, 0, 0] } else { [127, 0, 0, 1] };
+        let engines = match (settings.engine, settings.no_engine) {
+            (Some(named), Some(true)) if !named.is_empty() => {
+                return Err(Invalid::new("no-engine", "and engines are both given; give one of them").into());
+            }
+            (_, Some(true)) => EnginesAtStart::None,
+            (Some(named), _) => EnginesAtStart::Named(named.iter().map(|text| engine(text)).collect::<Result<_, _>>()?),
+            (None, _) => match docker_host {
+                Some(host) => EnginesAtStart::IfNoneIsKnown(Box::new(docker_host_engine(&host)?)),
+                None => EnginesAtStart::IfNoneIsKnown(Box::new(engine(LOCAL_DOCKER)?)),
+            },
+        };
+        let admin_password = match (settings.admin_password_file, settings.admin_password) {
+            (Some(path), _) => Some(AdminPassword::File(path)),
+            (None, Some(password)) => Some(AdminPassword::Given(password)),
+            (None, None) => None,
+        };
+        let config = Self {
+            listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
+            store: settings.store,
+            data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
+            registry: settings.registry.unwrap_or_else(|| "embedded:".to_owned()),
+            engines,
+            admin_password,
+            tls,
+            body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
+            token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
+            scheduler: settings.scheduler.unwrap_or_default(),
+            weights: weights(settings.cpu_weight, settings.memory_weight)?,
+            overbooking: settings.overbooking.unwrap_or(ClusterSettings::default().overbooking),
+            shutdown_timeout: settings
+                .shutdown_timeout
+                .map_or(ServeOptions::default().shutdown_timeout, |timeout| timeout.0),
+            log: settings.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: settings.log_format.unwrap_or_default(),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        if !(1.0..=100.0).contains(&self.overbooking) {
+            let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
+            return Err(Invalid::new("overbooking", message));
+        }
+        if self.token_ttl.is_zero() {
+            return Err(Invalid::new("token-ttl", "must be more than nothing"));
+        }
+        if self.body_limit < 1024 {
+            return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));
+        }
+        Ok(())
+    }
+
+    /// The URL of the store.
+    pub fn store_url(&self) -> String {
+        let in_data_dir = || format!("sqlite:{}", self.data_dir.join("paas.db").display());
+        self.store.clone().unwrap_or_else(in_data_dir)
+    }
+}
+
+/// Prints as TOML that can be given back as a configuration file. The first password is left out.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A text in JSON is the same text in TOML.
+        let text = |text: &dyn fmt::Display| serde_json::Value::String(text.to_string());
+        let path = |path: &Path| text(&path.display());
+        writeln!(f, "listen = {}", text(&self.listen))?;
+        writeln!(f, "store = {}", text(&self.store_url()))?;
+        writeln!(f, "data_dir = {}", path(&self.data_dir))?;
+        writeln!(f, "registry = {}", text(&self.registry))?;
+        match &self.engines {
+            EnginesAtStart::Named(engines) => {
+                let engines = engines.iter().map(|engine| text(&format!("{}={}", engine.id, engine.addr)));
+                writeln!(f, "engine = {}", serde_json::Value::Array(engines.collect()))?;
+            }
+            EnginesAtStart::IfNoneIsKnown(engine) => {
+                writeln!(f, "# engine: {}={} if none is known", engine.id, engine.addr)?;
+            }
+            EnginesAtStart::None => writeln!(f, "no_engine = true")?,
+        }
+        if let Some(AdminPassword::File(file)) = &self.admin_password {
+            writeln!(f, "admin_password_file = {}", path(file))?;
+        }
+        if let Some(tls) = &self.tls {
+            writeln!(f, "tls_cert = {}", path(&tls.cert))?;
+            writeln!(f, "tls_key = {}", path(&tls.key))?;
+        }
+        writeln!(f, "body_limit = {}", self.body_limit)?;
+        writeln!(f, "token_ttl = {}", self.token_ttl.as_secs())?;
+        writeln!(f, "scheduler = {}", text(&self.scheduler))?;
+        writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
+        writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
+        writeln!(f, "overbooking = {:?}", self.overbooking)?;
+        writeln!(f, "shutdown_timeout = {}", self.shutdown_timeout.as_secs())?;
+        writeln!(f, "log = {}", text(&self.log))?;
+        writeln!(f, "log_format = {}", text(&self.log_format))
+    }
+}
+
+fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {
+    let default = Weights::default();
+    Weights::new(cpu.unwrap_or(default.cpu), memory.unwrap_or(default.memory))
+        .map_err(|error| Invalid::new("cpu-weight and memory-weight", error.message))
+}
+
+fn engine(text: &str) -> Result<EngineSpec, Invalid> {
+    let wrong = |message: String| Invalid::new("engine", message);
+    let (id, addr) = text.split_once('=').ok_or_else(|| wrong(format!("write ID=ADDRESS, not {text:?}")))?;
+    let id: EngineId = id.trim().parse().map_err(|error: Invalid| wrong(format!("the id {}", error.message)))?;
+    let addr: EngineAddress = addr.trim().parse().map_err(|error: Invalid| wrong(error.message))?;
+    Ok(EngineSpec::new(id, addr))
+}
+
+fn docker_host_engine(host: &str) -> Result<EngineSpec, Invalid> {
+    engine(&format!("local={host}")).map_err(|error| {
+        Invalid::new("DOCKER_HOST", format!("{}; or give --engine ID=ADDRESS, or --no-engine", error.message))
+    })
+}
+
+/// The system's place for such data when root runs the server, otherwise the user's own.
+fn default_data_dir() -> PathBuf {
+    if runs_as_root() {
+        return PathBuf::from("/var/lib/paas");
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let of_user = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    of_user.map_or_else(|| PathBuf::from("paas-data"), |data| data.join("paas"))
+}
+
+fn runs_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // A process owns its own entry.
+    std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests;

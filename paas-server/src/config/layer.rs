@@ -1,0 +1,185 @@
+//! One layer of settings: what the flags and the environment say, or what the file says.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, ValueEnum};
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::units::{Size, Span};
+
+const AFTER_HELP: &str = "\
+Without any option this works: a SQLite file, this machine's Docker as engine 'local', and an account 'admin' whose \
+random password is printed once, at the first start.
+
+A file given with --config is TOML. Its keys are the long names of the options with '_' for '-', as in
+  listen = \"0.0.0.0:5002\"
+  engine = [\"one=tcp://10.0.0.1:2375\", \"two=tcp://10.0.0.2:2375\"]
+
+A flag comes before the environment, the environment before the file, the file before the default.";
+
+/// The API server of a small platform-as-a-service over a handful of Docker hosts.
+#[derive(Debug, Parser)]
+#[command(name = "paas-server", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Flags {
+    /// Read settings from this TOML file.
+    #[arg(long, env = "PAAS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the settings that would be used, and end.
+    #[arg(long)]
+    pub print_config: bool,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
+/// Settings as far as one layer has them.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    /// Where to answer. Without a certificate only this machine can reach the default, 127.0.0.1:5002, because
+    /// passwords and tokens would travel in clear; open it with 0.0.0.0:5002 on a network that you trust. With a
+    /// certificate the default is 0.0.0.0:5002.
+    #[arg(long, env = "PAAS_LISTEN", value_name = "IP:PORT")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Where state is kept: 'sqlite:PATH', or 'memory:' to forget everything at the end. Default: paas.db in the data
+    /// directory.
+    #[arg(long, env = "PAAS_STORE", value_name = "URL")]
+    pub(super) store: Option<String>,
+    /// Where the database lies. Default: /var/lib/paas for root, otherwise paas in $XDG_DATA_HOME or ~/.local/share.
+    #[arg(long, env = "PAAS_DATA_DIR", value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Who knows which hosts are alive: 'embedded:' (default).
+    #[arg(long, env = "PAAS_REGISTRY", value_name = "URL")]
+    pub(super) registry: Option<String>,
+    /// Add this engine unless it is known already; several times, or several with commas. An address is
+    /// unix:///var/run/docker.sock, tcp://host:2375, https://host:2376 or sim://name. Default, when no engine is known:
+    /// local=$DOCKER_HOST, or local=unix:///var/run/docker.sock.
+    #[arg(long, env = "PAAS_ENGINE", value_name = "ID=ADDRESS", value_delimiter = ',')]
+    pub(super) engine: Option<Vec<String>>,
+    /// Add no engine at start.
+    #[arg(long, env = "PAAS_NO_ENGINE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) no_engine: Option<bool>,
+    /// File with the password of 'admin' for the first start. It can also be in the variable PAAS_ADMIN_PASSWORD.
+    #[arg(long, env = "PAAS_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    pub(super) admin_password_file: Option<PathBuf>,
+    /// From the environment only: arguments and files are too easily read by others.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(super) admin_password: Option<String>,
+    /// Serve HTTPS with this certificate (PEM; the chain, the server's own first).
+    #[arg(long, env = "PAAS_TLS_CERT", value_name = "FILE")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, env = "PAAS_TLS_KEY", value_name = "FILE")]
+    pub(super) tls_key: Option<PathBuf>,
+    /// The largest body of a request: bytes, or with k or M. Default: 1M.
+    #[arg(long, env = "PAAS_BODY_LIMIT", value_name = "SIZE")]
+    pub(super) body_limit: Option<Size>,
+    /// How long a login lasts: seconds, or with s, m, h or d. Default: 12h.
+    #[arg(long, env = "PAAS_TOKEN_TTL", value_name = "TIME")]
+    pub(super) token_ttl: Option<Span>,
+    /// How engines are chosen. Default: spread.
+    #[arg(long, env = "PAAS_SCHEDULER", value_name = "NAME")]
+    pub(super) scheduler: Option<SchedulerName>,
+    /// Weight of free CPU in an engine's score. Default: 65.
+    #[arg(long, env = "PAAS_CPU_WEIGHT", value_name = "NUMBER")]
+    pub(super) cpu_weight: Option<f64>,
+    /// Weight of free memory in an engine's score. Default: 35.
+    #[arg(long, env = "PAAS_MEMORY_WEIGHT", value_name = "NUMBER")]
+    pub(super) memory_weight: Option<f64>,
+    /// How far containers may be promised more than an engine has: 1.5 for half as much again. Default: 1, not at all.
+    #[arg(long, env = "PAAS_OVERBOOKING", value_name = "FACTOR")]
+    pub(super) overbooking: Option<f64>,
+    /// How long requests and launches under way may take to end at shutdown. Default: 30s.
+    #[arg(long, env = "PAAS_SHUTDOWN_TIMEOUT", value_name = "TIME")]
+    pub(super) shutdown_timeout: Option<Span>,
+    /// What to log: error, warn, info, debug, trace, or by part as in 'info,paas_server=debug'. Default: info.
+    #[arg(long, env = "PAAS_LOG", value_name = "FILTER")]
+    pub(super) log: Option<String>,
+    /// How to log. Default: text.
+    #[arg(long, env = "PAAS_LOG_FORMAT", value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+/// How engines are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerName {
+    /// The emptiest engine takes the container.
+    #[default]
+    Spread,
+    /// The fullest engine that has room takes the container.
+    Binpack,
+}
+
+impl fmt::Display for SchedulerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spread => "spread",
+            Self::Binpack => "binpack",
+        })
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+impl Settings {
+    /// What this layer says, and what `below` says where this one is silent.
+    ///
+    /// Two settings belong together: naming engines in a layer takes back a `no_engine` below it, and the other way
+    /// round.
+    pub(super) fn or(self, below: Self) -> Self {
+        let speaks_of_engines = self.engine.is_some() || self.no_engine.is_some();
+        let (engine, no_engine) =
+            if speaks_of_engines { (self.engine, self.no_engine) } else { (below.engine, below.no_engine) };
+        Self {
+            listen: self.listen.or(below.listen),
+            store: self.store.or(below.store),
+            data_dir: self.data_dir.or(below.data_dir),
+            registry: self.registry.or(below.registry),
+            engine,
+            no_engine,
+            admin_password_file: self.admin_password_file.or(below.admin_password_file),
+            admin_password: self.admin_password.or(below.admin_password),
+            tls_cert: self.tls_cert.or(below.tls_cert),
+            tls_key: self.tls_key.or(below.tls_key),
+            body_limit: self.body_limit.or(below.body_limit),
+            token_ttl: self.token_ttl.or(below.token_ttl),
+            scheduler: self.scheduler.or(below.scheduler),
+            cpu_weight: self.cpu_weight.or(below.cpu_weight),
+            memory_weight: self.memory_weight.or(below.memory_weight),
+            overbooking: self.overbooking.or(below.overbooking),
+            shutdown_timeout: self.shutdown_timeout.or(below.shutdown_timeout),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+        }
+    }
+}
+
+/// The settings of a file.
+pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() })
+}

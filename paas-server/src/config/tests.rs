@@ -1,0 +1,129 @@
+use super::layer::Settings;
+use super::*;
+
+fn of(arguments: &[&str]) -> Result<Config, ConfigError> {
+    let arguments = std::iter::once("paas-server").chain(arguments.iter().copied());
+    let flags = Flags::try_parse_from(arguments)?;
+    let settings = match &flags.config {
+        Some(path) => flags.settings.or(layer::read(path)?),
+        None => flags.settings,
+    };
+    Config::of(settings, None)
+}
+
+fn file(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    file
+}
+
+fn with_file(content: &str, arguments: &[&str]) -> Result<Config, ConfigError> {
+    let file = file(content);
+    let mut all = vec!["--config", file.path().to_str().unwrap()];
+    all.extend(arguments);
+    of(&all)
+}
+
+#[test]
+fn without_any_setting_it_serves_this_machine() {
+    let config = of(&[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:5002");
+    assert_eq!(config.registry, "embedded:");
+    assert!(config.store_url().starts_with("sqlite:/") && config.store_url().ends_with("/paas.db"));
+    assert_eq!((config.weights.cpu, config.weights.memory, config.overbooking), (65.0, 35.0, 1.0));
+    let EnginesAtStart::IfNoneIsKnown(engine) = config.engines else { panic!("{:?}", config.engines) };
+    assert_eq!((engine.id.as_str(), engine.addr.to_string().as_str()), ("local", "unix:///var/run/docker.sock"));
+}
+
+#[test]
+fn the_file_says_what_the_flags_do_not() {
+    let content = r#"
+        listen = "127.0.0.1:1"
+        engine = ["a=sim://a", "b=sim://b"]
+        body_limit = "2M"
+        token_ttl = 60
+        scheduler = "binpack"
+        log_format = "json"
+    "#;
+    let config = with_file(content, &["--listen", "127.0.0.1:2", "--scheduler", "spread"]).unwrap();
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(config.scheduler, SchedulerName::Spread);
+    assert_eq!(config.body_limit, 2 << 20);
+    assert_eq!(config.token_ttl, Duration::from_secs(60));
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert!(matches!(&config.engines, EnginesAtStart::Named(engines) if engines.len() == 2));
+}
+
+#[test]
+fn engines_named_by_flags_replace_what_the_file_says_of_engines() {
+    let named = with_file("no_engine = true", &["--engine", "a=sim://a"]).unwrap();
+    assert!(matches!(named.engines, EnginesAtStart::Named(_)));
+    let none = with_file(r#"engine = ["a=sim://a"]"#, &["--no-engine"]).unwrap();
+    assert_eq!(none.engines, EnginesAtStart::None);
+}
+
+#[test]
+fn a_wrong_file_is_refused_and_the_key_is_named() {
+    for (content, named) in [
+        ("lisen = 1", "lisen"),
+        ("listen = 1", "listen"),
+        ("scheduler = \"random\"", "random"),
+        ("token_ttl = \"soon\"", "soon"),
+        ("admin_password = \"x\"", "admin_password"),
+        ("listen = ", "line 1"),
+    ] {
+        let error = with_file(content, &[]).unwrap_err().to_string();
+        assert!(error.contains(named), "{content}: {error}");
+    }
+    let missing = of(&["--config", "/nowhere/at/all.toml"]).unwrap_err();
+    assert!(matches!(missing, ConfigError::File { .. }), "{missing}");
+}
+
+#[test]
+fn a_certificate_opens_the_server_to_the_network() {
+    let config = of(&["--tls-cert", "c.pem", "--tls-key", "k.pem"]).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:5002");
+    let config = of(&["--tls-cert", "c.pem", "--tls-key", "k.pem", "--listen", "[::1]:1"]).unwrap();
+    assert_eq!(config.listen.to_string(), "[::1]:1");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_name() {
+    for (arguments, named) in [
+        (&["--tls-cert", "c.pem"][..], "tls-key"),
+        (&["--tls-key", "k.pem"], "tls-cert"),
+        (&["--engine", "nonsense"], "ID=ADDRESS"),
+        (&["--engine", "a b=sim://a"], "engine"),
+        (&["--engine", "a=ftp://a"], "ftp"),
+        (&["--engine", "a=sim://a", "--no-engine"], "no-engine"),
+        (&["--overbooking", "0.5"], "overbooking"),
+        (&["--overbooking", "NaN"], "overbooking"),
+        (&["--cpu-weight=-1"], "cpu-weight"),
+        (&["--cpu-weight", "0", "--memory-weight", "0"], "cpu-weight"),
+        (&["--token-ttl", "0"], "token-ttl"),
+        (&["--body-limit", "10"], "body-limit"),
+        (&["--listen", "here"], "listen"),
+        (&["--scheduler", "random"], "scheduler"),
+        (&["--unknown"], "--unknown"),
+    ] {
+        let error = of(arguments).unwrap_err().to_string();
+        assert!(error.contains(named), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn docker_host_is_the_engine_of_a_server_that_knows_none() {
+    let config = Config::of(Settings::default(), Some("tcp://10.0.0.1:2375".to_owned())).unwrap();
+    assert!(matches!(config.engines, EnginesAtStart::IfNoneIsKnown(engine) if engine.addr.place() == "10.0.0.1:2375"));
+    let error = Config::of(Settings::default(), Some("ssh://somewhere".to_owned())).unwrap_err().to_string();
+    assert!(error.contains("DOCKER_HOST") && error.contains("--engine"), "{error}");
+}
+
+#[test]
+fn what_is_printed_can_be_given_back() {
+    let arguments =
+        ["--listen", "127.0.0.1:7", "--engine", "a=sim://a,b=sim://b", "--overbooking", "1.5", "--log", "debug"];
+    let config = of(&arguments).unwrap();
+    let again = with_file(&config.to_string(), &[]).unwrap();
+    assert_eq!(again, Config { store: Some(config.store_url()), ..config });
+}

@@ -1,0 +1,61 @@
+//! Login, logout, and one's own password.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use paas_core::auth::IssuedToken;
+use paas_core::controller::PasswordChange;
+use serde::Deserialize;
+
+use crate::app::{App, Caller};
+use crate::extract::{Body, NoParams};
+use crate::problem::{Answer, Code, Problem};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    username: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPassword {
+    password: String,
+    old_password: Option<String>,
+    username: Option<String>,
+}
+
+pub(crate) async fn login(State(app): State<App>, _: NoParams, Body(login): Body<Login>) -> Answer<Json<IssuedToken>> {
+    Ok(Json(app.controller.login(&login.username, &login.password).await?))
+}
+
+pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
+    app.controller.logout(&caller.actor(), &caller.presented.token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoParams,
+    Body(new): Body<NewPassword>,
+) -> Answer<StatusCode> {
+    let own = caller.session.username.as_str();
+    let username = new.username.unwrap_or_else(|| own.to_owned());
+    let is_own = username == own;
+    if !is_own && !app.controller.auth().is_admin(&caller.session) {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "only admins change the password of another account; leave out username for your own",
+        ));
+    }
+    let change = PasswordChange {
+        username,
+        old_password: new.old_password,
+        password: new.password,
+        keep_token: Some(caller.presented.token.clone()),
+    };
+    app.controller.change_password(&caller.actor(), change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

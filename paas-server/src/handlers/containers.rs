@@ -1,0 +1,187 @@
+//! Containers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body as Content;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use paas_core::controller::RunRequest;
+use paas_core::engine::LogOptions;
+use paas_core::model::{Container, ContainerSpec};
+
+use super::progress;
+use crate::app::{App, Caller};
+use crate::extract::{Body, Id, NoParams, Params, wants_progress};
+use crate::problem::{Answer, Problem};
+
+const MOST_CONTAINERS: u64 = 10_000;
+
+/// How long a container may take to end before it is killed, seconds.
+const DEFAULT_GRACE: u64 = 10;
+const LONGEST_GRACE: u64 = 3600;
+
+pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer<Json<Vec<Arc<Container>>>> {
+    let all = Params::of(&uri, &["all"])?.flag("all")?.unwrap_or(false);
+    Ok(Json(app.controller.containers(all)))
+}
+
+pub(crate) async fn show(State(app): State<App>, Id(id): Id, _: NoParams) -> Answer<Json<Arc<Container>>> {
+    Ok(Json(app.controller.container(&id)?))
+}
+
+pub(crate) async fn run(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    Body(spec): Body<ContainerSpec>,
+) -> Answer {
+    let params = Params::of(&uri, &["count", "pull"])?;
+    let count = count(&params)?.unwrap_or(1);
+    let pull = params.flag("pull")?.unwrap_or(false);
+    let operation = app.controller.run(&caller.actor(), RunRequest { spec, count, pull }).await?;
+    if wants_progress(&headers) {
+        return Ok(progress::stream(operation));
+    }
+    let summary = operation.finish().await;
+    if summary.is_complete() {
+        return Ok((StatusCode::CREATED, Json(summary.started)).into_response());
+    }
+    if summary.started.is_empty() {
+        return Err(Problem::launch_failed(count, &summary.failed));
+    }
+    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+}
+
+pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri, headers: HeaderMap) -> Answer {
+    let count = count(&Params::of(&uri, &["count"])?)?;
+    let missing = || Problem::invalid("count", "is missing; say how many there shall be, from 1 to 10000");
+    let count = count.ok_or_else(missing)?;
+    let operation = app.controller.scale(&caller.actor(), &id, count).await?;
+    if wants_progress(&headers) {
+        return Ok(progress::stream(operation));
+    }
+    let summary = operation.finish().await;
+    if summary.is_complete() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    if summary.started.is_empty() && summary.destroyed.is_empty() {
+        return Err(Problem::launch_failed(summary.failed.len(), &summary.failed));
+    }
+    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+}
+
+fn count(params: &Params) -> Answer<Option<usize>> {
+    let count = params.number("count", 1, MOST_CONTAINERS)?;
+    Ok(count.and_then(|count| usize::try_from(count).ok()))
+}
+
+pub(crate) async fn start(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {
+    app.controller.start(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn stop(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+    app.controller.stop(&caller.actor(), &id, grace(&uri)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn restart(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+    app.controller.restart(&caller.actor(), &id, grace(&uri)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn grace(uri: &Uri) -> Answer<Duration> {
+    let seconds = Params::of(uri, &["timeout"])?.number("timeout", 0, LONGEST_GRACE)?;
+    Ok(Duration::from_secs(seconds.unwrap_or(DEFAULT_GRACE)))
+}
+
+pub(crate) async fn destroy(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {
+    app.controller.destroy(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn logs(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer {
+    let options = log_options(&uri)?;
+    let chunks = app.controller.logs(&id, &options).await?;
+    let over = Box::pin(app.until_over(caller));
+    let bytes = chunks.take_until(over).map_ok(|chunk| chunk.bytes).inspect_err(move |error| {
+        // The status went out long ago; the connection breaks off, so that nobody takes this for the end of the log.
+        tracing::warn!(container = id, %error, "a log broke off");
+    });
+    let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    Ok((media_type, Content::from_stream(bytes)).into_response())
+}
+
+fn log_options(uri: &Uri) -> Answer<LogOptions> {
+    let params = Params::of(uri, &["follow", "stdout", "stderr", "timestamps", "tail", "since"])?;
+    let (stdout, stderr) = match (params.flag("stdout")?, params.flag("stderr")?) {
+        (None, None) => (true, true),
+        // Asking for one, or doing without one, says what is wanted of the other.
+        (Some(stdout), None) => (stdout, !stdout),
+        (None, Some(stderr)) => (!stderr, stderr),
+        (Some(false), Some(false)) => {
+            return Err(Problem::invalid("stdout", "and stderr are both false, so there is nothing to send"));
+        }
+        (Some(stdout), Some(stderr)) => (stdout, stderr),
+    };
+    Ok(LogOptions {
+        stdout,
+        stderr,
+        follow: params.flag("follow")?.unwrap_or(false),
+        timestamps: params.flag("timestamps")?.unwrap_or(false),
+        tail: params.number("tail", 0, u64::from(u32::MAX))?,
+        since: params.text("since").map(since).transpose()?,
+    })
+}
+
+/// A time in RFC 3339, or in seconds since 1970 with or without a fraction.
+fn since(text: &str) -> Answer<Timestamp> {
+    let of_seconds = || {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || fraction.len() > 9 || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        Timestamp::new(whole.parse().ok()?, format!("{fraction:0<9}").parse().ok()?).ok()
+    };
+    let wrong = || Problem::invalid("since", format!("must be a time in RFC 3339 or Unix seconds, not {text:?}"));
+    text.parse().ok().or_else(of_seconds).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_date_or_seconds() {
+        let time: Timestamp = "2026-01-02T03:04:05.5Z".parse().unwrap();
+        for text in ["2026-01-02T03:04:05.5Z", "2026-01-02T04:04:05.500+01:00", "1767323045.5", "1767323045.500000000"]
+        {
+            assert_eq!(since(text).unwrap(), time, "{text}");
+        }
+        for text in ["", "yesterday", "-1", "1.", "1.1234567890", "99999999999999999999", "0x10"] {
+            // A point without digits behind it reads as a whole number of seconds.
+            assert_eq!(since(text).is_ok(), text == "1.", "{text}");
+        }
+    }
+
+    #[test]
+    fn naming_one_output_leaves_out_the_other() {
+        let outputs = |query: &str| {
+            let uri = format!("/x?{query}").parse().unwrap();
+            log_options(&uri).map(|options| (options.stdout, options.stderr))
+        };
+        assert_eq!(outputs(""), Ok((true, true)));
+        assert_eq!(outputs("stdout=true"), Ok((true, false)));
+        assert_eq!(outputs("stderr=1"), Ok((false, true)));
+        assert_eq!(outputs("stderr=false"), Ok((true, false)));
+        assert_eq!(outputs("stdout=true&stderr=true"), Ok((true, true)));
+        assert!(outputs("stdout=false&stderr=false").is_err());
+    }
+}

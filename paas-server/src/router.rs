@@ -1,0 +1,205 @@
+//! The routes, all in one table, and the chain in front of them:
+//! request id → body limit → authenticate → authorize → handler.
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::chain;
+use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images};
+use crate::problem::{Code, Problem};
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, without a token.
+    Public,
+    /// Every account, whatever its role.
+    AnyAccount,
+    /// Accounts whose role opens the path.
+    ByRole,
+}
+
+/// What a route does to the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It only looks.
+    Reads,
+    /// It changes something, so it is never done for a HEAD.
+    Changes,
+}
+
+/// One row of the route table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path, with parameters in braces.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    /// What it does to the platform.
+    pub effect: Effect,
+    mount: fn(MethodFilter) -> MethodRouter<App>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident $effect:ident $handler:path;)*) => {
+        /// Every route. The router is made from it, so nothing can be reached that is not in it.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            path: $path,
+            access: Access::$access,
+            effect: Effect::$effect,
+            mount: |filter| on(filter, $handler),
+        }),*];
+    };
+}
+
+routes! {
+    POST   "/auth/login"                  Public     Changes  auth::login;
+    POST   "/account/logout"              AnyAccount Changes  auth::logout;
+    POST   "/account/passwdchange"        AnyAccount Changes  auth::change_password;
+
+    GET    "/api/account"                 ByRole     Reads    accounts::list;
+    POST   "/api/account"                 ByRole     Changes  accounts::add;
+    DELETE "/api/account"                 ByRole     Changes  accounts::delete_by_body;
+    GET    "/api/accounts"                ByRole     Reads    accounts::list;
+    POST   "/api/accounts"                ByRole     Changes  accounts::add;
+    GET    "/api/accounts/{name}"         ByRole     Reads    accounts::show;
+    DELETE "/api/accounts/{name}"         ByRole     Changes  accounts::delete;
+
+    GET    "/api/engines"                 ByRole     Reads    engines::list;
+    POST   "/api/engines"                 ByRole     Changes  engines::add;
+    GET    "/api/engines/{id}"            ByRole     Reads    engines::show;
+    DELETE "/api/engines/{id}"            ByRole     Changes  engines::delete;
+
+    GET    "/api/cluster/info"            ByRole     Reads    cluster::info;
+
+    GET    "/api/events"                  ByRole     Reads    events::newest;
+    GET    "/api/events/live"             ByRole     Reads    events::live;
+
+    GET    "/api/containers"              ByRole     Reads    containers::list;
+    POST   "/api/containers"              ByRole     Changes  containers::run;
+    GET    "/api/containers/{id}"         ByRole     Reads    containers::show;
+    DELETE "/api/containers/{id}"         ByRole     Changes  containers::destroy;
+    GET    "/api/containers/{id}/start"   ByRole     Changes  containers::start;
+    POST   "/api/containers/{id}/start"   ByRole     Changes  containers::start;
+    GET    "/api/containers/{id}/stop"    ByRole     Changes  containers::stop;
+    POST   "/api/containers/{id}/stop"    ByRole     Changes  containers::stop;
+    GET    "/api/containers/{id}/restart" ByRole     Changes  containers::restart;
+    POST   "/api/containers/{id}/restart" ByRole     Changes  containers::restart;
+    GET    "/api/containers/{id}/scale"   ByRole     Changes  containers::scale;
+    POST   "/api/containers/{id}/scale"   ByRole     Changes  containers::scale;
+    GET    "/api/containers/{id}/logs"    ByRole     Reads    containers::logs;
+
+    POST   "/api/images/pull"             ByRole     Changes  images::pull;
+
+    GET    "/healthz"                     Public     Reads    health::healthz;
+}
+
+/// The routes of a path of the table.
+pub(crate) fn routes_of(path: &str) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| route.path == path)
+}
+
+/// Who may know about a path that is not in the table: below the prefixes of the API nobody learns without a token
+/// which paths there are.
+pub(crate) fn access_of_unknown(path: &str) -> Access {
+    match path.split('/').nth(1) {
+        Some("api") => Access::ByRole,
+        Some("account") => Access::AnyAccount,
+        _ => Access::Public,
+    }
+}
+
+/// The methods that a path of the table has. HEAD belongs to those GETs that only look.
+pub(crate) fn methods_of(path: &str) -> Vec<Method> {
+    let mut methods = Vec::new();
+    for route in routes_of(path) {
+        methods.push(route.method.clone());
+        if route.method == Method::GET && route.effect == Effect::Reads {
+            methods.push(Method::HEAD);
+        }
+    }
+    methods
+}
+
+/// The whole API.
+pub(crate) fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        // Every method of the table has a filter; `every_route_can_be_mounted` holds it to that.
+        if let Ok(filter) = MethodFilter::try_from(route.method.clone()) {
+            router = router.route(route.path, (route.mount)(filter));
+        }
+    }
+    router
+        .fallback(no_such_route)
+        // The last layer is the first to see a request.
+        .layer(from_fn_with_state(app.clone(), chain::guard))
+        .layer(from_fn_with_state(app.clone(), chain::limit_body))
+        .layer(CatchPanicLayer::custom(chain::panicked))
+        .layer(from_fn(chain::identify))
+        .with_state(app)
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let path = uri.path();
+    let has_empty_part = path.split('/').skip(1).any(str::is_empty);
+    if has_empty_part && access_of_unknown(path) != Access::Public {
+        return Problem::invalid("path", format!("{path:?} has an empty part where an id belongs; give the id"));
+    }
+    Problem::new(Code::RouteNotFound, format!("there is nothing at {path}; docs/api.md lists what there is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_can_be_mounted() {
+        for route in ROUTES {
+            assert!(MethodFilter::try_from(route.method.clone()).is_ok(), "{} {}", route.method, route.path);
+        }
+    }
+
+    #[test]
+    fn all_methods_of_a_path_are_open_to_the_same_people() {
+        for route in ROUTES {
+            assert!(routes_of(route.path).all(|other| other.access == route.access), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn what_is_not_open_to_everybody_lies_below_the_guarded_prefixes() {
+        for route in ROUTES {
+            assert_eq!(access_of_unknown(route.path), route.access, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn whatever_changes_something_answers_to_another_method_than_get() {
+        for route in ROUTES.iter().filter(|route| route.method == Method::GET && route.effect == Effect::Changes) {
+            assert!(routes_of(route.path).any(|other| other.method == Method::POST), "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_every_route() {
+        let documentation = include_str!("../../docs/api.md");
+        for route in ROUTES {
+            let has = |row: &str| {
+                let mut cells = row.split('|').map(str::trim).skip(1);
+                let methods = cells.next().unwrap_or_default();
+                let paths = cells.next().unwrap_or_default();
+                methods.split(", ").any(|method| method == route.method.as_str())
+                    && paths.split(", ").any(|path| path == format!("`{}`", route.path))
+            };
+            assert!(documentation.lines().any(has), "{} {} is not in docs/api.md", route.method, route.path);
+        }
+    }
+}

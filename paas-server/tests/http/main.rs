@@ -1,0 +1,16 @@
+//! The API from outside: a real listener, a real client, simulated engines.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod authorization;
+mod bad_input;
+mod containers;
+mod engines;
+mod prefixes;
+mod program;
+mod shutdown;
+mod streams;
+mod support;
+mod transport;
+mod tricky;

@@ -1,0 +1,201 @@
+//! The program `paas-server` itself, as a process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Api, PATIENCE};
+
+/// The program, in an environment that sets nothing.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paas-server"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PAAS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("DOCKER_HOST").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A server that is killed when dropped.
+struct Running {
+    process: Child,
+    out: BufReader<ChildStdout>,
+    /// What it said until it listened.
+    said: String,
+}
+
+impl Running {
+    fn start(folder: &Path, more: &[&str]) -> Self {
+        let data = folder.join("data");
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+        arguments.extend(more);
+        let mut process = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("listens on") {
+            assert_ne!(out.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        Self { process, out, said }
+    }
+
+    fn url(&self) -> String {
+        self.said.trim_end().rsplit(' ').next().unwrap().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// The status it ends with, and what it said after it listened.
+    async fn end(mut self) -> (Option<i32>, String) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (status.code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_first_password_is_shown_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Running::start(folder.path(), &["--no-engine"]);
+    assert!(first.said.contains("the password "), "{}", first.said);
+    let login = format!("paas-cli login --url {} --name admin", first.url());
+    assert!(first.said.contains(&login), "{}", first.said);
+    let mode = folder.path().join("data").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "nobody else looks into the data");
+    first.signal("-TERM");
+    let (status, rest) = first.end().await;
+    assert_eq!((status, rest.as_str()), (Some(0), ""));
+    let second = Running::start(folder.path(), &["--no-engine"]);
+    assert!(!second.said.contains("password"), "{}", second.said);
+    second.signal("-INT");
+    assert_eq!(second.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = "slow=sim://slow?cpus=8&memory=16384&latency_ms=300";
+    let server = Running::start(folder.path(), &["--engine", engine]);
+    let (_, password) = server.said.split_once("the password ").unwrap();
+    let password = password.split_whitespace().next().unwrap();
+    let mut api = Api::new(&server.url());
+    let login = api.post("/auth/login", &json!({"username": "admin", "password": password})).await;
+    api.token = Some(login.json()["token"].as_str().unwrap().to_owned());
+    // Takes many seconds, and would be waited for.
+    let request = api.request(Method::POST, "/api/containers?count=60").header("accept", "application/x-ndjson");
+    let mut running = request.json(&json!({"name": "web", "memory": 64})).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    server.signal("-TERM");
+    let begun = Instant::now();
+    while Api::new(&server.url()).request(Method::GET, "/healthz").send().await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on listening");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(130));
+}
+
+#[test]
+fn a_password_that_was_given_is_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "chosen by the operator\n").unwrap();
+    let server = Running::start(folder.path(), &["--no-engine", "--admin-password-file", file.to_str().unwrap()]);
+    assert!(server.said.contains("the password you gave"), "{}", server.said);
+    assert!(!server.said.contains("chosen by"), "{}", server.said);
+}
+
+#[test]
+fn a_second_server_on_one_port_leaves_everything_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["--no-engine"]);
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let other = folder.path().join("other");
+    let second = output(&mut program(&["--listen", &address, "--data-dir", other.to_str().unwrap()]));
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains(&address), "{}", stderr(&second));
+    assert!(!other.exists());
+}
+
+#[test]
+fn a_flag_comes_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("paas.toml");
+    let content = "listen = \"127.0.0.1:1\"\nstore = \"memory:\"\noverbooking = 3\nno_engine = true\n";
+    std::fs::write(&file, content).unwrap();
+    let mut command = program(&["--print-config", "--listen", "127.0.0.1:3"]);
+    command.env("PAAS_CONFIG", &file).env("PAAS_LISTEN", "127.0.0.1:2").env("PAAS_OVERBOOKING", "2");
+    command.env("PAAS_ADMIN_PASSWORD", "not to be printed");
+    let printed = stdout(&output(&mut command));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines.contains(&"listen = \"127.0.0.1:3\""), "{printed}");
+    assert!(lines.contains(&"overbooking = 2.0"), "{printed}");
+    assert!(lines.contains(&"store = \"memory:\""), "{printed}");
+    assert!(lines.contains(&"no_engine = true"), "{printed}");
+    assert!(lines.contains(&"registry = \"embedded:\""), "{printed}");
+    assert!(!printed.contains("not to be printed"));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("paas.toml");
+    std::fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
+    let misspelt = output(&mut program(&["--config", file.to_str().unwrap()]));
+    assert_eq!(misspelt.status.code(), Some(1));
+    assert!(stderr(&misspelt).contains("lisen"), "{}", stderr(&misspelt));
+    let missing = output(&mut program(&["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"]));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("/nowhere/c.pem cannot be read"), "{}", stderr(&missing));
+    let unknown = output(&mut program(&["--store", "floppy:", "--listen", "127.0.0.1:0"]));
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("sqlite:PATH"), "{}", stderr(&unknown));
+    assert_eq!(output(&mut program(&["--no-such-flag"])).status.code(), Some(2));
+}
+
+#[test]
+fn help_and_version_are_printed() {
+    let help = output(&mut program(&["--help"]));
+    assert_eq!(help.status.code(), Some(0));
+    for word in ["--listen", "PAAS_LISTEN", "--engine", "PAAS_ADMIN_PASSWORD", "127.0.0.1:5002"] {
+        assert!(stdout(&help).contains(word), "{word}");
+    }
+    let version = stdout(&output(&mut program(&["--version"])));
+    assert_eq!(version.trim(), format!("paas-server {}", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,87 @@
+//! Ending without breaking anything off.
+
+use std::time::Duration;
+
+use paas_server::serve::{ServeError, ServeOptions};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::support::{PATIENCE, Server, Start, eventually};
+
+const SLOW: &str = "cpus=8&memory=16384&latency_ms=300";
+
+/// Starts a run of three containers and waits until it is under way.
+async fn run_under_way(server: &Server, accept: &'static str) -> JoinHandle<(u16, String)> {
+    run_many(server, 3, accept).await
+}
+
+async fn run_many(server: &Server, count: u64, accept: &'static str) -> JoinHandle<(u16, String)> {
+    let user = server.login("user").await;
+    let request = user.request(Method::POST, &format!("/api/containers?count={count}")).header("accept", accept);
+    let running = tokio::spawn(async move {
+        let response = request.json(&json!({"name": "web", "memory": 64})).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    });
+    eventually("room is reserved", || server.controller.cluster_info().reserved_memory.mb() == count * 64).await;
+    running
+}
+
+#[tokio::test]
+async fn a_run_under_way_is_answered_in_full() {
+    let mut server = Server::with(Start { engine: SLOW, ..Start::default() }).await;
+    let running = run_under_way(&server, "application/json").await;
+    server.stop.cancel();
+    let (status, text) = running.await.unwrap();
+    assert_eq!(status, 201, "{text}");
+    let started: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(started.as_array().unwrap().len(), 3);
+    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    let late = server.anonymous().request(Method::GET, "/healthz").send().await;
+    assert!(late.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_stream_of_progress_is_sent_to_its_end() {
+    let mut server = Server::with(Start { engine: SLOW, ..Start::default() }).await;
+    let running = run_under_way(&server, "application/x-ndjson").await;
+    server.stop.cancel();
+    let (status, text) = running.await.unwrap();
+    assert_eq!(status, 200);
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["started"]), (&json!("summary"), &json!(3)), "{text}");
+    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_launch_that_nobody_waits_for_is_waited_for() {
+    let mut server = Server::with(Start { engine: SLOW, ..Start::default() }).await;
+    run_under_way(&server, "application/json").await.abort();
+    server.stop.cancel();
+    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    let containers = server.controller.containers(true);
+    assert_eq!(containers.len(), 3, "all of them were started, and none half");
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_abandoned() {
+    let options = ServeOptions { shutdown_timeout: Duration::from_millis(200), ..ServeOptions::default() };
+    let mut server = Server::with(Start { engine: SLOW, options, ..Start::default() }).await;
+    // One engine starts a few at once, so these take many seconds.
+    let running = run_many(&server, 60, "application/json").await;
+    server.stop.cancel();
+    let ended = timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(ServeError::TimedOut(_))), "{ended:?}");
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_server_without_work_ends_at_once() {
+    let mut server = Server::start().await;
+    // A connection that is kept open holds nothing up.
+    let admin = server.admin().await;
+    assert_eq!(admin.get("/api/containers").await.status, 200);
+    server.stop.cancel();
+    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,167 @@
+//! What is told as it happens: progress, live events, logs.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::{Answer, Api, PATIENCE, Server, Start, eventually};
+use crate::tricky::HALF;
+
+async fn stream(api: &Api, path: &str, body: &Value) -> Answer {
+    let request = api.request(Method::POST, path).header("accept", "application/x-ndjson");
+    Answer::of(if body.is_null() { request } else { request.json(body) }).await
+}
+
+fn events(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["event"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_run_is_told_step_by_step() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let answer = stream(&user, "/api/containers?count=2&pull=true", &json!({"name": "web", "memory": 64})).await;
+    assert_eq!(answer.status, 200);
+    let lines = answer.lines();
+    let events = events(&lines);
+    assert_eq!(events[..2], ["decided", "decided"], "{lines:?}");
+    assert!(events.contains(&"pulled"), "{lines:?}");
+    assert_eq!(events.iter().filter(|&&event| event == "started").count(), 2);
+    let summary = json!({"event": "summary", "requested": 2, "started": 2, "destroyed": 0, "failed": 0});
+    assert_eq!(lines.last(), Some(&summary));
+    let started = lines.iter().find(|line| line["event"] == "started").unwrap();
+    assert_eq!(started["container"]["state"], "running");
+}
+
+#[tokio::test]
+async fn failures_are_part_of_the_stream() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let answer = stream(&user, "/api/containers?count=2", &json!({"name": HALF, "memory": 64})).await;
+    assert_eq!(answer.status, 200);
+    let lines = answer.lines();
+    let failed = lines.iter().find(|line| line["event"] == "failed").unwrap();
+    assert_eq!(failed["engine"], "one");
+    assert_eq!(lines.last().unwrap()["failed"], 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_before_the_first_step_is_no_stream() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let huge = json!({"name": "web", "memory": 100_000});
+    stream(&user, "/api/containers", &huge).await.is_problem(409, "no_room");
+    stream(&user, "/api/containers/none/scale?count=2", &Value::Null).await.is_problem(404, "container_not_found");
+}
+
+#[tokio::test]
+async fn scaling_is_told_step_by_step() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let id = server.run("web", 1).await[0].to_string();
+    let path = |count| format!("/api/containers/{id}/scale?count={count}");
+    let up = stream(&user, &path(3), &Value::Null).await.lines();
+    assert_eq!(up.last().unwrap()["started"], 2, "{up:?}");
+    let down = stream(&user, &path(1), &Value::Null).await.lines();
+    assert_eq!(events(&down), ["destroyed", "destroyed", "summary"], "{down:?}");
+}
+
+#[tokio::test]
+async fn hanging_up_does_not_stop_what_was_begun() {
+    let server = Server::with(Start { engine: "cpus=8&memory=16384&latency_ms=50", ..Start::default() }).await;
+    let user = server.login("user").await;
+    let request = user.request(Method::POST, "/api/containers?count=4").header("accept", "application/x-ndjson");
+    let mut response = request.json(&json!({"name": "web", "memory": 64})).send().await.unwrap();
+    assert!(response.chunk().await.unwrap().is_some());
+    drop(response);
+    eventually("all four run", || server.controller.containers(false).len() == 4).await;
+}
+
+/// Reads a stream until `end` is in what came so far.
+async fn read_until(response: &mut Response, end: &str) -> String {
+    let mut text = String::new();
+    let reading = async {
+        while !text.contains(end) {
+            let chunk = response.chunk().await.unwrap().unwrap_or_else(|| panic!("ended before {end:?}: {text:?}"));
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("there never is {end:?}"));
+    text
+}
+
+/// Waits until a stream is at its end.
+async fn until_end(response: Response) {
+    let all = response.bytes_stream().for_each(|_| std::future::ready(()));
+    timeout(PATIENCE, all).await.expect("the stream ends");
+}
+
+#[tokio::test]
+async fn events_are_told_as_they_happen() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let mut live = user.open("/api/events/live").await;
+    assert_eq!(live.headers()["content-type"], "text/event-stream");
+    let id = server.run("web", 1).await[0].to_string();
+    let text = read_until(&mut live, "event: run-container").await + &read_until(&mut live, "\n\n").await;
+    let message = text.split("\n\n").find(|message| message.contains("event: run-container")).unwrap();
+    let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    let event: Value = serde_json::from_str(field("data:")).unwrap();
+    assert_eq!((&event["type"], &event["container"]), (&json!("run-container"), &json!(id)));
+    assert_eq!(field("id:"), event["id"]);
+}
+
+#[tokio::test]
+async fn live_events_end_with_the_login() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let live = user.open("/api/events/live").await;
+    assert_eq!(user.post("/account/logout", &Value::Null).await.status, 204);
+    until_end(live).await;
+}
+
+#[tokio::test]
+async fn streams_without_an_end_are_ended_at_shutdown() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let id = &server.run("web", 1).await[0];
+    let live = user.open("/api/events/live").await;
+    let mut log = user.open(&format!("/api/containers/{id}/logs?follow=true")).await;
+    read_until(&mut log, "last").await;
+    server.stop.cancel();
+    until_end(live).await;
+    until_end(log).await;
+}
+
+#[tokio::test]
+async fn a_log_is_sent_as_it_was_written() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let id = &server.run("web", 1).await[0];
+    for (query, text) in [
+        ("", "first\noops\nlast\n"),
+        ("?stdout=true", "first\nlast\n"),
+        ("?stderr=true", "oops\n"),
+        ("?stdout=true&stderr=true&tail=1", "last\n"),
+        ("?timestamps=true&tail=1&since=2026-01-01T00:00:00Z", "2026-01-02T03:04:05Z last\n"),
+        ("?tail=0&since=1767323045", ""),
+    ] {
+        let answer = user.get(&format!("/api/containers/{id}/logs{query}")).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, text), "{query}");
+        assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_followed() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let id = &server.run("web", 1).await[0];
+    let mut log = user.open(&format!("/api/containers/{id}/logs?follow=true")).await;
+    read_until(&mut log, "last\n").await;
+    // Nothing more comes, and it does not end.
+    assert!(timeout(Duration::from_millis(200), log.chunk()).await.is_err());
+}
