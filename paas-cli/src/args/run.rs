@@ -72,7 +72,7 @@ pub(crate) struct RunArgs {
     /// Container that it talks to, and the host name it knows it by; may be repeated
     #[arg(long = "link", value_name = "CONTAINER[:ALIAS]", value_parser = values::link)]
     links: Vec<(String, String)>,
-    /// When it is started again: no, always, unless-stopped, on-failure, on-failure:N
+    /// When it is started again: no, always, unless-stopped, on-failure or on-failure:N
     #[arg(long, value_name = "POLICY", value_parser = values::restart)]
     restart: Option<RestartPolicy>,
     /// Publish every port that the image exposes on a free port

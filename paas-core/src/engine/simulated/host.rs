@@ -24,6 +24,8 @@ const USED_MEMORY: MemoryMb = MemoryMb::new(10);
 pub(super) struct Host {
     containers: BTreeMap<ContainerId, Simulated>,
     names: BTreeSet<String>,
+    /// Canonical names of the images that were pulled or used.
+    images: BTreeSet<String>,
     bound: BTreeSet<HostPort>,
     next_port: u16,
     history: VecDeque<EngineEvent>,
@@ -92,6 +94,7 @@ impl Host {
 
     fn add(&mut self, name: String, spec: ContainerSpec, promised: Resources, managed: Option<Managed>) -> ContainerId {
         let id = random_id();
+        self.have_image(&spec.name);
         self.names.insert(name.clone());
         let container = Simulated {
             name,
@@ -214,9 +217,14 @@ impl Host {
     }
 
     pub(super) fn images(&self) -> Vec<String> {
-        let images: BTreeSet<String> =
-            self.containers.values().map(|container| container.spec.name.canonical()).collect();
-        images.into_iter().collect()
+        self.images.iter().cloned().collect()
+    }
+
+    /// An image that is used for the first time is fetched first, and that is told.
+    pub(super) fn have_image(&mut self, image: &ImageRef) {
+        if self.images.insert(image.canonical()) {
+            self.note("pull", None, image.to_string(), None);
+        }
     }
 
     pub(super) fn usage(&self) -> EngineUsage {
@@ -258,18 +266,17 @@ impl Host {
 
     fn tell(&mut self, action: &str, id: &ContainerId) {
         let Some(container) = self.containers.get(id) else { return };
+        let (name, image) = (container.name.clone(), container.spec.name.to_string());
+        self.note(action, Some(id.clone()), name, Some(image));
+    }
+
+    fn note(&mut self, action: &str, container: Option<ContainerId>, name: String, image: Option<String>) {
         // Later than every event before, so that "since" a moment is never ambiguous.
         let tick = SignedDuration::from_nanos(1);
         let earliest = self.last_time.and_then(|last| last.checked_add(tick).ok());
         let time = earliest.map_or(Timestamp::now(), |earliest| earliest.max(Timestamp::now()));
         self.last_time = Some(time);
-        self.history.push_back(EngineEvent {
-            time,
-            action: action.to_owned(),
-            container: Some(id.clone()),
-            name: container.name.clone(),
-            image: Some(container.spec.name.to_string()),
-        });
+        self.history.push_back(EngineEvent { time, action: action.to_owned(), container, name, image });
         if self.history.len() > HISTORY {
             self.history.pop_front();
             self.forgotten += 1;
