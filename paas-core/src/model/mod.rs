@@ -15,6 +15,8 @@ mod image;
 mod port;
 mod role;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use account::{Account, NewAccount};
