@@ -76,6 +76,8 @@ routes! {
     POST   "/api/engines"                 ByRole     Changes  engines::add;
     GET    "/api/engines/{id}"            ByRole     Reads    engines::show;
     DELETE "/api/engines/{id}"            ByRole     Changes  engines::delete;
+    POST   "/api/engines/{id}/drain"      ByRole     Changes  engines::drain;
+    POST   "/api/engines/{id}/undrain"    ByRole     Changes  engines::undrain;
 
     GET    "/api/cluster/info"            ByRole     Reads    cluster::info;
 

@@ -128,9 +128,24 @@ pub(crate) enum Command {
     /// Add an engine
     #[command(visible_alias = "add-engine")]
     Eadd(Box<AddEngineArgs>),
-    /// Delete an engine; its containers go on running
+    /// Delete an engine on which nothing of the platform runs
     #[command(visible_alias = "delete-engine")]
     Edelete {
+        /// Id of the engine
+        id: String,
+        /// Even if containers run there; they go on running, and are not shown any more
+        #[arg(long)]
+        force: bool,
+    },
+    /// Keep new containers away from an engine; those on it go on running
+    #[command(visible_alias = "drain-engine")]
+    Drain {
+        /// Id of the engine
+        id: String,
+    },
+    /// Let an engine take new containers again
+    #[command(visible_alias = "undrain-engine")]
+    Undrain {
         /// Id of the engine
         id: String,
     },

@@ -44,9 +44,19 @@ impl Client {
     /// Deletes an engine; its containers go on running.
     ///
     /// # Errors
+    /// Status 404 when there is none; without `force` 409 while containers of the platform run there.
+    pub async fn delete_engine(&self, id: &str, force: bool) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, &["api", "engines", segment("id", id)?]);
+        self.order(request.query(&[("force", force)]), CHANGE).await
+    }
+
+    /// Keeps new containers away from an engine, or lets them come again.
+    ///
+    /// # Errors
     /// Status 404 when there is none.
-    pub async fn delete_engine(&self, id: &str) -> Result<(), ClientError> {
-        self.order(self.request(Method::DELETE, &["api", "engines", segment("id", id)?]), CHANGE).await
+    pub async fn set_draining(&self, id: &str, draining: bool) -> Result<Answer<Engine>, ClientError> {
+        let verb = if draining { "drain" } else { "undrain" };
+        self.fetch(self.request(Method::POST, &["api", "engines", segment("id", id)?, verb])).await
     }
 
     /// Totals over all engines.

@@ -21,9 +21,14 @@ pub(super) async fn add_engine(context: &Context, arguments: AddEngineArgs) -> R
     context.output.show(engine.json(), [engine.id.to_string()], || tables::engines(std::slice::from_ref(&*engine)))
 }
 
-pub(super) async fn delete_engine(context: &Context, id: &str) -> Result {
-    context.client()?.delete_engine(id).await?;
-    context.output.say(&format!("deleted engine {id}; its containers go on running"));
+pub(super) async fn set_draining(context: &Context, id: &str, draining: bool) -> Result {
+    let engine = context.client()?.set_draining(id, draining).await?;
+    context.output.show(engine.json(), [engine.id.to_string()], || tables::engines(std::slice::from_ref(&*engine)))
+}
+
+pub(super) async fn delete_engine(context: &Context, id: &str, force: bool) -> Result {
+    context.client()?.delete_engine(id, force).await?;
+    context.output.say(&format!("deleted engine {id}"));
     Ok(())
 }
 

@@ -84,7 +84,7 @@ async fn an_engine_is_added_and_deleted() {
     assert!(server.asked().is_empty(), "without its password nothing is asked for");
 
     home.run(&["edelete", "far"]).await.expect(0);
-    assert_eq!(server.asked_once().line, "DELETE /api/engines/far");
+    assert_eq!(server.asked_once().line, "DELETE /api/engines/far?force=false");
 }
 
 #[tokio::test]

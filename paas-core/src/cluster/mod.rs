@@ -161,6 +161,11 @@ impl Cluster {
         self.shared.view.write().remove_engine(id)
     }
 
+    /// Lets an engine take new containers, or not. False when there is none of that id.
+    pub fn set_draining(&self, id: &EngineId, draining: bool) -> bool {
+        self.shared.view.write().set_draining(id, draining)
+    }
+
     /// All engines, by id.
     pub fn engines(&self) -> Vec<Engine> {
         let view = self.shared.view.read();

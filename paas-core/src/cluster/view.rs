@@ -126,6 +126,14 @@ impl View {
         true
     }
 
+    /// Lets an engine take new containers, or not. False when there is none of that id.
+    pub(super) fn set_draining(&mut self, id: &EngineId, draining: bool) -> bool {
+        let (Some(entry), Some(state)) = (self.engines.get_mut(id), self.snapshot.get_mut(id)) else { return false };
+        entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
+        state.draining = draining;
+        true
+    }
+
     pub(super) fn engine(&self, id: &str) -> Option<&EngineEntry> {
         self.engines.get(id)
     }

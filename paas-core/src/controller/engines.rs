@@ -13,6 +13,9 @@ use crate::store::StoreErrorKind;
 /// How long a new engine may take to answer before it is taken in as pending.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
+/// The most containers that are named when an engine is not deleted because of them.
+const NAMED: usize = 5;
+
 impl Controller {
     /// All engines, by id.
     pub fn engines(&self) -> Vec<Engine> {
@@ -94,14 +97,41 @@ impl Controller {
         let _ = timeout(FIRST_ANSWER, read).await;
     }
 
-    /// Deletes an engine. It gets no more containers; those on it go on running, and are not shown any more.
+    /// Keeps new containers away from an engine, or lets them come again. Those on it go on running.
     ///
     /// # Errors
     /// [`ControllerError::EngineNotFound`].
-    pub async fn delete_engine(&self, actor: &Actor, id: &str) -> Result<()> {
+    pub async fn set_draining(&self, actor: &Actor, id: &str, draining: bool) -> Result<Engine> {
         self.check_open()?;
         let _one_at_a_time = self.shared.membership.lock().await;
         let engine = self.engine(id)?;
+        if engine.draining == draining {
+            return Ok(engine);
+        }
+        let set = self.shared.engines.update(id, |spec| spec.draining = draining).await;
+        set.map_err(ControllerError::Store)?;
+        self.shared.cluster.set_draining(&engine.id, draining);
+        let (kind, what) = if draining {
+            (EventKind::DrainEngine, "gets no new containers")
+        } else {
+            (EventKind::UndrainEngine, "gets new containers again")
+        };
+        self.record(actor.sign(Event::new(kind, format!("engine {id} {what}")).on(&engine.id))).await?;
+        self.engine(id)
+    }
+
+    /// Deletes an engine. It gets no more containers; those on it go on running, and are not shown any more. Without
+    /// `force`, an engine on which containers of the platform run stays.
+    ///
+    /// # Errors
+    /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] names what runs there.
+    pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
+        self.check_open()?;
+        let _one_at_a_time = self.shared.membership.lock().await;
+        let engine = self.engine(id)?;
+        if !force {
+            self.check_nothing_runs_on(&engine.id)?;
+        }
         match self.shared.engines.delete(id).await {
             Ok(()) => {}
             Err(error) if error.kind() == StoreErrorKind::NotFound => {}
@@ -111,6 +141,23 @@ impl Controller {
         self.shared.slots.forget(&engine.id);
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
         self.record(actor.sign(event.on(&engine.id))).await
+    }
+
+    fn check_nothing_runs_on(&self, id: &EngineId) -> Result<()> {
+        let all = self.shared.cluster.containers(false);
+        let ours: Vec<&str> = all
+            .iter()
+            .filter(|container| container.managed && container.engine.id == *id)
+            .map(|container| container.name.trim_start_matches('/'))
+            .collect();
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let more = if ours.len() > NAMED { format!(" and {} more", ours.len() - NAMED) } else { String::new() };
+        let named = ours[..ours.len().min(NAMED)].join(", ");
+        let reason =
+            format!("{named}{more} still run on engine {id}; drain it and destroy them, or delete it by force");
+        Err(ControllerError::Conflict { reason })
     }
 
     /// Takes in the engines of the store, at start.

@@ -98,6 +98,10 @@ pub enum EventKind {
     AddEngine,
     /// An engine was deleted.
     DeleteEngine,
+    /// An engine gets no new containers from now on.
+    DrainEngine,
+    /// An engine gets new containers again.
+    UndrainEngine,
     /// An engine answers, or does not any more.
     EngineStatus,
     /// A container was started for a run request.
@@ -120,7 +124,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 16] = [
+const NAMES: [(&str, EventKind); 18] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -128,6 +132,8 @@ const NAMES: [(&str, EventKind); 16] = [
     ("logout", EventKind::Logout),
     ("add-engine", EventKind::AddEngine),
     ("delete-engine", EventKind::DeleteEngine),
+    ("drain-engine", EventKind::DrainEngine),
+    ("undrain-engine", EventKind::UndrainEngine),
     ("engine-status", EventKind::EngineStatus),
     ("run-container", EventKind::RunContainer),
     ("run-failed", EventKind::RunFailed),

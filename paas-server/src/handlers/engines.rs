@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use paas_core::model::{Engine, EngineSpec};
 
 use crate::app::{App, Caller};
-use crate::extract::{Body, Id, NoParams};
+use crate::extract::{Body, Id, NoParams, Params};
 use crate::problem::Answer;
 
 pub(crate) async fn list(State(app): State<App>, _: NoParams) -> Answer<Json<Vec<Engine>>> {
@@ -25,7 +25,17 @@ pub(crate) async fn add(State(app): State<App>, caller: Caller, _: NoParams, Bod
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(engine)).into_response())
 }
 
-pub(crate) async fn delete(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {
-    app.controller.delete_engine(&caller.actor(), &id).await?;
+/// Without `force=false` it deletes as the source system did: whatever runs there.
+pub(crate) async fn delete(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+    let force = Params::of(&uri, &["force"])?.flag("force")?.unwrap_or(true);
+    app.controller.delete_engine(&caller.actor(), &id, force).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn drain(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<Json<Engine>> {
+    Ok(Json(app.controller.set_draining(&caller.actor(), &id, true).await?))
+}
+
+pub(crate) async fn undrain(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<Json<Engine>> {
+    Ok(Json(app.controller.set_draining(&caller.actor(), &id, false).await?))
 }

@@ -52,6 +52,8 @@ fn rows() -> Vec<Row> {
         row!(GET "/api/engines", |_| "/api/engines".into(), Value::Null => 200 200 401),
         row!(POST "/api/engines", |_| "/api/engines".into(), json!({"id": "two", "addr": format!("sim://{}", unique("two"))}) => 201 201 401),
         row!(GET "/api/engines/{id}", |_| "/api/engines/two".into(), Value::Null => 200 200 401),
+        row!(POST "/api/engines/{id}/drain", |_| "/api/engines/two/drain".into(), Value::Null => 200 200 401),
+        row!(POST "/api/engines/{id}/undrain", |_| "/api/engines/two/undrain".into(), Value::Null => 200 200 401),
         row!(DELETE "/api/engines/{id}", |_| "/api/engines/two".into(), Value::Null => 204 204 401),
         row!(GET "/api/cluster/info", |_| "/api/cluster/info".into(), Value::Null => 200 200 401),
         row!(GET "/api/events", |_| "/api/events?count=5".into(), Value::Null => 200 200 401),

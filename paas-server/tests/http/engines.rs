@@ -28,6 +28,21 @@ async fn engines_are_added_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn an_engine_is_drained_before_it_is_deleted() {
+    let server = Server::start().await;
+    server.add_engine("two", &format!("sim://{}", unique("two"))).await;
+    let admin = server.admin().await;
+    server.run("web", 2).await;
+    assert_eq!(admin.post("/api/engines/two/drain", &json!(null)).await.json()["draining"], true);
+    let kept = admin.delete("/api/engines/two?force=false").await;
+    kept.is_problem(409, "conflict");
+    assert!(kept.text.contains("still run on engine two"), "{}", kept.text);
+    assert_eq!(admin.post("/api/engines/two/undrain", &json!(null)).await.json()["draining"], false);
+    admin.post("/api/engines/nobody/drain", &json!(null)).await.is_problem(404, "engine_not_found");
+    assert_eq!(admin.delete("/api/engines/two?force=true").await.status, 204);
+}
+
+#[tokio::test]
 async fn the_cluster_is_the_sum_of_its_engines() {
     let server = Server::start().await;
     let user = server.login("user").await;

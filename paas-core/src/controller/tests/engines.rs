@@ -8,14 +8,14 @@ async fn an_added_engine_takes_containers_at_once_and_a_deleted_one_no_more() {
     let platform = Platform::of(&["a"]).await;
     let controller = &platform.controller;
     assert!(platform.run(web(), 1).await.is_complete());
-    controller.delete_engine(&ann(), "a").await.unwrap();
+    controller.delete_engine(&ann(), "a", true).await.unwrap();
     assert!(controller.engines().is_empty() && controller.containers(true).is_empty());
     let refused = controller.run(&ann(), RunRequest { spec: web(), count: 1, pull: false }).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("there are no engines")));
     assert_eq!(platform.really_there(), 1, "what runs goes on running");
     let again = controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
     assert_eq!((again.health.status, again.containers), (EngineStatus::Up, 1));
-    let unknown = controller.delete_engine(&ann(), "b").await;
+    let unknown = controller.delete_engine(&ann(), "b", true).await;
     assert!(matches!(unknown, Err(ControllerError::EngineNotFound { .. })));
     platform.check_at_rest();
 }
@@ -125,4 +125,35 @@ async fn the_operators_word_on_an_engines_size_counts_more_than_its_own() {
     assert_eq!(added.memory, MemoryMb::new(300));
     let refused = platform.controller.run(&ann(), RunRequest { spec: web(), count: 2, pull: false }).await;
     assert!(matches!(refused, Err(ControllerError::NoRoom(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_engine_gets_nothing_new_until_it_is_undrained() {
+    let mut platform = Platform::of(&["a", "b"]).await;
+    let small = ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() };
+    platform.run(small.clone(), 2).await;
+    assert!(platform.controller.set_draining(&ann(), "a", true).await.unwrap().draining);
+    platform.run(small.clone(), 4).await;
+    assert_eq!(platform.host("a").really_there().len(), 1, "what runs there goes on running");
+    platform.restart().await;
+    assert!(platform.controller.engine("a").unwrap().draining, "a restart forgets nothing");
+    let refused = platform.controller.delete_engine(&ann(), "a", false).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("still run on engine a")));
+    platform.controller.set_draining(&ann(), "a", true).await.unwrap();
+    assert!(!platform.controller.set_draining(&ann(), "a", false).await.unwrap().draining);
+    platform.run(small, 4).await;
+    assert_eq!(platform.host("a").really_there().len(), 5);
+    let told: Vec<String> = platform.kinds().into_iter().filter(|kind| kind.ends_with("drain-engine")).collect();
+    assert_eq!(told, ["drain-engine", "undrain-engine"]);
+    let unknown = platform.controller.set_draining(&ann(), "nobody", true).await;
+    assert!(matches!(unknown, Err(ControllerError::EngineNotFound { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_without_running_containers_of_ours_is_deleted_without_force() {
+    let platform = Platform::of(&["a"]).await;
+    let id = platform.run(web(), 1).await.started[0].id.to_string();
+    platform.host("a").outsider_run("db:1".parse().unwrap(), None);
+    platform.controller.stop(&ann(), &id, Duration::ZERO).await.unwrap();
+    platform.controller.delete_engine(&ann(), "a", false).await.unwrap();
 }
