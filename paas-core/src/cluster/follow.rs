@@ -1,7 +1,7 @@
 //! Keeps the view of one engine true: reads everything, then follows the host's events, and reads everything again at an
 //! interval and after every break.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ fn shown_event(engine: &EngineId, event: EngineEvent) -> Event {
 /// Containers that something happened to and that are to be read again, each once however much happened to it.
 #[derive(Debug, Default)]
 struct Changed {
-    waiting: Vec<ContainerId>,
+    waiting: BTreeSet<ContainerId>,
     being_read: HashSet<ContainerId>,
     again: HashSet<ContainerId>,
     info_due: Option<Instant>,
@@ -168,13 +168,13 @@ impl Changed {
     fn mark(&mut self, id: ContainerId) {
         if self.being_read.contains(&id) {
             self.again.insert(id);
-        } else if !self.waiting.contains(&id) {
-            self.waiting.push(id);
+        } else {
+            self.waiting.insert(id);
         }
     }
 
     fn take(&mut self) -> Option<ContainerId> {
-        let id = self.waiting.pop()?;
+        let id = self.waiting.pop_first()?;
         self.being_read.insert(id.clone());
         Some(id)
     }
@@ -183,7 +183,7 @@ impl Changed {
         let Some(id) = id else { return };
         self.being_read.remove(&id);
         if self.again.remove(&id) {
-            self.waiting.push(id);
+            self.waiting.insert(id);
         }
     }
 }

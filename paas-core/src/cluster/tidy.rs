@@ -35,11 +35,14 @@ impl Cluster {
         found.iter().filter(is_leftover).filter_map(leftover).collect()
     }
 
-    /// Removes a leftover, in the background, and records that.
+    /// Removes a leftover, in the background, and records that. Given up at the end: who starts next finds it again.
     pub(super) fn tidy(&self, engine: &EngineId, leftover: Leftover) {
         let cluster = self.clone();
         let engine = engine.clone();
-        self.shared.tasks.spawn(async move { cluster.tidy_now(&engine, leftover).await });
+        self.shared.tasks.spawn(async move {
+            let stop = cluster.shared.stop.clone();
+            stop.run_until_cancelled(cluster.tidy_now(&engine, leftover)).await;
+        });
     }
 
     async fn tidy_now(&self, engine: &EngineId, leftover: Leftover) {
