@@ -7,6 +7,7 @@
 //! trait: [`store::Store`], [`registry::Registry`], [`engine::DockerEngine`], [`scheduler::Scheduler`] and
 //! [`events::EventSink`].
 
+pub mod agent;
 pub mod auth;
 pub mod cluster;
 pub mod controller;

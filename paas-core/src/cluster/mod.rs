@@ -161,6 +161,18 @@ impl Cluster {
         self.shared.view.write().remove_engine(id)
     }
 
+    /// Notes that an engine left the registry, or is back. While it is away it is down, even if its daemon answers.
+    pub fn set_absent(&self, id: &EngineId, absent: bool) {
+        self.shared.view.write().set_absent(id, absent);
+        if !absent && let Some(watched) = self.shared.watched.read().get(id) {
+            watched.wake.notify_one();
+        }
+    }
+
+    fn is_absent(&self, id: &EngineId) -> bool {
+        self.shared.view.read().engine(id.as_str()).is_some_and(|entry| entry.absent)
+    }
+
     /// Lets an engine take new containers, or not. False when there is none of that id.
     pub fn set_draining(&self, id: &EngineId, draining: bool) -> bool {
         self.shared.view.write().set_draining(id, draining)

@@ -27,8 +27,12 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
                 match cluster.status(&id) {
                     // A missed probe loses no event: the stream is still open, or its end brings the follower here.
                     Some(EngineStatus::Suspect) => cluster.set_status(&id, EngineStatus::Up, None).await,
-                    Some(EngineStatus::Pending | EngineStatus::Down | EngineStatus::Duplicate) => wake.notify_one(),
-                    Some(EngineStatus::Up) | None => {}
+                    Some(EngineStatus::Pending | EngineStatus::Down | EngineStatus::Duplicate)
+                        if !cluster.is_absent(&id) =>
+                    {
+                        wake.notify_one();
+                    }
+                    Some(_) | None => {}
                 }
             }
             Err(error) => {

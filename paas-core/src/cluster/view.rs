@@ -47,6 +47,8 @@ pub(super) struct EngineEntry {
     pub(super) health: EngineHealth,
     pub(super) info: Option<EngineInfo>,
     pub(super) usage: EngineUsage,
+    /// It registered itself and left: down, whether or not its daemon answers.
+    pub(super) absent: bool,
     containers: BTreeSet<ContainerId>,
     /// How many holds name each port; the snapshot's set has those with at least one.
     ports: HashMap<HostPort, usize>,
@@ -105,6 +107,7 @@ impl View {
             health,
             info: None,
             usage: EngineUsage::default(),
+            absent: false,
             containers: BTreeSet::new(),
             ports: HashMap::new(),
         };
@@ -124,6 +127,15 @@ impl View {
             self.forget(&container);
         }
         true
+    }
+
+    pub(super) fn set_absent(&mut self, id: &EngineId, absent: bool) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.absent = absent;
+        }
+        if absent {
+            self.set_status(id, EngineStatus::Down, None);
+        }
     }
 
     /// Lets an engine take new containers, or not. False when there is none of that id.
@@ -180,6 +192,10 @@ impl View {
     ) -> Option<EngineStatus> {
         let entry = self.engines.get_mut(id)?;
         let before = entry.health.status;
+        let (status, reason) = match entry.absent {
+            true => (EngineStatus::Down, Some("it left the registry".to_owned())),
+            false => (status, reason),
+        };
         entry.health.reason = reason;
         if before == status {
             return None;

@@ -122,6 +122,7 @@ impl ControllerBuilder {
         };
         let controller = Controller { shared: Arc::new(shared) };
         controller.load_engines().await?;
+        controller.shared.operations.spawn(controller.clone().follow_registry());
         Ok(controller)
     }
 }

@@ -21,6 +21,7 @@ mod engines;
 mod error;
 mod launch;
 mod locks;
+mod membership;
 mod progress;
 mod pull;
 mod scale;

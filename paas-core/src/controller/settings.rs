@@ -1,5 +1,7 @@
 //! What can be set about a controller.
 
+use std::time::Duration;
+
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
 
@@ -17,6 +19,8 @@ pub struct Settings {
     pub attempts: usize,
     /// The most containers that one request may ask for.
     pub max_count: usize,
+    /// After how long an engine that registered itself and left is forgotten, with what runs on it.
+    pub forget_absent_after: Duration,
 }
 
 impl Default for Settings {
@@ -27,6 +31,7 @@ impl Default for Settings {
             starts_per_engine: 4,
             attempts: 3,
             max_count: 10_000,
+            forget_absent_after: Duration::from_secs(3600),
         }
     }
 }

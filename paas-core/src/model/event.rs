@@ -98,6 +98,8 @@ pub enum EventKind {
     AddEngine,
     /// An engine was deleted.
     DeleteEngine,
+    /// An engine that registered itself was not taken in.
+    RefuseEngine,
     /// An engine gets no new containers from now on.
     DrainEngine,
     /// An engine gets new containers again.
@@ -124,7 +126,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 18] = [
+const NAMES: [(&str, EventKind); 19] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -132,6 +134,7 @@ const NAMES: [(&str, EventKind); 18] = [
     ("logout", EventKind::Logout),
     ("add-engine", EventKind::AddEngine),
     ("delete-engine", EventKind::DeleteEngine),
+    ("refuse-engine", EventKind::RefuseEngine),
     ("drain-engine", EventKind::DrainEngine),
     ("undrain-engine", EventKind::UndrainEngine),
     ("engine-status", EventKind::EngineStatus),

@@ -3,6 +3,7 @@
 mod changes;
 mod engines;
 mod launches;
+mod membership;
 mod views;
 
 use std::collections::HashMap;
@@ -67,6 +68,12 @@ impl Platform {
     async fn until(&self, engine: &str, status: EngineStatus) {
         let reached = || self.controller.engine(engine).is_ok_and(|engine| engine.health.status == status);
         assert!(eventually(reached).await, "{engine} is not {status}: {:?}", self.controller.engine(engine));
+    }
+
+    /// Waits until an engine that nobody added is up.
+    async fn until_known(&self, engine: &str) {
+        assert!(eventually(|| self.controller.engine(engine).is_ok()).await, "{engine} is not known");
+        self.until(engine, EngineStatus::Up).await;
     }
 
     async fn run(&self, spec: ContainerSpec, count: usize) -> LaunchSummary {

@@ -1,0 +1,89 @@
+//! Engines that register themselves.
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::agent::{Agent, Identity};
+use crate::model::ContainerState;
+
+const TTL: Duration = Duration::from_secs(3);
+
+impl Platform {
+    /// Starts the agent of a host; it ends with the token.
+    fn agent(&self, id: &str, host: &str) -> CancellationToken {
+        let identity = Identity {
+            id: engine_id(id),
+            addr: format!("sim://{host}").parse().unwrap(),
+            labels: vec!["registered".into()],
+        };
+        let engine = Arc::new(self.host(host).clone());
+        let stop = CancellationToken::new();
+        let agent = Agent::new(self.controller.registry().clone(), engine, identity, TTL);
+        tokio::spawn(agent.run(stop.clone()));
+        stop
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_registers_serves_and_one_that_leaves_gets_no_more() {
+    let platform = Platform::without_engines(&["a", "b"]).await;
+    let (stop_a, _b) = (platform.agent("a", "a"), platform.agent("b", "b"));
+    platform.until_known("a").await;
+    platform.until_known("b").await;
+    assert_eq!(platform.controller.engine("a").unwrap().labels, ["registered"]);
+    let small = ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() };
+    assert!(platform.run(small.clone(), 4).await.is_complete());
+    stop_a.cancel();
+    platform.until("a", EngineStatus::Down).await;
+    let on_a = |container: &&Arc<crate::model::Container>| container.engine.id.as_str() == "a";
+    let states: Vec<ContainerState> =
+        platform.controller.containers(true).iter().filter(on_a).map(|container| container.state).collect();
+    assert_eq!(states, [ContainerState::Unknown; 2], "neither running nor gone");
+    assert!(platform.run(small, 4).await.started.iter().all(|container| container.engine.id.as_str() == "b"));
+
+    // Back again, with what runs on it.
+    let _a = platform.agent("a", "a");
+    platform.until("a", EngineStatus::Up).await;
+    let running = platform.controller.containers(false);
+    assert_eq!(running.iter().filter(on_a).filter(|one| one.state == ContainerState::Running).count(), 2);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stays_away_is_forgotten() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let stop = platform.agent("a", "a");
+    platform.until_known("a").await;
+    stop.cancel();
+    assert!(eventually(|| platform.kinds().contains(&"engine-status".to_owned())).await);
+    tokio::time::sleep(Duration::from_secs(3700)).await;
+    assert!(platform.controller.engines().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_was_added_by_hand_needs_no_agent() {
+    let platform = Platform::of(&["a"]).await;
+    let stop = platform.agent("a", "a");
+    tokio::time::sleep(TTL).await;
+    assert_eq!(platform.controller.engines().len(), 1, "the two are one");
+    stop.cancel();
+    tokio::time::sleep(TTL * 3).await;
+    assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn false_claims_are_refused_with_an_event() {
+    let platform = Platform::of(&["a"]).await;
+    // Somebody else with the id of an engine, and an engine under a second id.
+    let platform = {
+        let mut platform = platform;
+        platform.hosts.insert("b".into(), SimulatedEngine::new(&SimulatedHost::new("b")));
+        platform
+    };
+    platform.agent("a", "b");
+    platform.agent("c", "a");
+    let refusals = || platform.kinds().iter().filter(|kind| *kind == "refuse-engine").count();
+    assert!(eventually(|| refusals() == 2).await);
+    assert_eq!(platform.controller.engines().len(), 1);
+    assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up);
+}
