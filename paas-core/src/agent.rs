@@ -1,19 +1,20 @@
 //! The agent: a program beside a Docker daemon that registers it and keeps saying that the host is alive.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{DockerEngine, EngineError};
+use crate::engine::{DockerEngine, EngineInfo};
 use crate::model::{EngineAddress, EngineId};
-use crate::registry::{LeaseId, Member, Registry, RegistryError};
+use crate::registry::{LeaseId, Member, Registry, RegistryErrorKind};
 
 /// How often the agent looks whether the daemon says something new of itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How long it waits after a failure.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What an agent says of its host beside what the daemon says.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,88 +27,138 @@ pub struct Identity {
     pub labels: Vec<String>,
 }
 
-/// Registers one Docker daemon and keeps its lease.
-#[derive(Debug)]
-pub struct Agent {
-    registry: Arc<dyn Registry>,
-    engine: Arc<dyn DockerEngine>,
-    identity: Identity,
-    lease_ttl: Duration,
+/// How a host makes itself heard.
+#[async_trait]
+pub trait Registrar: Send + Sync + std::fmt::Debug {
+    /// Says that the host is alive, and what it is. Said again within `ttl`, it stays registered.
+    ///
+    /// # Errors
+    /// Why it was not heard, with its causes.
+    async fn say(&self, member: &Member, ttl: Duration) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Says that the host leaves.
+    ///
+    /// # Errors
+    /// Why it was not heard; it is gone all the same when its time is over.
+    async fn leave(&self, id: &EngineId) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
-/// Why the host is not registered at the moment.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error("the Docker daemon does not answer")]
-    Engine(#[source] EngineError),
-    #[error(transparent)]
-    Registry(RegistryError),
+/// Registers with a registry that this program reaches by itself.
+#[derive(Debug)]
+pub struct DirectRegistrar {
+    registry: Arc<dyn Registry>,
+    held: Mutex<Option<(LeaseId, Member)>>,
+}
+
+impl DirectRegistrar {
+    /// Registers with `registry`.
+    pub fn new(registry: Arc<dyn Registry>) -> Self {
+        Self { registry, held: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Registrar for DirectRegistrar {
+    async fn say(&self, member: &Member, ttl: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut held = self.held.lock().await;
+        if let Some((lease, said)) = &mut *held {
+            match self.registry.keep_alive(*lease).await {
+                Ok(()) if said == member => return Ok(()),
+                Ok(()) => {
+                    self.registry.register(member, *lease).await?;
+                    *said = member.clone();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => *held = None,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let lease = self.registry.grant(ttl).await?;
+        if let Err(error) = self.registry.register(member, lease).await {
+            // It holds nothing; that it could not be ended costs nothing.
+            let _ = self.registry.revoke(lease).await;
+            return Err(error.into());
+        }
+        *held = Some((lease, member.clone()));
+        Ok(())
+    }
+
+    async fn leave(&self, _id: &EngineId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if let Some((lease, _)) = self.held.lock().await.take() {
+            self.registry.revoke(lease).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps one Docker daemon registered.
+#[derive(Debug)]
+pub struct Agent {
+    registrar: Arc<dyn Registrar>,
+    engine: Arc<dyn DockerEngine>,
+    identity: Identity,
+    ttl: Duration,
 }
 
 impl Agent {
-    /// An agent of the daemon behind `engine`. When it dies, the host counts as gone after `lease_ttl`.
+    /// An agent of the daemon behind `engine`. When it dies, the host counts as gone after `ttl`.
     pub fn new(
-        registry: Arc<dyn Registry>,
+        registrar: Arc<dyn Registrar>,
         engine: Arc<dyn DockerEngine>,
         identity: Identity,
-        lease_ttl: Duration,
+        ttl: Duration,
     ) -> Self {
-        Self { registry, engine, identity, lease_ttl }
+        Self { registrar, engine, identity, ttl }
     }
 
     /// Keeps the host registered until `stop` rings, whatever happens to the registry or the daemon meanwhile; then takes
     /// it out at once.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(trouble) = stop.run_until_cancelled(self.keep_registered(&stop)).await {
-            tracing::warn!(id = %self.identity.id, error = %Chain(&trouble), "not registered");
-            stop.run_until_cancelled(sleep(RETRY)).await;
+        stop.run_until_cancelled(self.keep_registered()).await;
+        if let Err(error) = self.registrar.leave(&self.identity.id).await {
+            let error = Chain(&*error);
+            tracing::warn!(%error, "nobody hears that this host leaves; it is gone when its time is over");
         }
     }
 
-    /// Registers, and keeps the lease until something goes wrong.
-    async fn keep_registered(&self, stop: &CancellationToken) -> Trouble {
-        let lease = match self.registry.grant(self.lease_ttl).await {
-            Ok(lease) => lease,
-            Err(error) => return Trouble::Registry(error),
-        };
-        // Taken back even when this is cancelled in the middle.
-        let revoke = RevokeOnDrop { registry: self.registry.clone(), lease, stopping: stop.clone() };
-        let trouble = self.keep_lease(lease).await;
-        drop(revoke);
-        trouble
-    }
-
-    async fn keep_lease(&self, lease: LeaseId) -> Trouble {
-        let mut said = match self.register(lease, None).await {
-            Ok(member) => member,
-            Err(trouble) => return trouble,
-        };
-        tracing::info!(id = %said.id, addr = %said.addr, cpus = %said.cpus, memory = %said.memory, "registered");
-        let mut ticker = interval(self.lease_ttl / 3);
+    /// Says for ever that the host is alive.
+    async fn keep_registered(&self) {
+        let mut ticker = interval(self.ttl / 3);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look_again = Instant::now() + LOOK_AGAIN;
+        let mut member: Option<Member> = None;
+        let mut look_again = Instant::now();
+        let mut heard = false;
         loop {
             ticker.tick().await;
-            if let Err(error) = self.registry.keep_alive(lease).await {
-                return Trouble::Registry(error);
+            if Instant::now() >= look_again {
+                match self.engine.info().await {
+                    Ok(info) => {
+                        look_again = Instant::now() + LOOK_AGAIN;
+                        member = Some(self.member(info));
+                    }
+                    // A host that was known is alive all the same; whether its daemon answers the platform finds out.
+                    Err(error) => tracing::warn!(%error, "the Docker daemon does not answer"),
+                }
             }
-            if Instant::now() < look_again {
-                continue;
-            }
-            look_again = Instant::now() + LOOK_AGAIN;
-            match self.register(lease, Some(&said)).await {
-                Ok(member) => said = member,
-                // The host is alive all the same; whether its daemon answers is for the platform to find out.
-                Err(Trouble::Engine(error)) => tracing::warn!(%error, "the Docker daemon does not answer"),
-                Err(trouble) => return trouble,
+            let Some(member) = &member else { continue };
+            match self.registrar.say(member, self.ttl).await {
+                Ok(()) if heard => {}
+                Ok(()) => {
+                    heard = true;
+                    let Member { id, addr, cpus, memory, .. } = member;
+                    tracing::info!(%id, %addr, %cpus, %memory, "registered");
+                }
+                Err(error) => {
+                    heard = false;
+                    let error = Chain(&*error);
+                    tracing::warn!(id = %self.identity.id, %error, "not registered");
+                }
             }
         }
     }
 
-    /// Says what the daemon says of itself, unless that was said before.
-    async fn register(&self, lease: LeaseId, said: Option<&Member>) -> Result<Member, Trouble> {
-        let info = self.engine.info().await.map_err(Trouble::Engine)?;
-        let member = Member {
+    fn member(&self, info: EngineInfo) -> Member {
+        Member {
             id: self.identity.id.clone(),
             addr: self.identity.addr.clone(),
             cpus: info.cpus,
@@ -115,37 +166,12 @@ impl Agent {
             labels: self.identity.labels.clone(),
             daemon_id: info.daemon_id,
             docker_version: info.docker_version,
-        };
-        if said != Some(&member) {
-            self.registry.register(&member, lease).await.map_err(Trouble::Registry)?;
         }
-        Ok(member)
-    }
-}
-
-/// Ends a lease in the background, so that a host that is told to leave is gone at once and not when its time is over.
-struct RevokeOnDrop {
-    registry: Arc<dyn Registry>,
-    lease: LeaseId,
-    stopping: CancellationToken,
-}
-
-impl Drop for RevokeOnDrop {
-    fn drop(&mut self) {
-        let (registry, lease) = (self.registry.clone(), self.lease);
-        let stopping = self.stopping.is_cancelled();
-        tokio::spawn(async move {
-            if let Err(error) = registry.revoke(lease).await
-                && stopping
-            {
-                tracing::warn!(%error, "the registry does not hear that this host leaves; it will find out by itself");
-            }
-        });
     }
 }
 
 /// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
+struct Chain<'a>(&'a dyn Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -162,6 +188,7 @@ impl std::fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::engine::SimulatedEngine;
@@ -176,7 +203,7 @@ mod tests {
             addr: format!("sim://{name}").parse().unwrap(),
             labels: vec!["ssd".into()],
         };
-        Agent::new(registry.clone(), Arc::new(engine.clone()), identity, TTL)
+        Agent::new(Arc::new(DirectRegistrar::new(registry.clone())), Arc::new(engine.clone()), identity, TTL)
     }
 
     async fn members(registry: &EmbeddedRegistry) -> Vec<String> {
@@ -205,8 +232,9 @@ mod tests {
     async fn an_agent_that_dies_is_gone_when_its_lease_is_over() {
         let registry = Arc::new(EmbeddedRegistry::new());
         let engine = SimulatedEngine::new(&SimulatedHost::new("dies"));
-        let lease = registry.grant(TTL).await.unwrap();
-        agent(&registry, &engine, "dies").register(lease, None).await.unwrap();
+        let dying = tokio::spawn(agent(&registry, &engine, "dies").run(CancellationToken::new()));
+        sleep(TTL / 10).await;
+        dying.abort();
         assert_eq!(members(&registry).await, ["dies"]);
         sleep(TTL * 2).await;
         assert!(members(&registry).await.is_empty());

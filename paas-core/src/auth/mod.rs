@@ -5,7 +5,9 @@
 
 mod accounts;
 mod error;
+mod join;
 mod password;
+mod secret;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::AuthError;
+pub use join::{JoinToken, NewJoinToken};
 pub use password::HashCost;
 pub use sessions::{IssuedToken, Presented, Session};
 
@@ -28,6 +31,7 @@ use sessions::Sessions;
 use throttle::Throttle;
 
 const ACCOUNTS: Table = Table::new("accounts");
+const JOIN_TOKENS: Table = Table::new("join_tokens");
 
 /// Result of what can be asked of the authenticator.
 pub type Result<T, E = AuthError> = std::result::Result<T, E>;
@@ -52,6 +56,8 @@ impl Default for AuthSettings {
 #[derive(Debug)]
 pub struct Authenticator {
     accounts: Collection<AccountRecord>,
+    /// Under the hash of the token.
+    join_tokens: Collection<JoinToken>,
     roles: HashMap<RoleName, Role>,
     passwords: Passwords,
     sessions: Sessions,
@@ -68,6 +74,7 @@ impl Authenticator {
     pub async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
         Ok(Self {
             accounts: Collection::new(store.clone(), ACCOUNTS),
+            join_tokens: Collection::new(store.clone(), JOIN_TOKENS),
             roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
             passwords: Passwords::new(settings.hash_cost),
             sessions: Sessions::load(store, settings.token_ttl).await?,

@@ -5,15 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use parking_lot::RwLock;
-use rand::TryRng;
-use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::secret::{TokenHash, random_token};
 use super::{AuthError, Result};
 use crate::model::{RoleName, UserName};
 use crate::store::{Collection, Store, StoreErrorKind, Table};
@@ -65,17 +61,6 @@ pub struct Session {
     pub expires: Timestamp,
 }
 
-/// SHA-256 of a token. Guessing a token means guessing 256 random bits, so a plain hash is enough, and looking it up in a
-/// table tells a listener nothing about the token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TokenHash(String);
-
-impl TokenHash {
-    fn of(token: &str) -> Self {
-        Self(Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
 /// All sessions: in memory to look at, in the store to survive.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -96,9 +81,7 @@ impl Sessions {
 
     pub(super) async fn issue(&self, username: UserName, role: RoleName) -> Result<IssuedToken> {
         self.purge().await?;
-        let mut random = [0_u8; 32];
-        SysRng.try_fill_bytes(&mut random).map_err(|error| AuthError::Crypto(error.to_string()))?;
-        let token = URL_SAFE_NO_PAD.encode(random);
+        let token = random_token()?;
         let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
         let session = Session { username: username.clone(), role: role.clone(), expires };
         let hash = TokenHash::of(&token);

@@ -116,6 +116,7 @@ impl ControllerBuilder {
             container_locks: KeyedLocks::default(),
             group_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
+            heard: tokio::sync::Mutex::default(),
             operations: TaskTracker::new(),
             closing: CancellationToken::new(),
             settings: self.settings,

@@ -19,6 +19,7 @@ mod builder;
 mod containers;
 mod engines;
 mod error;
+mod join;
 mod launch;
 mod locks;
 mod membership;
@@ -73,6 +74,7 @@ struct Shared {
     container_locks: KeyedLocks,
     group_locks: KeyedLocks,
     slots: launch::Slots,
+    heard: join::Heard,
     operations: TaskTracker,
     closing: CancellationToken,
 }

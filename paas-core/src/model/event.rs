@@ -94,6 +94,10 @@ pub enum EventKind {
     Login,
     /// Somebody logged out.
     Logout,
+    /// A join token was made.
+    AddJoinToken,
+    /// A join token was deleted.
+    DeleteJoinToken,
     /// An engine was added.
     AddEngine,
     /// An engine was deleted.
@@ -126,12 +130,14 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 19] = [
+const NAMES: [(&str, EventKind); 21] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
     ("login", EventKind::Login),
     ("logout", EventKind::Logout),
+    ("add-join-token", EventKind::AddJoinToken),
+    ("delete-join-token", EventKind::DeleteJoinToken),
     ("add-engine", EventKind::AddEngine),
     ("delete-engine", EventKind::DeleteEngine),
     ("refuse-engine", EventKind::RefuseEngine),

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::agent::{Agent, Identity};
+use crate::agent::{Agent, DirectRegistrar, Identity};
 use crate::model::ContainerState;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -18,7 +18,8 @@ impl Platform {
         };
         let engine = Arc::new(self.host(host).clone());
         let stop = CancellationToken::new();
-        let agent = Agent::new(self.controller.registry().clone(), engine, identity, TTL);
+        let agent =
+            Agent::new(Arc::new(DirectRegistrar::new(self.controller.registry().clone())), engine, identity, TTL);
         tokio::spawn(agent.run(stop.clone()));
         stop
     }
@@ -86,4 +87,45 @@ async fn false_claims_are_refused_with_an_event() {
     assert!(eventually(|| refusals() == 2).await);
     assert_eq!(platform.controller.engines().len(), 1);
     assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_can_make_itself_heard_without_reaching_the_registry() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let member = crate::testing::registry::member("a");
+    let (first, second) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    platform.controller.hear(member.clone(), first, TTL).await.unwrap();
+    platform.until_known("a").await;
+    let taken = platform.controller.hear(member.clone(), second, TTL).await;
+    assert!(taken.is_err_and(|error| error.to_string().contains("another id")));
+    for _ in 0..10 {
+        tokio::time::sleep(TTL / 3).await;
+        platform.controller.hear(member.clone(), first, TTL).await.unwrap();
+    }
+    assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up);
+    platform.controller.dismiss(&member.id, second).await.unwrap();
+    assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up, "not its to say");
+    platform.controller.dismiss(&member.id, first).await.unwrap();
+    platform.until("a", EngineStatus::Down).await;
+    platform.controller.hear(member.clone(), second, TTL).await.unwrap();
+    platform.until("a", EngineStatus::Up).await;
+    tokio::time::sleep(TTL * 2).await;
+    platform.until("a", EngineStatus::Down).await;
+    assert!(platform.controller.hear(member, second, Duration::ZERO).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn join_tokens_are_made_listed_and_deleted() {
+    let platform = Platform::without_engines(&[]).await;
+    let controller = &platform.controller;
+    let made = controller.make_join_token(&ann()).await.unwrap();
+    let listed = controller.join_tokens().await.unwrap();
+    assert_eq!((listed.len(), listed[0].id.as_str(), listed[0].created_by.as_str()), (1, made.id.as_str(), "ann"));
+    controller.auth().check_join_token(&made.token).await.unwrap();
+    assert!(controller.auth().check_join_token("wrong").await.is_err());
+    assert!(!format!("{made:?}").contains(&made.token));
+    controller.delete_join_token(&ann(), &made.id).await.unwrap();
+    assert!(controller.auth().check_join_token(&made.token).await.is_err());
+    assert!(controller.delete_join_token(&ann(), &made.id).await.is_err());
+    assert_eq!(platform.kinds(), ["add-join-token", "delete-join-token"]);
 }

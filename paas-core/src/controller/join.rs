@@ -1,0 +1,110 @@
+//! Hosts that register over the API, where there is no registry that they could reach themselves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Actor, Controller, ControllerError, Result};
+use crate::auth::{JoinToken, NewJoinToken};
+use crate::model::{EngineId, Event, EventKind, Invalid};
+use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind};
+
+/// The shortest and the longest time that a host may promise to be heard again within.
+const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
+/// The hosts that are heard over the API.
+pub(super) type Heard = tokio::sync::Mutex<HashMap<EngineId, Voice>>;
+
+/// One host as it was heard last.
+#[derive(Debug)]
+pub(super) struct Voice {
+    /// The run of the agent: two agents with one id are told apart by it.
+    session: Uuid,
+    lease: LeaseId,
+    said: Member,
+}
+
+impl Controller {
+    /// A host says that it is alive: it is registered, or its lease is kept. `session` names the run of its agent.
+    ///
+    /// # Errors
+    /// [`ControllerError::Conflict`] when another agent that is alive holds the id.
+    pub async fn hear(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
+        self.check_open()?;
+        if !TTLS.contains(&ttl) {
+            return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
+        }
+        let mut heard = self.shared.heard.lock().await;
+        let registry = &self.shared.registry;
+        if let Some(voice) = heard.get_mut(&member.id)
+            && voice.session == session
+            && registry.keep_alive(voice.lease).await.is_ok()
+        {
+            if voice.said != member {
+                registry.register(&member, voice.lease).await.map_err(|error| refused(&member, error))?;
+                voice.said = member;
+            }
+            return Ok(());
+        }
+        let lease = registry.grant(ttl).await.map_err(|error| refused(&member, error))?;
+        if let Err(error) = registry.register(&member, lease).await {
+            // It holds nothing; that it could not be ended costs nothing.
+            let _ = registry.revoke(lease).await;
+            return Err(refused(&member, error));
+        }
+        heard.insert(member.id.clone(), Voice { session, lease, said: member });
+        Ok(())
+    }
+
+    /// A host says that it leaves. One that is not known, or of another run, is no error.
+    ///
+    /// # Errors
+    /// The registry does not answer.
+    pub async fn dismiss(&self, id: &EngineId, session: Uuid) -> Result<()> {
+        let mut heard = self.shared.heard.lock().await;
+        let Some(voice) = heard.get(id).filter(|voice| voice.session == session) else { return Ok(()) };
+        let revoked = self.shared.registry.revoke(voice.lease).await;
+        heard.remove(id);
+        revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })
+    }
+
+    /// All join tokens, without the tokens.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>> {
+        Ok(self.shared.auth.join_tokens().await?)
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn make_join_token(&self, actor: &Actor) -> Result<NewJoinToken> {
+        let made = self.shared.auth.make_join_token(actor.name()).await?;
+        let event = Event::new(EventKind::AddJoinToken, format!("made the join token {}", made.id));
+        self.record(actor.sign(event)).await?;
+        Ok(made)
+    }
+
+    /// Deletes a join token.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub async fn delete_join_token(&self, actor: &Actor, id: &str) -> Result<()> {
+        self.shared.auth.delete_join_token(id).await?;
+        let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
+        self.record(actor.sign(event)).await
+    }
+}
+
+fn refused(member: &Member, error: RegistryError) -> ControllerError {
+    let reason = match error.kind() {
+        RegistryErrorKind::Taken => {
+            format!("another host that is alive is called '{}'; give this one another id with --id", member.id)
+        }
+        _ => error.to_string(),
+    };
+    ControllerError::Conflict { reason }
+}
