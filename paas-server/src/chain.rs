@@ -94,7 +94,12 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         Some(matched) => routes_of(matched.as_str()).next().map_or(Access::ByRole, |route| route.access),
         None => access_of_unknown(request.uri().path()),
     };
-    if access != Access::Public {
+    if access == Access::ByJoinToken {
+        let presented = presented(request.headers());
+        if let Err(problem) = admit_host(&app, presented).await {
+            return problem.into_response();
+        }
+    } else if access != Access::Public {
         match admit(&app, &request, access) {
             Ok(caller) => drop(request.extensions_mut().insert(caller)),
             Err(problem) => return problem.into_response(),
@@ -109,6 +114,11 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         }
     }
     next.run(request).await
+}
+
+async fn admit_host(app: &App, presented: Option<Presented>) -> Result<(), Problem> {
+    let presented = presented.ok_or(AuthError::Unauthenticated)?;
+    Ok(app.controller.auth().check_join_token(&presented.token).await?)
 }
 
 fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem> {

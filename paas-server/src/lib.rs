@@ -3,6 +3,7 @@
 //! [`serve`](serve::serve) puts a [`Controller`](paas_core::controller::Controller) on a listener; another program can
 //! do the same. [`start::run`] is what the program `paas-server` does.
 
+pub mod agent;
 mod app;
 mod chain;
 pub mod config;

@@ -34,6 +34,8 @@ pub enum Code {
     EngineNotFound,
     /// There is no such account.
     AccountNotFound,
+    /// There is no such join token.
+    JoinTokenNotFound,
     /// There is no such path.
     RouteNotFound,
     /// The path does not have that method; the header `Allow` lists those it has.
@@ -72,7 +74,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -81,6 +83,7 @@ impl Code {
         Self::ContainerNotFound,
         Self::EngineNotFound,
         Self::AccountNotFound,
+        Self::JoinTokenNotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::AccountExists,
@@ -120,6 +123,7 @@ impl Code {
             Self::ContainerNotFound => ("container_not_found", StatusCode::NOT_FOUND),
             Self::EngineNotFound => ("engine_not_found", StatusCode::NOT_FOUND),
             Self::AccountNotFound => ("account_not_found", StatusCode::NOT_FOUND),
+            Self::JoinTokenNotFound => ("join_token_not_found", StatusCode::NOT_FOUND),
             Self::RouteNotFound => ("route_not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::AccountExists => ("account_exists", StatusCode::CONFLICT),
@@ -258,6 +262,7 @@ impl From<AuthError> for Problem {
             AuthError::Invalid(invalid) => invalid.into(),
             AuthError::AlreadyExists(_) => Self::new(Code::AccountExists, detail),
             AuthError::NotFound(_) => Self::new(Code::AccountNotFound, detail),
+            AuthError::NoSuchJoinToken(_) => Self::new(Code::JoinTokenNotFound, detail),
             AuthError::LastAdmin(_) => Self::new(Code::LastAdmin, detail),
             AuthError::Store(error) => store_problem(&error),
             AuthError::Crypto(_) => Self::internal(&detail),

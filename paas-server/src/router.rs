@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::chain;
-use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images};
+use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images, join};
 use crate::problem::{Code, Problem};
 
 /// Who may use a route.
@@ -21,6 +21,8 @@ pub enum Access {
     AnyAccount,
     /// Accounts whose role opens the path.
     ByRole,
+    /// Hosts with a join token, and nobody else.
+    ByJoinToken,
 }
 
 /// What a route does to the platform.
@@ -79,6 +81,13 @@ routes! {
     POST   "/api/engines/{id}/drain"      ByRole     Changes  engines::drain;
     POST   "/api/engines/{id}/undrain"    ByRole     Changes  engines::undrain;
 
+    GET    "/api/join-tokens"             ByRole     Reads    join::list;
+    POST   "/api/join-tokens"             ByRole     Changes  join::make;
+    DELETE "/api/join-tokens/{id}"        ByRole     Changes  join::delete;
+
+    POST   "/join/engines/{id}"           ByJoinToken Changes join::hear;
+    DELETE "/join/engines/{id}"           ByJoinToken Changes join::dismiss;
+
     GET    "/api/cluster/info"            ByRole     Reads    cluster::info;
 
     GET    "/api/events"                  ByRole     Reads    events::newest;
@@ -114,6 +123,7 @@ pub(crate) fn access_of_unknown(path: &str) -> Access {
     match path.split('/').nth(1) {
         Some("api") => Access::ByRole,
         Some("account") => Access::AnyAccount,
+        Some("join") => Access::ByJoinToken,
         _ => Access::Public,
     }
 }

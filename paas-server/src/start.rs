@@ -30,7 +30,7 @@ const ENDED_BY_SIGNAL: i32 = 130;
 /// # Errors
 /// Says what could not be opened, read or used, or that not everything ended in time.
 pub async fn run(config: Config) -> Result<()> {
-    start_log(&config)?;
+    start_log(&config.log, config.log_format)?;
     let stop = stop_on_signals()?;
     let tls = config.tls.as_ref().map(|files| tls::load(&files.cert, &files.key)).transpose()?;
     // Before anything is made: a second server on one machine must not touch the store of the first.
@@ -54,12 +54,12 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-fn start_log(config: &Config) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .map_err(|error| Invalid::new("log", format!("{:?} is no filter: {error}", config.log)))?;
+pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Invalid::new("log", format!("{filter:?} is no filter: {error}")))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let builder = builder.with_ansi(std::io::stderr().is_terminal());
-    let started = match config.log_format {
+    let started = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
@@ -67,7 +67,7 @@ fn start_log(config: &Config) -> Result<()> {
 }
 
 /// Rings at the first SIGTERM or SIGINT. At the second the program ends at once.
-fn stop_on_signals() -> Result<CancellationToken> {
+pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
     let stop = CancellationToken::new();

@@ -149,6 +149,18 @@ pub(crate) enum Command {
         /// Id of the engine
         id: String,
     },
+    /// List the tokens that hosts join with
+    #[command(visible_alias = "list-join-tokens")]
+    Jointokens,
+    /// Make a token that hosts join with; it is shown only this once
+    #[command(visible_alias = "add-join-token")]
+    Jtadd,
+    /// Delete a token that hosts join with; hosts that use it are not heard any more
+    #[command(visible_alias = "delete-join-token")]
+    Jtdelete {
+        /// Id of the token
+        id: String,
+    },
     /// Show the cluster as a whole
     #[command(visible_alias = "cluster-info")]
     Clusterinfo,

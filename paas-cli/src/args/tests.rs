@@ -189,5 +189,5 @@ fn long_names_mean_the_same_as_short_ones() {
     assert!(matches!(parse("logs a -f").unwrap().command, Command::Log(arguments) if arguments.follow));
     assert!(matches!(parse("shell-completion bash").unwrap().command, Command::Completion { .. }));
     let with_alias = Cli::command().get_subcommands().filter(|sub| sub.get_visible_aliases().count() > 0).count();
-    assert_eq!(with_alias, 26);
+    assert_eq!(with_alias, 29);
 }

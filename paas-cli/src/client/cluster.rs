@@ -1,5 +1,6 @@
 //! Engines, the cluster as a whole, and images on it.
 
+use paas_core::auth::{JoinToken, NewJoinToken};
 use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef};
 use reqwest::Method;
 use serde::Serialize;
@@ -57,6 +58,30 @@ impl Client {
     pub async fn set_draining(&self, id: &str, draining: bool) -> Result<Answer<Engine>, ClientError> {
         let verb = if draining { "drain" } else { "undrain" };
         self.fetch(self.request(Method::POST, &["api", "engines", segment("id", id)?, verb])).await
+    }
+
+    /// All join tokens, without the tokens. Admins only, as the next two.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn join_tokens(&self) -> Result<Answer<Vec<JoinToken>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "join-tokens"])).await
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn add_join_token(&self) -> Result<Answer<NewJoinToken>, ClientError> {
+        self.fetch(self.request(Method::POST, &["api", "join-tokens"])).await
+    }
+
+    /// Deletes a join token.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn delete_join_token(&self, id: &str) -> Result<(), ClientError> {
+        self.order(self.request(Method::DELETE, &["api", "join-tokens", segment("id", id)?]), CHANGE).await
     }
 
     /// Totals over all engines.

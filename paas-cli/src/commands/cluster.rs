@@ -32,6 +32,27 @@ pub(super) async fn delete_engine(context: &Context, id: &str, force: bool) -> R
     Ok(())
 }
 
+pub(super) async fn join_tokens(context: &Context) -> Result {
+    let tokens = context.client()?.join_tokens().await?;
+    let ids = tokens.iter().map(|token| token.id.clone());
+    context.output.show(tokens.json(), ids, || tables::join_tokens(&tokens))
+}
+
+pub(super) async fn add_join_token(context: &Context) -> Result {
+    let made = context.client()?.add_join_token().await?;
+    context.output.say(&format!(
+        "made the join token {}, shown only this once; on the host: PAAS_JOIN_TOKEN=... paas-server agent --server URL",
+        made.id
+    ));
+    context.output.show(made.json(), [made.token.clone()], || format!("{}\n", made.token))
+}
+
+pub(super) async fn delete_join_token(context: &Context, id: &str) -> Result {
+    context.client()?.delete_join_token(id).await?;
+    context.output.say(&format!("deleted the join token {id}"));
+    Ok(())
+}
+
 pub(super) async fn info(context: &Context) -> Result {
     let info = context.client()?.cluster_info().await?;
     context.output.show(info.json(), [info.version.clone()], || details::cluster(&info))

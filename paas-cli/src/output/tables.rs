@@ -1,6 +1,7 @@
 //! Lists as tables.
 
 use jiff::Timestamp;
+use paas_core::auth::JoinToken;
 use paas_core::model::{Account, BoundPort, Container, Engine, Event};
 
 use super::table::with_headers;
@@ -65,6 +66,11 @@ pub(crate) fn accounts(accounts: &[Account]) -> String {
     let rows =
         accounts.iter().map(|account| [account.username.to_string(), account.role.to_string(), account.id.to_string()]);
     with_headers(["NAME", "ROLE", "ID"], rows)
+}
+
+pub(crate) fn join_tokens(tokens: &[JoinToken]) -> String {
+    let rows = tokens.iter().map(|token| [token.id.clone(), time(token.created), token.created_by.clone()]);
+    with_headers(["ID", "CREATED", "CREATED BY"], rows)
 }
 
 /// What a pull came to: image and engines.

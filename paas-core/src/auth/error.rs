@@ -35,6 +35,9 @@ pub enum AuthError {
     /// There is no such account.
     #[error("there is no account '{0}'")]
     NotFound(String),
+    /// There is no such join token.
+    #[error("there is no join token '{0}'; list them to see their ids")]
+    NoSuchJoinToken(String),
     /// Without this account nobody could manage accounts any more.
     #[error("'{0}' is the last account that may do everything; add another such account first")]
     LastAdmin(String),

@@ -64,10 +64,10 @@ impl Authenticator {
     /// Deletes a join token. Hosts that came in with it are not heard any more.
     ///
     /// # Errors
-    /// [`AuthError::NotFound`].
+    /// [`AuthError::NoSuchJoinToken`].
     pub async fn delete_join_token(&self, id: &str) -> Result<()> {
         let all = self.join_tokens.all().await.map_err(AuthError::Store)?;
-        let missing = || AuthError::NotFound(format!("of the join token {id}"));
+        let missing = || AuthError::NoSuchJoinToken(id.to_owned());
         let found = all.into_iter().find(|token| token.value.id == id).ok_or_else(missing)?;
         match self.join_tokens.delete(&found.key).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => Err(missing()),

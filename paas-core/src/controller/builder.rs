@@ -20,6 +20,7 @@ use crate::scheduler::{Scheduler, Spread};
 use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
 
 const ENGINES: Table = Table::new("engines");
+const DRAINED: Table = Table::new("drained_engines");
 const PLATFORM: Table = Table::new("platform");
 
 /// How many events a live reader may be behind before it misses some.
@@ -106,6 +107,7 @@ impl ControllerBuilder {
         let shared = Shared {
             cluster,
             auth,
+            drained: Collection::<bool>::new(store.clone(), DRAINED),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(self.connector.unwrap_or_else(|| Arc::new(connect))),

@@ -108,8 +108,12 @@ impl Controller {
         if engine.draining == draining {
             return Ok(engine);
         }
-        let set = self.shared.engines.update(id, |spec| spec.draining = draining).await;
-        set.map_err(ControllerError::Store)?;
+        match self.shared.engines.update(id, |spec| spec.draining = draining).await {
+            Ok(_) => {}
+            // It registered itself.
+            Err(error) if error.kind() == StoreErrorKind::NotFound => self.keep_drained(id, draining).await?,
+            Err(error) => return Err(ControllerError::Store(error)),
+        }
         self.shared.cluster.set_draining(&engine.id, draining);
         let (kind, what) = if draining {
             (EventKind::DrainEngine, "gets no new containers")
@@ -118,6 +122,18 @@ impl Controller {
         };
         self.record(actor.sign(Event::new(kind, format!("engine {id} {what}")).on(&engine.id))).await?;
         self.engine(id)
+    }
+
+    /// Remembers whether an engine that registers itself is drained: the store has nothing else of it.
+    async fn keep_drained(&self, id: &str, draining: bool) -> Result<()> {
+        let drained = &self.shared.drained;
+        let kept = if draining { drained.insert(id, &true).await.map(drop) } else { drained.delete(id).await };
+        match kept {
+            Err(error) if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::NotFound) => {
+                Err(ControllerError::Store(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes an engine. It gets no more containers; those on it go on running, and are not shown any more. Without
@@ -137,6 +153,7 @@ impl Controller {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {}
             Err(error) => return Err(ControllerError::Store(error)),
         }
+        self.keep_drained(id, false).await?;
         self.shared.cluster.remove_engine(&engine.id);
         self.shared.slots.forget(&engine.id);
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));

@@ -89,6 +89,13 @@ impl Controller {
         }
         let mut spec = EngineSpec::new(id.clone(), member.addr);
         spec.labels = member.labels;
+        spec.draining = match self.shared.drained.get(id.as_str()).await {
+            Ok(drained) => drained.is_some(),
+            Err(error) => {
+                tracing::warn!(%id, %error, "whether the engine is drained is not known; it gets nothing new");
+                true
+            }
+        };
         let connection = match (self.shared.connector.0)(&spec) {
             Ok(connection) => connection,
             Err(error) => {

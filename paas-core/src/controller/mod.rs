@@ -64,6 +64,8 @@ struct Shared {
     cluster: Cluster,
     auth: Authenticator,
     engines: Collection<EngineSpec>,
+    /// Engines that registered themselves and are drained.
+    drained: Collection<bool>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
     sink: Arc<dyn EventSink>,

@@ -8,4 +8,5 @@ pub(crate) mod engines;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod images;
+pub(crate) mod join;
 mod progress;

@@ -7,6 +7,7 @@ mod authorization;
 mod bad_input;
 mod containers;
 mod engines;
+mod joining;
 mod prefixes;
 mod program;
 mod shutdown;

@@ -115,6 +115,20 @@ async fn a_host_can_make_itself_heard_without_reaching_the_registry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_registers_stays_drained_over_a_restart() {
+    let mut platform = Platform::without_engines(&["a"]).await;
+    let _agent = platform.agent("a", "a");
+    platform.until_known("a").await;
+    platform.controller.set_draining(&ann(), "a", true).await.unwrap();
+    platform.restart().await;
+    let _agent = platform.agent("a", "a");
+    platform.until_known("a").await;
+    assert!(platform.controller.engine("a").unwrap().draining);
+    platform.controller.set_draining(&ann(), "a", false).await.unwrap();
+    assert!(platform.run(web(), 1).await.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
 async fn join_tokens_are_made_listed_and_deleted() {
     let platform = Platform::without_engines(&[]).await;
     let controller = &platform.controller;

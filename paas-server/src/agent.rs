@@ -1,0 +1,144 @@
+//! `paas-server agent`: runs beside a Docker daemon, registers it with a server, and keeps saying that the host is alive.
+
+mod remote;
+
+use std::net::{ToSocketAddrs, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use paas_core::agent::{Agent, Identity};
+use paas_core::engine::connect;
+use paas_core::model::{EngineAddress, EngineId, EngineSpec};
+
+use crate::start;
+use remote::RemoteRegistrar;
+
+/// The port of Docker over TCP.
+const DOCKER_PORT: u16 = 2375;
+
+/// Keeps the Docker daemon of this machine registered with a server.
+#[derive(Debug, Parser)]
+#[command(name = "paas-server agent", bin_name = "paas-server agent", version, max_term_width = 110)]
+pub struct AgentFlags {
+    /// The server, such as https://paas.example.org:5002.
+    #[arg(long, env = "PAAS_SERVER", value_name = "URL")]
+    server: String,
+    /// File with the join token. It can also be in the variable PAAS_JOIN_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    join_token_file: Option<PathBuf>,
+    /// Also trust what the certificates in this file (PEM) signed.
+    #[arg(long, env = "PAAS_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Id of this engine: the same after every restart. Default: the name of this machine.
+    #[arg(long, env = "PAAS_AGENT_ID", value_name = "ID")]
+    id: Option<EngineId>,
+    /// Where the server reaches the Docker of this machine. Default: tcp:// with the address that this machine reaches the
+    /// server from, and port 2375.
+    #[arg(long, env = "PAAS_AGENT_ADVERTISE", value_name = "ADDRESS")]
+    advertise: Option<EngineAddress>,
+    /// Where this agent reaches the Docker of this machine.
+    #[arg(long, env = "PAAS_AGENT_DOCKER", value_name = "ADDRESS", default_value = "unix:///var/run/docker.sock")]
+    docker: EngineAddress,
+    /// A label that containers can ask for; several times, or several with commas.
+    #[arg(long = "label", env = "PAAS_AGENT_LABELS", value_name = "LABEL", value_delimiter = ',')]
+    labels: Vec<String>,
+    /// After how many seconds without a word from here the host counts as gone, 1 to 300.
+    #[arg(long, env = "PAAS_AGENT_LEASE", value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=300))]
+    lease: u64,
+    /// What is logged: error, warn, info, debug or trace, or a filter by module.
+    #[arg(long, env = "PAAS_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// Runs an agent until a signal ends it.
+///
+/// # Errors
+/// Says which setting cannot be used. Once it runs, it waits for whatever is missing.
+pub async fn run(flags: AgentFlags) -> Result<()> {
+    start::start_log(&flags.log, crate::config::LogFormat::Text)?;
+    let stop = start::stop_on_signals()?;
+    let token = join_token(&flags)?;
+    let ca = flags.ca.as_ref().map(|path| {
+        std::fs::read(path).with_context(|| format!("the certificates in {} cannot be read", path.display()))
+    });
+    let registrar = RemoteRegistrar::new(&flags.server, token, ca.transpose()?.as_deref())?;
+    let id = match flags.id {
+        Some(id) => id,
+        None => host_name()?.parse().context("the name of this machine is no id; choose one with --id")?,
+    };
+    let addr = match flags.advertise {
+        Some(addr) => addr,
+        None => reachable_address(&flags.server)?,
+    };
+    let engine = connect(&EngineSpec::new(id.clone(), flags.docker))?;
+    let identity = Identity { id, addr, labels: flags.labels };
+    Agent::new(Arc::new(registrar), engine, identity, Duration::from_secs(flags.lease)).run(stop).await;
+    Ok(())
+}
+
+fn join_token(flags: &AgentFlags) -> Result<String> {
+    let token = match &flags.join_token_file {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("the join token in {} cannot be read", path.display()))?,
+        None => std::env::var("PAAS_JOIN_TOKEN").unwrap_or_default(),
+    };
+    let token = token.trim().to_owned();
+    anyhow::ensure!(
+        !token.is_empty(),
+        "there is no join token; make one with 'paas-cli jtadd' and give it with --join-token-file or PAAS_JOIN_TOKEN"
+    );
+    Ok(token)
+}
+
+fn host_name() -> Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    Ok(name.context("this machine does not tell its name; choose an id with --id")?.trim().to_owned())
+}
+
+/// The address that this machine reaches the server from. Connecting a datagram socket only asks the kernel for the way;
+/// nothing is sent.
+fn reachable_address(server: &str) -> Result<EngineAddress> {
+    let authority = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or(authority);
+    let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:443")
+    };
+    let unknown =
+        || format!("{server} is not found, so the way to it is not known; say with --advertise where Docker is");
+    let target = with_port.to_socket_addrs().with_context(unknown)?.next().with_context(unknown)?;
+    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).with_context(unknown)?;
+    socket.connect(target).with_context(unknown)?;
+    let port = DOCKER_PORT;
+    let address = match socket.local_addr().with_context(unknown)?.ip() {
+        std::net::IpAddr::V4(ip) => format!("tcp://{ip}:{port}"),
+        std::net::IpAddr::V6(ip) => format!("tcp://[{ip}]:{port}"),
+    };
+    Ok(address.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        AgentFlags::command().debug_assert();
+    }
+
+    #[test]
+    fn the_address_is_the_one_that_leads_to_the_server() {
+        for server in ["http://127.0.0.1:5002", "https://127.0.0.1", "http://localhost:1/path"] {
+            let address = reachable_address(server).unwrap().to_string();
+            assert!(address == "tcp://127.0.0.1:2375" || address == "tcp://[::1]:2375", "{server}: {address}");
+        }
+        assert!(reachable_address("http://no.such.host.invalid").is_err());
+    }
+}

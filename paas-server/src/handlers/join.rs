@@ -1,0 +1,68 @@
+//! Hosts that join by themselves, and the tokens that let them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use paas_core::auth::{JoinToken, NewJoinToken};
+use paas_core::model::EngineId;
+use paas_core::registry::Member;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::app::{App, Caller};
+use crate::extract::{Body, Id, NoParams, Params};
+use crate::problem::{Answer, Problem};
+
+/// What an agent says of its host, again and again.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Heartbeat {
+    /// The run of the agent.
+    pub(crate) session: Uuid,
+    /// Within which time it will be heard again.
+    pub(crate) ttl_seconds: u64,
+    /// The host.
+    pub(crate) member: Member,
+}
+
+pub(crate) async fn list(State(app): State<App>, _: NoParams) -> Answer<Json<Vec<JoinToken>>> {
+    Ok(Json(app.controller.join_tokens().await?))
+}
+
+pub(crate) async fn make(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoParams,
+) -> Answer<(StatusCode, Json<NewJoinToken>)> {
+    Ok((StatusCode::CREATED, Json(app.controller.make_join_token(&caller.actor()).await?)))
+}
+
+pub(crate) async fn delete(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {
+    app.controller.delete_join_token(&caller.actor(), &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn hear(
+    State(app): State<App>,
+    Id(id): Id,
+    _: NoParams,
+    Body(heartbeat): Body<Heartbeat>,
+) -> Answer<StatusCode> {
+    let Heartbeat { session, ttl_seconds, member } = heartbeat;
+    if member.id.as_str() != id {
+        return Err(Problem::invalid("id", "differs in path and body; give the same"));
+    }
+    app.controller.hear(member, session, Duration::from_secs(ttl_seconds)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn dismiss(State(app): State<App>, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+    let params = Params::of(&uri, &["session"])?;
+    let session = params.text("session").and_then(|text| text.parse().ok());
+    let session = session.ok_or_else(|| Problem::invalid("session", "must be the UUID of the agent's run"))?;
+    let id: EngineId = id.parse()?;
+    app.controller.dismiss(&id, session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,124 @@
+//! Hosts that join by themselves: server and agent as processes of their own, and a real Docker host.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use paas_core::testing::docker;
+use serde_json::{Value, json};
+use support::{Api, Server, eventually, program};
+
+/// An agent beside the Docker host. Killed when dropped.
+struct Agent(Child);
+
+impl Agent {
+    fn start(server: &Server, token: &str, docker: &str, id: &str) -> Self {
+        let mut command = Command::new(program("paas-server"));
+        command.args(["agent", "--server", &server.url, "--id", id, "--docker", docker, "--advertise", docker]);
+        command.args(["--label", "joined", "--lease", "2"]).env("PAAS_JOIN_TOKEN", token);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn terminate(&mut self) {
+        support::signal("-TERM", self.0.id());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn until(api: &Api, id: &str, status: &str) -> Duration {
+    let begun = Instant::now();
+    let reached = || async { api.get(&format!("/api/engines/{id}")).await.body["health"]["status"] == status };
+    assert!(eventually(Duration::from_secs(20), reached).await, "{:#}", api.get("/api/engines").await.body);
+    begun.elapsed()
+}
+
+async fn join_token(api: &Api) -> String {
+    api.post("/api/join-tokens", Value::Null).await.body["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_serves_as_long_as_its_agent_says_so() {
+    let Some(address) = docker::daemon("a_host_serves_as_long_as_its_agent_says_so").await else { return };
+    let (docker, image) = (address.to_string(), docker::web_image(&address).await);
+    let mut server = Server::start(&[]).await;
+    let api = server.admin().await;
+    let token = join_token(&api).await;
+
+    let mut agent = Agent::start(&server, &token, &docker, "self");
+    let joined = until(&api, "self", "up").await;
+    println!("the host served {joined:?} after its agent was started");
+    let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "labels": ["joined"], "args": ["sleep", "3600"]});
+    let run = api.post("/api/containers", spec.clone()).await;
+    assert_eq!(run.status, 201, "{}", run.body);
+    let path = format!("/api/containers/{}", run.body[0]["id"].as_str().unwrap());
+
+    // Told to leave, it is gone at once; what runs there is neither running nor gone.
+    agent.terminate();
+    let left = until(&api, "self", "down").await;
+    assert!(left < Duration::from_secs(2), "after {left:?}");
+    assert_eq!(api.get(&path).await.body["state"], "unknown");
+    assert_eq!(api.post("/api/containers", spec).await.status, 409);
+
+    // Back again, and the server too: it had known of the host only from the agent.
+    let mut agent = Agent::start(&server, &token, &docker, "self");
+    until(&api, "self", "up").await;
+    assert_eq!(api.get(&path).await.body["state"], "running");
+    server.kill();
+    server.start_again().await;
+    let api = server.admin().await;
+    until(&api, "self", "up").await;
+    assert_eq!(api.get("/api/engines").await.body.as_array().unwrap().len(), 1);
+
+    // Killed, it is gone when its time is over, though its Docker still answers.
+    agent.0.kill().unwrap();
+    until(&api, "self", "down").await;
+    let _agent = Agent::start(&server, &token, &docker, "self");
+    until(&api, "self", "up").await;
+    assert_eq!(api.delete(&path).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
+    const NAME: &str = "two_hosts_with_one_id_and_one_host_with_two_are_refused";
+    let Some(address) = docker::daemon(NAME).await else { return };
+    let docker = address.to_string();
+    let server = Server::start(&[]).await;
+    let api = server.admin().await;
+    let token = join_token(&api).await;
+    let _first = Agent::start(&server, &token, &docker, "self");
+    until(&api, "self", "up").await;
+    let _same_id = Agent::start(&server, &token, "sim://another", "self");
+    let _same_host = Agent::start(&server, &token, &docker, "other");
+    let refused = || async {
+        let events = api.get("/api/events?count=1000").await.body;
+        events.as_array().unwrap().iter().any(|event| event["type"] == "refuse-engine" && event["engine"] == "other")
+    };
+    assert!(eventually(Duration::from_secs(10), refused).await);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let engines = api.get("/api/engines").await.body;
+    assert_eq!((engines.as_array().unwrap().len(), &engines[0]["addr"]), (1, &json!(docker)), "{engines:#}");
+}
+
+#[test]
+fn an_agent_says_what_it_misses() {
+    let run = |arguments: &[&str], token: &str| {
+        let mut command = Command::new(program("paas-server"));
+        let output = command.arg("agent").args(arguments).env("PAAS_JOIN_TOKEN", token).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(&[], "").contains("--server"));
+    assert!(run(&["--server", "http://127.0.0.1:1"], "").contains("there is no join token"));
+    assert!(run(&["--server", "ftp://127.0.0.1"], "token").contains("no address of a server"));
+    assert!(run(&["--server", "http://no.such.host.invalid"], "token").contains("--advertise"));
+}
