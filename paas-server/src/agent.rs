@@ -23,7 +23,7 @@ const DOCKER_PORT: u16 = 2375;
 #[derive(Debug, Parser)]
 #[command(name = "paas-server agent", bin_name = "paas-server agent", version, max_term_width = 110)]
 pub struct AgentFlags {
-    /// The server, such as https://paas.example.org:5002.
+    /// The server: scheme, name and port, as in `paas-cli login`.
     #[arg(long, env = "PAAS_SERVER", value_name = "URL")]
     server: String,
     /// File with the join token. It can also be in the variable PAAS_JOIN_TOKEN.
