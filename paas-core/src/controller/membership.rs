@@ -116,6 +116,10 @@ impl Controller {
             && absent.is_none()
         {
             *absent = Some(Instant::now());
+            if self.shared.cluster.engine_spec(id).is_none() {
+                // Somebody deleted it.
+                return;
+            }
             self.shared.cluster.set_absent(id, true);
             self.note(Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id)).await;
         }
@@ -129,8 +133,11 @@ impl Controller {
             registered.0.iter().filter(|(_, absent)| is_over(absent)).map(|(id, _)| id.clone()).collect();
         for id in over {
             registered.0.remove(&id);
-            self.shared.cluster.remove_engine(&id);
             self.shared.slots.forget(&id);
+            // Somebody may have deleted it meanwhile.
+            if !self.shared.cluster.remove_engine(&id) {
+                continue;
+            }
             let message = format!("engine {id} was away for too long and is forgotten");
             self.note(Event::new(EventKind::DeleteEngine, message).on(&id)).await;
         }

@@ -62,6 +62,22 @@ async fn one_that_stays_away_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_deleted_comes_back_with_its_next_agent_and_not_before() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let stop = platform.agent("a", "a");
+    platform.until_known("a").await;
+    platform.controller.delete_engine(&ann(), "a", true).await.unwrap();
+    tokio::time::sleep(TTL * 3).await;
+    assert!(platform.controller.engines().is_empty());
+    stop.cancel();
+    tokio::time::sleep(TTL).await;
+    let _again = platform.agent("a", "a");
+    platform.until_known("a").await;
+    let told = platform.kinds();
+    assert!(!told.contains(&"refuse-engine".to_owned()), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_was_added_by_hand_needs_no_agent() {
     let platform = Platform::of(&["a"]).await;
     let stop = platform.agent("a", "a");
