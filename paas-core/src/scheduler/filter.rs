@@ -65,15 +65,23 @@ fn is_asked_host(engine: &EngineState, request: &PlacementRequest) -> bool {
 
 fn lack_of_room(engine: &EngineState, request: &PlacementRequest) -> Option<Reason> {
     let limit = limit(engine.total, request.overbooking);
-    let free = limit.saturating_sub(engine.reserved);
     let asked = request.resources;
+    if fits(limit, engine.reserved, asked) {
+        return None;
+    }
+    let free = limit.saturating_sub(engine.reserved);
     if asked.cpus > free.cpus {
         return Some(Reason::Cpus { free: free.cpus, asked: asked.cpus });
     }
-    if asked.memory > free.memory {
-        return Some(Reason::Memory { free: free.memory, asked: asked.memory });
-    }
-    None
+    Some(Reason::Memory { free: free.memory, asked: asked.memory })
+}
+
+/// Whether `asked` can be promised beside `promised` without going past `limit`, CPU and memory each on its own.
+///
+/// Nothing always fits, even where others have taken more than there is: it promises nobody anything.
+pub(super) fn fits(limit: Resources, promised: Resources, asked: Resources) -> bool {
+    let free = limit.saturating_sub(promised);
+    asked.cpus <= free.cpus && asked.memory <= free.memory
 }
 
 /// What may be promised of `total`.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::filter::limit;
+use super::filter::{fits, limit};
 use super::{EngineState, PlacementRequest, Refusal, Snapshot, judge};
 use crate::model::{EngineId, Resources};
 
@@ -90,10 +90,9 @@ fn place_many(
         }
         let engine = &engines[best.index];
         let placed = best.placed + 1;
-        let with_next = engine.reserved + request.resources * (placed + 1);
-        let limit = limit(engine.total, request.overbooking);
-        if with_next.cpus <= limit.cpus && with_next.memory <= limit.memory {
-            let score = score(engine.total, with_next);
+        let promised = engine.reserved + request.resources * placed;
+        if fits(limit(engine.total, request.overbooking), promised, request.resources) {
+            let score = score(engine.total, promised + request.resources);
             candidates.push(Candidate { score, containers: best.containers + 1, index: best.index, placed });
         }
     }

@@ -86,6 +86,15 @@ fn each_type_has_its_filters() {
 }
 
 #[test]
+fn what_asks_for_no_cpu_goes_where_others_took_more_than_there_is() {
+    let mut full = engine("a", 1000, 1000);
+    full.reserved.cpus = Cpus::from_milli(1500);
+    let snapshot: Snapshot = [full].into_iter().collect();
+    assert_eq!(per_engine(&Spread::default().place(&snapshot, &request(3, 0, 100)).unwrap()), BTreeMap::from([("a", 3)]));
+    assert!(Spread::default().place(&snapshot, &request(1, 100, 100)).is_err());
+}
+
+#[test]
 fn overbooking_is_a_setting() {
     let snapshot: Snapshot = [engine("a", 1000, 1000)].into_iter().collect();
     let mut asked = request(3, 500, 500);
@@ -194,8 +203,9 @@ proptest! {
         prop_assert_eq!(placed.len(), request.count);
         for (id, count) in per_engine(&placed) {
             let engine = snapshot.get(&id.parse().unwrap()).unwrap();
-            let promised = engine.reserved + request.resources * count as u64;
-            prop_assert!(promised.cpus <= engine.total.cpus && promised.memory <= engine.total.memory);
+            // Others may have taken more than there is; what is promised here comes from what they left.
+            let (promised, free) = (request.resources * count as u64, engine.free());
+            prop_assert!(promised.cpus <= free.cpus && promised.memory <= free.memory);
             prop_assert!(count == 1 || (!request.kind.needs_unique() && request.host_ports.is_empty()));
             prop_assert_eq!(engine.status, EngineStatus::Up);
         }
