@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use paas_core::auth::AuthSettings;
-use paas_core::cluster::ClusterSettings;
+use paas_core::cluster::{ClusterSettings, ProbeKind};
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
@@ -60,6 +60,14 @@ pub struct Config {
     pub weights: Weights,
     /// By how much the size of an engine may be exceeded; 1.0 for not at all.
     pub overbooking: f64,
+    /// How each engine is asked whether it is alive.
+    pub probe: ProbeKind,
+    /// How often it is asked.
+    pub probe_interval: Duration,
+    /// How long it may take to answer.
+    pub probe_timeout: Duration,
+    /// After how many probes in a row without an answer it is down.
+    pub probe_misses: u32,
     /// How long requests and launches under way may take to end when the server is told to stop.
     pub shutdown_timeout: Duration,
     /// What is logged.
@@ -178,6 +186,7 @@ impl Config {
             (None, Some(password)) => Some(AdminPassword::Given(password)),
             (None, None) => None,
         };
+        let watching = ClusterSettings::default();
         let config = Self {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
@@ -190,7 +199,11 @@ impl Config {
             token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
-            overbooking: settings.overbooking.unwrap_or(ClusterSettings::default().overbooking),
+            overbooking: settings.overbooking.unwrap_or(watching.overbooking),
+            probe: settings.probe.unwrap_or(watching.probe),
+            probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
+            probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
+            probe_misses: settings.probe_misses.unwrap_or(watching.probe_misses),
             shutdown_timeout: settings
                 .shutdown_timeout
                 .map_or(ServeOptions::default().shutdown_timeout, |timeout| timeout.0),
@@ -208,6 +221,15 @@ impl Config {
         }
         if self.token_ttl.is_zero() {
             return Err(Invalid::new("token-ttl", "must be more than nothing"));
+        }
+        let probing = Duration::from_millis(10)..=Duration::from_secs(3600);
+        for (name, time) in [("probe-interval", self.probe_interval), ("probe-timeout", self.probe_timeout)] {
+            if !probing.contains(&time) {
+                return Err(Invalid::new(name, "must be 10ms to 1h"));
+            }
+        }
+        if !(1..=100).contains(&self.probe_misses) {
+            return Err(Invalid::new("probe-misses", format!("must be 1 to 100, not {}", self.probe_misses)));
         }
         if self.body_limit < 1024 {
             return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));
@@ -228,6 +250,10 @@ impl fmt::Display for Config {
         // A text in JSON is the same text in TOML.
         let text = |text: &dyn fmt::Display| serde_json::Value::String(text.to_string());
         let path = |path: &Path| text(&path.display());
+        let span = |span: Duration| match span.subsec_millis() {
+            0 => span.as_secs().to_string(),
+            _ => text(&format!("{}ms", span.as_millis())).to_string(),
+        };
         writeln!(f, "listen = {}", text(&self.listen))?;
         writeln!(f, "store = {}", text(&self.store_url()))?;
         writeln!(f, "data_dir = {}", path(&self.data_dir))?;
@@ -250,12 +276,16 @@ impl fmt::Display for Config {
             writeln!(f, "tls_key = {}", path(&tls.key))?;
         }
         writeln!(f, "body_limit = {}", self.body_limit)?;
-        writeln!(f, "token_ttl = {}", self.token_ttl.as_secs())?;
+        writeln!(f, "token_ttl = {}", span(self.token_ttl))?;
         writeln!(f, "scheduler = {}", text(&self.scheduler))?;
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
         writeln!(f, "overbooking = {:?}", self.overbooking)?;
-        writeln!(f, "shutdown_timeout = {}", self.shutdown_timeout.as_secs())?;
+        writeln!(f, "probe = {}", text(&self.probe))?;
+        writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
+        writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;
+        writeln!(f, "probe_misses = {}", self.probe_misses)?;
+        writeln!(f, "shutdown_timeout = {}", span(self.shutdown_timeout))?;
         writeln!(f, "log = {}", text(&self.log))?;
         writeln!(f, "log_format = {}", text(&self.log_format))
     }

@@ -36,6 +36,8 @@ pub enum Code {
     AccountNotFound,
     /// There is no such join token.
     JoinTokenNotFound,
+    /// There is no login to such an image registry.
+    RegistryLoginNotFound,
     /// There is no such path.
     RouteNotFound,
     /// The path does not have that method; the header `Allow` lists those it has.
@@ -74,7 +76,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -84,6 +86,7 @@ impl Code {
         Self::EngineNotFound,
         Self::AccountNotFound,
         Self::JoinTokenNotFound,
+        Self::RegistryLoginNotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::AccountExists,
@@ -124,6 +127,7 @@ impl Code {
             Self::EngineNotFound => ("engine_not_found", StatusCode::NOT_FOUND),
             Self::AccountNotFound => ("account_not_found", StatusCode::NOT_FOUND),
             Self::JoinTokenNotFound => ("join_token_not_found", StatusCode::NOT_FOUND),
+            Self::RegistryLoginNotFound => ("registry_login_not_found", StatusCode::NOT_FOUND),
             Self::RouteNotFound => ("route_not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::AccountExists => ("account_exists", StatusCode::CONFLICT),
@@ -280,6 +284,7 @@ impl From<ControllerError> for Problem {
                 Self::new(Code::ContainerAmbiguous, detail).with("candidates", json!(candidates))
             }
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),
+            ControllerError::RegistryLoginNotFound { .. } => Self::new(Code::RegistryLoginNotFound, detail),
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),
             ControllerError::NoRoom(refusal) => Self::new(Code::NoRoom, detail).with("refusal", json!(refusal)),
             ControllerError::Conflict { .. } => Self::new(Code::Conflict, detail),

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::chain;
-use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images, join};
+use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images, join, registry_logins};
 use crate::problem::{Code, Problem};
 
 /// Who may use a route.
@@ -84,6 +84,10 @@ routes! {
     GET    "/api/join-tokens"             ByRole     Reads    join::list;
     POST   "/api/join-tokens"             ByRole     Changes  join::make;
     DELETE "/api/join-tokens/{id}"        ByRole     Changes  join::delete;
+
+    GET    "/api/registry-logins"         ByRole     Reads    registry_logins::list;
+    POST   "/api/registry-logins"         ByRole     Changes  registry_logins::set;
+    DELETE "/api/registry-logins/{server}" ByRole    Changes  registry_logins::delete;
 
     POST   "/join/engines/{id}"           ByJoinToken Changes join::hear;
     DELETE "/join/engines/{id}"           ByJoinToken Changes join::dismiss;

@@ -100,7 +100,14 @@ async fn controller(config: &Config) -> Result<Controller> {
     };
     let settings = Settings {
         auth: AuthSettings { token_ttl: config.token_ttl, ..AuthSettings::default() },
-        cluster: ClusterSettings { overbooking: config.overbooking, ..ClusterSettings::default() },
+        cluster: ClusterSettings {
+            probe: config.probe,
+            probe_interval: config.probe_interval,
+            probe_timeout: config.probe_timeout,
+            probe_misses: config.probe_misses,
+            overbooking: config.overbooking,
+            ..ClusterSettings::default()
+        },
         ..Settings::default()
     };
     let builder = Controller::builder().store(store).registry(registry).scheduler(scheduler).settings(settings);

@@ -1,4 +1,4 @@
-//! `eadd`: a Docker host.
+//! `eadd` and `rladd`: a Docker host, and the login to an image registry.
 
 use std::path::{Path, PathBuf};
 
@@ -58,17 +58,46 @@ impl AddEngineArgs {
         }
         spec.validate().map_err(|invalid| Failure::Usage(invalid.to_string()))?;
         if let Some(username) = self.registry_user {
-            let password = secret::read(&Secret {
-                prompt: "Password at the image registry: ",
-                variable: "PAAS_REGISTRY_PASSWORD",
-                option: "--registry-password-stdin",
-                from_stdin: self.registry_password_stdin,
-                is_new: false,
-            })?;
-            spec.registry_login = Some(RegistryLogin { server: self.registry_server, username, password });
+            let option = "--registry-password-stdin";
+            spec.registry_login =
+                Some(registry_login(self.registry_server, username, option, self.registry_password_stdin)?);
         }
         Ok(spec)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryLoginArgs {
+    /// Host and port of the registry; Docker Hub when not given
+    #[arg(long, value_name = "HOST")]
+    server: Option<String>,
+    /// User name at the registry
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// Read the password from stdin
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl RegistryLoginArgs {
+    pub(crate) fn into_login(self) -> Result<RegistryLogin, Failure> {
+        registry_login(self.server, self.user, "--password-stdin", self.password_stdin)
+    }
+}
+
+/// Asks for the password and checks the whole.
+fn registry_login(
+    server: Option<String>,
+    username: String,
+    option: &'static str,
+    from_stdin: bool,
+) -> Result<RegistryLogin, Failure> {
+    let prompt = "Password at the image registry: ";
+    let variable = "PAAS_REGISTRY_PASSWORD";
+    let password = secret::read(&Secret { prompt, variable, option, from_stdin, is_new: false })?;
+    let login = RegistryLogin { server, username, password };
+    login.validate().map_err(|invalid| Failure::Usage(invalid.to_string()))?;
+    Ok(login)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

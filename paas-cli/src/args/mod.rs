@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use paas_core::model::{EngineId, ImageRef};
 
-pub(crate) use engine::AddEngineArgs;
+pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\
@@ -160,6 +160,21 @@ pub(crate) enum Command {
     Jtdelete {
         /// Id of the token
         id: String,
+    },
+    /// List the logins to image registries
+    #[command(visible_alias = "list-registry-logins")]
+    Registrylogins,
+    /// Set the login of every engine to an image registry
+    ///
+    /// The password is asked for, or comes from stdin (with --password-stdin or when stdin is not a terminal) or from
+    /// the environment variable PAAS_REGISTRY_PASSWORD.
+    #[command(visible_alias = "set-registry-login")]
+    Rladd(RegistryLoginArgs),
+    /// Delete the login to an image registry
+    #[command(visible_alias = "delete-registry-login")]
+    Rldelete {
+        /// Host and port of the registry
+        server: String,
     },
     /// Show the cluster as a whole
     #[command(visible_alias = "cluster-info")]

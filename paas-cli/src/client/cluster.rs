@@ -1,7 +1,7 @@
 //! Engines, the cluster as a whole, and images on it.
 
 use paas_core::auth::{JoinToken, NewJoinToken};
-use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef};
+use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef, RegistryLogin, ShownRegistryLogin};
 use reqwest::Method;
 use serde::Serialize;
 
@@ -82,6 +82,30 @@ impl Client {
     /// Status 404 when there is none.
     pub async fn delete_join_token(&self, id: &str) -> Result<(), ClientError> {
         self.order(self.request(Method::DELETE, &["api", "join-tokens", segment("id", id)?]), CHANGE).await
+    }
+
+    /// All logins to image registries, without their passwords. Admins only, as the next two.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn registry_logins(&self) -> Result<Answer<Vec<ShownRegistryLogin>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "registry-logins"])).await
+    }
+
+    /// Sets the login of every engine to an image registry.
+    ///
+    /// # Errors
+    /// Status 400 when it cannot be one.
+    pub async fn set_registry_login(&self, login: &RegistryLogin) -> Result<(), ClientError> {
+        self.order(self.request(Method::POST, &["api", "registry-logins"]).json(login), CHANGE).await
+    }
+
+    /// Deletes the login to an image registry.
+    ///
+    /// # Errors
+    /// Status 404 when there is none.
+    pub async fn delete_registry_login(&self, server: &str) -> Result<(), ClientError> {
+        self.order(self.request(Method::DELETE, &["api", "registry-logins", segment("server", server)?]), CHANGE).await
     }
 
     /// Totals over all engines.

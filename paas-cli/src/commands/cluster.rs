@@ -1,7 +1,7 @@
 //! Engines, and the cluster as a whole.
 
 use super::Result;
-use crate::args::AddEngineArgs;
+use crate::args::{AddEngineArgs, RegistryLoginArgs};
 use crate::context::Context;
 use crate::output::{details, tables};
 
@@ -50,6 +50,25 @@ pub(super) async fn add_join_token(context: &Context) -> Result {
 pub(super) async fn delete_join_token(context: &Context, id: &str) -> Result {
     context.client()?.delete_join_token(id).await?;
     context.output.say(&format!("deleted the join token {id}"));
+    Ok(())
+}
+
+pub(super) async fn registry_logins(context: &Context) -> Result {
+    let logins = context.client()?.registry_logins().await?;
+    let servers = logins.iter().map(|login| login.server.clone());
+    context.output.show(logins.json(), servers, || tables::registry_logins(&logins))
+}
+
+pub(super) async fn set_registry_login(context: &Context, arguments: RegistryLoginArgs) -> Result {
+    let login = arguments.into_login()?;
+    context.client()?.set_registry_login(&login).await?;
+    context.output.say(&format!("images of {} are pulled as {}", login.registry(), login.username));
+    Ok(())
+}
+
+pub(super) async fn delete_registry_login(context: &Context, server: &str) -> Result {
+    context.client()?.delete_registry_login(server).await?;
+    context.output.say(&format!("deleted the login to {server}"));
     Ok(())
 }
 

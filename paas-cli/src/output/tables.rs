@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use paas_core::auth::JoinToken;
-use paas_core::model::{Account, BoundPort, Container, Engine, Event};
+use paas_core::model::{Account, BoundPort, Container, Engine, Event, ShownRegistryLogin};
 
 use super::table::with_headers;
 
@@ -71,6 +71,10 @@ pub(crate) fn accounts(accounts: &[Account]) -> String {
 pub(crate) fn join_tokens(tokens: &[JoinToken]) -> String {
     let rows = tokens.iter().map(|token| [token.id.clone(), time(token.created), token.created_by.clone()]);
     with_headers(["ID", "CREATED", "CREATED BY"], rows)
+}
+
+pub(crate) fn registry_logins(logins: &[ShownRegistryLogin]) -> String {
+    with_headers(["SERVER", "USER"], logins.iter().map(|login| [login.server.clone(), login.username.clone()]))
 }
 
 /// What a pull came to: image and engines.

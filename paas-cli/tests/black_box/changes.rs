@@ -88,6 +88,30 @@ async fn an_engine_is_added_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_login_to_an_image_registry_is_set_listed_and_deleted() {
+    let listed = r#"[{"server":"r.example.org:5000","username":"puller"}]"#;
+    let mut server = Server::start([
+        ("POST /api/registry-logins", Answer::done()),
+        ("GET /api/registry-logins", Answer::new(200, "application/json", listed)),
+        ("DELETE /api/registry-logins/r.example.org:5000", Answer::done()),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let set = home.run_with("a secret\n", &["rladd", "--server", "r.example.org:5000", "--user", "puller"]).await;
+    assert_eq!(set.expect(0).stderr, "images of r.example.org:5000 are pulled as puller\n");
+    let body: serde_json::Value = serde_json::from_str(&server.asked_once().body).unwrap();
+    let expected = serde_json::json!({"server": "r.example.org:5000", "username": "puller", "password": "a secret"});
+    assert_eq!(body, expected);
+    let wrong = home.run_with("x", &["rladd", "--server", "https://r.example.org", "--user", "puller"]).await;
+    assert!(wrong.expect(2).stderr.contains("as in registry.example.org:5000"), "{}", wrong.stderr);
+    assert!(server.asked().is_empty());
+    let shown = home.run(&["registrylogins"]).await;
+    assert_eq!(shown.expect(0).stdout, "SERVER              USER\nr.example.org:5000  puller\n");
+    assert_eq!(home.run(&["registrylogins", "--quiet"]).await.expect(0).stdout, "r.example.org:5000\n");
+    home.run(&["rldelete", "r.example.org:5000"]).await.expect(0);
+}
+
+#[tokio::test]
 async fn an_account_gets_its_password_in_four_ways() {
     let mut server =
         Server::start([("POST /api/accounts", Answer::done()), ("DELETE /api/accounts/deployer", Answer::done())])

@@ -24,20 +24,27 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) async fn follow(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, wake: Arc<Notify>) {
     let mut seen = Seen::default();
     loop {
-        if let Err(error) = follow_once(&cluster, &id, &*engine, &wake, &mut seen).await {
+        let mut was_read = false;
+        if let Err(error) = follow_once(&cluster, &id, &*engine, &wake, &mut seen, &mut was_read).await {
             tracing::debug!(engine = %id, %error, "lost the engine");
-            note_loss(&cluster, &id, &error).await;
+            note_loss(&cluster, &id, &error, was_read).await;
         }
         // Either is a reason to try again.
         let _ = timeout(RETRY, wake.notified()).await;
     }
 }
 
-/// Says why a new engine is still not there. An engine that was there is the monitor's to judge.
-async fn note_loss(cluster: &Cluster, id: &EngineId, error: &EngineError) {
-    if cluster.status(id) == Some(EngineStatus::Pending) {
-        cluster.set_status(id, EngineStatus::Pending, Some(error.detail().to_owned())).await;
-    }
+/// Says why a new engine is still not there. An engine that was there is the monitor's to judge, unless the monitor asks
+/// the host and not its daemon: then a daemon that cannot be read is found here.
+async fn note_loss(cluster: &Cluster, id: &EngineId, error: &EngineError, was_read: bool) {
+    let status = match cluster.status(id) {
+        Some(EngineStatus::Pending) => EngineStatus::Pending,
+        Some(EngineStatus::Up | EngineStatus::Suspect) if !was_read && !cluster.shared.prober.asks_daemons() => {
+            EngineStatus::Down
+        }
+        _ => return,
+    };
+    cluster.set_status(id, status, Some(error.detail().to_owned())).await;
 }
 
 /// Reads everything and follows the events until the engine is lost.
@@ -47,12 +54,14 @@ async fn follow_once(
     engine: &dyn DockerEngine,
     wake: &Notify,
     seen: &mut Seen,
+    was_read: &mut bool,
 ) -> Result<(), EngineError> {
     if !read_info(cluster, id, engine).await? {
         return Ok(());
     }
     let mut events = engine.events(seen.latest).await?;
     read_all(cluster, id, engine).await?;
+    *was_read = true;
     cluster.set_status(id, EngineStatus::Up, None).await;
 
     let every = cluster.shared.settings.resync_interval;

@@ -9,6 +9,7 @@
 
 mod follow;
 mod monitor;
+mod probe;
 mod recorder;
 mod reservation;
 mod tidy;
@@ -31,6 +32,8 @@ use crate::model::{
 };
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
+pub use probe::ProbeKind;
+use probe::Prober;
 use recorder::Recorder;
 pub use reservation::Reservation;
 use view::{ContainerEntry, EngineEntry, Ticket, View};
@@ -38,11 +41,13 @@ use view::{ContainerEntry, EngineEntry, Ticket, View};
 /// How closely the engines are watched.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// How often each engine is asked whether it answers.
+    /// How each engine is asked whether it is alive.
+    pub probe: ProbeKind,
+    /// How often it is asked.
     pub probe_interval: Duration,
-    /// How long it may take to answer.
+    /// How long it may take to answer. An engine that is known to be slow gets up to `probe_misses` times that.
     pub probe_timeout: Duration,
-    /// After how many missed probes in a row an engine is down.
+    /// After how many missed probes in a row an engine is down; an answer that comes late ends the row.
     pub probe_misses: u32,
     /// How often everything on an engine is read again, beside the events.
     pub resync_interval: Duration,
@@ -55,6 +60,7 @@ pub struct ClusterSettings {
 impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
+            probe: ProbeKind::default(),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
             probe_misses: 2,
@@ -75,6 +81,7 @@ pub struct Cluster {
 struct Shared {
     view: RwLock<View>,
     settings: ClusterSettings,
+    prober: Prober,
     scheduler: Arc<dyn Scheduler>,
     events: Arc<dyn EventSink>,
     recorder: Recorder,
@@ -116,6 +123,7 @@ impl Cluster {
         let recorder = Recorder::spawn(events.clone(), &tasks, stop.clone());
         let shared = Shared {
             view: RwLock::default(),
+            prober: Prober::new(settings.probe),
             settings,
             scheduler,
             events,

@@ -14,13 +14,14 @@ use crate::auth::Authenticator;
 use crate::cluster::Cluster;
 use crate::engine::{Connector, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
-use crate::model::{EngineSpec, Role};
+use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
 
 const ENGINES: Table = Table::new("engines");
 const DRAINED: Table = Table::new("drained_engines");
+const REGISTRY_LOGINS: Table = Table::new("registry_logins");
 const PLATFORM: Table = Table::new("platform");
 
 /// How many events a live reader may be behind before it misses some.
@@ -108,6 +109,7 @@ impl ControllerBuilder {
             cluster,
             auth,
             drained: Collection::<bool>::new(store.clone(), DRAINED),
+            registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(self.connector.unwrap_or_else(|| Arc::new(connect))),

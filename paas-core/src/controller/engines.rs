@@ -1,6 +1,5 @@
 //! Engines: add, delete, show.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -49,6 +48,10 @@ impl Controller {
         }
         if let Some(other) = cluster.engine_at(&spec.addr.place()) {
             return Err(exists(format!("{} is engine '{other}' already", spec.addr)));
+        }
+        #[cfg(feature = "docker")]
+        if let Some(tls) = &spec.tls {
+            crate::engine::check_certificates(tls).map_err(refused)?;
         }
         let connection = (self.shared.connector.0)(&spec).map_err(refused)?;
         let answers = self.first_contact(&id, &*connection).await?;
@@ -144,7 +147,11 @@ impl Controller {
     pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
         self.check_open()?;
         let _one_at_a_time = self.shared.membership.lock().await;
-        let engine = self.engine(id)?;
+        let engine = match self.engine(id) {
+            Ok(engine) => engine,
+            // One that could not be connected to at start is in the store and nowhere else.
+            Err(unknown) => return self.delete_unusable_engine(actor, id).await?.ok_or(unknown),
+        };
         if !force {
             self.check_nothing_runs_on(&engine.id)?;
         }
@@ -158,6 +165,17 @@ impl Controller {
         self.shared.slots.forget(&engine.id);
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
         self.record(actor.sign(event.on(&engine.id))).await
+    }
+
+    async fn delete_unusable_engine(&self, actor: &Actor, id: &str) -> Result<Option<()>> {
+        match self.shared.engines.delete(id).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Invalid) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(ControllerError::Store(error)),
+        }
+        self.record(actor.sign(Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))).await.map(Some)
     }
 
     fn check_nothing_runs_on(&self, id: &EngineId) -> Result<()> {
@@ -177,11 +195,17 @@ impl Controller {
         Err(ControllerError::Conflict { reason })
     }
 
-    /// Takes in the engines of the store, at start.
+    /// Takes in the engines of the store, at start. One that this build cannot connect to keeps no other from working.
     pub(super) async fn load_engines(&self) -> Result<()> {
         for stored in self.shared.engines.all().await.map_err(ControllerError::Store)? {
-            let connection: Arc<dyn DockerEngine> = (self.shared.connector.0)(&stored.value).map_err(refused)?;
-            self.shared.cluster.add_engine(stored.value, connection);
+            let id = stored.value.id.clone();
+            match (self.shared.connector.0)(&stored.value) {
+                Ok(connection) => self.shared.cluster.add_engine(stored.value, connection),
+                Err(error) => {
+                    let message = format!("engine {id} cannot be used: {error}; delete it and add it again");
+                    self.note(Event::new(EventKind::RefuseEngine, message).on(&id)).await;
+                }
+            }
         }
         Ok(())
     }

@@ -35,6 +35,12 @@ pub enum ControllerError {
         /// What was asked for.
         id: String,
     },
+    /// There is no login to such a registry.
+    #[error("there is no login to the registry '{registry}'; list the logins to see their registries")]
+    RegistryLoginNotFound {
+        /// What was asked for.
+        registry: String,
+    },
     /// The id, the address or the daemon belongs to an engine already.
     #[error("{reason}")]
     EngineExists {

@@ -144,7 +144,7 @@ impl Controller {
     }
 
     /// Records what nobody asked for. Losing such an event is worth a warning and no more.
-    async fn note(&self, event: Event) {
+    pub(super) async fn note(&self, event: Event) {
         tracing::info!("{}", event.message);
         if let Err(error) = self.record(event.tagged("cluster")).await {
             tracing::warn!(%error, "an event could not be recorded");

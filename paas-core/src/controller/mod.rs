@@ -25,6 +25,7 @@ mod locks;
 mod membership;
 mod progress;
 mod pull;
+mod registry_logins;
 mod scale;
 mod settings;
 
@@ -38,7 +39,7 @@ use crate::auth::Authenticator;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
-use crate::model::{ClusterInfo, EngineSpec, Event};
+use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, StoreErrorKind};
 
@@ -66,6 +67,7 @@ struct Shared {
     engines: Collection<EngineSpec>,
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
+    registry_logins: Collection<RegistryLogin>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
     sink: Arc<dyn EventSink>,

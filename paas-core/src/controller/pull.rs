@@ -102,7 +102,9 @@ impl Pulls {
         let cluster = &self.controller.shared.cluster;
         let gone = || EngineError::new(EngineErrorKind::Unreachable, "pull the image", "the engine was deleted");
         let connection = cluster.connection(engine).ok_or_else(gone)?;
-        let login = cluster.engine_spec(engine).and_then(|spec| spec.registry_login.clone());
+        let login = self.controller.login_for(engine, &self.image).await.map_err(|error| {
+            EngineError::new(EngineErrorKind::Failed, "pull the image", error.to_string()).with_source(error)
+        })?;
         let whole = async {
             let mut progress = connection.pull(&self.image, login).await?;
             while let Some(step) = progress.next().await {

@@ -19,7 +19,7 @@ use crate::model::{ContainerId, ImageRef, RegistryLogin};
 
 pub use connect::{Connector, connect};
 #[cfg(feature = "docker")]
-pub use docker::Docker;
+pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::SimulatedEngine;
 pub use types::{

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb};
+use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin};
 
 /// What an operator says of a Docker host. Stored as given, secrets included; never sent out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct EngineSpec {
     /// Certificates for an `https://` address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsMaterial>,
-    /// Login to the image registry it pulls from.
+    /// Login to an image registry, for this engine alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_login: Option<RegistryLogin>,
     /// True while the engine shall get no new containers.
@@ -68,6 +68,9 @@ impl EngineSpec {
         if let Some(label) = self.labels.iter().find(wrong) {
             return Err(Invalid::new("labels", format!("{label:?} must be 1 to 128 printable characters")));
         }
+        if let Some(login) = &self.registry_login {
+            login.validate().map_err(|wrong| Invalid::new(format!("registry_login.{}", wrong.field), wrong.message))?;
+        }
         if self.tls.is_some() && !matches!(self.addr, EngineAddress::Https { .. }) {
             return Err(Invalid::new("tls", "certificates are for an https:// address"));
         }
@@ -90,25 +93,6 @@ pub struct TlsMaterial {
 impl fmt::Debug for TlsMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TlsMaterial(..)")
-    }
-}
-
-/// Login to an image registry.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegistryLogin {
-    /// Host and port of the registry; Docker Hub when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
-    /// User name.
-    pub username: String,
-    /// Password or token.
-    pub password: String,
-}
-
-impl fmt::Debug for RegistryLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryLogin").field("username", &self.username).finish_non_exhaustive()
     }
 }
 

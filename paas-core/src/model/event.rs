@@ -98,6 +98,10 @@ pub enum EventKind {
     AddJoinToken,
     /// A join token was deleted.
     DeleteJoinToken,
+    /// A login to an image registry was set.
+    SetRegistryLogin,
+    /// A login to an image registry was deleted.
+    DeleteRegistryLogin,
     /// An engine was added.
     AddEngine,
     /// An engine was deleted.
@@ -130,7 +134,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 21] = [
+const NAMES: [(&str, EventKind); 23] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -138,6 +142,8 @@ const NAMES: [(&str, EventKind); 21] = [
     ("logout", EventKind::Logout),
     ("add-join-token", EventKind::AddJoinToken),
     ("delete-join-token", EventKind::DeleteJoinToken),
+    ("set-registry-login", EventKind::SetRegistryLogin),
+    ("delete-registry-login", EventKind::DeleteRegistryLogin),
     ("add-engine", EventKind::AddEngine),
     ("delete-engine", EventKind::DeleteEngine),
     ("refuse-engine", EventKind::RefuseEngine),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, ValueEnum};
+use paas_core::cluster::ProbeKind;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -96,6 +97,19 @@ pub(super) struct Settings {
     /// How far containers may be promised more than an engine has: 1.5 for half as much again. Default: 1, not at all.
     #[arg(long, env = "PAAS_OVERBOOKING", value_name = "FACTOR")]
     pub(super) overbooking: Option<f64>,
+    /// How each engine is asked whether it is alive: 'ping' asks its Docker (default), 'tcp' connects to its port, 'icmp'
+    /// sends an echo request to its host.
+    #[arg(long, env = "PAAS_PROBE", value_name = "KIND")]
+    pub(super) probe: Option<ProbeKind>,
+    /// How often it is asked: seconds, or with ms, s or m. Default: 1s.
+    #[arg(long, env = "PAAS_PROBE_INTERVAL", value_name = "TIME")]
+    pub(super) probe_interval: Option<Span>,
+    /// How long it may take to answer. Default: 1s.
+    #[arg(long, env = "PAAS_PROBE_TIMEOUT", value_name = "TIME")]
+    pub(super) probe_timeout: Option<Span>,
+    /// After how many probes in a row without an answer it is down, 1 to 100. Default: 2.
+    #[arg(long, env = "PAAS_PROBE_MISSES", value_name = "NUMBER")]
+    pub(super) probe_misses: Option<u32>,
     /// How long requests and launches under way may take to end at shutdown. Default: 30s.
     #[arg(long, env = "PAAS_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     pub(super) shutdown_timeout: Option<Span>,
@@ -173,6 +187,10 @@ impl Settings {
             cpu_weight: self.cpu_weight.or(below.cpu_weight),
             memory_weight: self.memory_weight.or(below.memory_weight),
             overbooking: self.overbooking.or(below.overbooking),
+            probe: self.probe.or(below.probe),
+            probe_interval: self.probe_interval.or(below.probe_interval),
+            probe_timeout: self.probe_timeout.or(below.probe_timeout),
+            probe_misses: self.probe_misses.or(below.probe_misses),
             shutdown_timeout: self.shutdown_timeout.or(below.shutdown_timeout),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),

@@ -104,6 +104,10 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--body-limit", "10"], "body-limit"),
         (&["--listen", "here"], "listen"),
         (&["--scheduler", "random"], "scheduler"),
+        (&["--probe", "smoke"], "ping, tcp or icmp"),
+        (&["--probe-interval", "1ms"], "probe-interval"),
+        (&["--probe-timeout", "2h"], "probe-timeout"),
+        (&["--probe-misses", "0"], "probe-misses"),
         (&["--unknown"], "--unknown"),
     ] {
         let error = of(arguments).unwrap_err().to_string();
@@ -121,9 +125,9 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 
 #[test]
 fn what_is_printed_can_be_given_back() {
-    let arguments =
-        ["--listen", "127.0.0.1:7", "--engine", "a=sim://a,b=sim://b", "--overbooking", "1.5", "--log", "debug"];
-    let config = of(&arguments).unwrap();
+    let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
+        --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
+    let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
 }

@@ -11,12 +11,12 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size(pub(super) usize);
 
-/// A time: `90`, `90s`, `15m`, `12h`, `30d`.
+/// A time: `90`, `90s`, `500ms`, `15m`, `12h`, `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);
 
 const SIZES: &str = "a number of bytes, or one with k or M";
-const SPANS: &str = "a number of seconds, or one with s, m, h or d";
+const SPANS: &str = "a number of seconds, or one with ms, s, m, h or d";
 
 /// A whole number with a unit behind it, times what the unit stands for.
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -41,10 +41,13 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+        const SECOND: u64 = 1000;
+        const DAY: u64 = 86_400 * SECOND;
+        let units = [("", SECOND), ("ms", 1), ("s", SECOND), ("m", 60 * SECOND), ("h", 3600 * SECOND), ("d", DAY)];
         // Ten years: what is added to the time of day must not run past its end.
-        let seconds = with_unit(text, &units).filter(|&seconds| seconds <= 3650 * 86_400);
-        seconds.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(|| format!("write {SPANS}, at most 3650d"))
+        let milliseconds = with_unit(text, &units).filter(|&milliseconds| milliseconds <= 3650 * DAY);
+        let span = milliseconds.map(|milliseconds| Self(Duration::from_millis(milliseconds)));
+        span.ok_or_else(|| format!("write {SPANS}, at most 3650d"))
     }
 }
 
@@ -91,6 +94,7 @@ mod tests {
         assert_eq!("12h".parse(), Ok(Span(Duration::from_secs(12 * 3600))));
         assert_eq!("30d".parse(), Ok(Span(Duration::from_secs(30 * 86_400))));
         assert_eq!("5".parse(), Ok(Span(Duration::from_secs(5))));
+        assert_eq!("250ms".parse(), Ok(Span(Duration::from_millis(250))));
     }
 
     #[test]

@@ -10,3 +10,4 @@ pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod join;
 mod progress;
+pub(crate) mod registry_logins;

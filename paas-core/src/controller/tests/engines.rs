@@ -117,6 +117,26 @@ async fn descriptions_that_cannot_be_right_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_that_cannot_be_connected_to_keeps_no_other_from_working() {
+    let platform = Platform::of(&["a", "b"]).await;
+    let connector: Connector = Arc::new(|spec: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> {
+        match spec.id.as_str() {
+            "a" => Err(crate::engine::EngineError::new(crate::engine::EngineErrorKind::Tls, "connect", "no more")),
+            name => Ok(Arc::new(SimulatedEngine::new(&SimulatedHost::new(name)))),
+        }
+    });
+    let events = Arc::new(RecordingSink::default());
+    let builder = Controller::builder().store(platform.store.clone()).sink(events.clone()).connector(connector);
+    let again = builder.build().await.unwrap();
+    assert!(eventually(|| again.engine("b").is_ok_and(|engine| engine.health.status == EngineStatus::Up)).await);
+    let told: Vec<String> = events.events().into_iter().map(|event| event.message).collect();
+    assert!(told.iter().any(|message| message.starts_with("engine a cannot be used")), "{told:?}");
+    again.delete_engine(&ann(), "a", false).await.unwrap();
+    let unknown = again.delete_engine(&ann(), "a", false).await;
+    assert!(matches!(unknown, Err(ControllerError::EngineNotFound { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_operators_word_on_an_engines_size_counts_more_than_its_own() {
     let platform = Platform::without_engines(&["a"]).await;
     let mut spec = engine_spec("a");

@@ -2,8 +2,10 @@
 
 mod changes;
 mod engines;
+mod health;
 mod launches;
 mod membership;
+mod registry_logins;
 mod views;
 
 use std::collections::HashMap;

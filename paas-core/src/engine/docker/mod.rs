@@ -32,6 +32,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use self::errors::{Call, Subject};
+pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{

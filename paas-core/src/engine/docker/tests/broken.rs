@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::Docker;
-use crate::engine::{DockerEngine, EngineError, EngineErrorKind};
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, check_certificates};
 use crate::model::{EngineAddress, TlsMaterial};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -252,6 +252,21 @@ async fn certificates_that_do_not_fit_are_an_error_of_tls_that_says_why() {
         assert_eq!(error.kind(), EngineErrorKind::Tls, "{case}: {error}");
         assert!(error.detail().contains(reason), "{case}: {error}");
     }
+}
+
+#[test]
+fn certificates_that_are_not_valid_now_are_found_without_asking_the_host() {
+    let ours = authority("ours");
+    let good = material(&ours, &signed(&ours, "client", 4000));
+    check_certificates(&good).unwrap();
+    let expired = check_certificates(&material(&ours, &signed(&ours, "client", 2001))).unwrap_err();
+    assert_eq!(expired.kind(), EngineErrorKind::Tls);
+    assert_eq!(expired.detail(), "cert expired at 2001-01-01T00:00:00Z; have it renewed");
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_before = date_time_ymd(3000, 1, 1);
+    let early = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let too_early = check_certificates(&TlsMaterial { ca_cert: early.pem(), ..good }).unwrap_err();
+    assert!(too_early.detail().contains("ca_cert is not valid before 3000-01-01"), "{too_early}");
 }
 
 #[test]

@@ -1,0 +1,237 @@
+//! The ways to find out whether a host is alive.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+#[cfg(feature = "docker")]
+use tokio::net::{TcpStream, lookup_host};
+#[cfg(feature = "docker")]
+use tokio::time::timeout;
+
+use crate::engine::DockerEngine;
+use crate::model::{EngineAddress, Invalid};
+
+/// How the monitor asks a host whether it is alive.
+///
+/// Hosts without a network address, such as a socket on this machine or a simulated host, are always asked by
+/// [`ProbeKind::Ping`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    /// Docker's own `_ping`: the daemon answers.
+    #[default]
+    Ping,
+    /// A TCP connection to the daemon's port: the daemon is there, though it may hang.
+    Tcp,
+    /// ICMP echo, as in the source thesis: the host is there, whatever its daemon does. Needs the capability
+    /// `CAP_NET_RAW`, or a group within the kernel's `net.ipv4.ping_group_range`.
+    Icmp,
+}
+
+impl ProbeKind {
+    /// Every kind, for help texts and errors.
+    pub const ALL: [Self; 3] = [Self::Ping, Self::Tcp, Self::Icmp];
+
+    /// The name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Tcp => "tcp",
+            Self::Icmp => "icmp",
+        }
+    }
+}
+
+impl fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProbeKind {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| Invalid::new("probe", format!("must be ping, tcp or icmp, not {text:?}")))
+    }
+}
+
+/// Asks hosts. One serves all engines: ICMP needs a socket of its own.
+#[derive(Debug, Default)]
+pub(super) struct Prober {
+    kind: ProbeKind,
+    #[cfg(feature = "docker")]
+    icmp: icmp::Sockets,
+}
+
+impl Prober {
+    pub(super) fn new(kind: ProbeKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
+    /// Whether an answer means that the daemon answers, and not only its host.
+    pub(super) fn asks_daemons(&self) -> bool {
+        self.kind == ProbeKind::Ping
+    }
+
+    /// Asks one host, for at most `patience`. If it is not heard, why.
+    pub(super) async fn ask(
+        &self,
+        address: &EngineAddress,
+        engine: &dyn DockerEngine,
+        patience: Duration,
+    ) -> Result<(), String> {
+        match self.ask_network(address, patience).await {
+            Some(answer) => answer,
+            None => engine.ping(patience).await.map_err(|error| error.detail().to_owned()),
+        }
+    }
+
+    /// Nothing when the engine itself is to be asked.
+    #[cfg(feature = "docker")]
+    async fn ask_network(&self, address: &EngineAddress, patience: Duration) -> Option<Result<(), String>> {
+        let (EngineAddress::Tcp { host, port } | EngineAddress::Https { host, port }) = address else { return None };
+        let answer = match self.kind {
+            ProbeKind::Ping => return None,
+            ProbeKind::Tcp => timeout(patience, connect(host, *port)).await,
+            ProbeKind::Icmp => timeout(patience, self.icmp.echo(host, *port, patience)).await,
+        };
+        Some(answer.unwrap_or_else(|_| Err(format!("{address}: no answer within {patience:?}"))))
+    }
+
+    /// Without Docker there are only simulated hosts.
+    #[cfg(not(feature = "docker"))]
+    async fn ask_network(&self, _address: &EngineAddress, _patience: Duration) -> Option<Result<(), String>> {
+        None
+    }
+}
+
+#[cfg(feature = "docker")]
+async fn connect(host: &str, port: u16) -> Result<(), String> {
+    match TcpStream::connect((bare(host), port)).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{host}:{port}: {error}")),
+    }
+}
+
+/// A host as a resolver takes it: IPv6 without the brackets of a URL.
+#[cfg(feature = "docker")]
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[cfg(feature = "docker")]
+mod icmp {
+    use std::fmt;
+    use std::net::IpAddr;
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence};
+
+    use super::{bare, lookup_host};
+
+    /// What an echo request carries beside its header, bytes: as much as the usual `ping`.
+    const PAYLOAD: [u8; 56] = [0; 56];
+
+    /// One socket per family of addresses, opened when first needed.
+    #[derive(Default)]
+    pub(super) struct Sockets {
+        v4: OnceLock<Result<Client, String>>,
+        v6: OnceLock<Result<Client, String>>,
+    }
+
+    impl fmt::Debug for Sockets {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Sockets")
+        }
+    }
+
+    impl Sockets {
+        /// Sends an echo request and waits for the reply, for at most `patience`.
+        pub(super) async fn echo(&self, host: &str, port: u16, patience: Duration) -> Result<(), String> {
+            let mut found =
+                lookup_host((bare(host), port)).await.map_err(|error| format!("{host} is not found: {error}"))?;
+            let ip = found.next().ok_or_else(|| format!("{host} has no address"))?.ip();
+            let client = self.client(ip).as_ref().map_err(Clone::clone)?;
+            let mut pinger = client.pinger(ip, PingIdentifier(rand::random())).await;
+            pinger.timeout(patience);
+            match pinger.ping(PingSequence(0), &PAYLOAD).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("no echo from {ip}: {error}")),
+            }
+        }
+
+        fn client(&self, ip: IpAddr) -> &Result<Client, String> {
+            let (socket, kind) = if ip.is_ipv4() { (&self.v4, ICMP::V4) } else { (&self.v6, ICMP::V6) };
+            socket.get_or_init(|| {
+                Client::new(&Config::builder().kind(kind).build())
+                    .map_err(|error| format!("ICMP cannot be spoken here; probe by ping or tcp: {error}"))
+            })
+        }
+    }
+}
+
+#[cfg(feature = "docker")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SimulatedEngine;
+    use crate::model::SimulatedHost;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// A daemon that never answers, so that only the network can.
+    fn deaf() -> SimulatedEngine {
+        let engine = SimulatedEngine::new(&SimulatedHost::new("deaf"));
+        engine.set_reachable(false);
+        engine
+    }
+
+    async fn ask(kind: ProbeKind, address: &str, patience: Duration) -> Result<(), String> {
+        Prober::new(kind).ask(&address.parse().unwrap(), &deaf(), patience).await
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_listened_on_is_enough_for_tcp() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        ask(ProbeKind::Tcp, &address, PATIENCE).await.unwrap();
+        drop(listener);
+        let refused = ask(ProbeKind::Tcp, &address, PATIENCE).await.unwrap_err();
+        assert!(refused.contains("refused"), "{refused}");
+        assert!(ask(ProbeKind::Ping, &address, PATIENCE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_echoes_is_enough_for_icmp() {
+        match ask(ProbeKind::Icmp, "tcp://127.0.0.1:1", PATIENCE).await {
+            Ok(()) => {}
+            // Without the right to, the operator is told what to do instead.
+            Err(error) => assert!(error.contains("probe by ping or tcp"), "{error}"),
+        }
+        let unknown = ask(ProbeKind::Icmp, "tcp://no.such.host.invalid:1", PATIENCE).await.unwrap_err();
+        assert!(unknown.contains("not found"), "{unknown}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_no_network_address_is_asked_itself() {
+        for kind in ProbeKind::ALL {
+            for address in ["sim://deaf", "unix:///nowhere.sock"] {
+                let answer = ask(kind, address, PATIENCE).await;
+                assert!(answer.is_err_and(|error| error.contains("simulated host")), "{kind} {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_have_names() {
+        for kind in ProbeKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert!("pings".parse::<ProbeKind>().is_err_and(|error| error.message.contains("ping, tcp or icmp")));
+    }
+}
