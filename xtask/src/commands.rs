@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bed::command::BedCommand;
 use crate::{demo, packages, tests};
 
 /// Commands of this workspace.
@@ -35,6 +36,9 @@ enum Command {
     },
     /// Installs everything that building and testing need (Debian, as root).
     Setup,
+    /// Several Docker hosts on this machine: host 1 is 10.77.0.2, host 2 is 10.77.0.3, …; the machine itself is 10.77.0.1.
+    #[command(subcommand)]
+    Bed(BedCommand),
 }
 
 /// Runs the command that this program was started with.
@@ -44,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Demo { simulated, .. } => demo::run(simulated),
         Command::Test { no_skip, filter } => tests::run(no_skip, filter.as_deref()),
         Command::Setup => packages::ensure_everything(),
+        Command::Bed(command) => command.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
