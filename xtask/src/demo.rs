@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{docker, shell};
+use crate::{docker, packages, shell};
 
 const IMAGE: &str = "paas-demo-web:1";
 const SERVER: &str = "paas-server";
@@ -26,6 +26,7 @@ fn program(name: &str) -> PathBuf {
 /// Shows everything once, and leaves the platform running.
 pub(crate) fn run(simulated: bool) -> Result<()> {
     stop_quietly()?;
+    packages::ensure(&[packages::BUILD])?;
     println!("Building the server and the command line …");
     let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     build.args(["build", "--quiet", "-p", "paas-server", "-p", "paas-cli"]).current_dir(shell::root());

@@ -9,21 +9,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::packages::{self, Need};
 use crate::shell;
 
 const SOCKET: &str = "/var/run/docker.sock";
-const PACKAGES: [&str; 4] = ["docker.io", "iptables", "busybox-static", "ca-certificates"];
-/// What is used of those packages.
-const PROGRAMS: [&str; 4] = ["docker", "dockerd", "iptables", "busybox"];
 
 /// Whether a daemon answers at the usual socket.
 pub(crate) fn answers() -> bool {
-    ping().is_ok_and(|answer| answer.contains(" 200 "))
+    answers_at(Path::new(SOCKET), Duration::from_secs(5))
 }
 
-fn ping() -> Result<String> {
-    let mut stream = UnixStream::connect(SOCKET)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+/// Whether a daemon answers at a socket within a time.
+pub(crate) fn answers_at(socket: &Path, patience: Duration) -> bool {
+    ping(socket, patience).is_ok_and(|answer| answer.contains(" 200 "))
+}
+
+fn ping(socket: &Path, patience: Duration) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -35,15 +38,8 @@ fn ping() -> Result<String> {
 /// # Errors
 /// What stands in the way, in words.
 pub(crate) fn ensure(state: &Path) -> Result<()> {
-    let answers_already = answers();
-    let missing: Vec<&str> = PROGRAMS
-        .into_iter()
-        .filter(|program| !(answers_already && matches!(*program, "dockerd" | "iptables")))
-        .filter(|program| !shell::has(program))
-        .collect();
-    if !missing.is_empty() {
-        install(&missing)?;
-    }
+    let needs: &[&[Need]] = if answers() { &[packages::CLIENT] } else { &[packages::CLIENT, packages::DAEMON] };
+    packages::ensure(needs)?;
     if answers() {
         return Ok(());
     }
@@ -57,9 +53,7 @@ pub(crate) fn ensure(state: &Path) -> Result<()> {
     fs::write(pid_file(state), pid.to_string())?;
     if !shell::wait_until(Duration::from_secs(60), || answers() || !shell::is_running(pid, "dockerd")) || !answers() {
         stop(state);
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        let last: Vec<&str> = said.lines().rev().take(3).collect();
-        bail!("dockerd does not come up; the end of {} says:\n{}", log.display(), last.join("\n"));
+        bail!("dockerd does not come up; the end of {} says:\n{}", log.display(), shell::last_lines(&log, 3));
     }
     Ok(())
 }
@@ -80,27 +74,6 @@ pub(crate) fn stop(state: &Path) {
 
 fn pid_file(state: &Path) -> PathBuf {
     state.join("dockerd.pid")
-}
-
-fn install(missing: &[&str]) -> Result<()> {
-    let wanted = PACKAGES.join(" ");
-    if !shell::has("apt-get") {
-        bail!("{} missing, and this is no Debian: install Docker Engine and busybox yourself", missing.join(", "));
-    }
-    if !shell::is_root() {
-        bail!("{} missing, and only root can install: run 'apt-get install {wanted}' as root", missing.join(", "));
-    }
-    println!("Installing {wanted} …");
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-y"]).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        shell::run(&mut command)
-    };
-    apt(&["update"]).context("the lists of Debian's packages cannot be fetched")?;
-    let mut arguments = vec!["install", "--no-install-recommends"];
-    arguments.extend(PACKAGES);
-    apt(&arguments)
 }
 
 /// Makes the image of a small web application: busybox serving one page that names the container.

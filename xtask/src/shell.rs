@@ -5,8 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -55,18 +54,34 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a command to its end. What it says is told only if it fails.
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
+    let name = name(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{name} cannot be run"))?;
+    if !output.status.success() {
+        bail!("{name} failed: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Starts a command that goes on after this process, in a group of its own, with its output in a file. Gives its id.
 pub(crate) fn start(command: &mut Command, log: &Path) -> Result<u32> {
+    Ok(spawn(command.process_group(0), log)?.id())
+}
+
+/// Starts a command with its output in a file.
+pub(crate) fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
     let file = fs::OpenOptions::new().create(true).append(true).open(log);
     let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("{} cannot be run", name(command)))?;
-    Ok(child.id())
+    let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
+    child.with_context(|| format!("{} cannot be run", name(command)))
+}
+
+/// The end of a file, for a message.
+pub(crate) fn last_lines(file: &Path, count: usize) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Asks a process to end and waits until it did; kills it after `patience`. Only if it still is the program it was.
@@ -82,8 +97,12 @@ pub(crate) fn end(pid: u32, program: &str, patience: Duration) -> bool {
     true
 }
 
-fn signal(signal: &str, pid: u32) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
+/// Sends a signal to a process, which may have ended already.
+pub(crate) fn signal(signal: &str, pid: u32) {
+    // The program of that name is in a package of its own; every shell has the command.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill \"$@\"", "kill", signal, &pid.to_string()]);
+    let sent = kill.stderr(Stdio::null()).status();
     if let Err(error) = sent {
         eprintln!("process {pid} cannot be signalled: {error}");
     }
@@ -91,9 +110,27 @@ fn signal(signal: &str, pid: u32) {
 
 /// Whether a process is there, runs that program, and is not merely waiting to be collected.
 pub(crate) fn is_running(pid: u32, program: &str) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let called = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
-    called.is_some_and(|(called, rest)| program.starts_with(called) && !rest.trim_start().starts_with('Z'))
+    // The kernel keeps this much of a name.
+    let kept = program.get(..15).unwrap_or(program);
+    matches!(stat(pid), Some((name, state)) if name == kept && state != 'Z')
+}
+
+/// The name of the program that a process runs; empty when there is no such process.
+pub(crate) fn program(pid: u32) -> String {
+    stat(pid).map(|(name, _)| name).unwrap_or_default()
+}
+
+/// Name and state of a process.
+fn stat(pid: u32) -> Option<(String, char)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    Some((name.to_owned(), rest.trim_start().chars().next()?))
+}
+
+/// Waits.
+#[allow(clippy::disallowed_methods, reason = "there is no runtime here to block")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Waits until something is so; whether it came to be.
@@ -106,8 +143,7 @@ pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) ->
         if begun.elapsed() > patience {
             return false;
         }
-        #[allow(clippy::disallowed_methods, reason = "there is no runtime here to block")]
-        std::thread::sleep(Duration::from_millis(100));
+        pause(Duration::from_millis(20));
     }
 }
 

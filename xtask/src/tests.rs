@@ -6,10 +6,15 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{docker, shell};
+use crate::{docker, packages, shell};
 
 /// Runs all tests. With `no_skip`, one that is skipped counts as failed.
 pub(crate) fn run(no_skip: bool, filter: Option<&str>) -> Result<()> {
+    packages::ensure(&[packages::BUILD])?;
+    // Whether the tests that want them can do without is theirs to say, loudly.
+    if let Err(error) = packages::ensure_everything() {
+        eprintln!("Not everything to test with is here: {error:#}");
+    }
     let state = shell::target().join("xtask-test");
     let docker = docker::ensure(&state);
     if let Err(error) = &docker {

@@ -1,0 +1,71 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bed::command::BedCommand;
+use crate::{demo, packages, tests};
+
+/// Commands of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the platform and deploys a small web application with it.
+    Demo {
+        /// Stops the platform of an earlier demo, with everything it started.
+        #[arg(long)]
+        stop: bool,
+        /// Shows the same on a simulated engine, without Docker.
+        #[arg(long, conflicts_with = "stop")]
+        simulated: bool,
+    },
+    /// Installs and starts what the tests need, and runs them all.
+    Test {
+        /// Fails when a test is skipped, as on the build server.
+        #[arg(long, env = "CI", value_parser = clap::builder::FalseyValueParser::new())]
+        no_skip: bool,
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Installs everything that building and testing need (Debian, as root).
+    Setup,
+    /// Several Docker hosts on this machine: host 1 is 10.77.0.2, host 2 is 10.77.0.3, …; the machine itself is 10.77.0.1.
+    #[command(subcommand)]
+    Bed(BedCommand),
+}
+
+/// Runs the command that this program was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo { stop: true, .. } => demo::stop(),
+        Command::Demo { simulated, .. } => demo::run(simulated),
+        Command::Test { no_skip, filter } => tests::run(no_skip, filter.as_deref()),
+        Command::Setup => packages::ensure_everything(),
+        Command::Bed(command) => command.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}
