@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod controller;
 pub mod engine;
 pub mod events;
+pub mod leadership;
 pub mod model;
 pub mod registry;
 pub mod scheduler;

@@ -274,6 +274,7 @@ impl Cluster {
             engines_up: totals.up,
             image_count: totals.images,
             simulated_count: totals.simulated,
+            leader: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

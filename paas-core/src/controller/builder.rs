@@ -12,12 +12,13 @@ use super::locks::KeyedLocks;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::cluster::Cluster;
-use crate::engine::{Connector, connect};
+use crate::engine::{Connector, DockerEngine, FencedEngine, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
+use crate::leadership::Term;
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
-use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
+use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, Table};
 
 const ENGINES: Table = Table::new("engines");
 const DRAINED: Table = Table::new("drained_engines");
@@ -35,6 +36,7 @@ pub struct ControllerBuilder {
     scheduler: Option<Arc<dyn Scheduler>>,
     sinks: Vec<Arc<dyn EventSink>>,
     connector: Option<Connector>,
+    term: Option<Term>,
     roles: Option<Vec<Role>>,
     settings: Settings,
 }
@@ -75,6 +77,13 @@ impl ControllerBuilder {
         self
     }
 
+    /// For how long the controller may change anything: as long as its server leads. For ever unless told otherwise.
+    #[must_use]
+    pub fn term(mut self, term: Term) -> Self {
+        self.term = Some(term);
+        self
+    }
+
     /// The roles that accounts can have; `admin` and `user` unless told otherwise.
     #[must_use]
     pub fn roles(mut self, roles: Vec<Role>) -> Self {
@@ -94,7 +103,12 @@ impl ControllerBuilder {
     /// # Errors
     /// The store cannot be read, or holds an engine that this build cannot reach.
     pub async fn build(self) -> Result<Controller> {
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let mut store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let mut connector = self.connector.unwrap_or_else(|| Arc::new(connect));
+        if let Some(term) = &self.term {
+            store = Arc::new(FencedStore::new(store, term.clone()));
+            connector = fenced(connector, term.clone());
+        }
         let platform = platform_name(&store).await?;
         let log = Arc::new(EventLog::new(store.clone()));
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
@@ -112,7 +126,8 @@ impl ControllerBuilder {
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
-            connector: ConnectorBox(self.connector.unwrap_or_else(|| Arc::new(connect))),
+            connector: ConnectorBox(connector),
+            term: self.term,
             sink,
             log,
             live,
@@ -123,6 +138,7 @@ impl ControllerBuilder {
             heard: tokio::sync::Mutex::default(),
             operations: TaskTracker::new(),
             closing: CancellationToken::new(),
+            listed: CancellationToken::new(),
             settings: self.settings,
         };
         let controller = Controller { shared: Arc::new(shared) };
@@ -130,6 +146,13 @@ impl ControllerBuilder {
         controller.shared.operations.spawn(controller.clone().follow_registry());
         Ok(controller)
     }
+}
+
+/// The same engines, to be changed while `term` lasts.
+fn fenced(connector: Connector, term: Term) -> Connector {
+    Arc::new(move |spec: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> {
+        Ok(Arc::new(FencedEngine::new(connector(spec)?, term.clone())))
+    })
 }
 
 /// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform

@@ -49,6 +49,7 @@ impl Controller {
         for member in listing.members {
             self.joined(registered, member).await;
         }
+        self.shared.listed.cancel();
         let mut changes = self.shared.registry.watch(listing.revision).await?;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

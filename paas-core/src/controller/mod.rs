@@ -30,6 +30,7 @@ mod scale;
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,8 @@ use crate::auth::Authenticator;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
-use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
+use crate::leadership::Term;
+use crate::model::{ClusterInfo, EngineSpec, EngineStatus, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, StoreErrorKind};
 
@@ -70,6 +72,8 @@ struct Shared {
     registry_logins: Collection<RegistryLogin>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
+    /// For how long anything may be changed; for ever without.
+    term: Option<Term>,
     sink: Arc<dyn EventSink>,
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
@@ -81,6 +85,8 @@ struct Shared {
     heard: join::Heard,
     operations: TaskTracker,
     closing: CancellationToken,
+    /// Rings when the registry was read for the first time.
+    listed: CancellationToken,
 }
 
 /// A connector is a closure, which has no form to print.
@@ -115,7 +121,31 @@ impl Controller {
 
     /// Totals over all engines.
     pub fn cluster_info(&self) -> ClusterInfo {
-        self.shared.cluster.info()
+        let leader = self.shared.term.as_ref().map(|term| term.name().to_owned());
+        ClusterInfo { leader, ..self.shared.cluster.info() }
+    }
+
+    /// Whether another server may lead by now. Then nothing that was begun here is certain to have been done.
+    pub fn is_deposed(&self) -> bool {
+        self.shared.term.as_ref().is_some_and(Term::is_over)
+    }
+
+    /// Waits until every engine that is known was read once, so that what runs is known; at most `patience`, for hosts that
+    /// do not answer.
+    pub async fn settle(&self, patience: Duration) {
+        let is_settled = || {
+            let engines = self.shared.cluster.engines();
+            engines.iter().all(|engine| engine.health.status != EngineStatus::Pending)
+        };
+        let settled = async {
+            self.shared.listed.cancelled().await;
+            while !is_settled() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(patience, settled).await.is_err() {
+            tracing::info!("not every engine was heard yet; the others serve");
+        }
     }
 
     /// The newest `count` events, the newest first. Asking for more than there are gives what there is.

@@ -4,6 +4,7 @@ mod connect;
 #[cfg(feature = "docker")]
 mod docker;
 mod error;
+mod fenced;
 pub mod labels;
 mod simulated;
 mod types;
@@ -21,6 +22,7 @@ pub use connect::{Connector, connect};
 #[cfg(feature = "docker")]
 pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
+pub use fenced::FencedEngine;
 pub use simulated::SimulatedEngine;
 pub use types::{
     CreateRequest, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk, LogOptions, LogStream, Managed,

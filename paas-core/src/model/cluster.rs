@@ -32,6 +32,9 @@ pub struct ClusterInfo {
     /// Engines that are simulated.
     #[serde(default)]
     pub simulated_count: usize,
+    /// The server that leads, by the URL that others reach it at; absent where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
     /// Version of the server.
     pub version: String,
 }

@@ -5,6 +5,7 @@
 
 mod collection;
 mod error;
+mod fenced;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
+pub use fenced::FencedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

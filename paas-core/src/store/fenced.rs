@@ -1,0 +1,117 @@
+//! A store that only the server that leads may write to.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+use crate::leadership::Term;
+
+/// Lets writes through as long as a term lasts. Reading is always allowed.
+///
+/// A write that is under way when the term ends may still happen: the rest of the lease is the time it has for that.
+#[derive(Debug)]
+pub struct FencedStore {
+    store: Arc<dyn Store>,
+    term: Term,
+}
+
+impl FencedStore {
+    /// `store`, to be written to while `term` lasts.
+    pub fn new(store: Arc<dyn Store>, term: Term) -> Self {
+        Self { store, term }
+    }
+
+    async fn write<T>(
+        &self,
+        (operation, table, key): (&'static str, Table, &str),
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let over = || {
+            let error = StoreError::new(StoreErrorKind::Unavailable, operation, table, key);
+            Err(error.with_detail("this server does not lead any more"))
+        };
+        // Before anything is sent: the process may have been stopped for a while.
+        if self.term.is_over() {
+            return over();
+        }
+        tokio::select! {
+            biased;
+            () = self.term.over() => over(),
+            outcome = work => outcome,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FencedStore {
+    async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
+        self.write(("insert", table, key), self.store.insert(table, key, body)).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
+        self.store.get(table, key).await
+    }
+
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
+        self.write(("replace", table, key), self.store.replace(table, key, expected, body)).await
+    }
+
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
+        self.write(("delete", table, key), self.store.delete(table, key, expected)).await
+    }
+
+    async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
+        self.store.list(table, range).await
+    }
+
+    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
+        self.store.watch(table).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::leadership::Candidate;
+    use crate::registry::EmbeddedRegistry;
+    use crate::store::MemoryStore;
+
+    async fn fenced() -> (FencedStore, Term) {
+        let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", Duration::from_secs(60));
+        let term = candidate.lead().await;
+        (FencedStore::new(Arc::new(MemoryStore::new()), term.clone()), term)
+    }
+
+    #[tokio::test]
+    async fn conforms_while_the_term_lasts() {
+        let (store, _term) = fenced().await;
+        crate::testing::store::conforms(Arc::new(store)).await;
+    }
+
+    #[tokio::test]
+    async fn after_the_term_nothing_is_written_and_everything_can_be_read() {
+        const THINGS: Table = Table::new("things");
+        let (store, term) = fenced().await;
+        let version = store.insert(THINGS, "a", json!(1)).await.unwrap();
+        term.resign();
+        let refused = [
+            store.insert(THINGS, "b", json!(1)).await.map(drop),
+            store.replace(THINGS, "a", version, json!(2)).await.map(drop),
+            store.delete(THINGS, "a", None).await,
+        ];
+        for outcome in refused {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+            assert!(error.to_string().contains("does not lead"), "{error}");
+        }
+        assert_eq!(store.list(THINGS, &KeyRange::all()).await.unwrap().len(), 1);
+        assert_eq!(store.get(THINGS, "a").await.unwrap().unwrap().body, json!(1));
+    }
+}
