@@ -14,8 +14,9 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::{App, Caller};
+use crate::node::no_leader;
 use crate::problem::{Code, Problem};
-use crate::router::{Access, access_of_unknown, methods_of, routes_of};
+use crate::router::{Access, Effect, access_of_unknown, methods_of, routes_of};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
@@ -89,6 +90,7 @@ pub(crate) async fn drain(body: Body) {
 /// told of after that, so that nobody learns without a token which there are.
 pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
     let access = match &matched {
         // A path that the router knows and the table does not would be closed to everybody but admins.
         Some(matched) => routes_of(matched.as_str()).next().map_or(Access::ByRole, |route| route.access),
@@ -105,15 +107,21 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
             Err(problem) => return problem.into_response(),
         }
     }
+    let mut changes = false;
     if let Some(matched) = matched {
         let methods = methods_of(matched.as_str());
-        if !methods.contains(request.method()) {
+        if !methods.contains(&method) {
             let allow = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
-            let method = request.method().as_str();
-            return Problem::method_not_allowed(method, request.uri().path(), allow).into_response();
+            return Problem::method_not_allowed(method.as_str(), request.uri().path(), allow).into_response();
         }
+        changes = routes_of(matched.as_str()).any(|route| route.method == method && route.effect == Effect::Changes);
     }
-    next.run(request).await
+    let response = next.run(request).await;
+    if changes && app.controller.is_deposed() {
+        // Whatever it says, it may not be so: the term ended somewhere in between.
+        return no_leader("this server led no more before the change was complete").into_response();
+    }
+    response
 }
 
 async fn admit_host(app: &App, presented: Option<Presented>) -> Result<(), Problem> {

@@ -21,6 +21,9 @@ pub use layer::{Flags, LogFormat, SchedulerName};
 /// The port of the API.
 const PORT: u16 = 5002;
 
+/// How long the server that leads may be silent. etcd counts leases in whole seconds.
+const DEFAULT_LEASE: Duration = Duration::from_secs(3);
+
 /// The engine of a server that is told of none.
 const LOCAL_DOCKER: &str = "local=unix:///var/run/docker.sock";
 
@@ -44,6 +47,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// URL of the registry.
     pub registry: String,
+    /// How this server is one of several; alone when `None`.
+    pub peers: Option<Peers>,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
     /// The password of `admin` at the first start; a random one when `None`.
@@ -74,6 +79,17 @@ pub struct Config {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+}
+
+/// What a server tells, and knows, of those beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// Where the others reach this one: scheme, host and port.
+    pub advertise: String,
+    /// How long the lease of the server that leads lasts.
+    pub lease: Duration,
+    /// Certificates that vouch for the others.
+    pub ca: Option<PathBuf>,
 }
 
 /// Engines that a server starts with.
@@ -186,12 +202,14 @@ impl Config {
             (None, Some(password)) => Some(AdminPassword::Given(password)),
             (None, None) => None,
         };
+        let peers = peers(settings.advertise, settings.leader_lease.map(|lease| lease.0), settings.peer_ca)?;
         let watching = ClusterSettings::default();
         let config = Self {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
             data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
             registry: settings.registry.unwrap_or_else(|| "embedded:".to_owned()),
+            peers,
             engines,
             admin_password,
             tls,
@@ -218,6 +236,15 @@ impl Config {
         if !(1.0..=100.0).contains(&self.overbooking) {
             let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
             return Err(Invalid::new("overbooking", message));
+        }
+        let for_one = [self.store_url(), self.registry.clone()]
+            .into_iter()
+            .find(|url| ["sqlite:", "memory:", "embedded:"].iter().any(|scheme| url.starts_with(scheme)));
+        if let (Some(_), Some(url)) = (&self.peers, for_one) {
+            let scheme = url.split(':').next().unwrap_or_default();
+            let message =
+                format!("{scheme}: serves one server only; several need a registry and a store that all reach");
+            return Err(Invalid::new("advertise", message));
         }
         if self.token_ttl.is_zero() {
             return Err(Invalid::new("token-ttl", "must be more than nothing"));
@@ -258,6 +285,13 @@ impl fmt::Display for Config {
         writeln!(f, "store = {}", text(&self.store_url()))?;
         writeln!(f, "data_dir = {}", path(&self.data_dir))?;
         writeln!(f, "registry = {}", text(&self.registry))?;
+        if let Some(peers) = &self.peers {
+            writeln!(f, "advertise = {}", text(&peers.advertise))?;
+            writeln!(f, "leader_lease = {}", span(peers.lease))?;
+            if let Some(ca) = &peers.ca {
+                writeln!(f, "peer_ca = {}", path(ca))?;
+            }
+        }
         match &self.engines {
             EnginesAtStart::Named(engines) => {
                 let engines = engines.iter().map(|engine| text(&format!("{}={}", engine.id, engine.addr)));
@@ -289,6 +323,32 @@ impl fmt::Display for Config {
         writeln!(f, "log = {}", text(&self.log))?;
         writeln!(f, "log_format = {}", text(&self.log_format))
     }
+}
+
+fn peers(advertise: Option<String>, lease: Option<Duration>, ca: Option<PathBuf>) -> Result<Option<Peers>, Invalid> {
+    let Some(advertise) = advertise else {
+        return match (lease, ca) {
+            (None, None) => Ok(None),
+            (Some(_), _) => Err(Invalid::new("leader-lease", "is for one of several servers; give --advertise, too")),
+            (None, Some(_)) => Err(Invalid::new("peer-ca", "is for one of several servers; give --advertise, too")),
+        };
+    };
+    let authority = advertise.strip_prefix("https://").or_else(|| advertise.strip_prefix("http://"));
+    let authority = authority.map(|authority| authority.trim_end_matches('/'));
+    let is_plain = |authority: &str| {
+        authority.parse::<axum::http::uri::Authority>().is_ok_and(|parsed| {
+            !authority.contains('@') && !parsed.host().is_empty() && !matches!(parsed.host(), "0.0.0.0" | "[::]")
+        })
+    };
+    if !authority.is_some_and(is_plain) {
+        let message = format!("must be a URL that the others reach, as in https://paas-1:5002, not {advertise:?}");
+        return Err(Invalid::new("advertise", message));
+    }
+    let lease = lease.unwrap_or(DEFAULT_LEASE);
+    if !(Duration::from_secs(2)..=Duration::from_secs(60)).contains(&lease) {
+        return Err(Invalid::new("leader-lease", "must be 2s to 60s"));
+    }
+    Ok(Some(Peers { advertise: advertise.trim_end_matches('/').to_owned(), lease, ca }))
 }
 
 fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {

@@ -72,11 +72,13 @@ pub enum Code {
     StoreUnavailable,
     /// The server is about to end.
     ShuttingDown,
+    /// No server leads at this moment, or the one that led stopped in the middle of the request.
+    NoLeader,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -104,6 +106,7 @@ impl Code {
         Self::EngineUnreachable,
         Self::StoreUnavailable,
         Self::ShuttingDown,
+        Self::NoLeader,
     ];
 
     /// The code on the wire.
@@ -145,6 +148,7 @@ impl Code {
             Self::EngineUnreachable => ("engine_unreachable", StatusCode::SERVICE_UNAVAILABLE),
             Self::StoreUnavailable => ("store_unavailable", StatusCode::SERVICE_UNAVAILABLE),
             Self::ShuttingDown => ("shutting_down", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NoLeader => ("no_leader", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
@@ -209,6 +213,12 @@ impl Problem {
         self.more.get("field")?.as_str()
     }
 
+    /// The same problem, with the time after which it is worth to ask again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     #[must_use]
     fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
@@ -259,9 +269,7 @@ impl From<AuthError> for Problem {
         match error {
             AuthError::Unauthenticated => Self::new(Code::Unauthenticated, detail),
             AuthError::Forbidden { .. } => Self::new(Code::Forbidden, detail),
-            AuthError::Throttled { retry_after } => {
-                Self { retry_after: Some(retry_after), ..Self::new(Code::Throttled, detail) }
-            }
+            AuthError::Throttled { retry_after } => Self::new(Code::Throttled, detail).retry_after(retry_after),
             AuthError::WrongPassword => Self::new(Code::WrongPassword, detail),
             AuthError::Invalid(invalid) => invalid.into(),
             AuthError::AlreadyExists(_) => Self::new(Code::AccountExists, detail),
@@ -305,6 +313,7 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
         Kind::NoSuchContainer => Code::ContainerNotFound,
         Kind::PortTaken | Kind::Conflict => Code::Conflict,
         Kind::Refused => Code::InvalidRequest,
+        Kind::NotLeading => Code::NoLeader,
         Kind::NoSuchImage | Kind::Tls | Kind::Failed => Code::EngineFailed,
     };
     Problem::new(code, detail).with("engine", json!(engine))

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
@@ -60,7 +61,18 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let app = App { controller: controller.clone(), closing: stop.clone(), body_limit: options.body_limit };
-    let service = router(app).into_make_service();
+    serve_with(listener, router(app), options, stop, async move { controller.shutdown().await }).await
+}
+
+/// The same for any router: `finish` ends what is behind it, after the last request was answered.
+pub(crate) async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    stop: CancellationToken,
+    finish: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let service = router.into_make_service();
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
     let mut serving = match options.tls {
@@ -73,7 +85,7 @@ pub async fn serve(
     tokio::select! {
         () = stop.cancelled() => {}
         ended = &mut serving => {
-            controller.shutdown().await;
+            finish.await;
             return ended.map_err(io::Error::other).flatten().map_err(ServeError::Listener);
         }
     }
@@ -84,7 +96,7 @@ pub async fn serve(
         tracing::warn!(%error, "connections did not end as they should");
     }
     let left = options.shutdown_timeout.saturating_sub(begun.elapsed()).max(LEAST_DRAIN);
-    let launches = tokio::time::timeout(left, controller.shutdown()).await;
+    let launches = tokio::time::timeout(left, finish).await;
     if launches.is_err() || begun.elapsed() >= options.shutdown_timeout {
         return Err(ServeError::TimedOut(options.shutdown_timeout));
     }

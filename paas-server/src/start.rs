@@ -6,21 +6,28 @@ use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
+use paas_core::leadership::{Candidate, Term};
 use paas_core::model::{EngineSpec, Invalid};
-use paas_core::registry::open_registry;
+use paas_core::registry::{Registry, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
-use paas_core::store::open_store;
+use paas_core::store::{Store, open_store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{AdminPassword, Config, EnginesAtStart, LogFormat, SchedulerName};
-use crate::serve::{ServeOptions, serve};
+use crate::config::{AdminPassword, Config, EnginesAtStart, LogFormat, Peers, SchedulerName};
+use crate::forward::Forwarder;
+use crate::node::{Node, TakeOver};
+use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
+
+/// How long a server that begins waits for hosts that do not answer, before it serves without them.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// The status of a program that a second signal ended.
 const ENDED_BY_SIGNAL: i32 = 130;
@@ -36,22 +43,54 @@ pub async fn run(config: Config) -> Result<()> {
     // Before anything is made: a second server on one machine must not touch the store of the first.
     let listener =
         TcpListener::bind(config.listen).with_context(|| format!("{} cannot be listened on", config.listen))?;
-    let controller = controller(&config).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", listener.local_addr()?);
-    // Told at once: if anything below fails, the password is known all the same.
-    if let Some(password) = make_first_account(&config, &controller).await? {
-        say(&format!("The account 'admin' was made with {password}."));
-        say(&format!("Log in with: paas-cli login --url {} --name admin", reachable(&url)));
-    }
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!("passwords and tokens travel in clear; give --tls-cert and --tls-key, or trust the network");
     }
-    add_engines(&config.engines, &controller).await?;
-    say(&format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION")));
-    let options = ServeOptions { tls, body_limit: config.body_limit, shutdown_timeout: config.shutdown_timeout };
-    serve(listener, controller, options, stop).await?;
+    let parts = Parts::open(config, reachable(&url)).await?;
+    let options =
+        ServeOptions { tls, body_limit: parts.config.body_limit, shutdown_timeout: parts.config.shutdown_timeout };
+    let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
+    match parts.config.peers.clone() {
+        None => {
+            let controller = parts.controller(None).await?;
+            say(&listens);
+            serve(listener, controller, options, stop).await?;
+        }
+        Some(peers) => {
+            say(&listens);
+            serve_as_one_of_several(listener, parts, &peers, options, stop).await?;
+        }
+    }
     Ok(())
+}
+
+async fn serve_as_one_of_several(
+    listener: TcpListener,
+    parts: Parts,
+    peers: &Peers,
+    options: ServeOptions,
+    stop: CancellationToken,
+) -> Result<()> {
+    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
+    let forwarder = Forwarder::new(peers.ca.as_deref())?;
+    let node = Node::new(candidate, forwarder, options.body_limit, options.shutdown_timeout);
+    let router = node.router();
+    let take_over: TakeOver = Arc::new(move |term| {
+        let parts = parts.clone();
+        Box::pin(async move { parts.controller(Some(term)).await })
+    });
+    // Rings when the last request was answered: until then this server goes on leading.
+    let end = CancellationToken::new();
+    let running = tokio::spawn(node.run(take_over, stop.clone(), end.clone()));
+    let finish = async move {
+        end.cancel();
+        if let Err(error) = running.await {
+            tracing::error!(%error, "the election ended otherwise than it should");
+        }
+    };
+    Ok(serve_with(listener, router, options, stop, finish).await?)
 }
 
 pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<()> {
@@ -88,30 +127,60 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-async fn controller(config: &Config) -> Result<Controller> {
-    if config.store.is_none() {
-        make_data_dir(&config.data_dir)?;
+/// What a controller is made of, again for every term.
+#[derive(Clone)]
+struct Parts {
+    config: Arc<Config>,
+    store: Arc<dyn Store>,
+    registry: Arc<dyn Registry>,
+    /// Where a person on this machine reaches the server.
+    url: Arc<str>,
+}
+
+impl Parts {
+    async fn open(config: Config, url: String) -> Result<Self> {
+        if config.store.is_none() {
+            make_data_dir(&config.data_dir)?;
+        }
+        let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
+        let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
+        Ok(Self { config: Arc::new(config), store, registry, url: url.into() })
     }
-    let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
-    let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
-    let scheduler: Arc<dyn Scheduler> = match config.scheduler {
-        SchedulerName::Spread => Arc::new(Spread::new(config.weights)),
-        SchedulerName::Binpack => Arc::new(Binpack::new(config.weights)),
-    };
-    let settings = Settings {
-        auth: AuthSettings { token_ttl: config.token_ttl, ..AuthSettings::default() },
-        cluster: ClusterSettings {
-            probe: config.probe,
-            probe_interval: config.probe_interval,
-            probe_timeout: config.probe_timeout,
-            probe_misses: config.probe_misses,
-            overbooking: config.overbooking,
-            ..ClusterSettings::default()
-        },
-        ..Settings::default()
-    };
-    let builder = Controller::builder().store(store).registry(registry).scheduler(scheduler).settings(settings);
-    builder.build().await.context("the platform cannot start")
+
+    /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
+    async fn controller(&self, term: Option<Term>) -> Result<Controller> {
+        let config = &self.config;
+        let scheduler: Arc<dyn Scheduler> = match config.scheduler {
+            SchedulerName::Spread => Arc::new(Spread::new(config.weights)),
+            SchedulerName::Binpack => Arc::new(Binpack::new(config.weights)),
+        };
+        let settings = Settings {
+            auth: AuthSettings { token_ttl: config.token_ttl, ..AuthSettings::default() },
+            cluster: ClusterSettings {
+                probe: config.probe,
+                probe_interval: config.probe_interval,
+                probe_timeout: config.probe_timeout,
+                probe_misses: config.probe_misses,
+                overbooking: config.overbooking,
+                ..ClusterSettings::default()
+            },
+            ..Settings::default()
+        };
+        let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());
+        if let Some(term) = term {
+            builder = builder.term(term);
+        }
+        let built = builder.scheduler(scheduler).settings(settings).build().await;
+        let controller = built.context("the platform cannot start")?;
+        // Told at once: if anything below fails, the password is known all the same.
+        if let Some(password) = make_first_account(config, &controller).await? {
+            say(&format!("The account 'admin' was made with {password}."));
+            say(&format!("Log in with: paas-cli login --url {} --name admin", self.url));
+        }
+        add_engines(&config.engines, &controller).await?;
+        controller.settle(SETTLE).await;
+        Ok(controller)
+    }
 }
 
 /// Only its owner may look into it: it holds certificates, and logins to registries.

@@ -57,6 +57,16 @@ pub(super) struct Settings {
     /// Who knows which hosts are alive: 'embedded:' (default).
     #[arg(long, env = "PAAS_REGISTRY", value_name = "URL")]
     pub(super) registry: Option<String>,
+    /// Be one of several servers that share a store and a registry (both of them etcd://, or the store rethinkdb://): one of
+    /// them leads, and this one tells the others that it is reached at URL, such as https://paas-1.example.org:5002.
+    #[arg(long, env = "PAAS_ADVERTISE", value_name = "URL")]
+    pub(super) advertise: Option<String>,
+    /// How long after the death of the server that leads another may lead, at the earliest: 2s to 60s. Default: 3s.
+    #[arg(long, env = "PAAS_LEADER_LEASE", value_name = "TIME")]
+    pub(super) leader_lease: Option<Span>,
+    /// Trust what the certificates in this file (PEM) signed when a request is sent on to the server that leads.
+    #[arg(long, env = "PAAS_PEER_CA", value_name = "FILE")]
+    pub(super) peer_ca: Option<PathBuf>,
     /// Add this engine unless it is known already; several times, or several with commas. An address is
     /// unix:///var/run/docker.sock, tcp://host:2375, https://host:2376 or sim://name. Default, when no engine is known:
     /// local=$DOCKER_HOST, or local=unix:///var/run/docker.sock.
@@ -175,6 +185,9 @@ impl Settings {
             store: self.store.or(below.store),
             data_dir: self.data_dir.or(below.data_dir),
             registry: self.registry.or(below.registry),
+            advertise: self.advertise.or(below.advertise),
+            leader_lease: self.leader_lease.or(below.leader_lease),
+            peer_ca: self.peer_ca.or(below.peer_ca),
             engine,
             no_engine,
             admin_password_file: self.admin_password_file.or(below.admin_password_file),

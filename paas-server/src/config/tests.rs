@@ -109,6 +109,13 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--probe-timeout", "2h"], "probe-timeout"),
         (&["--probe-misses", "0"], "probe-misses"),
         (&["--unknown"], "--unknown"),
+        (&["--advertise", "http://here:1"], "sqlite: serves one server only"),
+        (&["--advertise", "here:1", "--store", "etcd://e", "--registry", "etcd://e"], "as in https://paas-1:5002"),
+        (&["--advertise", "http://0.0.0.0:1", "--store", "etcd://e", "--registry", "etcd://e"], "others reach"),
+        (&["--advertise", "http://a:1", "--store", "etcd://e"], "embedded: serves one server only"),
+        (&["--leader-lease", "3s"], "give --advertise"),
+        (&["--peer-ca", "ca.pem"], "give --advertise"),
+        (&["--advertise", "http://a:1", "--leader-lease", "1s"], "leader-lease"),
     ] {
         let error = of(arguments).unwrap_err().to_string();
         assert!(error.contains(named), "{arguments:?}: {error}");
@@ -126,6 +133,7 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 #[test]
 fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
+        --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
         --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();

@@ -46,7 +46,7 @@ pub(crate) async fn run(
     let pull = params.flag("pull")?.unwrap_or(false);
     let operation = app.controller.run(&caller.actor(), RunRequest { spec, count, pull }).await?;
     if wants_progress(&headers) {
-        return Ok(progress::stream(operation));
+        return Ok(progress::stream(&app.controller, operation));
     }
     let summary = operation.finish().await;
     if summary.is_complete() {
@@ -64,7 +64,7 @@ pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, ur
     let count = count.ok_or_else(missing)?;
     let operation = app.controller.scale(&caller.actor(), &id, count).await?;
     if wants_progress(&headers) {
-        return Ok(progress::stream(operation));
+        return Ok(progress::stream(&app.controller, operation));
     }
     let summary = operation.finish().await;
     if summary.is_complete() {

@@ -7,9 +7,23 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::problem::{Answer, Code, Problem};
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where this is asked.
+pub(crate) const PATH: &str = "/healthz";
+
 pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
     if app.closing.is_cancelled() {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down; try again in a moment"));
     }
-    Ok(Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})))
+    if app.controller.is_deposed() {
+        return Ok(following(None));
+    }
+    let leader = app.controller.cluster_info().leader;
+    Ok(Json(json!({"status": "ok", "version": VERSION, "role": "leader", "leader": leader})))
+}
+
+/// What a server says that does not lead.
+pub(crate) fn following(leader: Option<String>) -> Json<Value> {
+    Json(json!({"status": "ok", "version": VERSION, "role": "follower", "leader": leader}))
 }

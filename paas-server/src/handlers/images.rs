@@ -18,5 +18,5 @@ pub(crate) struct Pull {
 
 pub(crate) async fn pull(State(app): State<App>, caller: Caller, _: NoParams, Body(pull): Body<Pull>) -> Answer {
     let operation = app.controller.pull(&caller.actor(), pull.name, pull.engines).await?;
-    Ok(progress::stream(operation))
+    Ok(progress::stream(&app.controller, operation))
 }

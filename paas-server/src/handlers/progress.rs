@@ -1,17 +1,24 @@
 //! Operations that take long: told as they go, or waited for.
 
-use std::convert::Infallible;
+use std::io;
 
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use paas_core::controller::{Operation, Progress};
+use paas_core::controller::{Controller, Operation, Progress};
 
 /// One JSON object per line, as it happens. When the client goes away the operation goes on.
-pub(super) fn stream(operation: Operation) -> Response {
-    let lines = operation.map(|step| Ok::<_, Infallible>(line(&step)));
+///
+/// When the server stops leading meanwhile, the stream breaks off without its summary: what became of the rest is for the
+/// next one to say.
+pub(super) fn stream(controller: &Controller, operation: Operation) -> Response {
+    let controller = controller.clone();
+    let lines = operation.map(move |step| match controller.is_deposed() {
+        true => Err(io::Error::other("this server does not lead any more")),
+        false => Ok(line(&step)),
+    });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 

@@ -1,0 +1,113 @@
+//! Sending a request on to the server that leads, and its answer back, both as they come.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use reqwest::Client;
+
+use crate::node::no_leader;
+
+/// How long the other server may take to accept a connection. What it takes to answer is up to the request.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How often an idle connection asks whether the other side is still there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Marks what was sent on once, so that two servers that each take the other for the leader do not play ball.
+const FORWARDED: HeaderName = HeaderName::from_static("x-paas-forwarded");
+
+/// Headers that concern one connection and not what is sent over it (RFC 9110, section 7.6.1), and the host, which is
+/// another one.
+const OF_THE_CONNECTION: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::HOST,
+];
+
+/// A client of the other servers.
+pub(crate) struct Forwarder {
+    http: Client,
+}
+
+impl Forwarder {
+    /// Trusts what the operating system trusts, and what the certificates in `ca` signed.
+    pub(crate) fn new(ca: Option<&Path>) -> Result<Self> {
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT)
+            .tcp_keepalive(KEEPALIVE)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = ca {
+            let pem = std::fs::read(path)
+                .with_context(|| format!("the certificates in {} cannot be read", path.display()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .with_context(|| format!("{} holds no certificates in PEM", path.display()))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        Ok(Self { http: builder.build().context("HTTP cannot be spoken")? })
+    }
+
+    pub(crate) async fn forward(&self, leader: &str, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = without_those_of_the_connection(parts.headers);
+        headers.insert(FORWARDED, HeaderValue::from_static("1"));
+        let sent = self
+            .http
+            .request(parts.method, format!("{}{path}", leader.trim_end_matches('/')))
+            .headers(headers)
+            .body(reqwest::Body::wrap_stream(body.into_data_stream()))
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => {
+                let (status, headers) = (answer.status(), answer.headers().clone());
+                let mut response = Body::from_stream(answer.bytes_stream()).into_response();
+                *response.status_mut() = status;
+                *response.headers_mut() = without_those_of_the_connection(headers);
+                response
+            }
+            Err(error) => {
+                tracing::warn!(leader, %error, "the server that leads does not answer");
+                no_leader("the server that leads does not answer").into_response()
+            }
+        }
+    }
+}
+
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED)
+}
+
+fn without_those_of_the_connection(mut headers: HeaderMap) -> HeaderMap {
+    for name in OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_connection_stay_behind() {
+        let headers = HeaderMap::from_iter([
+            (header::HOST, HeaderValue::from_static("a")),
+            (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+            (header::AUTHORIZATION, HeaderValue::from_static("Bearer x")),
+        ]);
+        let left = without_those_of_the_connection(headers);
+        assert_eq!(left.len(), 1);
+        assert!(left.contains_key(header::AUTHORIZATION));
+    }
+}

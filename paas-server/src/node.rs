@@ -1,0 +1,156 @@
+//! One of several servers: it leads, or sends every request on to the one that does.
+//!
+//! Requests are sent on, and not redirected: a client that is redirected to another host leaves its token behind, and
+//! may not reach that host at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use paas_core::controller::Controller;
+use paas_core::leadership::{Candidate, Term};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::forward::{Forwarder, is_forwarded};
+use crate::handlers::health;
+use crate::problem::{Code, Problem};
+use crate::router::router;
+
+/// How long a request waits for a server to lead before it is sent away.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a server that could not take over leaves it to the others.
+const STEP_BACK: Duration = Duration::from_secs(1);
+
+/// Makes the controller of a term: reads the records and the hosts.
+pub(crate) type TakeOver =
+    Arc<dyn Fn(Term) -> futures::future::BoxFuture<'static, anyhow::Result<Controller>> + Send + Sync>;
+
+/// A server among several. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Node {
+    role: watch::Sender<Role>,
+    candidate: Candidate,
+    forwarder: Arc<Forwarder>,
+    body_limit: usize,
+    shutdown_timeout: Duration,
+}
+
+/// What a server is at this moment.
+#[derive(Clone)]
+enum Role {
+    /// It does what is asked for itself.
+    Leading(Router, Term),
+    /// It sends on what is asked.
+    Following,
+}
+
+impl Node {
+    pub(crate) fn new(
+        candidate: Candidate,
+        forwarder: Forwarder,
+        body_limit: usize,
+        shutdown_timeout: Duration,
+    ) -> Self {
+        let role = watch::Sender::new(Role::Following);
+        Self { role, candidate, forwarder: Arc::new(forwarder), body_limit, shutdown_timeout }
+    }
+
+    /// Stands for election again and again, and leads when elected, until `end` rings. Streams without an end are ended when
+    /// `stop` rings, which comes before.
+    pub(crate) async fn run(self, take_over: TakeOver, stop: CancellationToken, end: CancellationToken) {
+        while !end.is_cancelled() {
+            let Some(term) = end.run_until_cancelled(self.candidate.lead()).await else { return };
+            tracing::info!(name = self.candidate.name(), "elected; taking over");
+            let began = Instant::now();
+            let taken = tokio::select! {
+                taken = take_over(term.clone()) => taken,
+                () = term.over() => continue,
+                () = end.cancelled() => return term.resign(),
+            };
+            match taken {
+                Ok(controller) => {
+                    tracing::info!(took = ?began.elapsed(), "leads");
+                    self.lead(controller, term, &stop, &end).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "cannot lead; leaving it to the others");
+                    term.resign();
+                    sleep(STEP_BACK).await;
+                }
+            }
+        }
+    }
+
+    async fn lead(&self, controller: Controller, term: Term, stop: &CancellationToken, end: &CancellationToken) {
+        let closing = stop.child_token();
+        let app = App { controller: controller.clone(), closing: closing.clone(), body_limit: self.body_limit };
+        self.role.send_replace(Role::Leading(router(app), term.clone()));
+        tokio::select! {
+            () = term.over() => tracing::warn!("leads no more: the lease could not be kept"),
+            () = end.cancelled() => {}
+        }
+        self.role.send_replace(Role::Following);
+        closing.cancel();
+        // Whoever is still at work is refused every change once the term is over, so this does not take long then.
+        if timeout(self.shutdown_timeout, controller.shutdown()).await.is_err() {
+            tracing::error!("launches were still under way and were abandoned");
+        }
+        term.resign();
+    }
+
+    /// What answers every request.
+    pub(crate) fn router(&self) -> Router {
+        Router::new().fallback(dispatch).with_state(self.clone())
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let gives_up = Instant::now() + LEADER_PATIENCE;
+        loop {
+            if let Some(router) = self.leading() {
+                return match router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+            }
+            if request.uri().path() == health::PATH {
+                return health::following(self.candidate.leader().await.ok().flatten()).into_response();
+            }
+            if is_forwarded(request.headers()) {
+                return no_leader("the server that led leads no more").into_response();
+            }
+            let leader = self.candidate.leader().await.ok().flatten();
+            match leader.filter(|leader| leader != self.candidate.name()) {
+                Some(leader) => return self.forwarder.forward(&leader, request).await,
+                None if Instant::now() >= gives_up => {
+                    return no_leader("no server leads at this moment").into_response();
+                }
+                // Another is being elected, or this one takes over.
+                None => sleep(LOOK).await,
+            }
+        }
+    }
+
+    fn leading(&self) -> Option<Router> {
+        match &*self.role.borrow() {
+            Role::Leading(router, term) if !term.is_over() => Some(router.clone()),
+            _ => None,
+        }
+    }
+}
+
+async fn dispatch(State(node): State<Node>, request: Request) -> Response {
+    node.answer(request).await
+}
+
+pub(crate) fn no_leader(what: &str) -> Problem {
+    Problem::new(Code::NoLeader, format!("{what}; ask again in a moment, with the same Idempotency-Key"))
+        .retry_after(Duration::from_secs(1))
+}
