@@ -46,6 +46,7 @@ async fn directly(engines: &[Arc<dyn DockerEngine>], count: usize) {
                     engine: "bench".parse().unwrap(),
                     launch,
                     user: String::new(),
+                    mark: None,
                 };
                 let id = engine.create(&request).await.unwrap();
                 engine.start(&id).await.unwrap();

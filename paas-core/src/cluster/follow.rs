@@ -117,10 +117,11 @@ async fn read_info(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) 
 async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<(), EngineError> {
     let ticket = cluster.ticket();
     let found = engine.list().await?;
-    let leftovers = cluster.leftovers(&found);
+    let leftovers = cluster.leftovers(id, &found);
+    let there: Vec<ContainerId> = found.iter().map(|found| found.id.clone()).collect();
     cluster.shared.view.write().observe_all(id, found, ticket);
-    for leftover in leftovers {
-        cluster.tidy(id, leftover);
+    for leftover in leftovers.into_iter().chain(cluster.superseded(&there)) {
+        cluster.tidy(leftover);
     }
     Ok(())
 }
@@ -128,8 +129,9 @@ async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -
 async fn refresh(cluster: &Cluster, engine: &EngineId, container: ContainerId) -> ContainerId {
     match cluster.refresh(engine, &container).await {
         Ok(found) => {
-            for leftover in cluster.leftovers(std::slice::from_ref(&found)) {
-                cluster.tidy(engine, leftover);
+            let leftovers = cluster.leftovers(engine, std::slice::from_ref(&found));
+            for leftover in leftovers.into_iter().chain(cluster.superseded(std::slice::from_ref(&found.id))) {
+                cluster.tidy(leftover);
             }
         }
         Err(error) => tracing::debug!(%engine, container = container.short(), %error, "not read again"),

@@ -15,6 +15,7 @@ mod reservation;
 mod tidy;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,8 +28,8 @@ use tokio_util::task::TaskTracker;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundContainer};
 use crate::events::EventSink;
 use crate::model::{
-    ClusterInfo, Container, ContainerId, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind, Group, LaunchId,
-    Resources,
+    ClusterInfo, Container, ContainerId, ContainerState, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind,
+    Group, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
@@ -313,6 +314,13 @@ impl Cluster {
         let view = self.shared.view.read();
         let running = view.group(group).filter(|entry| entry.container.state.holds_resources());
         running.map(|entry| entry.container.clone()).collect()
+    }
+
+    /// The containers that a request started, by their place in it. What was made and never started is not among them.
+    pub fn of_request(&self, request: RequestId) -> BTreeMap<u32, Arc<Container>> {
+        let view = self.shared.view.read();
+        let started = view.of_request(request).filter(|(_, entry)| entry.container.state != ContainerState::Created);
+        started.map(|(mark, entry)| (mark.index, view.shown(entry))).collect()
     }
 
     /// Reads one container again and notes what was found.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed};
+use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed, RequestMark};
 use crate::model::{
     Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
-    HostPort, LaunchId, Resources,
+    HostPort, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{EngineState, Snapshot};
 
@@ -79,6 +79,8 @@ pub(super) struct View {
     engines: BTreeMap<EngineId, EngineEntry>,
     containers: BTreeMap<ContainerId, ContainerEntry>,
     groups: HashMap<Group, BTreeSet<ContainerId>>,
+    /// The containers of each request that has a name.
+    requests: HashMap<RequestId, BTreeSet<ContainerId>>,
     reservations: HashMap<LaunchId, Reserved>,
     starting: HashMap<ContainerId, LaunchId>,
     /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
@@ -250,6 +252,12 @@ impl View {
         self.groups.get(group).into_iter().flatten().filter_map(|id| self.containers.get(id))
     }
 
+    /// The containers of a request, with the mark of each.
+    pub(super) fn of_request(&self, request: RequestId) -> impl Iterator<Item = (RequestMark, &ContainerEntry)> {
+        let members = self.requests.get(&request).into_iter().flatten().filter_map(|id| self.containers.get(id));
+        members.filter_map(|entry| Some((entry.managed.as_ref()?.mark?, entry)))
+    }
+
     /// The container as shown: on an engine that is down nobody knows what it does.
     pub(super) fn shown(&self, entry: &ContainerEntry) -> Arc<Container> {
         let down = self
@@ -289,6 +297,9 @@ impl View {
         });
         if let Some(managed) = &found.managed {
             self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
+            if let Some(mark) = managed.mark {
+                self.requests.entry(mark.request).or_default().insert(found.id.clone());
+            }
         }
         let hold = known.map(|known| known.hold.clone()).unwrap_or_default();
         let entry = ContainerEntry {
@@ -331,12 +342,10 @@ impl View {
         if let Some(host) = self.engines.get_mut(&engine) {
             host.containers.remove(id);
         }
-        if let Some(managed) = &entry.managed
-            && let Some(members) = self.groups.get_mut(&managed.group)
-        {
-            members.remove(id);
-            if members.is_empty() {
-                self.groups.remove(&managed.group);
+        if let Some(managed) = &entry.managed {
+            take_out(&mut self.groups, &managed.group, id);
+            if let Some(mark) = managed.mark {
+                take_out(&mut self.requests, &mark.request, id);
             }
         }
     }
@@ -398,6 +407,16 @@ impl View {
                     state.host_ports.remove(port);
                 }
             }
+        }
+    }
+}
+
+/// Takes a member out of its set, and the set out of the map when it is empty.
+fn take_out<K: std::hash::Hash + Eq>(sets: &mut HashMap<K, BTreeSet<ContainerId>>, key: &K, id: &ContainerId) {
+    if let Some(members) = sets.get_mut(key) {
+        members.remove(id);
+        if members.is_empty() {
+            sets.remove(key);
         }
     }
 }

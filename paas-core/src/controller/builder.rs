@@ -23,6 +23,7 @@ use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, 
 const ENGINES: Table = Table::new("engines");
 const DRAINED: Table = Table::new("drained_engines");
 const REGISTRY_LOGINS: Table = Table::new("registry_logins");
+const REQUESTS: Table = Table::new("requests");
 const PLATFORM: Table = Table::new("platform");
 
 /// How many events a live reader may be behind before it misses some.
@@ -124,6 +125,7 @@ impl ControllerBuilder {
             auth,
             drained: Collection::<bool>::new(store.clone(), DRAINED),
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
+            requests: Collection::new(store.clone(), REQUESTS),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
@@ -134,6 +136,8 @@ impl ControllerBuilder {
             membership: tokio::sync::Mutex::new(()),
             container_locks: KeyedLocks::default(),
             group_locks: KeyedLocks::default(),
+            request_locks: KeyedLocks::default(),
+            exchange_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
             heard: tokio::sync::Mutex::default(),
             operations: TaskTracker::new(),
@@ -144,6 +148,7 @@ impl ControllerBuilder {
         let controller = Controller { shared: Arc::new(shared) };
         controller.load_engines().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());
+        controller.shared.operations.spawn(controller.clone().forget_old_requests());
         Ok(controller)
     }
 }

@@ -56,6 +56,12 @@ pub enum ControllerError {
         /// Which state, and what to do.
         reason: String,
     },
+    /// The key belongs to another request already.
+    #[error("the key {key:?} was used for another request; give every request a key of its own")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
     /// The platform did not start that container, so it does not know what an identical one would be.
     #[error("container {} was not started by this platform, so it cannot be scaled; run it here first", id.short())]
     NotManaged {

@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::pull::Pulls;
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
 use crate::cluster::Reservation;
-use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, FoundContainer};
-use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId};
+use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, FoundContainer, RequestMark};
+use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId, RequestId};
 use crate::scheduler::PlacementRequest;
 
 /// How often a container whose ports Docker chooses is started before its ports count as taken.
@@ -39,18 +39,56 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
     pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
-        self.check_open()?;
-        self.check_count(request.count)?;
-        request.spec.validate()?;
+        self.check_run(&request)?;
         let plan = self.plan(&request.spec)?;
         let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
         let (steps, operation) = Operation::new();
         let launcher = self.launcher(actor, plan, request.pull, steps);
         self.shared.operations.spawn(async move {
-            let (started, failed) = launcher.launch_all(reservations).await;
+            let (started, failed) = launcher.launch_all(reservations.into_iter().enumerate().collect()).await;
             launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
         });
         Ok(operation)
+    }
+
+    /// The same for a request that may be made again, by whoever did not hear what became of it: what an earlier one of the
+    /// same `id` started counts, also one that an earlier server was at when it died, and only what is missing is started.
+    ///
+    /// # Errors
+    /// As [`Controller::run`].
+    pub async fn run_once(&self, actor: &Actor, request: RunRequest, id: RequestId) -> Result<Operation> {
+        self.check_run(&request)?;
+        // Until the one before has come to its end, what is missing is not known.
+        let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
+        let cluster = &self.shared.cluster;
+        let there = cluster.of_request(id);
+        let is_missing = |index: &usize| u32::try_from(*index).is_ok_and(|index| !there.contains_key(&index));
+        let missing: Vec<usize> = (0..request.count).filter(is_missing).collect();
+        let plan = self.plan(&request.spec)?;
+        let reservations = match missing.len() {
+            0 => Vec::new(),
+            count => cluster.place(plan.placement(count)).map_err(ControllerError::NoRoom)?,
+        };
+        let (steps, operation) = Operation::new();
+        let launcher = Launcher { request: Some(id), ..self.launcher(actor, plan, request.pull, steps) };
+        self.shared.operations.spawn(async move {
+            let _one_at_a_time = one_at_a_time;
+            let before = there.len();
+            for (index, container) in there {
+                let container = Box::new(Container::clone(&container));
+                launcher.tell(Progress::Started { index: index as usize, container });
+            }
+            let (started, failed) = launcher.launch_all(missing.into_iter().zip(reservations).collect()).await;
+            let started = before + started;
+            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
+        });
+        Ok(operation)
+    }
+
+    fn check_run(&self, request: &RunRequest) -> Result<()> {
+        self.check_open()?;
+        self.check_count(request.count)?;
+        Ok(request.spec.validate()?)
     }
 
     pub(super) fn check_count(&self, count: usize) -> Result<()> {
@@ -90,7 +128,7 @@ impl Controller {
 
     pub(super) fn launcher(&self, actor: &Actor, plan: Plan, pull: bool, steps: UnboundedSender<Progress>) -> Launcher {
         let pulls = pull.then(|| Pulls::new(self.clone(), plan.spec.name.clone(), steps.clone()));
-        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps }
+        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps, request: None }
     }
 }
 
@@ -117,6 +155,8 @@ pub(super) struct Launcher {
     plan: Plan,
     pulls: Option<Pulls>,
     steps: UnboundedSender<Progress>,
+    /// The request it is for, if that has a name.
+    request: Option<RequestId>,
 }
 
 impl Launcher {
@@ -125,13 +165,14 @@ impl Launcher {
         let _ = self.steps.send(step);
     }
 
-    /// Launches one container per reservation; how many were started, and how many failed.
-    pub(super) async fn launch_all(&self, reservations: Vec<Reservation>) -> (usize, usize) {
-        for (index, reservation) in reservations.iter().enumerate() {
-            self.tell(Progress::Decided { index, engine: reservation.engine().clone() });
+    /// Launches one container per reservation, each with its place in the request; how many were started, and how many
+    /// failed.
+    pub(super) async fn launch_all(&self, reservations: Vec<(usize, Reservation)>) -> (usize, usize) {
+        for (index, reservation) in &reservations {
+            self.tell(Progress::Decided { index: *index, engine: reservation.engine().clone() });
         }
         let mut launches: FuturesUnordered<_> =
-            reservations.into_iter().enumerate().map(|(index, reservation)| self.launch(index, reservation)).collect();
+            reservations.into_iter().map(|(index, reservation)| self.launch(index, reservation)).collect();
         let (mut started, mut failed) = (0, 0);
         while let Some(is_started) = launches.next().await {
             if is_started {
@@ -148,7 +189,7 @@ impl Launcher {
         let mut failed_on = BTreeSet::new();
         loop {
             let engine = reservation.engine().clone();
-            let error = match self.attempt(reservation).await {
+            let error = match self.attempt(index, reservation).await {
                 Ok(container) => {
                     self.tell(Progress::Started { index, container: Box::new(container) });
                     return true;
@@ -185,7 +226,7 @@ impl Launcher {
 
     /// Brings one container to life on the engine that has room for it. On failure nothing is left there, or, if the
     /// engine does not answer, will not be once it does.
-    async fn attempt(&self, reservation: Reservation) -> Result<Container> {
+    async fn attempt(&self, index: usize, reservation: Reservation) -> Result<Container> {
         let engine = reservation.engine().clone();
         let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
         let shared = &self.controller.shared;
@@ -196,7 +237,7 @@ impl Launcher {
             pulls.pulled(&engine).await.map_err(failed)?;
         }
         let _slot = shared.slots.take(&engine).await;
-        let request = self.request(&engine, reservation.launch());
+        let request = self.request(&engine, reservation.launch(), index);
         let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
         let id = match created {
             Ok(id) => id,
@@ -245,7 +286,7 @@ impl Launcher {
         }
     }
 
-    fn request(&self, engine: &EngineId, launch: LaunchId) -> CreateRequest {
+    fn request(&self, engine: &EngineId, launch: LaunchId, index: usize) -> CreateRequest {
         let launch_text = launch.to_string();
         let unlike_any_other = &launch_text[launch_text.len() - 8..];
         CreateRequest {
@@ -256,6 +297,7 @@ impl Launcher {
             engine: engine.clone(),
             launch,
             user: self.actor.name().to_owned(),
+            mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
         }
     }
 

@@ -26,6 +26,7 @@ mod membership;
 mod progress;
 mod pull;
 mod registry_logins;
+mod requests;
 mod scale;
 mod settings;
 
@@ -51,6 +52,7 @@ pub use builder::ControllerBuilder;
 pub use error::{ControllerError, Result};
 pub use launch::RunRequest;
 pub use progress::{Failure, LaunchSummary, Operation, Progress};
+pub use requests::{Begun, Exchange, KeptAnswer};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
@@ -70,6 +72,7 @@ struct Shared {
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
+    requests: Collection<requests::KeptRequest>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
@@ -81,6 +84,10 @@ struct Shared {
     membership: tokio::sync::Mutex<()>,
     container_locks: KeyedLocks,
     group_locks: KeyedLocks,
+    /// Of operations with a name, until they have come to their end.
+    request_locks: KeyedLocks,
+    /// Of requests with a key, until they are answered.
+    exchange_locks: KeyedLocks,
     slots: launch::Slots,
     heard: join::Heard,
     operations: TaskTracker,

@@ -46,7 +46,7 @@ impl Controller {
             let (started, destroyed, failed) = match launch {
                 Some((plan, places)) => {
                     let launcher = controller.launcher(&actor, plan, false, steps.clone());
-                    let (started, failed) = launcher.launch_all(places).await;
+                    let (started, failed) = launcher.launch_all(places.into_iter().enumerate().collect()).await;
                     (started, 0, failed)
                 }
                 None => {

@@ -19,6 +19,8 @@ pub struct Settings {
     pub attempts: usize,
     /// The most containers that one request may ask for.
     pub max_count: usize,
+    /// For how long a request that was made with a key can be made again.
+    pub keep_requests: Duration,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -31,6 +33,7 @@ impl Default for Settings {
             starts_per_engine: 4,
             attempts: 3,
             max_count: 10_000,
+            keep_requests: Duration::from_secs(24 * 3600),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

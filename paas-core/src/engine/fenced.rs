@@ -126,6 +126,7 @@ mod tests {
             engine: "fenced".parse().unwrap(),
             launch: LaunchId::new(),
             user: "ann".into(),
+            mark: None,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{CreateRequest, Managed};
+use super::{CreateRequest, Managed, RequestMark};
 use crate::model::{ContainerSpec, Group, LaunchId};
 
 /// Version of the labels below; this reads no other.
@@ -17,21 +17,22 @@ const KEY_GROUP: &str = "paas.group";
 const KEY_PLATFORM: &str = "paas.platform";
 const KEY_LAUNCH: &str = "paas.launch";
 const KEY_USER: &str = "paas.user";
+const KEY_REQUEST: &str = "paas.request";
 
 /// The labels of a container that is to be made.
 pub fn write(request: &CreateRequest) -> HashMap<String, String> {
     // A spec has no map with keys other than strings, so it always has a JSON form.
     let spec = serde_json::to_string(&request.spec).unwrap_or_default();
-    [
+    let labels = [
         (KEY_VERSION, VERSION.to_owned()),
         (KEY_SPEC, spec),
         (KEY_GROUP, request.spec.group().to_string()),
         (KEY_PLATFORM, request.platform.clone()),
         (KEY_LAUNCH, request.launch.to_string()),
         (KEY_USER, request.user.clone()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into()
+    ];
+    let mark = request.mark.map(|mark| (KEY_REQUEST, format!("{}/{}", mark.request, mark.index)));
+    labels.into_iter().chain(mark).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// What is written on a container: nothing for one that the platform did not make, or whose labels somebody spoiled.
@@ -43,13 +44,17 @@ pub fn read(labels: &HashMap<String, String>) -> Option<(ContainerSpec, Managed)
     let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
     let group: Group = spec.group();
     let text = |key| labels.get(key).cloned().unwrap_or_default();
-    Some((spec, Managed { platform: text(KEY_PLATFORM), launch, group, user: text(KEY_USER) }))
+    let mark = labels.get(KEY_REQUEST).and_then(|text| {
+        let (request, index) = text.split_once('/')?;
+        Some(RequestMark { request: request.parse().ok()?, index: index.parse().ok()? })
+    });
+    Some((spec, Managed { platform: text(KEY_PLATFORM), launch, group, user: text(KEY_USER), mark }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EngineId, LaunchId};
+    use crate::model::{EngineId, LaunchId, RequestId};
 
     #[test]
     fn what_is_written_is_read_back() {
@@ -63,10 +68,13 @@ mod tests {
             engine: "local".parse::<EngineId>().unwrap(),
             launch: LaunchId::new(),
             user: "admin".into(),
+            mark: Some(RequestMark { request: RequestId::new(), index: 7 }),
         };
         let (read_spec, managed) = read(&write(&request)).unwrap();
         assert_eq!(read_spec, spec);
-        assert_eq!(managed.launch, request.launch);
+        assert_eq!((managed.launch, managed.mark), (request.launch, request.mark));
+        let unmarked = CreateRequest { mark: None, ..request };
+        assert_eq!(read(&write(&unmarked)).unwrap().1.mark, None);
         assert_eq!(managed.group, spec.group());
         assert_eq!((managed.platform.as_str(), managed.user.as_str()), ("p1", "admin"));
     }

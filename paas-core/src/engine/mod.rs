@@ -26,7 +26,7 @@ pub use fenced::FencedEngine;
 pub use simulated::SimulatedEngine;
 pub use types::{
     CreateRequest, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk, LogOptions, LogStream, Managed,
-    PullProgress,
+    PullProgress, RequestMark,
 };
 
 /// Result of an engine's operations.

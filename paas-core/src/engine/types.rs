@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::model::{
     BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, ImageRef, LaunchId, MemoryMb,
-    Resources,
+    RequestId, Resources,
 };
 
 /// What a Docker host says of itself.
@@ -40,6 +40,18 @@ pub struct CreateRequest {
     pub launch: LaunchId,
     /// Who asked for it.
     pub user: String,
+    /// Which container of which request it is, where the request has a name.
+    pub mark: Option<RequestMark>,
+}
+
+/// Which container of which request one is: written on it, so that a request that is made again after its server died
+/// starts only what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestMark {
+    /// The request.
+    pub request: RequestId,
+    /// The containers of a request are counted from 0.
+    pub index: u32,
 }
 
 /// A container as found on a host.
@@ -75,6 +87,8 @@ pub struct Managed {
     pub group: Group,
     /// Who asked for it.
     pub user: String,
+    /// Which container of which request it is, where the request has a name.
+    pub mark: Option<RequestMark>,
 }
 
 /// Something that happened on a host.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Invalid;
@@ -154,6 +155,22 @@ uuid_id! {
     LaunchId
 }
 
+uuid_id! {
+    /// Id of a request that may be made again: whoever makes it gives it a key, and the same key of the same user is the
+    /// same request.
+    RequestId
+}
+
+impl RequestId {
+    /// The id of the request that `user` calls `key`.
+    pub fn of(user: &str, key: &str) -> Self {
+        let hash = Sha256::new().chain_update(user).chain_update([0]).chain_update(key).finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +195,14 @@ mod tests {
         assert_eq!("0123456789abcdef".parse::<ContainerId>().unwrap().short(), "0123456789ab");
         assert!("0123".parse::<ContainerId>().is_err());
         assert!("zzzzzzzzzzzzzzzz".parse::<ContainerId>().is_err());
+    }
+
+    #[test]
+    fn a_request_is_known_by_user_and_key() {
+        let of = RequestId::of;
+        assert_eq!(of("ann", "key"), of("ann", "key"));
+        assert!(of("ann", "key") != of("bob", "key") && of("ann", "key") != of("ann", "other"));
+        assert_ne!(of("ann", "bkey"), of("annb", "key"));
     }
 
     #[test]

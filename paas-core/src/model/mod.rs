@@ -26,7 +26,7 @@ pub use cluster::ClusterInfo;
 pub use container::{Container, ContainerState, EngineSummary};
 pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
-pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, UserName};
+pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};

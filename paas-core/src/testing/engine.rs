@@ -66,6 +66,7 @@ impl Bench {
             engine: "conformance".parse().unwrap(),
             launch: LaunchId::new(),
             user: "ann".to_owned(),
+            mark: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod health;
 mod launches;
 mod membership;
 mod registry_logins;
+mod requests;
 mod views;
 
 use std::collections::HashMap;

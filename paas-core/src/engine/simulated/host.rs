@@ -76,6 +76,7 @@ impl Host {
             launch: request.launch,
             group: request.spec.group(),
             user: request.user.clone(),
+            mark: request.mark,
         };
         Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.promised(), Some(managed)))
     }

@@ -97,6 +97,11 @@ impl SimulatedEngine {
         self.shared.changed.notify_waiters();
     }
 
+    /// Makes every operation take so long from now on.
+    pub fn set_latency(&self, latency: Duration) {
+        self.shared.settings.lock().latency = latency;
+    }
+
     /// Makes the next `times` operations called `operation` (the name of the trait's method) fail with `kind`, before they
     /// do anything.
     pub fn fail_next(&self, operation: &'static str, times: usize, kind: EngineErrorKind) {

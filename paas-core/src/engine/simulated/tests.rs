@@ -16,6 +16,7 @@ fn request(name: &str) -> CreateRequest {
         engine: "test".parse().unwrap(),
         launch: LaunchId::new(),
         user: String::new(),
+        mark: None,
     }
 }
 

@@ -39,6 +39,7 @@ impl Host {
             engine: "here".parse().unwrap(),
             launch: LaunchId::new(),
             user: "somebody".into(),
+            mark: None,
         }
     }
 

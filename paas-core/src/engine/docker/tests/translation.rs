@@ -20,6 +20,7 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         engine: "e".parse().unwrap(),
         launch: LaunchId::new(),
         user: "admin".into(),
+        mark: None,
     }
 }
 

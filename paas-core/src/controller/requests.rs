@@ -1,0 +1,185 @@
+//! Requests that may be made again: by a client that did not hear what became of them.
+//!
+//! Whoever makes a request gives it a key. The first one of a key is done, and its answer kept; another gets that answer.
+//! One that was begun and never answered, because its server died, is done again, and every change takes care that this
+//! adds nothing: [`Controller::run_once`] counts what the earlier one started.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Actor, Controller, ControllerError, Result};
+use crate::model::RequestId;
+use crate::store::{KeyRange, StoreErrorKind, Version};
+
+/// The largest body of an answer that is kept, bytes. A larger one is made anew, by doing the request again.
+const LARGEST_KEPT: usize = 256 << 10;
+/// How often requests are looked through for those that are too old.
+const LOOK: Duration = Duration::from_secs(3600);
+/// How many are looked at in one go.
+const PAGE: usize = 500;
+
+/// What was asked under a key, and what was answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct KeptRequest {
+    /// Hash of the request, so that a key is not used for two different ones.
+    fingerprint: String,
+    began: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<KeptAnswer>,
+}
+
+/// An answer as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+}
+
+/// What there is to do about a request with a key.
+#[derive(Debug)]
+pub enum Begun {
+    /// Do it: it is the first of its key, or the one before was never answered.
+    Do(Exchange),
+    /// It was answered already.
+    Answered(KeptAnswer),
+}
+
+/// A request that is being done. No other of the same key is done meanwhile.
+#[derive(Debug)]
+pub struct Exchange {
+    controller: Controller,
+    id: RequestId,
+    version: Version,
+    kept: KeptRequest,
+    again: bool,
+    _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+impl Controller {
+    /// Begins a request that `actor` calls `key`; `parts` are everything that makes it what it is. Waits while another of the
+    /// same key is being done here.
+    ///
+    /// # Errors
+    /// [`ControllerError::KeyReused`] when the key was used for another request; the store does not answer.
+    pub async fn begin_request(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Begun> {
+        self.check_open()?;
+        let id = RequestId::of(actor.name(), key);
+        let one_at_a_time = self.shared.exchange_locks.lock(&id.to_string()).await;
+        let requests = &self.shared.requests;
+        let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), answer: None };
+        let (version, kept, again) = match requests.insert(&id.to_string(), &new).await {
+            Ok(version) => (version, new, false),
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+                let found = requests.get(&id.to_string()).await.map_err(ControllerError::Store)?;
+                // Forgotten in between: its time was over.
+                let Some(found) = found else { return Err(ControllerError::KeyReused { key: key.to_owned() }) };
+                if found.value.fingerprint != new.fingerprint {
+                    return Err(ControllerError::KeyReused { key: key.to_owned() });
+                }
+                if let Some(answer) = found.value.answer {
+                    return Ok(Begun::Answered(answer));
+                }
+                (found.version, found.value, true)
+            }
+            Err(error) => return Err(ControllerError::Store(error)),
+        };
+        let controller = self.clone();
+        Ok(Begun::Do(Exchange { controller, id, version, kept, again, _one_at_a_time: one_at_a_time }))
+    }
+
+    /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
+    pub(super) async fn forget_old_requests(self) {
+        let closing = self.shared.closing.clone();
+        let forget = async {
+            let mut ticker = interval(LOOK);
+            ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticker.tick().await;
+                if let Err(error) = self.forget_requests_before(self.shared.settings.keep_requests).await {
+                    tracing::warn!(%error, "old requests are not forgotten");
+                }
+            }
+        };
+        closing.run_until_cancelled(forget).await;
+    }
+
+    pub(super) async fn forget_requests_before(&self, age: Duration) -> Result<()> {
+        let requests = &self.shared.requests;
+        let mut from = None;
+        loop {
+            let page = KeyRange { from, limit: PAGE, ..KeyRange::all() };
+            let found = requests.list(&page).await.map_err(ControllerError::Store)?;
+            let now = Timestamp::now();
+            for old in found.iter().filter(|request| now.duration_since(request.value.began).unsigned_abs() > age) {
+                match requests.delete(&old.key).await {
+                    Err(error) if error.kind() != StoreErrorKind::NotFound => {
+                        return Err(ControllerError::Store(error));
+                    }
+                    _ => {}
+                }
+            }
+            match found.last() {
+                Some(last) if found.len() == PAGE => from = Some(format!("{}\u{1}", last.key)),
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// The request.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Whether it was begun before, and never answered.
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Keeps the answer, before it is given.
+    ///
+    /// # Errors
+    /// The store does not answer; then the answer must not be given.
+    pub async fn finish(mut self, answer: KeptAnswer) -> Result<()> {
+        if answer.body.len() > LARGEST_KEPT {
+            return Ok(());
+        }
+        self.kept.answer = Some(answer);
+        let requests = &self.controller.shared.requests;
+        let replaced = requests.replace(&self.id.to_string(), self.version, &self.kept).await;
+        replaced.map(drop).map_err(ControllerError::Store)
+    }
+
+    /// Forgets the request: it was not done, and the next one of its key is the first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn forget(self) -> Result<()> {
+        match self.controller.shared.requests.delete(&self.id.to_string()).await {
+            Err(error) if error.kind() != StoreErrorKind::NotFound => Err(ControllerError::Store(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn fingerprint(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // With its length, so that two different requests cannot run together to the same bytes.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,175 @@
+//! Requests that are made again, also after the server that began them died.
+
+use super::*;
+use crate::leadership::Candidate;
+use crate::model::RequestId;
+use crate::registry::EmbeddedRegistry;
+
+fn small() -> ContainerSpec {
+    ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() }
+}
+
+fn request(count: usize) -> RunRequest {
+    RunRequest { spec: small(), count, pull: false }
+}
+
+async fn run_once(controller: &Controller, count: usize, id: RequestId) -> LaunchSummary {
+    controller.run_once(&ann(), request(count), id).await.unwrap().finish().await
+}
+
+fn ids(summary: &LaunchSummary) -> Vec<String> {
+    let mut ids: Vec<String> = summary.started.iter().map(|container| container.id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_made_again_starts_nothing_more() {
+    let mut platform = Platform::of(&["a", "b"]).await;
+    let (one, other) = (RequestId::of("ann", "one"), RequestId::of("ann", "other"));
+    let first = run_once(&platform.controller, 6, one).await;
+    assert!(first.is_complete());
+    assert_eq!(ids(&run_once(&platform.controller, 6, one).await), ids(&first));
+    platform.restart().await;
+    assert_eq!(ids(&run_once(&platform.controller, 6, one).await), ids(&first));
+    assert_eq!(platform.really_there(), 6);
+    run_once(&platform.controller, 2, other).await;
+    assert_eq!(platform.really_there(), 8, "another request is another request");
+    let both = tokio::join!(
+        run_once(&platform.controller, 3, RequestId::of("ann", "both")),
+        run_once(&platform.controller, 3, RequestId::of("ann", "both"))
+    );
+    assert_eq!(ids(&both.0), ids(&both.1));
+    assert_eq!(platform.really_there(), 11);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_had_begun_when_it_died_is_completed_and_not_doubled() {
+    let mut platform = Platform::of(&["a", "b"]).await;
+    let id = RequestId::of("ann", "interrupted");
+    // Every operation takes its time from here on, so that the server dies in the middle.
+    for host in platform.hosts.values() {
+        host.set_latency(Duration::from_millis(100));
+    }
+    let running = tokio::spawn({
+        let controller = platform.controller.clone();
+        async move { controller.run_once(&ann(), request(20), id).await.unwrap().finish().await }
+    });
+    assert!(eventually(|| platform.really_there() >= 7).await);
+    // As the process dies: what is in flight is never heard of again.
+    running.abort();
+    for host in platform.hosts.values() {
+        host.set_reachable(false);
+    }
+    platform.controller.shared.cluster.shutdown().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for host in platform.hosts.values() {
+        host.set_reachable(true);
+    }
+    let before = platform.really_there();
+    assert!((1..20).contains(&before), "{before}");
+    platform.restart().await;
+    let again = run_once(&platform.controller, 20, id).await;
+    assert!(again.is_complete());
+    assert_eq!(ids(&again).len(), 20);
+    let there = || platform.really_there();
+    assert!(eventually(|| there() == 20).await, "{}", there());
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_were_started_for_the_same_place_the_later_one_stays() {
+    let mut platform = Platform::of(&["a", "b"]).await;
+    let id = RequestId::of("ann", "twice");
+    let first = run_once(&platform.controller, 4, id).await;
+    assert!(first.is_complete());
+    // One host is away when another server takes over and the request is made again.
+    platform.host("a").set_reachable(false);
+    platform.until("a", EngineStatus::Down).await;
+    platform.controller.shared.cluster.shutdown().await;
+    platform.controller = build(&platform.hosts, platform.store.clone(), platform.events.clone()).await;
+    platform.until("b", EngineStatus::Up).await;
+    let again = run_once(&platform.controller, 4, id).await;
+    assert!(again.is_complete());
+    assert_eq!(platform.really_there(), 6);
+    platform.host("a").set_reachable(true);
+    platform.until("a", EngineStatus::Up).await;
+    assert!(eventually(|| platform.really_there() == 4).await, "{}", platform.really_there());
+    let mut left: Vec<_> = platform.controller.containers(false).iter().map(|one| one.id.to_string()).collect();
+    left.sort();
+    assert_eq!(left, ids(&again), "those that the caller was told of last");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_given_again_and_a_key_is_for_one_request() {
+    let platform = Platform::of(&["a"]).await;
+    let controller = &platform.controller;
+    let begin = async |key: &str, body: &str| controller.begin_request(&ann(), key, &[b"POST", body.as_bytes()]).await;
+    let Begun::Do(exchange) = begin("key", "one").await.unwrap() else { panic!("answered") };
+    assert!(!exchange.is_again());
+    drop(exchange);
+    let Begun::Do(exchange) = begin("key", "one").await.unwrap() else { panic!("answered") };
+    assert!(exchange.is_again(), "it was begun and never answered");
+    let answer = KeptAnswer { status: 201, content_type: Some("application/json".into()), body: "[]".into() };
+    exchange.finish(answer.clone()).await.unwrap();
+    let Begun::Answered(kept) = begin("key", "one").await.unwrap() else { panic!("not answered") };
+    assert_eq!(kept, answer);
+    assert!(matches!(begin("key", "two").await, Err(ControllerError::KeyReused { .. })));
+
+    let Begun::Do(exchange) = begin("other", "two").await.unwrap() else { panic!("answered") };
+    exchange.forget().await.unwrap();
+    let Begun::Do(exchange) = begin("other", "three").await.unwrap() else { panic!("answered") };
+    assert!(!exchange.is_again());
+    let large = KeptAnswer { body: "x".repeat(1 << 20), ..answer };
+    exchange.finish(large).await.unwrap();
+    let Begun::Do(exchange) = begin("other", "three").await.unwrap() else { panic!("a large answer is not kept") };
+    assert!(exchange.is_again());
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_requests_are_forgotten() {
+    let platform = Platform::of(&[]).await;
+    let controller = &platform.controller;
+    for number in 0..1200 {
+        let begun = controller.begin_request(&ann(), &number.to_string(), &[]).await;
+        assert!(matches!(begun, Ok(Begun::Do(_))));
+    }
+    let count = async || controller.shared.requests.all().await.unwrap().len();
+    controller.forget_requests_before(Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(count().await, 1200);
+    controller.forget_requests_before(Duration::ZERO).await.unwrap();
+    assert_eq!(count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_deposed_changes_nothing_any_more() {
+    let platform = Platform::of(&["a", "b"]).await;
+    let registry = Arc::new(EmbeddedRegistry::new());
+    let term = Candidate::new(registry, "one", Duration::from_secs(3)).lead().await;
+    let hosts = platform.hosts.clone();
+    let connector: Connector = Arc::new(move |spec: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> {
+        Ok(Arc::new(hosts[spec.id.as_str()].clone()))
+    });
+    let builder = Controller::builder().store(platform.store.clone()).connector(connector).term(term.clone());
+    let deposed = builder.build().await.unwrap();
+    deposed.settle(Duration::from_secs(5)).await;
+    assert_eq!(deposed.cluster_info().leader.as_deref(), Some("one"));
+    let id = deposed.run(&ann(), request(2)).await.unwrap().finish().await.started[0].id.to_string();
+    for host in platform.hosts.values() {
+        host.set_latency(Duration::from_millis(200));
+    }
+    let running = deposed.run(&ann(), request(10)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    term.resign();
+    let summary = running.finish().await;
+    assert!(deposed.is_deposed() && !summary.is_complete());
+    let there = platform.really_there();
+    assert!(deposed.destroy(&ann(), &id).await.is_err());
+    assert!(deposed.begin_request(&ann(), "key", &[]).await.is_err());
+    let refused = deposed.run(&ann(), request(3)).await.unwrap().finish().await;
+    assert_eq!(refused.failed.len(), 3);
+    assert_eq!(platform.really_there(), there);
+    deposed.shutdown().await;
+}
