@@ -14,6 +14,9 @@ use crate::app::{App, Caller};
 use crate::chain::{drain, too_large};
 use crate::problem::{Code, Problem};
 
+/// The media type of a stream of progress: one JSON object per line.
+pub(crate) const PROGRESS: &str = "application/x-ndjson";
+
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -67,7 +70,7 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalBody<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let media_type =
             request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?").to_owned());
-        let bytes = read(request, app.body_limit).await?;
+        let bytes = read(request.into_body(), app.body_limit).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }
@@ -88,10 +91,11 @@ fn is_json(media_type: &str) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a whole body, of at most `limit` bytes.
+pub(crate) async fn read(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
     use futures::StreamExt;
 
-    let mut chunks = request.into_body().into_data_stream();
+    let mut chunks = body.into_data_stream();
     let whole = async {
         let mut body = Vec::new();
         while let Some(chunk) = chunks.next().await {
@@ -195,7 +199,7 @@ pub(crate) fn wants_progress(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let is_progress = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/x-ndjson"));
+        let is_progress = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(PROGRESS));
         let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
         is_progress && !parts.any(refused)
     })

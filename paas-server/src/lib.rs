@@ -11,6 +11,7 @@ mod extract;
 mod forward;
 mod handlers;
 mod node;
+mod once;
 pub mod problem;
 pub mod router;
 pub mod serve;

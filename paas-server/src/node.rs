@@ -154,3 +154,6 @@ pub(crate) fn no_leader(what: &str) -> Problem {
     Problem::new(Code::NoLeader, format!("{what}; ask again in a moment, with the same Idempotency-Key"))
         .retry_after(Duration::from_secs(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,8 @@ pub enum Code {
     NoRoom,
     /// The thing is not in a state for that.
     Conflict,
+    /// The `Idempotency-Key` was used for another request.
+    KeyReused,
     /// The platform did not start that container.
     NotManaged,
     /// The body is larger than the server takes.
@@ -78,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -96,6 +98,7 @@ impl Code {
         Self::LastAdmin,
         Self::NoRoom,
         Self::Conflict,
+        Self::KeyReused,
         Self::NotManaged,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -138,6 +141,7 @@ impl Code {
             Self::LastAdmin => ("last_admin", StatusCode::CONFLICT),
             Self::NoRoom => ("no_room", StatusCode::CONFLICT),
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
+            Self::KeyReused => ("key_reused", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NotManaged => ("not_managed", StatusCode::CONFLICT),
             Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -296,6 +300,7 @@ impl From<ControllerError> for Problem {
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),
             ControllerError::NoRoom(refusal) => Self::new(Code::NoRoom, detail).with("refusal", json!(refusal)),
             ControllerError::Conflict { .. } => Self::new(Code::Conflict, detail),
+            ControllerError::KeyReused { .. } => Self::new(Code::KeyReused, detail),
             ControllerError::NotManaged { .. } => Self::new(Code::NotManaged, detail),
             ControllerError::Auth(error) => error.into(),
             ControllerError::Engine { engine, source } => engine_problem(&engine, &source, detail),

@@ -1,5 +1,5 @@
 //! The routes, all in one table, and the chain in front of them:
-//! request id → body limit → authenticate → authorize → handler.
+//! request id → body limit → authenticate → authorize → once, where it has a key → handler.
 
 use axum::Router;
 use axum::http::{Method, Uri};
@@ -10,6 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::chain;
 use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images, join, registry_logins};
+use crate::once;
 use crate::problem::{Code, Problem};
 
 /// Who may use a route.
@@ -156,6 +157,7 @@ pub(crate) fn router(app: App) -> Router {
     router
         .fallback(no_such_route)
         // The last layer is the first to see a request.
+        .layer(from_fn_with_state(app.clone(), once::once))
         .layer(from_fn_with_state(app.clone(), chain::guard))
         .layer(from_fn_with_state(app.clone(), chain::limit_body))
         .layer(CatchPanicLayer::custom(chain::panicked))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body as Content;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use paas_core::controller::RunRequest;
@@ -17,6 +17,7 @@ use paas_core::model::{Container, ContainerSpec};
 use super::progress;
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params, wants_progress};
+use crate::once::Named;
 use crate::problem::{Answer, Problem};
 
 const MOST_CONTAINERS: u64 = 10_000;
@@ -37,6 +38,7 @@ pub(crate) async fn show(State(app): State<App>, Id(id): Id, _: NoParams) -> Ans
 pub(crate) async fn run(
     State(app): State<App>,
     caller: Caller,
+    named: Named,
     uri: Uri,
     headers: HeaderMap,
     Body(spec): Body<ContainerSpec>,
@@ -44,7 +46,11 @@ pub(crate) async fn run(
     let params = Params::of(&uri, &["count", "pull"])?;
     let count = count(&params)?.unwrap_or(1);
     let pull = params.flag("pull")?.unwrap_or(false);
-    let operation = app.controller.run(&caller.actor(), RunRequest { spec, count, pull }).await?;
+    let request = RunRequest { spec, count, pull };
+    let operation = match named {
+        Some(Extension(id)) => app.controller.run_once(&caller.actor(), request, id).await?,
+        None => app.controller.run(&caller.actor(), request).await?,
+    };
     if wants_progress(&headers) {
         return Ok(progress::stream(&app.controller, operation));
     }

@@ -19,8 +19,10 @@ pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
     if app.controller.is_deposed() {
         return Ok(following(None));
     }
-    let leader = app.controller.cluster_info().leader;
-    Ok(Json(json!({"status": "ok", "version": VERSION, "role": "leader", "leader": leader})))
+    Ok(match app.controller.cluster_info().leader {
+        Some(leader) => Json(json!({"status": "ok", "version": VERSION, "role": "leader", "leader": leader})),
+        None => Json(json!({"status": "ok", "version": VERSION})),
+    })
 }
 
 /// What a server says that does not lead.

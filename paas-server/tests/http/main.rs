@@ -8,6 +8,7 @@ mod bad_input;
 mod containers;
 mod engines;
 mod joining;
+mod once;
 mod prefixes;
 mod program;
 mod shutdown;

@@ -1,0 +1,228 @@
+//! Two servers on one registry and one store, each with a listener of its own.
+
+use std::net::TcpListener;
+
+use futures::StreamExt;
+use paas_core::auth::{AuthSettings, HashCost};
+use paas_core::controller::{Actor, Settings};
+use paas_core::model::EngineSpec;
+use paas_core::registry::{EmbeddedRegistry, Registry};
+use paas_core::store::{MemoryStore, Store};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::serve::{ServeOptions, serve_with};
+
+const LEASE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+const PASSWORD: &str = "correct horse battery";
+
+/// What all servers share.
+#[derive(Clone)]
+struct Common {
+    store: Arc<dyn Store>,
+    registry: Arc<dyn Registry>,
+    engine: String,
+}
+
+impl Common {
+    fn new(test: &str, engine: &str) -> Self {
+        let engine = format!("sim://{test}-{}?{engine}", uuid::Uuid::now_v7().simple());
+        Self { store: Arc::new(MemoryStore::new()), registry: Arc::new(EmbeddedRegistry::new()), engine }
+    }
+
+    async fn controller(self, term: Term) -> anyhow::Result<Controller> {
+        let hash_cost = HashCost { memory_kib: 8, passes: 1 };
+        let auth = AuthSettings { hash_cost, ..AuthSettings::default() };
+        let builder = Controller::builder().store(self.store).registry(self.registry).term(term);
+        let controller = builder.settings(Settings { auth, ..Settings::default() }).build().await?;
+        controller.ensure_admin(Some(PASSWORD.to_owned())).await?;
+        if controller.engines().is_empty() {
+            let spec = EngineSpec::new("one".parse()?, self.engine.parse()?);
+            controller.add_engine(&Actor::system(), spec).await?;
+        }
+        controller.settle(PATIENCE).await;
+        Ok(controller)
+    }
+}
+
+/// A server that is one of several.
+struct Server {
+    url: String,
+    node: Node,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    fn start(common: &Common) -> Self {
+        // A choice for the whole process; that another test made it first is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let candidate = Candidate::new(common.registry.clone(), url.clone(), LEASE);
+        let options = ServeOptions::default();
+        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.body_limit, options.shutdown_timeout);
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+        let common = common.clone();
+        let take_over: TakeOver = Arc::new(move |term| Box::pin(common.clone().controller(term)));
+        let running = tokio::spawn(node.clone().run(take_over, stop.clone(), end.clone()));
+        let finish = async move {
+            end.cancel();
+            running.await.unwrap();
+        };
+        let (router, rings) = (node.router(), stop.clone());
+        let serving = tokio::spawn(async move { serve_with(listener, router, options, rings, finish).await.unwrap() });
+        Self { url, node, stop, serving }
+    }
+
+    async fn until_leading(&self) {
+        let mut role = self.node.role.subscribe();
+        let leads = role.wait_for(|role| matches!(role, Role::Leading(..)));
+        drop(timeout(PATIENCE, leads).await.expect("it never leads").unwrap());
+    }
+
+    /// Ends the term of a server that leads, as the loss of the registry would.
+    fn depose(&self) {
+        match &*self.node.role.borrow() {
+            Role::Leading(_, term) => term.resign(),
+            Role::Following => panic!("it does not lead"),
+        }
+    }
+
+    async fn health(&self) -> Value {
+        reqwest::get(format!("{}/healthz", self.url)).await.unwrap().json().await.unwrap()
+    }
+}
+
+/// A client that is logged in.
+#[derive(Clone)]
+struct Api {
+    http: Client,
+    token: String,
+}
+
+impl Api {
+    async fn login(server: &Server) -> Self {
+        let http = Client::new();
+        let login = json!({"username": "admin", "password": PASSWORD});
+        let answer = http.post(format!("{}/auth/login", server.url)).json(&login).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+        Self { http, token }
+    }
+
+    fn request(&self, server: &Server, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", server.url)).bearer_auth(&self.token)
+    }
+
+    async fn get(&self, server: &Server, path: &str) -> Value {
+        self.request(server, Method::GET, path).send().await.unwrap().json().await.unwrap()
+    }
+
+    fn run(&self, server: &Server, count: usize) -> RequestBuilder {
+        let path = format!("/api/containers?count={count}");
+        self.request(server, Method::POST, &path).json(&json!({"name": "web", "memory": 16, "cpus": 0.01}))
+    }
+}
+
+async fn two(test: &str, engine: &str) -> (Server, Server) {
+    let common = Common::new(test, engine);
+    let first = Server::start(&common);
+    first.until_leading().await;
+    (first, Server::start(&common))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_follows_answers_as_the_one_that_leads() {
+    let (leader, follower) = two("answers", "cpus=8&memory=4096").await;
+    let api = Api::login(&follower).await;
+    let answer = api.run(&follower, 2).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert!(answer.headers().contains_key("x-request-id"));
+    let started: Value = answer.json().await.unwrap();
+    for server in [&leader, &follower] {
+        assert_eq!(api.get(server, "/api/containers").await.as_array().unwrap().len(), 2);
+        assert_eq!(api.get(server, "/api/cluster/info").await["leader"], leader.url);
+    }
+    // Streams come as they go.
+    let path = format!("/api/containers/{}/scale?count=4", started[0]["id"].as_str().unwrap());
+    let scale = api.request(&follower, Method::POST, &path).header("accept", "application/x-ndjson");
+    let lines = scale.send().await.unwrap().text().await.unwrap();
+    assert!(lines.lines().last().unwrap().contains("summary"), "{lines}");
+    let mut live = api.request(&follower, Method::GET, "/api/events/live").send().await.unwrap().bytes_stream();
+    api.run(&leader, 1).send().await.unwrap();
+    assert!(timeout(PATIENCE, live.next()).await.unwrap().is_some());
+    // So do refusals.
+    let wrong = reqwest::get(format!("{}/api/containers", follower.url)).await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    let nowhere = api.request(&follower, Method::GET, "/nowhere").send().await.unwrap();
+    assert_eq!(nowhere.status(), StatusCode::NOT_FOUND);
+    let large = api.request(&follower, Method::POST, "/api/containers").body(vec![b'x'; 2 << 20]).send().await.unwrap();
+    assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+
+    let (of_leader, of_follower) = (leader.health().await, follower.health().await);
+    assert_eq!((&of_leader["role"], &of_leader["leader"]), (&json!("leader"), &json!(leader.url)));
+    assert_eq!((&of_follower["role"], &of_follower["leader"]), (&json!("follower"), &json!(leader.url)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_hands_over_and_nothing_is_lost() {
+    let (leader, follower) = two("hands-over", "cpus=8&memory=4096").await;
+    let api = Api::login(&leader).await;
+    let first: Value = api.run(&leader, 3).header("idempotency-key", "k").send().await.unwrap().json().await.unwrap();
+    leader.stop.cancel();
+    leader.serving.await.unwrap();
+    follower.until_leading().await;
+    assert_eq!(follower.health().await["role"], "leader");
+    // The token is good, what runs is known, and the answer is given again.
+    assert_eq!(api.get(&follower, "/api/containers").await.as_array().unwrap().len(), 3);
+    let again = api.run(&follower, 3).header("idempotency-key", "k").send().await.unwrap();
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(again.json::<Value>().await.unwrap(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_wait_for_the_next_leader_and_one_that_was_cut_short_is_done_once() {
+    let (leader, follower) = two("deposed", "cpus=8&memory=4096&latency_ms=100").await;
+    let api = Api::login(&leader).await;
+    let send = |server: &Server| api.run(server, 10).header("idempotency-key", "k").send();
+    let cut_short = tokio::spawn(send(&leader));
+    sleep(Duration::from_millis(500)).await;
+    leader.depose();
+    let cut_short = cut_short.await.unwrap().unwrap();
+    assert_eq!(cut_short.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(cut_short.headers()["retry-after"], "1");
+    assert_eq!(cut_short.json::<Value>().await.unwrap()["code"], "no_leader");
+    // Whichever of the two leads next: the request waits for it.
+    let done = send(&follower).await.unwrap();
+    assert_eq!(done.status(), StatusCode::CREATED, "{}", done.text().await.unwrap());
+    let exactly_ten = async {
+        while api.get(&follower, "/api/containers?all=true").await.as_array().unwrap().len() != 10 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, exactly_ten).await.expect("exactly what was asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_a_request_is_sent_away_in_the_end() {
+    let common = Common::new("nobody", "cpus=1");
+    let lonely = Server::start(&common);
+    lonely.until_leading().await;
+    // Another that is gone stands in the registry as the one that leads.
+    let lease = common.registry.grant(Duration::from_secs(60)).await.unwrap();
+    let registry = common.registry.clone();
+    let gone = tokio::spawn(async move { registry.campaign("leader", "http://127.0.0.1:1", lease).await });
+    sleep(Duration::from_millis(50)).await;
+    lonely.depose();
+    gone.await.unwrap().unwrap();
+    let refused = reqwest::get(format!("{}/api/engines", lonely.url)).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "no_leader");
+    let ball = Client::new().get(format!("{}/api/engines", lonely.url)).header("x-paas-forwarded", "1");
+    assert_eq!(ball.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(lonely.health().await["leader"], "http://127.0.0.1:1");
+}
