@@ -182,7 +182,8 @@ mod tests {
         assert!(bars.pulls.is_empty());
         let container = "0123456789abcdef".parse().unwrap();
         bars.show(&Progress::Destroyed { container, engine: engine.clone() }, None);
-        bars.show(&Progress::Failed(Failure { index: 1, engine: Some(engine), error: "no".to_owned() }), None);
+        let failure = Failure { index: 1, engine: Some(engine), container: None, error: "no".to_owned() };
+        bars.show(&Progress::Failed(failure), None);
         assert_eq!((bars.whole.position(), bars.whole.length()), (1, Some(3)));
         assert_eq!(bars.whole.message(), "1 failed");
         bars.clear();

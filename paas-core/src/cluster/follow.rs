@@ -25,9 +25,13 @@ pub(super) async fn follow(cluster: Cluster, id: EngineId, engine: Arc<dyn Docke
     let mut seen = Seen::default();
     loop {
         let mut was_read = false;
-        if let Err(error) = follow_once(&cluster, &id, &*engine, &wake, &mut seen, &mut was_read).await {
-            tracing::debug!(engine = %id, %error, "lost the engine");
-            note_loss(&cluster, &id, &error, was_read).await;
+        match follow_once(&cluster, &id, &*engine, &wake, &mut seen, &mut was_read).await {
+            Ok(Ended::Stale) => continue,
+            Ok(Ended::Over) => {}
+            Err(error) => {
+                tracing::debug!(engine = %id, %error, "lost the engine");
+                note_loss(&cluster, &id, &error, was_read).await;
+            }
         }
         // Either is a reason to try again.
         let _ = timeout(RETRY, wake.notified()).await;
@@ -47,6 +51,15 @@ async fn note_loss(cluster: &Cluster, id: &EngineId, error: &EngineError, was_re
     cluster.set_status(id, status, Some(error.detail().to_owned())).await;
 }
 
+/// Why an engine is not followed any more, though it gave no error.
+enum Ended {
+    /// It ended the stream, or is not to be followed.
+    Over,
+    /// It was away and answers again. The stream may still be one to a host that is not there any more and said no word
+    /// when it went, and would be silent for ever.
+    Stale,
+}
+
 /// Reads everything and follows the events until the engine is lost.
 async fn follow_once(
     cluster: &Cluster,
@@ -55,9 +68,9 @@ async fn follow_once(
     wake: &Notify,
     seen: &mut Seen,
     was_read: &mut bool,
-) -> Result<(), EngineError> {
+) -> Result<Ended, EngineError> {
     if !read_info(cluster, id, engine).await? {
-        return Ok(());
+        return Ok(Ended::Over);
     }
     let mut events = engine.events(seen.latest).await?;
     read_all(cluster, id, engine).await?;
@@ -77,7 +90,7 @@ async fn follow_once(
         tokio::select! {
             event = events.next() => match event {
                 Some(event) => take_event(cluster, id, event?, seen, &mut changed).await,
-                None => return Ok(()),
+                None => return Ok(Ended::Over),
             },
             container = refreshes.next(), if !refreshes.is_empty() => {
                 changed.done(container);
@@ -92,10 +105,9 @@ async fn follow_once(
                 next_read = Instant::now() + every;
             }
             () = wake.notified() => {
-                // The monitor found the engine answering after it was down: what was missed is unknown.
+                // The monitor found the engine answering after it was down.
                 if cluster.status(id) != Some(EngineStatus::Up) {
-                    read_all(cluster, id, engine).await?;
-                    cluster.set_status(id, EngineStatus::Up, None).await;
+                    return Ok(Ended::Stale);
                 }
             }
         }
@@ -229,7 +241,70 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use super::*;
+    use crate::cluster::ClusterSettings;
+    use crate::engine::{EngineErrorKind, EngineInfo, EngineUsage, MockDockerEngine};
+    use crate::events::RecordingSink;
+    use crate::model::{Cpus, EngineSpec, MemoryMb};
+    use crate::scheduler::Spread;
+
+    /// An engine whose streams of events are silent for ever: how often one was opened, and whether it answers.
+    fn silent_engine() -> (MockDockerEngine, Arc<AtomicUsize>, Arc<AtomicBool>) {
+        let (opened, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+        let mut engine = MockDockerEngine::new();
+        let info = EngineInfo {
+            daemon_id: "one".into(),
+            cpus: Cpus::from_milli(1000),
+            memory: MemoryMb::new(1024),
+            docker_version: "test".into(),
+            images: Vec::new(),
+        };
+        engine.expect_info().returning(move || Ok(info.clone()));
+        engine.expect_list().returning(|| Ok(Vec::new()));
+        engine.expect_usage().returning(|| Ok(EngineUsage::default()));
+        engine.expect_events().returning({
+            let opened = opened.clone();
+            move |_| {
+                opened.fetch_add(1, Ordering::SeqCst);
+                Ok(futures::stream::pending().boxed())
+            }
+        });
+        engine.expect_ping().returning({
+            let answers = answers.clone();
+            move |_| match answers.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(EngineError::new(EngineErrorKind::Unreachable, "ping", "no answer")),
+            }
+        });
+        (engine, opened, answers)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_was_away_is_listened_to_anew() {
+        let (engine, opened, answers) = silent_engine();
+        let (events, scheduler) = (Arc::new(RecordingSink::default()), Arc::new(Spread::default()));
+        let cluster = Cluster::new(ClusterSettings::default(), scheduler, events, "test".to_owned());
+        let id: EngineId = "one".parse().unwrap();
+        let until = async |wanted| {
+            let reached = async {
+                while cluster.status(&id) != Some(wanted) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(Duration::from_secs(10), reached).await.unwrap();
+        };
+        cluster.add_engine(EngineSpec::new(id.clone(), "sim://one".parse().unwrap()), Arc::new(engine));
+        until(EngineStatus::Up).await;
+        assert_eq!(opened.load(Ordering::SeqCst), 1);
+        answers.store(false, Ordering::SeqCst);
+        until(EngineStatus::Down).await;
+        answers.store(true, Ordering::SeqCst);
+        until(EngineStatus::Up).await;
+        assert_eq!(opened.load(Ordering::SeqCst), 2, "the old stream may be one to nobody");
+        cluster.shutdown().await;
+    }
 
     fn event(nanoseconds: i128, action: &str) -> EngineEvent {
         EngineEvent {

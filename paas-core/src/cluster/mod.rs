@@ -92,6 +92,7 @@ struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: RwLock<std::collections::HashMap<EngineId, Watched>>,
+    tidying: tidy::Tidying,
 }
 
 /// The tasks of one engine.
@@ -134,6 +135,7 @@ impl Cluster {
             tasks,
             stop,
             watched: RwLock::default(),
+            tidying: tidy::Tidying::default(),
         };
         Self { shared: Arc::new(shared) }
     }

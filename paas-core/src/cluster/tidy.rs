@@ -5,6 +5,10 @@
 //! launch that was given up while its engine did not answer. And so is one whose request was made again, and done elsewhere,
 //! while its host was away.
 
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
 use crate::engine::{EngineErrorKind, FoundContainer};
 use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, LaunchId};
 
@@ -28,6 +32,21 @@ enum Why {
     /// The same container of the same request was started elsewhere, later: its host was away when the request was made
     /// again.
     Superseded,
+}
+
+/// The leftovers that are being removed. A host tells of one several times while it goes, and it goes once.
+#[derive(Debug, Default)]
+pub(super) struct Tidying(Mutex<HashSet<ContainerId>>);
+
+impl Tidying {
+    /// Whether this one is the caller's to remove. It says [`Tidying::over`] afterwards.
+    fn begin(&self, id: &ContainerId) -> bool {
+        self.0.lock().insert(id.clone())
+    }
+
+    fn over(&self, id: &ContainerId) {
+        self.0.lock().remove(id);
+    }
 }
 
 impl Cluster {
@@ -87,10 +106,15 @@ impl Cluster {
 
     /// Removes a leftover, in the background, and records that. Given up at the end: who starts next finds it again.
     pub(super) fn tidy(&self, leftover: Leftover) {
+        if !self.shared.tidying.begin(&leftover.id) {
+            return;
+        }
         let cluster = self.clone();
         self.shared.tasks.spawn(async move {
             let stop = cluster.shared.stop.clone();
+            let id = leftover.id.clone();
             stop.run_until_cancelled(cluster.tidy_now(leftover)).await;
+            cluster.shared.tidying.over(&id);
         });
     }
 
@@ -134,5 +158,19 @@ impl Cluster {
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => self.removed(&leftover.id),
             Err(error) => tracing::warn!(%engine, container = leftover.id.short(), %error, "a leftover stays"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_leftover_is_removed_by_one_task_at_a_time() {
+        let (tidying, id): (_, ContainerId) = (Tidying::default(), "0123456789abcdef".parse().unwrap());
+        assert!(tidying.begin(&id));
+        assert!(!tidying.begin(&id));
+        tidying.over(&id);
+        assert!(tidying.begin(&id));
     }
 }

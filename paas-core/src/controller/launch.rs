@@ -206,7 +206,8 @@ impl Launcher {
                 }
                 None => {
                     self.note_failure(&engine, &message).await;
-                    self.tell(Progress::Failed(Failure { index, engine: Some(engine), error: message }));
+                    let failure = Failure { index, engine: Some(engine), container: None, error: message };
+                    self.tell(Progress::Failed(failure));
                     return false;
                 }
             }

@@ -58,7 +58,8 @@ pub enum Progress {
         /// What it said.
         error: String,
     },
-    /// A container, or an image on an engine, could not be had. Nothing is left of it.
+    /// A container, or an image on an engine, could not be had, and nothing is left of it; or a container could not be
+    /// destroyed.
     Failed(Failure),
     /// A container was destroyed.
     Destroyed {
@@ -80,7 +81,7 @@ pub enum Progress {
     },
 }
 
-/// A container, or an image on an engine, that could not be had.
+/// A container, or an image on an engine, that could not be had, or a container that could not be destroyed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// Which container of the request, from 0.
@@ -88,6 +89,9 @@ pub struct Failure {
     /// The last engine it was tried on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineId>,
+    /// The container that could not be destroyed. Where its engine does not answer, it may be gone all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerId>,
     /// Why, in one sentence.
     pub error: String,
 }

@@ -59,7 +59,8 @@ impl Controller {
             }
             if let Err(error) = outcome {
                 failed += 1;
-                let failure = Failure { index, engine: Some(engine.clone()), error: error.to_string() };
+                let failure =
+                    Failure { index, engine: Some(engine.clone()), container: None, error: error.to_string() };
                 let _ = steps.send(Progress::Failed(failure));
             }
         }

@@ -95,7 +95,8 @@ impl Controller {
                 }
                 Err(error) => {
                     failed += 1;
-                    Progress::Failed(Failure { index, engine: Some(engine), error: error.to_string() })
+                    let container = Some(container.id.clone());
+                    Progress::Failed(Failure { index, engine: Some(engine), container, error: error.to_string() })
                 }
             };
             let _ = steps.send(step);

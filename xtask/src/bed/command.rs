@@ -82,7 +82,7 @@ impl BedCommand {
             Self::Up { count, tls, podman, live_restore } => {
                 let hosts = Hosts::new(count.try_into()?).tls(tls).podman(podman).live_restore(live_restore);
                 let bed = Bed::open()?;
-                bed.grow_to(&hosts)?;
+                bed.add(&hosts)?;
                 show(&bed.folder)
             }
             Self::Down => Bed::open()?.down(),

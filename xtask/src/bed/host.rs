@@ -53,12 +53,15 @@ fn start(mut command: Command, bed: &Path, part: usize, kept: bool, log: &Path) 
     command.env(FOLDER, bed).env(PART, part.to_string()).env(KEPT, if kept { "1" } else { "0" });
     let mut first = shell::spawn(&mut command, log)?;
     first.wait()?;
-    let mut pid = None;
+    let (mut pid, mut missed) = (None, 0);
     let ready = || {
         pid = processes::ready(part);
-        pid.is_some() || !processes::holders().iter().any(|holder| holder.part == part)
+        // A process that becomes another program has no environment for a moment, and is not seen.
+        let is_there = processes::holders().iter().any(|holder| holder.part == part);
+        missed = if is_there { 0 } else { missed + 1 };
+        pid.is_some() || missed > 20
     };
-    shell::wait_until(Duration::from_secs(10), ready);
+    shell::wait_until(Duration::from_secs(20), ready);
     match pid {
         Some(pid) => Ok(pid),
         None => {

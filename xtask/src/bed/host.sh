@@ -61,6 +61,7 @@ settle() {
     # What a daemon keeps here does not survive a crash, as on a real host.
     mount -t tmpfs -o mode=755 run /run
     mkdir /run/lock
+    ln -s "$folder/docker.sock" /run/docker.sock
     # Podman keeps its locks here.
     mount -t tmpfs shm /dev/shm
     # Hosts that share the key in this folder are one host to Docker.

@@ -80,7 +80,7 @@ impl Bed {
                 let bed = Self { folder: default_folder(), kept: false, _lock: lock };
                 // One that is there was made by a program that was killed before it could take it down.
                 take_down(&bed.folder)?;
-                bed.grow_to(hosts)?;
+                bed.add(hosts)?;
                 return Ok(bed);
             };
             drop(lock);
@@ -122,7 +122,10 @@ impl Bed {
     }
 
     /// Adds what is missing until these hosts are there and their daemons answer.
-    fn grow_to(&self, hosts: &Hosts) -> Result<()> {
+    ///
+    /// # Errors
+    /// What stands in the way, in words.
+    pub fn add(&self, hosts: &Hosts) -> Result<()> {
         Self::check(hosts)?;
         for host in 1..=hosts.count {
             let (wanted, is) = (hosts.kind(host), Kind::of(&host::folder(&self.folder, host)));
@@ -206,7 +209,8 @@ impl Bed {
         docker_of(&self.folder, host)
     }
 
-    /// A command that runs on a host: it sees the host's network, and ends when the host crashes.
+    /// A command that runs on a host: it sees the host's network, finds Docker at the usual socket, and ends when the host
+    /// crashes. Ending what was spawned ends only what it waits for.
     ///
     /// # Errors
     /// When the host is not there or crashed.
@@ -366,11 +370,15 @@ fn hosts_in(folder: &Path) -> Vec<usize> {
 
 /// Ends and removes everything of any bed, also of one that is only half there.
 fn take_down(folder: &Path) -> Result<()> {
-    let holders = processes::holders();
-    let mut folders: BTreeSet<PathBuf> = holders.iter().map(|holder| holder.folder.clone()).collect();
-    folders.insert(folder.to_owned());
-    let pids: Vec<u32> = holders.iter().map(|holder| holder.pid).collect();
-    processes::kill(&pids)?;
+    let mut folders = BTreeSet::from([folder.to_owned()]);
+    loop {
+        let holders = processes::holders();
+        if holders.is_empty() {
+            break;
+        }
+        folders.extend(holders.iter().map(|holder| holder.folder.clone()));
+        processes::kill(&holders.iter().map(|holder| holder.pid).collect::<Vec<_>>())?;
+    }
     network::unplug_machine();
     cgroups::remove_all()?;
     for folder in folders.iter().filter(|folder| folder.exists()) {

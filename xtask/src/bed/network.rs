@@ -68,7 +68,10 @@ pub(super) fn plug(switch: u32, host: usize, holder: u32) -> Result<()> {
     }
     unplug(switch, host);
     let (cable, address) = (cable(host), address(host));
-    batch(Some(switch), &format!("link add {cable} type veth peer name eth0 netns {holder}\n"))?;
+    // The same after every crash: the others remember who had the address, and would talk to nobody for a while.
+    let hardware = format!("02:00:0a:4d:00:{:02x}", address.octets()[3]);
+    let link = format!("link add {cable} type veth peer name eth0 address {hardware} netns {holder}\n");
+    batch(Some(switch), &link)?;
     batch(Some(holder), &format!("link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\n"))?;
     batch(Some(switch), &format!("link set {cable} master br0 up\n"))
 }

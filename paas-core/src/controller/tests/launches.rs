@@ -183,6 +183,20 @@ async fn scaling_takes_from_the_engine_that_has_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn scaling_names_what_it_could_not_destroy() {
+    let platform = Platform::of(&["a"]).await;
+    let small = ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() };
+    let id = platform.run(small, 3).await.started[0].id.to_string();
+    platform.host("a").fail_next("remove", 1, EngineErrorKind::Failed);
+    let summary = platform.controller.scale(&ann(), &id, 1).await.unwrap().finish().await;
+    assert_eq!((summary.destroyed.len(), summary.failed.len()), (1, 1));
+    let left: Vec<_> = platform.controller.containers(false).iter().map(|container| container.id.clone()).collect();
+    let named = summary.failed[0].container.as_ref().unwrap();
+    assert!(left.len() == 2 && left.contains(named), "{named} is not among {left:?}");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn scaling_beyond_the_room_changes_nothing() {
     let platform = Platform::of(&["a"]).await;
     let id = platform.run(web(), 2).await.started[0].id.to_string();
