@@ -57,6 +57,7 @@ impl Controller {
                 change = changes.next() => match change {
                     Some(MemberChange::Joined(member, _)) => self.joined(registered, member).await,
                     Some(MemberChange::Left(id, _)) => self.left(registered, &id).await,
+                    Some(MemberChange::Refused(member, _)) => self.contested(&member).await,
                     Some(MemberChange::Missed) | None => return Ok(()),
                 },
                 _ = look.tick() => self.forget_the_long_absent(registered).await,
@@ -108,6 +109,12 @@ impl Controller {
         registered.0.insert(id.clone(), None);
         cluster.add_engine(spec, connection);
         self.note(Event::new(EventKind::AddEngine, message).on(&id)).await;
+    }
+
+    async fn contested(&self, member: &Member) {
+        let Member { id, addr, .. } = member;
+        let message = format!("{addr} claims to be engine {id}, which is alive elsewhere; it is refused");
+        self.note(Event::new(EventKind::RefuseEngine, message).on(id)).await;
     }
 
     async fn left(&self, registered: &mut Registered, id: &EngineId) {

@@ -4,6 +4,8 @@
 
 mod embedded;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod url;
 
 use std::fmt;
@@ -17,6 +19,8 @@ use crate::model::{Cpus, EngineAddress, EngineId, MemoryMb};
 
 pub use embedded::EmbeddedRegistry;
 pub use error::{RegistryError, RegistryErrorKind};
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdRegistry;
 pub use url::open_registry;
 
 /// Result of a registry's verbs.
@@ -66,6 +70,8 @@ pub enum MemberChange {
     Joined(Member, Revision),
     /// A member left, or its lease ran out.
     Left(EngineId, Revision),
+    /// Somebody claimed the id of a member that is alive, and was refused. This is who it was.
+    Refused(Member, Revision),
     /// Changes were missed that cannot be had any more: list again and watch from there.
     Missed,
 }
@@ -91,7 +97,8 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Only for trouble with the backend.
     async fn revoke(&self, lease: LeaseId) -> Result<()>;
 
-    /// Registers a member under a lease. Again under the same lease, it replaces what the member said before.
+    /// Registers a member under a lease. Again under the same lease, it replaces what the member said before. One that is
+    /// refused because the id is taken is told to the watchers, once for as long as it says the same under the same lease.
     ///
     /// # Errors
     /// [`RegistryErrorKind::Taken`] when another live lease holds the id; [`RegistryErrorKind::LeaseExpired`].

@@ -90,7 +90,10 @@ fn what_asks_for_no_cpu_goes_where_others_took_more_than_there_is() {
     let mut full = engine("a", 1000, 1000);
     full.reserved.cpus = Cpus::from_milli(1500);
     let snapshot: Snapshot = [full].into_iter().collect();
-    assert_eq!(per_engine(&Spread::default().place(&snapshot, &request(3, 0, 100)).unwrap()), BTreeMap::from([("a", 3)]));
+    assert_eq!(
+        per_engine(&Spread::default().place(&snapshot, &request(3, 0, 100)).unwrap()),
+        BTreeMap::from([("a", 3)])
+    );
     assert!(Spread::default().place(&snapshot, &request(1, 100, 100)).is_err());
 }
 
