@@ -1,5 +1,6 @@
 //! What can be set, and from where: flag before environment before file before default.
 
+mod backend;
 mod layer;
 mod units;
 
@@ -16,6 +17,7 @@ use paas_core::scheduler::Weights;
 
 use crate::serve::ServeOptions;
 
+pub use backend::BackendUrl;
 pub use layer::{Flags, LogFormat, SchedulerName};
 
 /// The port of the API.
@@ -39,11 +41,11 @@ pub struct Config {
     /// Where the API answers.
     pub listen: SocketAddr,
     /// URL of the store; the SQLite file in the data directory when `None`.
-    pub store: Option<String>,
+    pub store: Option<BackendUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
     /// URL of the registry.
-    pub registry: String,
+    pub registry: BackendUrl,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
     /// The password of `admin` at the first start; a random one when `None`.
@@ -182,7 +184,7 @@ impl Config {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
             data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
-            registry: settings.registry.unwrap_or_else(|| "embedded:".to_owned()),
+            registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             engines,
             admin_password,
             tls,
@@ -216,13 +218,14 @@ impl Config {
     }
 
     /// The URL of the store.
-    pub fn store_url(&self) -> String {
-        let in_data_dir = || format!("sqlite:{}", self.data_dir.join("paas.db").display());
+    pub fn store_url(&self) -> BackendUrl {
+        let in_data_dir = || BackendUrl::new(format!("sqlite:{}", self.data_dir.join("paas.db").display()));
         self.store.clone().unwrap_or_else(in_data_dir)
     }
 }
 
-/// Prints as TOML that can be given back as a configuration file. The first password is left out.
+/// Prints as TOML that can be given back as a configuration file. The first password is left out, and those in URLs are
+/// replaced by stars.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A text in JSON is the same text in TOML.

@@ -12,7 +12,7 @@ use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
 use paas_core::model::{EngineSpec, Invalid};
-use paas_core::registry::open_registry;
+use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::open_store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -92,8 +92,9 @@ async fn controller(config: &Config) -> Result<Controller> {
     if config.store.is_none() {
         make_data_dir(&config.data_dir)?;
     }
-    let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
-    let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
+    let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
+    let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
+    check_registry(&*registry).await?;
     let scheduler: Arc<dyn Scheduler> = match config.scheduler {
         SchedulerName::Spread => Arc::new(Spread::new(config.weights)),
         SchedulerName::Binpack => Arc::new(Binpack::new(config.weights)),
@@ -105,6 +106,19 @@ async fn controller(config: &Config) -> Result<Controller> {
     };
     let builder = Controller::builder().store(store).registry(registry).scheduler(scheduler).settings(settings);
     builder.build().await.context("the platform cannot start")
+}
+
+/// Says what must be told a person at once. That the registry does not answer is no reason not to start: it may later, and
+/// until then there is what was known of it.
+pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
+    match registry.list().await {
+        Err(error) if error.kind() == RegistryErrorKind::Unavailable => {
+            tracing::warn!(%error, "starting without the registry");
+            Ok(())
+        }
+        Err(error) => Err(error).context("the registry cannot be used"),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Only its owner may look into it: it holds certificates, and logins to registries.

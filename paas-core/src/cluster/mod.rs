@@ -26,8 +26,8 @@ use tokio_util::task::TaskTracker;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundContainer};
 use crate::events::EventSink;
 use crate::model::{
-    ClusterInfo, Container, ContainerId, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind, Group, LaunchId,
-    Resources,
+    ClusterInfo, Container, ContainerId, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind, Group,
+    HostUsage, LaunchId, Resources,
 };
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
@@ -176,6 +176,16 @@ impl Cluster {
     /// Lets an engine take new containers, or not. False when there is none of that id.
     pub fn set_draining(&self, id: &EngineId, draining: bool) -> bool {
         self.shared.view.write().set_draining(id, draining)
+    }
+
+    /// Changes what containers can ask of an engine by label. False when there is none of that id.
+    pub fn set_labels(&self, id: &EngineId, labels: &[String]) -> bool {
+        self.shared.view.write().set_labels(id, labels)
+    }
+
+    /// Notes what is in use on the host of an engine, containers and everything else; `None` when nobody says.
+    pub fn set_host_usage(&self, id: &EngineId, usage: Option<HostUsage>) {
+        self.shared.view.write().set_host_usage(id, usage);
     }
 
     /// All engines, by id.

@@ -20,6 +20,7 @@ use crate::scheduler::{Scheduler, Spread};
 use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
 
 const ENGINES: Table = Table::new("engines");
+const REGISTERED: Table = Table::new("registered_engines");
 const DRAINED: Table = Table::new("drained_engines");
 const PLATFORM: Table = Table::new("platform");
 
@@ -107,6 +108,7 @@ impl ControllerBuilder {
         let shared = Shared {
             cluster,
             auth,
+            registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED),
             drained: Collection::<bool>::new(store.clone(), DRAINED),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
@@ -114,7 +116,7 @@ impl ControllerBuilder {
             sink,
             log,
             live,
-            membership: tokio::sync::Mutex::new(()),
+            membership: tokio::sync::Mutex::default(),
             container_locks: KeyedLocks::default(),
             group_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
@@ -125,6 +127,7 @@ impl ControllerBuilder {
         };
         let controller = Controller { shared: Arc::new(shared) };
         controller.load_engines().await?;
+        controller.load_registered().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());
         Ok(controller)
     }

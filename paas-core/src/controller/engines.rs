@@ -39,7 +39,7 @@ impl Controller {
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
         self.check_open()?;
         spec.validate()?;
-        let _one_at_a_time = self.shared.membership.lock().await;
+        let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
         let id = spec.id.clone();
         if cluster.engine(id.as_str()).is_some() {
@@ -66,6 +66,7 @@ impl Controller {
             }
             return Err(error);
         }
+        members.added_by_hand(&id);
         cluster.add_engine(spec, connection);
         if answers {
             self.until_read(&id).await;
@@ -143,7 +144,7 @@ impl Controller {
     /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] names what runs there.
     pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
         self.check_open()?;
-        let _one_at_a_time = self.shared.membership.lock().await;
+        let mut members = self.shared.membership.lock().await;
         let engine = self.engine(id)?;
         if !force {
             self.check_nothing_runs_on(&engine.id)?;
@@ -154,6 +155,8 @@ impl Controller {
             Err(error) => return Err(ControllerError::Store(error)),
         }
         self.keep_drained(id, false).await?;
+        self.forget_registered(&engine.id).await;
+        members.deleted(&engine.id);
         self.shared.cluster.remove_engine(&engine.id);
         self.shared.slots.forget(&engine.id);
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));

@@ -64,6 +64,8 @@ struct Shared {
     cluster: Cluster,
     auth: Authenticator,
     engines: Collection<EngineSpec>,
+    /// Engines that registered themselves.
+    registered: Collection<EngineSpec>,
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry: Arc<dyn Registry>,
@@ -72,7 +74,7 @@ struct Shared {
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.
-    membership: tokio::sync::Mutex<()>,
+    membership: tokio::sync::Mutex<membership::Members>,
     container_locks: KeyedLocks,
     group_locks: KeyedLocks,
     slots: launch::Slots,

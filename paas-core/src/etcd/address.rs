@@ -69,6 +69,13 @@ impl Address {
             hosts.split(',').map(|host| Ok(format!("{scheme}://{}", host_and_port(host)?))).collect::<Result<_>>()?;
         Ok(Self { endpoints, prefix: prefix(path)?, login, tls })
     }
+
+    /// The servers, each `host:port`.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let host =
+            |endpoint: &String| endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
+        self.endpoints.iter().map(host).collect()
+    }
 }
 
 /// Tells neither the password nor the key.

@@ -41,6 +41,8 @@ struct Watch {
     /// What was seen of that revision. A key changes once in a revision.
     seen: HashSet<Vec<u8>>,
     retry: Duration,
+    /// It broke off, and was said to have.
+    broken: bool,
     /// What was not seen is not kept any more.
     missed: bool,
 }
@@ -67,6 +69,7 @@ impl Connection {
             at,
             seen: HashSet::new(),
             retry: RETRY.0,
+            broken: false,
             missed: false,
         };
         watch.open(at + 1).await?;
@@ -133,7 +136,7 @@ impl Watch {
                 // From the revision that was seen last, unless nothing of it is to be seen any more.
                 let from = if self.seen.is_empty() { self.at + 1 } else { self.at };
                 match self.open(from).await {
-                    Ok(()) => tracing::debug!(prefix = self.prefix, revision = from, "watching etcd again"),
+                    Ok(()) => self.tell_mended(),
                     Err(error) => self.wait(&error).await,
                 }
                 continue;
@@ -146,10 +149,12 @@ impl Watch {
                         return seen;
                     }
                 }
-                Ok(None) => self.stream = None,
+                Ok(None) => {
+                    self.tell_broken(&EtcdError::late("it ended the watch"));
+                    self.stream = None;
+                }
                 Err(error) => {
-                    let error = EtcdError::from(error);
-                    tracing::warn!(prefix = self.prefix, %error, "watching etcd broke off");
+                    self.tell_broken(&EtcdError::from(error));
                     self.stream = None;
                 }
             }
@@ -157,9 +162,23 @@ impl Watch {
     }
 
     async fn wait(&mut self, error: &EtcdError) {
-        tracing::warn!(prefix = self.prefix, %error, "etcd cannot be watched");
+        self.tell_broken(error);
         sleep(self.retry).await;
         self.retry = (self.retry * 2).min(RETRY.1);
+    }
+
+    /// Once, however often it is tried again.
+    fn tell_broken(&mut self, error: &EtcdError) {
+        if !self.broken {
+            tracing::warn!(keys = self.prefix, %error, "etcd cannot be watched; what happens there is not heard");
+        }
+        self.broken = true;
+    }
+
+    fn tell_mended(&mut self) {
+        if std::mem::take(&mut self.broken) {
+            tracing::info!(keys = self.prefix, "etcd is watched again, from where that broke off");
+        }
     }
 
     /// What a message tells that was not told before.
@@ -185,7 +204,7 @@ impl Watch {
             if response.compact_revision() > 0 {
                 self.missed = true;
             } else {
-                tracing::warn!(prefix = self.prefix, reason = response.cancel_reason(), "etcd ended a watch");
+                self.tell_broken(&EtcdError::late(response.cancel_reason()));
             }
             self.stream = None;
         }

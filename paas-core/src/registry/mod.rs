@@ -15,13 +15,13 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cpus, EngineAddress, EngineId, MemoryMb};
+use crate::model::{Cpus, EngineAddress, EngineId, HostUsage, MemoryMb};
 
 pub use embedded::EmbeddedRegistry;
 pub use error::{RegistryError, RegistryErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdRegistry;
-pub use url::open_registry;
+pub use url::{open_registry, registry_hosts};
 
 /// Result of a registry's verbs.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;
@@ -44,6 +44,9 @@ pub struct Member {
     pub daemon_id: String,
     /// Version of its Docker.
     pub docker_version: String,
+    /// What is in use on the whole host, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<HostUsage>,
 }
 
 /// A grant of time. What is bound to it vanishes when it runs out or is revoked.

@@ -23,3 +23,41 @@ pub fn open_registry(url: &str) -> Result<Arc<dyn Registry>> {
         )),
     }
 }
+
+/// The hosts, each with its port, at which the registry that a URL names is reached over the network; none for one that is
+/// not.
+///
+/// # Errors
+/// As [`open_registry`].
+pub fn registry_hosts(url: &str) -> Result<Vec<String>> {
+    match url.split_once(':').unwrap_or((url, "")) {
+        #[cfg(feature = "etcd")]
+        ("etcd", rest) => super::EtcdRegistry::hosts(rest),
+        _ => open_registry(url).map(|_| Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_registry_is_refused_without_repeating_a_password() {
+        assert!(open_registry("embedded:").is_ok());
+        assert!(registry_hosts("embedded:").unwrap().is_empty());
+        for bad in ["", "embedded:here", "etcd:", "etcd://user:secret@", "floppy://user:secret@disk"] {
+            let error = open_registry(bad).expect_err(bad);
+            assert_eq!(error.kind(), RegistryErrorKind::Invalid, "{bad}");
+            assert!(!format!("{error} {error:?}").contains("secret"));
+            assert!(registry_hosts(bad).is_err());
+        }
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn an_etcd_need_not_be_there_yet() {
+        let url = "etcd://user:secret@127.0.0.1:1,[::1]/prefix";
+        assert!(!format!("{:?}", open_registry(url).unwrap()).contains("secret"));
+        assert_eq!(registry_hosts(url).unwrap(), ["127.0.0.1:1", "[::1]:2379"]);
+    }
+}

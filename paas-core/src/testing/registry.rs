@@ -50,6 +50,7 @@ pub fn member(name: &str) -> Member {
         labels: vec!["ssd".to_owned()],
         daemon_id: name.to_owned(),
         docker_version: "20.10.24".to_owned(),
+        usage: None,
     }
 }
 

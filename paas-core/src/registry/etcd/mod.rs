@@ -37,6 +37,10 @@ impl EtcdRegistry {
         Ok(Self { connection: Arc::new(Connection::new(address, PATIENCE)) })
     }
 
+    pub(super) fn hosts(rest: &str) -> Result<Vec<String>> {
+        Ok(Address::parse(rest).map_err(|error| failed("open", error))?.hosts())
+    }
+
     fn key(&self, path: &str) -> String {
         format!("{}/{path}", self.connection.prefix())
     }
