@@ -1,5 +1,7 @@
 //! The agent: a program beside a Docker daemon that registers it and keeps saying that the host is alive.
 
+mod usage;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +12,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{DockerEngine, EngineInfo};
-use crate::model::{EngineAddress, EngineId};
+use crate::model::{EngineAddress, EngineId, HostUsage};
 use crate::registry::{LeaseId, Member, Registry, RegistryErrorKind};
 
-/// How often the agent looks whether the daemon says something new of itself.
+pub use usage::HostMeter;
+
+/// How often the agent looks whether the daemon says something new of itself, and measures what is in use. Every change that
+/// is told is a write to the registry and is heard by every server, so it is told no oftener, and small ones never.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// By how much of the whole machine use must have changed to be told.
+const WORTH_TELLING: f64 = 0.02;
 
 /// What an agent says of its host beside what the daemon says.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +54,14 @@ pub trait Registrar: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct DirectRegistrar {
     registry: Arc<dyn Registry>,
-    held: Mutex<Option<(LeaseId, Member)>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// A lease, and what was registered under it, if anything was.
+#[derive(Debug)]
+struct Held {
+    lease: LeaseId,
+    said: Option<Member>,
 }
 
 impl DirectRegistrar {
@@ -61,30 +75,29 @@ impl DirectRegistrar {
 impl Registrar for DirectRegistrar {
     async fn say(&self, member: &Member, ttl: Duration) -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut held = self.held.lock().await;
-        if let Some((lease, said)) = &mut *held {
+        if let Some(Held { lease, said }) = &mut *held {
             match self.registry.keep_alive(*lease).await {
-                Ok(()) if said == member => return Ok(()),
+                Ok(()) if said.as_ref() == Some(member) => return Ok(()),
+                // The lease is kept also while somebody else has the id: whoever waits for it is told once, and not at
+                // every turn as somebody new.
                 Ok(()) => {
                     self.registry.register(member, *lease).await?;
-                    *said = member.clone();
+                    *said = Some(member.clone());
                     return Ok(());
                 }
-                Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => *held = None,
+                Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let lease = self.registry.grant(ttl).await?;
-        if let Err(error) = self.registry.register(member, lease).await {
-            // It holds nothing; that it could not be ended costs nothing.
-            let _ = self.registry.revoke(lease).await;
-            return Err(error.into());
-        }
-        *held = Some((lease, member.clone()));
+        let Held { said, .. } = held.insert(Held { lease, said: None });
+        self.registry.register(member, lease).await?;
+        *said = Some(member.clone());
         Ok(())
     }
 
     async fn leave(&self, _id: &EngineId) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if let Some((lease, _)) = self.held.lock().await.take() {
+        if let Some(Held { lease, .. }) = self.held.lock().await.take() {
             self.registry.revoke(lease).await?;
         }
         Ok(())
@@ -98,6 +111,7 @@ pub struct Agent {
     engine: Arc<dyn DockerEngine>,
     identity: Identity,
     ttl: Duration,
+    meter: Option<HostMeter>,
 }
 
 impl Agent {
@@ -108,12 +122,19 @@ impl Agent {
         identity: Identity,
         ttl: Duration,
     ) -> Self {
-        Self { registrar, engine, identity, ttl }
+        Self { registrar, engine, identity, ttl, meter: None }
+    }
+
+    /// Also says what is in use on the host.
+    #[must_use]
+    pub fn measuring(mut self, meter: HostMeter) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// Keeps the host registered until `stop` rings, whatever happens to the registry or the daemon meanwhile; then takes
     /// it out at once.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.keep_registered()).await;
         if let Err(error) = self.registrar.leave(&self.identity.id).await {
             let error = Chain(&*error);
@@ -122,7 +143,7 @@ impl Agent {
     }
 
     /// Says for ever that the host is alive.
-    async fn keep_registered(&self) {
+    async fn keep_registered(&mut self) {
         let mut ticker = interval(self.ttl / 3);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut member: Option<Member> = None;
@@ -134,7 +155,8 @@ impl Agent {
                 match self.engine.info().await {
                     Ok(info) => {
                         look_again = Instant::now() + LOOK_AGAIN;
-                        member = Some(self.member(info));
+                        let usage = self.usage(&info, member.as_ref().and_then(|said| said.usage));
+                        member = Some(self.member(info, usage));
                     }
                     // A host that was known is alive all the same; whether its daemon answers the platform finds out.
                     Err(error) => tracing::warn!(%error, "the Docker daemon does not answer"),
@@ -157,7 +179,16 @@ impl Agent {
         }
     }
 
-    fn member(&self, info: EngineInfo) -> Member {
+    /// What is in use, or what was said of it before where that is near enough.
+    fn usage(&mut self, info: &EngineInfo, said: Option<HostUsage>) -> Option<HostUsage> {
+        let now = self.meter.as_mut()?.measure();
+        let (Some(now), Some(said)) = (now, said) else { return now.or(said) };
+        let cpus = (now.cpus - said.cpus).abs() / info.cpus.as_f64().max(1.0);
+        let memory = now.memory.mb().abs_diff(said.memory.mb()) as f64 / info.memory.mb().max(1) as f64;
+        Some(if cpus.max(memory) < WORTH_TELLING { said } else { now })
+    }
+
+    fn member(&self, info: EngineInfo, usage: Option<HostUsage>) -> Member {
         Member {
             id: self.identity.id.clone(),
             addr: self.identity.addr.clone(),
@@ -166,6 +197,7 @@ impl Agent {
             labels: self.identity.labels.clone(),
             daemon_id: info.daemon_id,
             docker_version: info.docker_version,
+            usage,
         }
     }
 }
@@ -192,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::engine::SimulatedEngine;
-    use crate::model::SimulatedHost;
+    use crate::model::{Cpus, MemoryMb, SimulatedHost};
     use crate::registry::{EmbeddedRegistry, MemberChange, Revision};
 
     const TTL: Duration = Duration::from_secs(3);
@@ -277,5 +309,30 @@ mod tests {
         sleep(TTL).await;
         assert_eq!(daemon().await, "sim:other");
         stop_other.cancel();
+    }
+
+    #[tokio::test]
+    async fn only_a_change_in_use_that_matters_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |busy: u64, idle: u64, available: u64| {
+            let cpus: String = (0..10).map(|number| format!("cpu{number} 0 0 0 0\n")).collect();
+            std::fs::write(folder.path().join("stat"), format!("cpu  {busy} 0 0 {idle}\n{cpus}")).unwrap();
+            let meminfo = format!("MemTotal: 10240000 kB\nMemAvailable: {available} kB\n");
+            std::fs::write(folder.path().join("meminfo"), meminfo).unwrap();
+        };
+        write(0, 0, 0);
+        let registry = Arc::new(EmbeddedRegistry::new());
+        let (cpus, memory) = (Cpus::from_milli(10_000), MemoryMb::new(10_000));
+        let engine = SimulatedEngine::new(&SimulatedHost { cpus, memory, ..SimulatedHost::new("used") });
+        let mut agent = agent(&registry, &engine, "used").measuring(HostMeter::of(folder.path()));
+        let info = engine.info().await.unwrap();
+        write(100, 900, 5_120_000);
+        let first = agent.usage(&info, None);
+        assert_eq!(first, Some(HostUsage { cpus: 1.0, memory: MemoryMb::new(5000) }));
+        write(111, 989, 5_130_000);
+        assert_eq!(agent.usage(&info, first), first, "near enough to what was said");
+        write(161, 1039, 5_130_000);
+        assert_eq!(agent.usage(&info, first).unwrap().cpus, 5.0);
+        assert_eq!(agent.usage(&info, first), first, "no time has passed, so nothing new is known");
     }
 }

@@ -12,6 +12,8 @@ pub mod auth;
 pub mod cluster;
 pub mod controller;
 pub mod engine;
+#[cfg(feature = "etcd")]
+mod etcd;
 pub mod events;
 pub mod leadership;
 pub mod model;

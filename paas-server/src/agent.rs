@@ -1,4 +1,5 @@
-//! `paas-server agent`: runs beside a Docker daemon, registers it with a server, and keeps saying that the host is alive.
+//! `paas-server agent`: runs beside a Docker daemon, registers it with a server or in etcd, and keeps saying that the host
+//! is alive.
 
 mod remote;
 
@@ -9,34 +10,39 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use paas_core::agent::{Agent, Identity};
+use paas_core::agent::{Agent, DirectRegistrar, HostMeter, Identity, Registrar};
 use paas_core::engine::connect;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec};
+use paas_core::registry::{open_registry, registry_hosts};
 
+use crate::config::BackendUrl;
 use crate::start;
 use remote::RemoteRegistrar;
 
 /// The port of Docker over TCP.
 const DOCKER_PORT: u16 = 2375;
 
-/// Keeps the Docker daemon of this machine registered with a server.
+/// Keeps the Docker daemon of this machine registered, with a server or in the etcd that the server follows.
 #[derive(Debug, Parser)]
 #[command(name = "paas-server agent", bin_name = "paas-server agent", version, max_term_width = 110)]
 pub struct AgentFlags {
-    /// The server: scheme, name and port, as in `paas-cli login`.
+    /// Register with this server: scheme, name and port, as in `paas-cli login`. Needs a join token.
     #[arg(long, env = "PAAS_SERVER", value_name = "URL")]
-    server: String,
+    server: Option<String>,
+    /// Register in this etcd, as in `paas-server --registry`. The variable is the better place for a password.
+    #[arg(long, env = "PAAS_REGISTRY", value_name = "URL", hide_env_values = true)]
+    registry: Option<BackendUrl>,
     /// File with the join token. It can also be in the variable PAAS_JOIN_TOKEN.
     #[arg(long, value_name = "FILE")]
     join_token_file: Option<PathBuf>,
-    /// Also trust what the certificates in this file (PEM) signed.
+    /// Also trust a server whose certificate those in this file (PEM) signed.
     #[arg(long, env = "PAAS_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Id of this engine: the same after every restart. Default: the name of this machine.
     #[arg(long, env = "PAAS_AGENT_ID", value_name = "ID")]
     id: Option<EngineId>,
     /// Where the server reaches the Docker of this machine. Default: tcp:// with the address that this machine reaches the
-    /// server from, and port 2375.
+    /// server or etcd from, and port 2375.
     #[arg(long, env = "PAAS_AGENT_ADVERTISE", value_name = "ADDRESS")]
     advertise: Option<EngineAddress>,
     /// Where this agent reaches the Docker of this machine.
@@ -61,23 +67,54 @@ pub struct AgentFlags {
 pub async fn run(flags: AgentFlags) -> Result<()> {
     start::start_log(&flags.log, crate::config::LogFormat::Text)?;
     let stop = start::stop_on_signals()?;
-    let token = join_token(&flags)?;
-    let ca = flags.ca.as_ref().map(|path| {
-        std::fs::read(path).with_context(|| format!("the certificates in {} cannot be read", path.display()))
-    });
-    let registrar = RemoteRegistrar::new(&flags.server, token, ca.transpose()?.as_deref())?;
+    let (registrar, hosts) = registrar(&flags).await?;
     let id = match flags.id {
         Some(id) => id,
         None => host_name()?.parse().context("the name of this machine is no id; choose one with --id")?,
     };
     let addr = match flags.advertise {
         Some(addr) => addr,
-        None => reachable_address(&flags.server)?,
+        None => reachable_address(&hosts)?,
     };
+    let simulated = flags.docker.is_simulated();
     let engine = connect(&EngineSpec::new(id.clone(), flags.docker))?;
     let identity = Identity { id, addr, labels: flags.labels };
-    Agent::new(Arc::new(registrar), engine, identity, Duration::from_secs(flags.lease)).run(stop).await;
+    let mut agent = Agent::new(registrar, engine, identity, Duration::from_secs(flags.lease));
+    // A host that is only simulated uses nothing of this machine.
+    if !simulated {
+        agent = agent.measuring(HostMeter::new());
+    }
+    agent.run(stop).await;
     Ok(())
+}
+
+/// Where to register, and the hosts, with ports, that are reached for that.
+async fn registrar(flags: &AgentFlags) -> Result<(Arc<dyn Registrar>, Vec<String>)> {
+    match (&flags.server, &flags.registry) {
+        (Some(_), Some(_)) => {
+            anyhow::bail!("there are both a --server and a --registry to register with; give one of them")
+        }
+        (None, None) => anyhow::bail!("where to register? Give --server with a join token, or --registry"),
+        (Some(server), None) => {
+            let token = join_token(flags)?;
+            let ca = flags.ca.as_ref().map(|path| {
+                std::fs::read(path).with_context(|| format!("the certificates in {} cannot be read", path.display()))
+            });
+            let registrar = RemoteRegistrar::new(server, token, ca.transpose()?.as_deref())?;
+            Ok((Arc::new(registrar), vec![host_and_port(server)]))
+        }
+        (None, Some(url)) => {
+            let url = url.as_str();
+            let hosts = registry_hosts(url)?;
+            anyhow::ensure!(
+                !hosts.is_empty(),
+                "that registry is inside a server, which the agent reaches with --server"
+            );
+            let registry = open_registry(url)?;
+            start::check_registry(&*registry).await?;
+            Ok((Arc::new(DirectRegistrar::new(registry)), hosts))
+        }
+    }
 }
 
 fn join_token(flags: &AgentFlags) -> Result<String> {
@@ -99,26 +136,40 @@ fn host_name() -> Result<String> {
     Ok(name.context("this machine does not tell its name; choose an id with --id")?.trim().to_owned())
 }
 
-/// The address that this machine reaches the server from. Connecting a datagram socket only asks the kernel for the way;
-/// nothing is sent.
-fn reachable_address(server: &str) -> Result<EngineAddress> {
+/// Host and port of the URL of a server.
+fn host_and_port(server: &str) -> String {
     let authority = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next().unwrap_or(authority);
-    let with_port = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+    if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
         authority.to_owned()
     } else {
         format!("{authority}:443")
-    };
-    let unknown =
-        || format!("{server} is not found, so the way to it is not known; say with --advertise where Docker is");
-    let target = with_port.to_socket_addrs().with_context(unknown)?.next().with_context(unknown)?;
+    }
+}
+
+/// The address that this machine reaches the first of these hosts from that has an address itself.
+fn reachable_address(hosts: &[String]) -> Result<EngineAddress> {
+    let mut outcome = Err(anyhow::anyhow!("no host to reach"));
+    for host in hosts {
+        let unknown =
+            || format!("{host} is not found, so the way to it is not known; say with --advertise where Docker is");
+        outcome = way_to(host).with_context(unknown);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// Connecting a datagram socket only asks the kernel for the way; nothing is sent.
+fn way_to(host: &str) -> Result<EngineAddress> {
+    let target = host.to_socket_addrs()?.next().context("it has no address")?;
     let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any).with_context(unknown)?;
-    socket.connect(target).with_context(unknown)?;
-    let port = DOCKER_PORT;
-    let address = match socket.local_addr().with_context(unknown)?.ip() {
-        std::net::IpAddr::V4(ip) => format!("tcp://{ip}:{port}"),
-        std::net::IpAddr::V6(ip) => format!("tcp://[{ip}]:{port}"),
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(target)?;
+    let address = match socket.local_addr()?.ip() {
+        std::net::IpAddr::V4(ip) => format!("tcp://{ip}:{DOCKER_PORT}"),
+        std::net::IpAddr::V6(ip) => format!("tcp://[{ip}]:{DOCKER_PORT}"),
     };
     Ok(address.parse()?)
 }
@@ -136,9 +187,12 @@ mod tests {
     #[test]
     fn the_address_is_the_one_that_leads_to_the_server() {
         for server in ["http://127.0.0.1:5002", "https://127.0.0.1", "http://localhost:1/path"] {
-            let address = reachable_address(server).unwrap().to_string();
+            let address = reachable_address(&[host_and_port(server)]).unwrap().to_string();
             assert!(address == "tcp://127.0.0.1:2375" || address == "tcp://[::1]:2375", "{server}: {address}");
         }
-        assert!(reachable_address("http://no.such.host.invalid").is_err());
+        let nowhere = "no.such.host.invalid:2379".to_owned();
+        assert!(reachable_address(std::slice::from_ref(&nowhere)).is_err());
+        let address = reachable_address(&[nowhere, "127.0.0.1:2379".to_owned()]).unwrap();
+        assert_eq!(address.to_string(), "tcp://127.0.0.1:2375");
     }
 }

@@ -1,5 +1,6 @@
 //! What can be set, and from where: flag before environment before file before default.
 
+mod backend;
 mod layer;
 mod units;
 
@@ -16,10 +17,14 @@ use paas_core::scheduler::Weights;
 
 use crate::serve::ServeOptions;
 
+pub use backend::BackendUrl;
 pub use layer::{Flags, LogFormat, SchedulerName};
 
 /// The port of the API.
 const PORT: u16 = 5002;
+
+/// Backends that live in one server and are of no use to several.
+const SERVE_ONE: [&str; 3] = ["sqlite", "memory", "embedded"];
 
 /// How long the server that leads may be silent. etcd counts leases in whole seconds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(3);
@@ -42,11 +47,11 @@ pub struct Config {
     /// Where the API answers.
     pub listen: SocketAddr,
     /// URL of the store; the SQLite file in the data directory when `None`.
-    pub store: Option<String>,
+    pub store: Option<BackendUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
     /// URL of the registry.
-    pub registry: String,
+    pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
     pub peers: Option<Peers>,
     /// Engines that are added at start unless they are known already.
@@ -208,7 +213,7 @@ impl Config {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
             data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
-            registry: settings.registry.unwrap_or_else(|| "embedded:".to_owned()),
+            registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
             engines,
             admin_password,
@@ -237,13 +242,10 @@ impl Config {
             let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
             return Err(Invalid::new("overbooking", message));
         }
-        let for_one = [self.store_url(), self.registry.clone()]
-            .into_iter()
-            .find(|url| ["sqlite:", "memory:", "embedded:"].iter().any(|scheme| url.starts_with(scheme)));
-        if let (Some(_), Some(url)) = (&self.peers, for_one) {
-            let scheme = url.split(':').next().unwrap_or_default();
-            let message =
-                format!("{scheme}: serves one server only; several need a registry and a store that all reach");
+        let (store, registry) = (self.store_url(), self.registry.clone());
+        let for_one = [store.scheme(), registry.scheme()].into_iter().find(|&scheme| SERVE_ONE.contains(&scheme));
+        if let (Some(_), Some(scheme)) = (&self.peers, for_one) {
+            let message = format!("{scheme}: serves one server only; several need a registry and a store that all reach");
             return Err(Invalid::new("advertise", message));
         }
         if self.token_ttl.is_zero() {
@@ -265,13 +267,14 @@ impl Config {
     }
 
     /// The URL of the store.
-    pub fn store_url(&self) -> String {
-        let in_data_dir = || format!("sqlite:{}", self.data_dir.join("paas.db").display());
+    pub fn store_url(&self) -> BackendUrl {
+        let in_data_dir = || BackendUrl::new(format!("sqlite:{}", self.data_dir.join("paas.db").display()));
         self.store.clone().unwrap_or_else(in_data_dir)
     }
 }
 
-/// Prints as TOML that can be given back as a configuration file. The first password is left out.
+/// Prints as TOML that can be given back as a configuration file. The first password is left out, and those in URLs are
+/// replaced by stars.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A text in JSON is the same text in TOML.

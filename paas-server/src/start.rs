@@ -14,7 +14,7 @@ use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
 use paas_core::leadership::{Candidate, Term};
 use paas_core::model::{EngineSpec, Invalid};
-use paas_core::registry::{Registry, open_registry};
+use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::{Store, open_store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -142,8 +142,9 @@ impl Parts {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
-        let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
-        let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
+        let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
+        let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
+        check_registry(&*registry).await?;
         Ok(Self { config: Arc::new(config), store, registry, url: url.into() })
     }
 
@@ -180,6 +181,19 @@ impl Parts {
         add_engines(&config.engines, &controller).await?;
         controller.settle(SETTLE).await;
         Ok(controller)
+    }
+}
+
+/// Says what must be told a person at once. That the registry does not answer is no reason not to start: it may later, and
+/// until then there is what was known of it.
+pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
+    match registry.list().await {
+        Err(error) if error.kind() == RegistryErrorKind::Unavailable => {
+            tracing::warn!(%error, "starting without the registry");
+            Ok(())
+        }
+        Err(error) => Err(error).context("the registry cannot be used"),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -26,24 +26,31 @@ pub(crate) struct Server {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) url: String,
     engines: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Server {
     /// Starts a server on a free port, with an empty store, and waits until it answers.
     pub(crate) async fn start(engines: &[&str]) -> Self {
+        Self::start_with(engines, &[]).await
+    }
+
+    /// The same with further options.
+    pub(crate) async fn start_with(engines: &[&str], options: &[&str]) -> Self {
         // Fails only when a test before this one did it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let engines: Vec<String> = engines.iter().map(|&engine| engine.to_owned()).collect();
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let url = format!("http://127.0.0.1:{port}");
-        let process = Self::spawn(&folder, &url, &engines);
-        let server = Self { process, folder, url, engines };
+        let process = Self::spawn(&folder, &url, &engines, &options);
+        let server = Self { process, folder, url, engines, options };
         server.wait().await;
         server
     }
 
-    fn spawn(folder: &tempfile::TempDir, url: &str, engines: &[String]) -> Child {
+    fn spawn(folder: &tempfile::TempDir, url: &str, engines: &[String], options: &[String]) -> Child {
         let log = fs::OpenOptions::new().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(program("paas-server"));
         command.arg("--listen").arg(url.trim_start_matches("http://"));
@@ -54,7 +61,7 @@ impl Server {
         if engines.is_empty() {
             command.arg("--no-engine");
         }
-        command.env("PAAS_ADMIN_PASSWORD", PASSWORD);
+        command.args(options).env("PAAS_ADMIN_PASSWORD", PASSWORD);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     }
@@ -82,7 +89,7 @@ impl Server {
 
     /// Starts it again on the same store.
     pub(crate) async fn start_again(&mut self) {
-        self.process = Self::spawn(&self.folder, &self.url, &self.engines);
+        self.process = Self::spawn(&self.folder, &self.url, &self.engines, &self.options);
         self.wait().await;
     }
 

@@ -29,7 +29,7 @@ use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundContainer};
 use crate::events::EventSink;
 use crate::model::{
     ClusterInfo, Container, ContainerId, ContainerState, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind,
-    Group, LaunchId, RequestId, Resources,
+    Group, HostUsage, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
@@ -187,6 +187,16 @@ impl Cluster {
     /// Lets an engine take new containers, or not. False when there is none of that id.
     pub fn set_draining(&self, id: &EngineId, draining: bool) -> bool {
         self.shared.view.write().set_draining(id, draining)
+    }
+
+    /// Changes what containers can ask of an engine by label. False when there is none of that id.
+    pub fn set_labels(&self, id: &EngineId, labels: &[String]) -> bool {
+        self.shared.view.write().set_labels(id, labels)
+    }
+
+    /// Notes what is in use on the host of an engine, containers and everything else; `None` when nobody says.
+    pub fn set_host_usage(&self, id: &EngineId, usage: Option<HostUsage>) {
+        self.shared.view.write().set_host_usage(id, usage);
     }
 
     /// All engines, by id.

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed, RequestMark};
 use crate::model::{
     Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
-    HostPort, LaunchId, RequestId, Resources,
+    HostPort, HostUsage, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{EngineState, Snapshot};
 
@@ -47,6 +47,8 @@ pub(super) struct EngineEntry {
     pub(super) health: EngineHealth,
     pub(super) info: Option<EngineInfo>,
     pub(super) usage: EngineUsage,
+    /// What the host itself says is in use, if it has an agent that says so.
+    pub(super) host_usage: Option<HostUsage>,
     /// It registered itself and left: down, whether or not its daemon answers.
     pub(super) absent: bool,
     containers: BTreeSet<ContainerId>,
@@ -109,6 +111,7 @@ impl View {
             health,
             info: None,
             usage: EngineUsage::default(),
+            host_usage: None,
             absent: false,
             containers: BTreeSet::new(),
             ports: HashMap::new(),
@@ -148,6 +151,15 @@ impl View {
         true
     }
 
+    /// Changes the labels that containers can ask for. False when there is none of that id.
+    pub(super) fn set_labels(&mut self, id: &EngineId, labels: &[String]) -> bool {
+        let (Some(entry), Some(state)) = (self.engines.get_mut(id), self.snapshot.get_mut(id)) else { return false };
+        entry.spec = Arc::new(EngineSpec { labels: labels.to_vec(), ..EngineSpec::clone(&entry.spec) });
+        entry.summary = Arc::new(EngineSummary { labels: labels.to_vec(), ..EngineSummary::clone(&entry.summary) });
+        state.labels = labels.iter().cloned().collect();
+        true
+    }
+
     pub(super) fn engine(&self, id: &str) -> Option<&EngineEntry> {
         self.engines.get(id)
     }
@@ -182,6 +194,12 @@ impl View {
     pub(super) fn set_usage(&mut self, id: &EngineId, usage: EngineUsage) {
         if let Some(entry) = self.engines.get_mut(id) {
             entry.usage = usage;
+        }
+    }
+
+    pub(super) fn set_host_usage(&mut self, id: &EngineId, usage: Option<HostUsage>) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.host_usage = usage;
         }
     }
 

@@ -21,6 +21,7 @@ use crate::scheduler::{Scheduler, Spread};
 use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, Table};
 
 const ENGINES: Table = Table::new("engines");
+const REGISTERED: Table = Table::new("registered_engines");
 const DRAINED: Table = Table::new("drained_engines");
 const REGISTRY_LOGINS: Table = Table::new("registry_logins");
 const REQUESTS: Table = Table::new("requests");
@@ -123,6 +124,7 @@ impl ControllerBuilder {
         let shared = Shared {
             cluster,
             auth,
+            registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED),
             drained: Collection::<bool>::new(store.clone(), DRAINED),
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
             requests: Collection::new(store.clone(), REQUESTS),
@@ -133,7 +135,7 @@ impl ControllerBuilder {
             sink,
             log,
             live,
-            membership: tokio::sync::Mutex::new(()),
+            membership: tokio::sync::Mutex::default(),
             container_locks: KeyedLocks::default(),
             group_locks: KeyedLocks::default(),
             request_locks: KeyedLocks::default(),
@@ -147,6 +149,7 @@ impl ControllerBuilder {
         };
         let controller = Controller { shared: Arc::new(shared) };
         controller.load_engines().await?;
+        controller.load_registered().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());
         controller.shared.operations.spawn(controller.clone().forget_old_requests());
         Ok(controller)

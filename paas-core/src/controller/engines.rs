@@ -38,7 +38,7 @@ impl Controller {
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
         self.check_open()?;
         spec.validate()?;
-        let _one_at_a_time = self.shared.membership.lock().await;
+        let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
         let id = spec.id.clone();
         if cluster.engine(id.as_str()).is_some() {
@@ -69,6 +69,7 @@ impl Controller {
             }
             return Err(error);
         }
+        members.added_by_hand(&id);
         cluster.add_engine(spec, connection);
         if answers {
             self.until_read(&id).await;
@@ -146,7 +147,7 @@ impl Controller {
     /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] names what runs there.
     pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
         self.check_open()?;
-        let _one_at_a_time = self.shared.membership.lock().await;
+        let mut members = self.shared.membership.lock().await;
         let engine = match self.engine(id) {
             Ok(engine) => engine,
             // One that could not be connected to at start is in the store and nowhere else.
@@ -161,6 +162,8 @@ impl Controller {
             Err(error) => return Err(ControllerError::Store(error)),
         }
         self.keep_drained(id, false).await?;
+        self.forget_registered(&engine.id).await;
+        members.deleted(&engine.id);
         self.shared.cluster.remove_engine(&engine.id);
         self.shared.slots.forget(&engine.id);
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));

@@ -2,36 +2,44 @@
 //!
 //! An engine that was added by hand stays whatever the registry says; whether it answers is the monitor's to find out. One
 //! that only registered is *absent* when its lease is over: it is down, its containers are unknown, and after a while it
-//! is forgotten.
+//! is forgotten. While the registry itself is away, everything stays as it is known; the store knows who had registered, so
+//! that this holds for a server that is started meanwhile, too.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod members;
 
 use futures::StreamExt;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Controller, Result};
 use crate::model::{EngineId, EngineSpec, Event, EventKind};
 use crate::registry::{Member, MemberChange, RegistryError};
+use crate::store::StoreErrorKind;
+
+pub(super) use members::Members;
+use members::{Presence, TakenIn};
 
 /// How long to wait before the registry is asked again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often to look for engines that have been absent for too long.
-const LOOK: Duration = Duration::from_secs(10);
-
-/// The engines that registered themselves: since when each is absent, if it is.
-#[derive(Debug, Default)]
-struct Registered(BTreeMap<EngineId, Option<Instant>>);
+/// How often to look for engines that have been away for too long, and for refused ones that can be taken in now.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a host that should be in the registry and is not, after the server was started or the registry lost what it knew,
+/// may take to register again. Agents say every few seconds that they are alive.
+const TO_COME_BACK: Duration = Duration::from_secs(10);
 
 impl Controller {
     /// Follows the registry until the controller closes.
     pub(super) async fn follow_registry(self) {
         let closing = self.shared.closing.clone();
-        let mut registered = Registered::default();
         let follow = async {
+            let mut lost = false;
             loop {
-                let Err(error) = self.follow_registry_once(&mut registered).await else { continue };
-                tracing::warn!(%error, "lost the registry");
+                let Err(error) = self.follow_registry_once(&mut lost).await else { continue };
+                if !lost {
+                    let known = self.shared.cluster.engines().len();
+                    tracing::warn!(%error, engines = known, "the registry does not answer; what is known of engines stays");
+                }
+                lost = true;
                 sleep(RETRY).await;
             }
         };
@@ -39,108 +47,213 @@ impl Controller {
     }
 
     /// Takes the list, and every change after it, until changes are missed or the registry is lost.
-    async fn follow_registry_once(&self, registered: &mut Registered) -> Result<(), RegistryError> {
+    async fn follow_registry_once(&self, lost: &mut bool) -> Result<(), RegistryError> {
         let listing = self.shared.registry.list().await?;
-        let gone: Vec<EngineId> =
-            registered.0.keys().filter(|id| !listing.members.iter().any(|member| member.id == **id)).cloned().collect();
-        for id in gone {
-            self.left(registered, &id).await;
-        }
+        self.shared.membership.lock().await.listed(&listing.members);
         for member in listing.members {
-            self.joined(registered, member).await;
+            self.joined(member).await;
         }
         self.shared.listed.cancel();
         let mut changes = self.shared.registry.watch(listing.revision).await?;
+        if std::mem::take(lost) {
+            tracing::info!("the registry answers again");
+        }
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 change = changes.next() => match change {
-                    Some(MemberChange::Joined(member, _)) => self.joined(registered, member).await,
-                    Some(MemberChange::Left(id, _)) => self.left(registered, &id).await,
+                    Some(MemberChange::Joined(member, _)) => self.joined(member).await,
+                    Some(MemberChange::Left(id, _)) => self.left(&id).await,
+                    Some(MemberChange::Refused(member, _)) => self.contested(&member).await,
                     Some(MemberChange::Missed) | None => return Ok(()),
                 },
-                _ = look.tick() => self.forget_the_long_absent(registered).await,
+                _ = look.tick() => self.look_after_members().await,
             }
         }
     }
 
-    async fn joined(&self, registered: &mut Registered, member: Member) {
-        let _one_at_a_time = self.shared.membership.lock().await;
+    /// Takes in engines that had registered themselves before this server was started.
+    pub(super) async fn load_registered(&self) -> Result<()> {
+        let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
-        let id = member.id.clone();
-        if let Some(known) = cluster.engine_spec(&id) {
-            if known.addr.place() != member.addr.place() {
-                let message =
-                    format!("{} claims to be engine {id}, which is at {}; it is refused", member.addr, known.addr);
-                self.note(Event::new(EventKind::RefuseEngine, message).on(&id)).await;
-                return;
+        for stored in self.shared.registered.all().await.map_err(super::ControllerError::Store)? {
+            let mut spec = stored.value;
+            let id = spec.id.clone();
+            if cluster.engine_spec(&id).is_some() || cluster.engine_at(&spec.addr.place()).is_some() {
+                tracing::warn!(%id, "an engine that registered itself was added by hand since");
+                self.forget_registered(&id).await;
+                continue;
             }
-            if let Some(absent) = registered.0.get_mut(&id) {
-                *absent = None;
-                cluster.set_absent(&id, false);
+            spec.draining = self.is_drained(&id).await;
+            match (self.shared.connector.0)(&spec) {
+                Ok(connection) => {
+                    cluster.add_engine(spec, connection);
+                    members.expect(id);
+                }
+                Err(error) => tracing::warn!(%id, %error, "an engine that registered itself cannot be used"),
             }
-            return;
         }
-        if let Some(other) = cluster.engine_at(&member.addr.place()) {
-            let message =
-                format!("{id} registered with {}, which is engine {other} already; it is refused", member.addr);
-            self.note(Event::new(EventKind::RefuseEngine, message).on(&id)).await;
-            return;
-        }
-        let mut spec = EngineSpec::new(id.clone(), member.addr);
-        spec.labels = member.labels;
-        spec.draining = match self.shared.drained.get(id.as_str()).await {
-            Ok(drained) => drained.is_some(),
-            Err(error) => {
-                tracing::warn!(%id, %error, "whether the engine is drained is not known; it gets nothing new");
-                true
-            }
-        };
-        let connection = match (self.shared.connector.0)(&spec) {
-            Ok(connection) => connection,
-            Err(error) => {
-                let message = format!("{id} registered and cannot be used: {error}");
-                self.note(Event::new(EventKind::RefuseEngine, message).on(&id)).await;
-                return;
-            }
-        };
-        let message = format!("engine {id} registered itself at {}", spec.addr);
-        registered.0.insert(id.clone(), None);
-        cluster.add_engine(spec, connection);
-        self.note(Event::new(EventKind::AddEngine, message).on(&id)).await;
+        Ok(())
     }
 
-    async fn left(&self, registered: &mut Registered, id: &EngineId) {
-        let _one_at_a_time = self.shared.membership.lock().await;
-        if let Some(absent) = registered.0.get_mut(id)
-            && absent.is_none()
-        {
-            *absent = Some(Instant::now());
-            if self.shared.cluster.engine_spec(id).is_none() {
-                // Somebody deleted it.
-                return;
+    async fn joined(&self, member: Member) {
+        let mut members = self.shared.membership.lock().await;
+        if !members.joined(&member.id) {
+            return;
+        }
+        if let Err(reason) = self.take_in(&mut members, &member).await {
+            let id = member.id.clone();
+            if members.refuse(member, &reason) {
+                self.note(Event::new(EventKind::RefuseEngine, format!("{reason}; it is refused")).on(&id)).await;
             }
+        }
+    }
+
+    /// Takes in a host that is in the registry, or notes what is new of it.
+    ///
+    /// # Errors
+    /// Why it cannot be taken in, in words.
+    async fn take_in(&self, members: &mut Members, member: &Member) -> Result<(), String> {
+        let cluster = &self.shared.cluster;
+        let Member { id, addr, .. } = member;
+        if let Some(known) = cluster.engine_spec(id) {
+            let moved = known.addr != *addr;
+            match members.taken_in(id) {
+                None if known.addr.place() != addr.place() => {
+                    return Err(format!("{addr} claims to be engine {id}, which is at {}", known.addr));
+                }
+                None => {
+                    cluster.set_host_usage(id, member.usage);
+                    return Ok(());
+                }
+                Some(_) if !moved => {
+                    self.update(members, member, &known).await;
+                    return Ok(());
+                }
+                // The registry has one host of that id: it is somewhere else now.
+                Some(_) => self.forget(members, id, &format!("engine {id} moved to {addr}")).await,
+            }
+        }
+        let taken = cluster.engine_at(&addr.place()).filter(|other| other != id);
+        let twin = members.with_daemon(member).or_else(|| cluster.engine_of_daemon(id, &member.daemon_id));
+        for (other, what) in [(taken, "the address"), (twin, "the Docker daemon")] {
+            let Some(other) = other else { continue };
+            match members.taken_in(&other) {
+                Some(TakenIn { presence: Presence::Absent(_), .. }) => {
+                    self.forget(members, &other, &format!("engine {other} is called {id} now")).await;
+                }
+                _ => return Err(format!("{id} registered with {addr}, {what} of engine {other}")),
+            }
+        }
+        let mut spec = EngineSpec::new(id.clone(), addr.clone());
+        spec.labels.clone_from(&member.labels);
+        spec.draining = self.is_drained(id).await;
+        let connection = (self.shared.connector.0)(&spec)
+            .map_err(|error| format!("{id} registered with {addr}, which cannot be used: {error}"))?;
+        self.remember_registered(&spec).await;
+        members.take_in(member);
+        cluster.add_engine(spec, connection);
+        cluster.set_host_usage(id, member.usage);
+        self.note(Event::new(EventKind::AddEngine, format!("engine {id} registered itself at {addr}")).on(id)).await;
+        Ok(())
+    }
+
+    /// Notes what is new of a host that is known.
+    async fn update(&self, members: &mut Members, member: &Member, known: &EngineSpec) {
+        let cluster = &self.shared.cluster;
+        let was_absent = members.taken_in(&member.id).is_some_and(|engine| engine.presence != Presence::Here);
+        members.take_in(member);
+        if known.labels != member.labels {
+            cluster.set_labels(&member.id, &member.labels);
+            let spec = EngineSpec { labels: member.labels.clone(), ..known.clone() };
+            self.remember_registered(&spec).await;
+        }
+        cluster.set_host_usage(&member.id, member.usage);
+        if was_absent {
+            cluster.set_absent(&member.id, false);
+        }
+    }
+
+    async fn left(&self, id: &EngineId) {
+        let mut members = self.shared.membership.lock().await;
+        if members.left(id) {
             self.shared.cluster.set_absent(id, true);
             self.note(Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id)).await;
         }
     }
 
-    async fn forget_the_long_absent(&self, registered: &mut Registered) {
-        let _one_at_a_time = self.shared.membership.lock().await;
-        let patience = self.shared.settings.forget_absent_after;
-        let is_over = |absent: &Option<Instant>| absent.is_some_and(|since| since.elapsed() > patience);
-        let over: Vec<EngineId> =
-            registered.0.iter().filter(|(_, absent)| is_over(absent)).map(|(id, _)| id.clone()).collect();
-        for id in over {
-            registered.0.remove(&id);
-            self.shared.slots.forget(&id);
-            // Somebody may have deleted it meanwhile.
-            if !self.shared.cluster.remove_engine(&id) {
-                continue;
+    /// Somebody claims the id of a host that is alive; its registration was refused by the registry.
+    async fn contested(&self, member: &Member) {
+        let mut members = self.shared.membership.lock().await;
+        if members.contested(member) {
+            let Member { id, addr, .. } = member;
+            let message = format!(
+                "{addr} claims to be engine {id}, whose own agent is alive; it is refused: give one of the two another id"
+            );
+            self.note(Event::new(EventKind::RefuseEngine, message).on(id)).await;
+        }
+    }
+
+    /// Lets go of those that do not come back, and takes in those that could not be taken in before.
+    async fn look_after_members(&self) {
+        let mut members = self.shared.membership.lock().await;
+        let (not_come, refused) = (members.not_come(TO_COME_BACK), members.refused());
+        for id in members.long_absent(self.shared.settings.forget_absent_after) {
+            self.forget(&mut members, &id, &format!("engine {id} was away for too long and is forgotten")).await;
+        }
+        drop(members);
+        for id in not_come {
+            self.left(&id).await;
+        }
+        for member in refused {
+            self.joined(member).await;
+        }
+    }
+
+    /// Takes out an engine that had registered itself.
+    async fn forget(&self, members: &mut Members, id: &EngineId, why: &str) {
+        members.forget(id);
+        self.forget_registered(id).await;
+        self.shared.slots.forget(id);
+        if self.shared.cluster.remove_engine(id) {
+            self.note(Event::new(EventKind::DeleteEngine, why).on(id)).await;
+        }
+    }
+
+    /// Whether an engine that registers itself gets nothing new. In doubt it does not.
+    async fn is_drained(&self, id: &EngineId) -> bool {
+        match self.shared.drained.get(id.as_str()).await {
+            Ok(drained) => drained.is_some(),
+            Err(error) => {
+                tracing::warn!(%id, %error, "whether the engine is drained is not known; it gets nothing new");
+                true
             }
-            let message = format!("engine {id} was away for too long and is forgotten");
-            self.note(Event::new(EventKind::DeleteEngine, message).on(&id)).await;
+        }
+    }
+
+    /// Notes in the store that the engine registered itself. Without that it serves all the same, until the server is started
+    /// again while the registry is away.
+    async fn remember_registered(&self, spec: &EngineSpec) {
+        let (table, id) = (&self.shared.registered, spec.id.as_str());
+        let noted = match table.get(id).await {
+            Ok(Some(known)) if known.value == *spec => return,
+            Ok(Some(known)) => table.replace(id, known.version, spec).await.map(drop),
+            Ok(None) => table.insert(id, spec).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%id, %error, "that an engine registered itself cannot be stored");
+        }
+    }
+
+    /// Forgets in the store that the engine had registered itself.
+    pub(super) async fn forget_registered(&self, id: &EngineId) {
+        match self.shared.registered.delete(id.as_str()).await {
+            Err(error) if error.kind() != StoreErrorKind::NotFound => {
+                tracing::warn!(%id, %error, "an engine that is gone stays in the store, and may come back at the next start");
+            }
+            _ => {}
         }
     }
 

@@ -69,6 +69,8 @@ struct Shared {
     cluster: Cluster,
     auth: Authenticator,
     engines: Collection<EngineSpec>,
+    /// Engines that registered themselves.
+    registered: Collection<EngineSpec>,
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
@@ -81,7 +83,7 @@ struct Shared {
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.
-    membership: tokio::sync::Mutex<()>,
+    membership: tokio::sync::Mutex<membership::Members>,
     container_locks: KeyedLocks,
     group_locks: KeyedLocks,
     /// Of operations with a name, until they have come to their end.

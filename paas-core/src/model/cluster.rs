@@ -15,9 +15,10 @@ pub struct ClusterInfo {
     pub reserved_cpus: Cpus,
     /// Memory promised to containers and to placements in flight, MB.
     pub reserved_memory: MemoryMb,
-    /// CPUs that the containers use at this moment, as Docker measures it.
+    /// CPUs in use on the engines that are up: on the whole host where its agent says so, otherwise by the containers, as
+    /// Docker measures it.
     pub used_cpus: f64,
-    /// Memory that the containers use at this moment, MB, as Docker measures it.
+    /// Memory in use on the engines that are up, MB, by the same measure.
     pub used_memory: MemoryMb,
     /// Containers, the stopped ones included.
     pub container_count: usize,

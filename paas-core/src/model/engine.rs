@@ -147,6 +147,15 @@ pub struct EngineHealth {
     pub since: Timestamp,
 }
 
+/// What is in use on a whole host: by containers, and by everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostUsage {
+    /// CPUs in use, on average over the last while.
+    pub cpus: f64,
+    /// Memory in use, MB: what is not available to programs any more.
+    pub memory: MemoryMb,
+}
+
 /// Where an engine stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

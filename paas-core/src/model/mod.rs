@@ -24,7 +24,7 @@ pub use account::{Account, NewAccount};
 pub use address::{EngineAddress, SimulatedHost};
 pub use cluster::ClusterInfo;
 pub use container::{Container, ContainerState, EngineSummary};
-pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, TlsMaterial};
+pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, HostUsage, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;

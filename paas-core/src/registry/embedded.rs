@@ -39,6 +39,8 @@ struct State {
     last_lease: i64,
     leases: HashMap<LeaseId, Lease>,
     members: BTreeMap<EngineId, (Member, LeaseId)>,
+    /// What was refused because the id was taken, by who asked.
+    claims: HashMap<(EngineId, LeaseId), Member>,
     history: VecDeque<(Revision, MemberChange)>,
     revision: Revision,
     elections: HashMap<String, VecDeque<(LeaseId, String)>>,
@@ -124,6 +126,7 @@ impl State {
             self.members.remove(&id);
             self.note(|revision| MemberChange::Left(id, revision));
         }
+        self.claims.retain(|(_, holder), _| *holder != lease);
         for candidates in self.elections.values_mut() {
             candidates.retain(|(holder, _)| *holder != lease);
         }
@@ -171,12 +174,19 @@ impl Registry for EmbeddedRegistry {
         state.live("register", lease)?;
         match state.members.get(&member.id) {
             Some((_, holder)) if *holder != lease => {
+                let claim = state.claims.insert((member.id.clone(), lease), member.clone());
+                if claim.as_ref() != Some(member) {
+                    state.note(|revision| MemberChange::Refused(member.clone(), revision));
+                    drop(state);
+                    self.shared.changed.notify_waiters();
+                }
                 let detail = format!("'{}' is alive already under another lease", member.id);
                 return Err(RegistryError::new(RegistryErrorKind::Taken, "register", detail));
             }
             Some((known, _)) if known == member => return Ok(()),
             _ => {}
         }
+        state.claims.remove(&(member.id.clone(), lease));
         state.members.insert(member.id.clone(), (member.clone(), lease));
         state.note(|revision| MemberChange::Joined(member.clone(), revision));
         drop(state);

@@ -14,6 +14,8 @@ pub enum RegistryErrorKind {
     Invalid,
     /// The registry did not answer: the same call may work later.
     Unavailable,
+    /// The registry does not let us in, or cannot go on as it is: a person must look at it.
+    Broken,
 }
 
 /// A failed verb of a registry.

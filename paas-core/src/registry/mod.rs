@@ -4,6 +4,8 @@
 
 mod embedded;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod url;
 
 use std::fmt;
@@ -13,11 +15,13 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cpus, EngineAddress, EngineId, MemoryMb};
+use crate::model::{Cpus, EngineAddress, EngineId, HostUsage, MemoryMb};
 
 pub use embedded::EmbeddedRegistry;
 pub use error::{RegistryError, RegistryErrorKind};
-pub use url::open_registry;
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdRegistry;
+pub use url::{open_registry, registry_hosts};
 
 /// Result of a registry's verbs.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;
@@ -40,6 +44,9 @@ pub struct Member {
     pub daemon_id: String,
     /// Version of its Docker.
     pub docker_version: String,
+    /// What is in use on the whole host, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<HostUsage>,
 }
 
 /// A grant of time. What is bound to it vanishes when it runs out or is revoked.
@@ -66,6 +73,8 @@ pub enum MemberChange {
     Joined(Member, Revision),
     /// A member left, or its lease ran out.
     Left(EngineId, Revision),
+    /// Somebody claimed the id of a member that is alive, and was refused. This is who it was.
+    Refused(Member, Revision),
     /// Changes were missed that cannot be had any more: list again and watch from there.
     Missed,
 }
@@ -91,7 +100,8 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Only for trouble with the backend.
     async fn revoke(&self, lease: LeaseId) -> Result<()>;
 
-    /// Registers a member under a lease. Again under the same lease, it replaces what the member said before.
+    /// Registers a member under a lease. Again under the same lease, it replaces what the member said before. One that is
+    /// refused because the id is taken is told to the watchers, once for as long as it says the same under the same lease.
     ///
     /// # Errors
     /// [`RegistryErrorKind::Taken`] when another live lease holds the id; [`RegistryErrorKind::LeaseExpired`].

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
+pub use super::skip::{NO_SKIP_VARIABLE, skip};
 use crate::engine::{Docker, DockerEngine};
 use crate::model::EngineAddress;
 
 /// Names the address of the Docker host to test with.
 pub const ADDRESS_VARIABLE: &str = "PAAS_TEST_DOCKER";
-/// Makes a test fail where it would be skipped.
-pub const REQUIRE_VARIABLE: &str = "PAAS_TEST_REQUIRE_DOCKER";
 /// The image that [`web_image`] makes.
 pub const WEB_IMAGE: &str = "paas-test-web:1";
 /// What a container of [`WEB_IMAGE`] answers on port 80.
@@ -30,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// `SKIPPED:` and the test's name.
 ///
 /// # Panics
-/// Where [`REQUIRE_VARIABLE`] is `1` and no host answers, or [`ADDRESS_VARIABLE`] holds no address.
+/// Where [`NO_SKIP_VARIABLE`] is `1` and no host answers, or [`ADDRESS_VARIABLE`] holds no address.
 pub async fn daemon(test: &str) -> Option<EngineAddress> {
     let text = std::env::var(ADDRESS_VARIABLE).unwrap_or_else(|_| DEFAULT_ADDRESS.to_owned());
     let address: EngineAddress = text.parse().expect("the variable holds an address");
@@ -45,17 +43,6 @@ pub async fn daemon(test: &str) -> Option<EngineAddress> {
             None
         }
     }
-}
-
-/// Says loudly that a test does not run, and why.
-///
-/// # Panics
-/// Where [`REQUIRE_VARIABLE`] is `1`.
-pub fn skip(test: &str, reason: &str) {
-    let required = std::env::var(REQUIRE_VARIABLE).is_ok_and(|value| value == "1");
-    assert!(!required, "{test} must not be skipped: {reason}");
-    // Past the capturing of output by the test harness.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
 }
 
 /// A plain client of the host, to look at it with other eyes than the engine's.

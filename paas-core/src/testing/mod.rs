@@ -3,5 +3,9 @@
 #[cfg(feature = "docker")]
 pub mod docker;
 pub mod engine;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod registry;
+pub mod skip;
 pub mod store;
+pub mod wire;

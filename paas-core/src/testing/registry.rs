@@ -27,9 +27,12 @@ pub async fn conforms(registry: Arc<dyn Registry>) {
     tokio::join!(
         who_registers_is_listed(&registry),
         an_id_is_held_once(&registry),
+        claims_on_a_taken_id_are_told(&registry),
         leases_run_out_unless_kept_alive(&registry),
         watchers_miss_nothing(&registry),
+        what_one_lease_holds_ends_together(&registry),
         one_leads_at_a_time(&registry),
+        many_candidates_lead_in_turn(&registry),
         giving_up_lets_the_next_one_lead(&registry),
     );
 }
@@ -47,6 +50,7 @@ pub fn member(name: &str) -> Member {
         labels: vec!["ssd".to_owned()],
         daemon_id: name.to_owned(),
         docker_version: "20.10.24".to_owned(),
+        usage: None,
     }
 }
 
@@ -83,6 +87,38 @@ pub async fn an_id_is_held_once(registry: &Arc<dyn Registry>) {
     registry.revoke(first).await.unwrap();
     registry.register(&member(&name), second).await.unwrap();
     registry.revoke(second).await.unwrap();
+}
+
+/// Watchers hear who was refused, once however often it asks; and the id is had as soon as it is free. What was said already
+/// is no change.
+pub async fn claims_on_a_taken_id_are_told(registry: &Arc<dyn Registry>) {
+    let name = unlike_others("claimed");
+    let from = registry.list().await.unwrap().revision;
+    let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
+    let (holder, claimant) = (member(&name), Member { daemon_id: "another".to_owned(), ..member(&name) });
+    for _ in 0..3 {
+        registry.register(&holder, first).await.unwrap();
+        let taken = registry.register(&claimant, second).await.unwrap_err();
+        assert_eq!(taken.kind(), RegistryErrorKind::Taken);
+    }
+    assert_eq!(listed(registry, &name).await, Some(holder.clone()));
+    registry.revoke(first).await.unwrap();
+    registry.register(&claimant, second).await.unwrap();
+    registry.revoke(second).await.unwrap();
+    let mut changes = registry.watch(from).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < 5 {
+        match timeout(PATIENCE, changes.next()).await.expect("every change is heard").unwrap() {
+            MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(("joined", member.daemon_id)),
+            MemberChange::Refused(member, _) if member.id.as_str() == name => heard.push(("refused", member.daemon_id)),
+            MemberChange::Left(id, _) if id.as_str() == name => heard.push(("left", String::new())),
+            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) => {}
+        }
+    }
+    let left = || ("left", String::new());
+    let (holder, claimant) = (holder.daemon_id, claimant.daemon_id);
+    assert_eq!(heard, [("joined", holder), ("refused", claimant.clone()), left(), ("joined", claimant), left()]);
 }
 
 /// A lease that is kept alive stays; one that is not ends, with its member, and cannot be used again.
@@ -128,10 +164,35 @@ pub async fn watchers_miss_nothing(registry: &Arc<dyn Registry>) {
             MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(member.cpus.milli() / 1000),
             MemberChange::Left(id, _) if id.as_str() == name => break,
             MemberChange::Missed => panic!("changes were missed"),
-            MemberChange::Joined(..) | MemberChange::Left(..) => {}
+            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) => {}
         }
     }
     assert_eq!(heard, (1..=10).collect::<Vec<_>>());
+}
+
+/// A lease may hold several members; all of them end with it.
+pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
+    let lease = registry.grant(LONG).await.unwrap();
+    let names: Vec<String> = (0..5).map(|number| unlike_others(&format!("together-{number}"))).collect();
+    for name in &names {
+        registry.register(&member(name), lease).await.unwrap();
+    }
+    let listing = registry.list().await.unwrap();
+    let ids: Vec<&str> = listing.members.iter().map(|member| member.id.as_str()).collect();
+    assert!(ids.is_sorted(), "members are listed by id");
+    let mut changes = registry.watch(listing.revision).await.unwrap();
+    registry.revoke(lease).await.unwrap();
+    let mut waiting: Vec<&str> = names.iter().map(String::as_str).collect();
+    while !waiting.is_empty() {
+        match timeout(PATIENCE, changes.next()).await.expect("every end is heard").unwrap() {
+            MemberChange::Left(id, at) => {
+                assert!(at > listing.revision);
+                waiting.retain(|name| *name != id.as_str());
+            }
+            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Joined(..) | MemberChange::Refused(..) => {}
+        }
+    }
 }
 
 /// Whoever asks first leads; when its lease ends, the next one does.
@@ -152,6 +213,26 @@ pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     registry.revoke(second).await.unwrap();
     let over = registry.campaign(&election, "late", second).await.unwrap_err();
     assert_eq!(over.kind(), RegistryErrorKind::LeaseExpired);
+}
+
+/// Of many candidates one leads at a time, until each of them has.
+pub async fn many_candidates_lead_in_turn(registry: &Arc<dyn Registry>) {
+    const CANDIDATES: usize = 8;
+    let election = unlike_others("in-turn");
+    let leading = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let candidates = (0..CANDIDATES).map(|number| {
+        let (registry, election, leading) = (registry.clone(), election.clone(), leading.clone());
+        async move {
+            let lease = registry.grant(LONG).await.unwrap();
+            registry.campaign(&election, &number.to_string(), lease).await.unwrap();
+            assert_eq!(leading.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0, "one at a time");
+            assert_eq!(registry.leader(&election).await.unwrap(), Some(number.to_string()));
+            leading.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            registry.revoke(lease).await.unwrap();
+        }
+    });
+    timeout(PATIENCE * 3, futures::future::join_all(candidates)).await.expect("each of them leads");
+    assert_eq!(registry.leader(&election).await.unwrap(), None);
 }
 
 /// A candidate that stops waiting stands in nobody's way.

@@ -9,8 +9,8 @@ use clap::{Args, Parser, ValueEnum};
 use paas_core::cluster::ProbeKind;
 use serde::Deserialize;
 
-use super::ConfigError;
 use super::units::{Size, Span};
+use super::{BackendUrl, ConfigError};
 
 const AFTER_HELP: &str = "\
 Without any option this works: a SQLite file, this machine's Docker as engine 'local', and an account 'admin' whose \
@@ -49,14 +49,16 @@ pub(super) struct Settings {
     pub(super) listen: Option<SocketAddr>,
     /// Where state is kept: 'sqlite:PATH', or 'memory:' to forget everything at the end. Default: paas.db in the data
     /// directory.
-    #[arg(long, env = "PAAS_STORE", value_name = "URL")]
-    pub(super) store: Option<String>,
+    #[arg(long, env = "PAAS_STORE", value_name = "URL", hide_env_values = true)]
+    pub(super) store: Option<BackendUrl>,
     /// Where the database lies. Default: /var/lib/paas for root, otherwise paas in $XDG_DATA_HOME or ~/.local/share.
     #[arg(long, env = "PAAS_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Who knows which hosts are alive: 'embedded:' (default).
-    #[arg(long, env = "PAAS_REGISTRY", value_name = "URL")]
-    pub(super) registry: Option<String>,
+    /// Who knows which hosts are alive: 'embedded:' (default), or etcd, as 'etcd://host:2379' or in full
+    /// 'etcd://user:password@host1:2379,host2:2379/prefix?ca=FILE&cert=FILE&key=FILE'. It is reached over TLS when there is a
+    /// ca; cert and key say who this server is. The variable is the better place for a password.
+    #[arg(long, env = "PAAS_REGISTRY", value_name = "URL", hide_env_values = true)]
+    pub(super) registry: Option<BackendUrl>,
     /// Be one of several servers that share a store and a registry (both of them etcd://, or the store rethinkdb://): one of
     /// them leads, and this one tells the others that it is reached at URL, such as https://paas-1.example.org:5002.
     #[arg(long, env = "PAAS_ADVERTISE", value_name = "URL")]

@@ -28,8 +28,9 @@ fn with_file(content: &str, arguments: &[&str]) -> Result<Config, ConfigError> {
 fn without_any_setting_it_serves_this_machine() {
     let config = of(&[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:5002");
-    assert_eq!(config.registry, "embedded:");
-    assert!(config.store_url().starts_with("sqlite:/") && config.store_url().ends_with("/paas.db"));
+    assert_eq!(config.registry.as_str(), "embedded:");
+    let store = config.store_url();
+    assert!(store.as_str().starts_with("sqlite:/") && store.as_str().ends_with("/paas.db"));
     assert_eq!((config.weights.cpu, config.weights.memory, config.overbooking), (65.0, 35.0, 1.0));
     let EnginesAtStart::IfNoneIsKnown(engine) = config.engines else { panic!("{:?}", config.engines) };
     assert_eq!((engine.id.as_str(), engine.addr.to_string().as_str()), ("local", "unix:///var/run/docker.sock"));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::View;
-use crate::model::{EngineStatus, MemoryMb, Resources};
+use crate::model::{EngineStatus, HostUsage, MemoryMb, Resources};
 
 /// Sums over all engines, for the cluster info.
 #[derive(Debug, Default)]
@@ -30,8 +30,10 @@ impl View {
             totals.up += usize::from(entry.health.status == EngineStatus::Up);
             totals.simulated += usize::from(entry.summary.simulated);
             if entry.health.status == EngineStatus::Up {
-                totals.used_cpus += entry.usage.cpus;
-                totals.used_memory += entry.usage.memory;
+                let containers = HostUsage { cpus: entry.usage.cpus, memory: entry.usage.memory };
+                let used = entry.host_usage.unwrap_or(containers);
+                totals.used_cpus += used.cpus;
+                totals.used_memory += used.memory;
             }
             images.extend(entry.info.iter().flat_map(|info| info.images.iter()));
         }

@@ -5,6 +5,7 @@ mod engines;
 mod health;
 mod launches;
 mod membership;
+mod registry_away;
 mod registry_logins;
 mod requests;
 mod views;
@@ -104,6 +105,14 @@ async fn build(
     store: Arc<dyn Store>,
     events: Arc<RecordingSink>,
 ) -> Controller {
+    builder(hosts, store, events).build().await.unwrap()
+}
+
+fn builder(
+    hosts: &HashMap<String, SimulatedEngine>,
+    store: Arc<dyn Store>,
+    events: Arc<RecordingSink>,
+) -> ControllerBuilder {
     let hosts = hosts.clone();
     let connector: Connector = Arc::new(move |spec: &EngineSpec| {
         let EngineAddress::Simulated(host) = &spec.addr else { return crate::engine::connect(spec) };
@@ -113,7 +122,7 @@ async fn build(
         };
         Ok(engine)
     });
-    Controller::builder().store(store).sink(events).connector(connector).build().await.unwrap()
+    Controller::builder().store(store).sink(events).connector(connector)
 }
 
 fn engine_spec(name: &str) -> EngineSpec {

@@ -1,0 +1,162 @@
+//! What is known of the hosts that register themselves. Plain data; no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::EngineId;
+use crate::registry::Member;
+
+/// How long a refusal that goes on is not told again.
+const TOLD: Duration = Duration::from_secs(600);
+
+/// The hosts that register themselves, and what became of each.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct Members {
+    /// Who is in the registry, whatever became of it here.
+    alive: BTreeSet<EngineId>,
+    /// The engines that are here because they registered themselves.
+    taken_in: BTreeMap<EngineId, TakenIn>,
+    /// Those that somebody deleted while their agent lives: they stay out until it is started anew.
+    deleted: BTreeSet<EngineId>,
+    /// Those that cannot be taken in as things are, and why.
+    refused: BTreeMap<EngineId, (Member, String)>,
+    /// Claims on ids of others, and when they were told.
+    told: BTreeMap<EngineId, (String, Instant)>,
+}
+
+/// An engine that registered itself.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    pub(super) presence: Presence,
+    /// What Docker calls its daemon; empty until it was heard since the start.
+    pub(super) daemon_id: String,
+}
+
+/// Whether the host of an engine is in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is.
+    Here,
+    /// It should be, and is not listed: this server has just started, or the registry lost what it knew. The host has a while
+    /// to say so itself.
+    Expected(Instant),
+    /// It left, or its lease ran out.
+    Absent(Instant),
+}
+
+impl Members {
+    /// An engine that had registered itself before this server was started.
+    pub(in crate::controller) fn expect(&mut self, id: EngineId) {
+        let presence = Presence::Expected(Instant::now());
+        self.taken_in.insert(id, TakenIn { presence, daemon_id: String::new() });
+    }
+
+    /// Somebody added the engine by hand: the registry has no say in it any more.
+    pub(in crate::controller) fn added_by_hand(&mut self, id: &EngineId) {
+        self.taken_in.remove(id);
+        self.deleted.remove(id);
+        self.refused.remove(id);
+    }
+
+    /// Somebody deleted the engine.
+    pub(in crate::controller) fn deleted(&mut self, id: &EngineId) {
+        self.taken_in.remove(id);
+        if self.alive.contains(id) {
+            self.deleted.insert(id.clone());
+        }
+    }
+
+    /// These and no others are in the registry.
+    pub(super) fn listed(&mut self, listed: &[Member]) {
+        self.alive = listed.iter().map(|member| member.id.clone()).collect();
+        self.deleted.retain(|id| self.alive.contains(id));
+        self.refused.retain(|id, _| self.alive.contains(id));
+        let now = Instant::now();
+        for (id, engine) in &mut self.taken_in {
+            if engine.presence == Presence::Here && !self.alive.contains(id) {
+                engine.presence = Presence::Expected(now);
+            }
+        }
+    }
+
+    /// A host is in the registry. False when it stays out because somebody deleted it.
+    pub(super) fn joined(&mut self, id: &EngineId) -> bool {
+        self.alive.insert(id.clone());
+        !self.deleted.contains(id)
+    }
+
+    /// A host is not in the registry any more. True when it is an engine that becomes absent by this.
+    pub(super) fn left(&mut self, id: &EngineId) -> bool {
+        self.alive.remove(id);
+        self.deleted.remove(id);
+        self.refused.remove(id);
+        match self.taken_in.get_mut(id) {
+            Some(engine) if !matches!(engine.presence, Presence::Absent(_)) => {
+                engine.presence = Presence::Absent(Instant::now());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A host was taken in, or is back.
+    pub(super) fn take_in(&mut self, member: &Member) {
+        let engine = TakenIn { presence: Presence::Here, daemon_id: member.daemon_id.clone() };
+        self.taken_in.insert(member.id.clone(), engine);
+        self.refused.remove(&member.id);
+    }
+
+    pub(super) fn taken_in(&self, id: &EngineId) -> Option<&TakenIn> {
+        self.taken_in.get(id)
+    }
+
+    pub(super) fn forget(&mut self, id: &EngineId) {
+        self.taken_in.remove(id);
+    }
+
+    /// The engine other than this that registered with the same daemon.
+    pub(super) fn with_daemon(&self, member: &Member) -> Option<EngineId> {
+        let same = |(id, engine): &(&EngineId, &TakenIn)| **id != member.id && engine.daemon_id == member.daemon_id;
+        self.taken_in.iter().find(same).map(|(id, _)| id.clone())
+    }
+
+    /// A host cannot be taken in. True when that is news.
+    pub(super) fn refuse(&mut self, member: Member, reason: &str) -> bool {
+        let before = self.refused.insert(member.id.clone(), (member, reason.to_owned()));
+        before.is_none_or(|(_, before)| before != reason)
+    }
+
+    /// Those that could not be taken in; things may have changed.
+    pub(super) fn refused(&self) -> Vec<Member> {
+        self.refused.values().map(|(member, _)| member.clone()).collect()
+    }
+
+    /// Somebody else claims the id of a host that is alive. True when that is news.
+    pub(super) fn contested(&mut self, claimant: &Member) -> bool {
+        let who = format!("{} {}", claimant.addr, claimant.daemon_id);
+        let now = Instant::now();
+        match self.told.get(&claimant.id) {
+            Some((known, when)) if *known == who && now - *when < TOLD => false,
+            _ => {
+                self.told.insert(claimant.id.clone(), (who, now));
+                true
+            }
+        }
+    }
+
+    /// Those that were expected for longer than `patience`.
+    pub(super) fn not_come(&self, patience: Duration) -> Vec<EngineId> {
+        self.since(|presence| matches!(presence, Presence::Expected(since) if since.elapsed() > patience))
+    }
+
+    /// Those that were absent for longer than `patience`.
+    pub(super) fn long_absent(&self, patience: Duration) -> Vec<EngineId> {
+        self.since(|presence| matches!(presence, Presence::Absent(since) if since.elapsed() > patience))
+    }
+
+    fn since(&self, is_over: impl Fn(&Presence) -> bool) -> Vec<EngineId> {
+        self.taken_in.iter().filter(|(_, engine)| is_over(&engine.presence)).map(|(id, _)| id.clone()).collect()
+    }
+}
