@@ -17,11 +17,8 @@ use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
 use crate::model::{EngineSpec, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
-use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, Table};
-
-const ENGINES: Table = Table::new("engines");
-const DRAINED: Table = Table::new("drained_engines");
-const PLATFORM: Table = Table::new("platform");
+use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM};
+use crate::store::{Collection, MemoryStore, Store, StoreErrorKind};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -107,7 +104,7 @@ impl ControllerBuilder {
         let shared = Shared {
             cluster,
             auth,
-            drained: Collection::<bool>::new(store.clone(), DRAINED),
+            drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             engines: Collection::<EngineSpec>::new(store, ENGINES),
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(self.connector.unwrap_or_else(|| Arc::new(connect))),

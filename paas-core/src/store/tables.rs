@@ -1,0 +1,21 @@
+//! The tables of the platform. A table that is not in [`ALL`] is neither copied nor backed up.
+
+use super::Table;
+
+/// Who may log in.
+pub const ACCOUNTS: Table = Table::new("accounts");
+/// Engines that registered themselves and are drained.
+pub const DRAINED_ENGINES: Table = Table::new("drained_engines");
+/// The Docker hosts that were added by hand.
+pub const ENGINES: Table = Table::new("engines");
+/// What happened.
+pub const EVENTS: Table = Table::new("events");
+/// What lets a Docker host join by itself.
+pub const JOIN_TOKENS: Table = Table::new("join_tokens");
+/// The name of this installation.
+pub const PLATFORM: Table = Table::new("platform");
+/// Who is logged in.
+pub const TOKENS: Table = Table::new("tokens");
+
+/// Every table of the platform.
+pub const ALL: [Table; 7] = [ACCOUNTS, DRAINED_ENGINES, ENGINES, EVENTS, JOIN_TOKENS, PLATFORM, TOKENS];
