@@ -6,6 +6,8 @@
 mod collection;
 mod error;
 mod memory;
+#[cfg(feature = "rethinkdb")]
+pub(crate) mod rethinkdb;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod tables;
@@ -21,9 +23,11 @@ use serde_json::Value;
 pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
+#[cfg(feature = "rethinkdb")]
+pub use rethinkdb::RethinkDbStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use url::open_store;
+pub use url::{StoreUrl, open_store};
 
 /// Result of a store's verbs.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

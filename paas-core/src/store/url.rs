@@ -1,13 +1,64 @@
 //! From a URL to a store.
 
+use std::fmt;
 use std::sync::Arc;
+
+use serde::Deserialize;
 
 use super::{MemoryStore, Result, Store, StoreError, StoreErrorKind, Table};
 
-/// The store that a URL names: `memory:`, or `sqlite:PATH`.
+/// What can be written, for errors.
+const KINDS: &str = "memory:, sqlite:PATH or rethinkdb://user:password@host:port/database";
+
+/// The URL of a store, as somebody wrote it. Shows `***` in the place of user and password.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The URL as it was written, with everything that is in it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for StoreUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl From<&str> for StoreUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((scheme, rest)) = self.0.split_once("://")
+            // The last one: a password may hold others.
+            && let Some((_, place)) = rest.rsplit_once('@')
+            // The path of a file may as well.
+            && scheme != "sqlite"
+        {
+            return write!(f, "{scheme}://***@{place}");
+        }
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+/// The store that a URL names: `memory:`, `sqlite:PATH`, or `rethinkdb://user:password@host:port/database`.
 ///
 /// # Errors
-/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened.
+/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened,
+/// [`StoreErrorKind::Unavailable`] when its server does not answer.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
     // What follows the scheme may hold a password, so it is not repeated in errors.
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
@@ -20,8 +71,10 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         "sqlite" if !rest.is_empty() => {
             Ok(Arc::new(super::SqliteStore::open(std::path::Path::new(rest.trim_start_matches("//"))).await?))
         }
+        #[cfg(feature = "rethinkdb")]
+        "rethinkdb" | "rethinkdbs" => Ok(Arc::new(super::RethinkDbStore::open(url).await?)),
         "sqlite" => unusable("write sqlite:PATH, with the path of the file".to_owned()),
-        other => unusable(format!("there is no store of the kind {other:?}; write memory: or sqlite:PATH")),
+        other => unusable(format!("there is no store of the kind {other:?}; write {KINDS}")),
     }
 }
 
@@ -32,13 +85,28 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_store_is_refused_without_repeating_a_password() {
         assert!(open_store("memory:").await.is_ok());
-        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"] {
+        let rethinkdb = ["rethinkdbs://user:secret@host/paas", "rethinkdb://user:secret@host", "rethinkdb:secret"];
+        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"].into_iter().chain(rethinkdb) {
             if let Err(error) = open_store(bad).await {
                 assert_eq!(error.kind(), StoreErrorKind::Invalid, "{bad}");
                 assert!(!error.to_string().contains("secret"));
             } else {
                 assert_eq!(bad, "memory");
             }
+        }
+    }
+
+    #[test]
+    fn a_printed_url_has_no_password() {
+        for (written, shown) in [
+            ("rethinkdb://user:p@ss@host:1/paas", "rethinkdb://***@host:1/paas"),
+            ("etcd://host:2379/prefix", "etcd://host:2379/prefix"),
+            ("sqlite:///var/lib/p@as.db", "sqlite:///var/lib/p@as.db"),
+            ("memory:", "memory:"),
+        ] {
+            let url = StoreUrl::from(written);
+            assert_eq!((url.to_string().as_str(), url.reveal()), (shown, written));
+            assert_eq!(format!("{url:?}"), format!("StoreUrl({shown})"));
         }
     }
 }

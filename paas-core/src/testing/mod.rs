@@ -4,4 +4,6 @@
 pub mod docker;
 pub mod engine;
 pub mod registry;
+#[cfg(feature = "rethinkdb")]
+pub mod rethinkdb;
 pub mod store;
