@@ -13,6 +13,7 @@ use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
+use paas_core::store::StoreUrl;
 
 use crate::serve::ServeOptions;
 
@@ -39,7 +40,7 @@ pub struct Config {
     /// Where the API answers.
     pub listen: SocketAddr,
     /// URL of the store; the SQLite file in the data directory when `None`.
-    pub store: Option<String>,
+    pub store: Option<StoreUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
     /// URL of the registry.
@@ -216,13 +217,13 @@ impl Config {
     }
 
     /// The URL of the store.
-    pub fn store_url(&self) -> String {
-        let in_data_dir = || format!("sqlite:{}", self.data_dir.join("paas.db").display());
+    pub fn store_url(&self) -> StoreUrl {
+        let in_data_dir = || StoreUrl::from(format!("sqlite:{}", self.data_dir.join("paas.db").display()));
         self.store.clone().unwrap_or_else(in_data_dir)
     }
 }
 
-/// Prints as TOML that can be given back as a configuration file. The first password is left out.
+/// Prints as TOML that can be given back as a configuration file. Passwords are left out: the first one, and the store's.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A text in JSON is the same text in TOML.

@@ -92,7 +92,7 @@ async fn controller(config: &Config) -> Result<Controller> {
     if config.store.is_none() {
         make_data_dir(&config.data_dir)?;
     }
-    let store = open_store(&config.store_url()).await.context("the store cannot be opened")?;
+    let store = open_store(config.store_url().reveal()).await.context("the store cannot be opened")?;
     let registry = open_registry(&config.registry).context("the registry cannot be opened")?;
     let scheduler: Arc<dyn Scheduler> = match config.scheduler {
         SchedulerName::Spread => Arc::new(Spread::new(config.weights)),

@@ -29,10 +29,18 @@ fn without_any_setting_it_serves_this_machine() {
     let config = of(&[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:5002");
     assert_eq!(config.registry, "embedded:");
-    assert!(config.store_url().starts_with("sqlite:/") && config.store_url().ends_with("/paas.db"));
+    assert!(config.store_url().reveal().starts_with("sqlite:/") && config.store_url().reveal().ends_with("/paas.db"));
     assert_eq!((config.weights.cpu, config.weights.memory, config.overbooking), (65.0, 35.0, 1.0));
     let EnginesAtStart::IfNoneIsKnown(engine) = config.engines else { panic!("{:?}", config.engines) };
     assert_eq!((engine.id.as_str(), engine.addr.to_string().as_str()), ("local", "unix:///var/run/docker.sock"));
+}
+
+#[test]
+fn nothing_that_is_printed_holds_the_password_of_the_store() {
+    let config = of(&["--store", "rethinkdb://paas:secret@db/paas"]).unwrap();
+    assert_eq!(config.store_url().reveal(), "rethinkdb://paas:secret@db/paas");
+    assert!(config.to_string().contains("store = \"rethinkdb://***@db/paas\""), "{config}");
+    assert!(!format!("{config} {config:?}").contains("secret"));
 }
 
 #[test]
