@@ -80,7 +80,7 @@ fn native(body: &Value, depth: usize) -> Option<Value> {
         Value::Array(_) => return None,
         Value::Object(fields) => {
             // `$reql_type$` and what else may begin so is the server's own.
-            let plain = |name: &String| !name.starts_with('$') && !name.contains('\0');
+            let plain = |name: &String| !name.is_empty() && !name.starts_with('$') && !name.contains('\0');
             let field = |(name, value): (&String, &Value)| {
                 plain(name).then(|| native(value, deeper)).flatten().map(|value| (name.clone(), value))
             };
@@ -105,7 +105,7 @@ mod tests {
             deep = json!([deep]);
         }
         for exact in
-            [json!({"a": [1, -2, null, true, "text"], "": {}}), json!(EXACT), json!(-(EXACT as i64)), json!("Ω🦀\u{1}")]
+            [json!({"a": [1, -2, null, true, "text"], "b": {}}), json!(EXACT), json!(-(EXACT as i64)), json!("Ω🦀\u{1}")]
         {
             assert_eq!(kept_as(&exact), NATIVE, "{exact}");
         }
@@ -117,6 +117,7 @@ mod tests {
             json!({"cpus": [0.1]}),
             json!("a\0b"),
             json!({"a\0b": 1}),
+            json!({"": 1}),
             json!({"$reql_type$": "TIME"}),
             json!(vec![0; 60_000]),
             deep,
