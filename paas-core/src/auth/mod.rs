@@ -23,15 +23,13 @@ pub use password::HashCost;
 pub use sessions::{IssuedToken, Presented, Session};
 
 use crate::model::{Role, RoleName, UserName};
-use crate::store::{Collection, Store, Table};
+use crate::store::tables::{ACCOUNTS, JOIN_TOKENS};
+use crate::store::{Collection, Store};
 
 use accounts::AccountRecord;
 use password::Passwords;
 use sessions::Sessions;
 use throttle::Throttle;
-
-const ACCOUNTS: Table = Table::new("accounts");
-const JOIN_TOKENS: Table = Table::new("join_tokens");
 
 /// Result of what can be asked of the authenticator.
 pub type Result<T, E = AuthError> = std::result::Result<T, E>;

@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::secret::{TokenHash, random_token};
 use super::{AuthError, Result};
 use crate::model::{RoleName, UserName};
-use crate::store::{Collection, Store, StoreErrorKind, Table};
-
-const TOKENS: Table = Table::new("tokens");
+use crate::store::tables::TOKENS;
+use crate::store::{Collection, Store, StoreErrorKind};
 
 /// A token as it was sent with a request.
 #[derive(Clone)]

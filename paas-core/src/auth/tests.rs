@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::NewAccount;
-use crate::store::{KeyRange, MemoryStore};
+use crate::store::{KeyRange, MemoryStore, Table};
 
 const PASSWORD: &str = "correct horse";
 

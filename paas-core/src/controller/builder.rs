@@ -18,14 +18,8 @@ use crate::leadership::Term;
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
-use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, Table};
-
-const ENGINES: Table = Table::new("engines");
-const REGISTERED: Table = Table::new("registered_engines");
-const DRAINED: Table = Table::new("drained_engines");
-const REGISTRY_LOGINS: Table = Table::new("registry_logins");
-const REQUESTS: Table = Table::new("requests");
-const PLATFORM: Table = Table::new("platform");
+use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
+use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -124,8 +118,8 @@ impl ControllerBuilder {
         let shared = Shared {
             cluster,
             auth,
-            registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED),
-            drained: Collection::<bool>::new(store.clone(), DRAINED),
+            registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED_ENGINES),
+            drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
             requests: Collection::new(store.clone(), REQUESTS),
             engines: Collection::<EngineSpec>::new(store, ENGINES),

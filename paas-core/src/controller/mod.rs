@@ -193,13 +193,8 @@ fn event_error(error: EventError) -> ControllerError {
     match error {
         EventError::Store(error) => ControllerError::Store(error),
         EventError::Sink(cause) => ControllerError::Store(
-            crate::store::StoreError::new(
-                StoreErrorKind::Unavailable,
-                "record",
-                crate::store::Table::new("events"),
-                "",
-            )
-            .with_source(cause),
+            crate::store::StoreError::new(StoreErrorKind::Unavailable, "record", crate::store::tables::EVENTS, "")
+                .with_source(cause),
         ),
     }
 }

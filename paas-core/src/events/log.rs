@@ -6,9 +6,8 @@ use async_trait::async_trait;
 
 use super::{EventError, EventSink};
 use crate::model::Event;
-use crate::store::{Collection, KeyRange, Store, Table};
-
-const EVENTS: Table = Table::new("events");
+use crate::store::tables::EVENTS;
+use crate::store::{Collection, KeyRange, Store};
 
 /// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
 #[derive(Debug)]

@@ -7,8 +7,11 @@ mod collection;
 mod error;
 mod fenced;
 mod memory;
+#[cfg(feature = "rethinkdb")]
+pub(crate) mod rethinkdb;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod tables;
 mod url;
 mod watch;
 
@@ -22,6 +25,8 @@ pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
 pub use fenced::FencedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "rethinkdb")]
+pub use rethinkdb::RethinkDbStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use url::open_store;
@@ -58,7 +63,7 @@ pub struct Version(pub u64);
 /// A document as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Its key within the table: 1 to 512 bytes of UTF-8, ordered by bytes.
+    /// Its key within the table: 1 to [`MAX_KEY`] bytes of UTF-8, none of them zero, ordered by bytes.
     pub key: String,
     /// Its version.
     pub version: Version,
@@ -77,6 +82,8 @@ pub enum Direction {
 }
 
 /// A range of keys, `from <= key < to`, read one way, at most `limit` documents.
+///
+/// The bounds need not be keys: they may be longer than a key can be, or hold a zero byte, and order all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
     /// Smallest key that belongs to it; from the first when absent.
@@ -161,8 +168,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>>;
 }
 
-/// Longest key, in bytes.
-pub const MAX_KEY: usize = 512;
+/// Longest key, in bytes: what the backend with the smallest limit (RethinkDB) can hold. Every key of the platform is
+/// shorter: names have at most 64 bytes, ids 36, hashes of tokens 64.
+pub const MAX_KEY: usize = 127;
 
 /// Refuses keys that some backend could not hold. For the use of backends.
 ///
@@ -173,5 +181,5 @@ pub fn check_key(operation: &'static str, table: Table, key: &str) -> Result<()>
         return Ok(());
     }
     Err(StoreError::new(StoreErrorKind::Invalid, operation, table, key)
-        .with_detail("a key has 1 to 512 bytes, none of them zero"))
+        .with_detail(format!("a key has 1 to {MAX_KEY} bytes, none of them zero")))
 }

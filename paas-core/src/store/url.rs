@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use super::{MemoryStore, Result, Store, StoreError, StoreErrorKind, Table};
 
-/// The store that a URL names: `memory:`, or `sqlite:PATH`.
+/// What can be written, for errors.
+const KINDS: &str = "memory:, sqlite:PATH or rethinkdb://user:password@host:port/database";
+
+/// The store that a URL names: `memory:`, `sqlite:PATH`, or `rethinkdb://user:password@host:port/database`.
 ///
 /// # Errors
-/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened.
+/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened,
+/// [`StoreErrorKind::Unavailable`] when its server does not answer.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
     // What follows the scheme may hold a password, so it is not repeated in errors.
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
@@ -20,8 +24,10 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         "sqlite" if !rest.is_empty() => {
             Ok(Arc::new(super::SqliteStore::open(std::path::Path::new(rest.trim_start_matches("//"))).await?))
         }
+        #[cfg(feature = "rethinkdb")]
+        "rethinkdb" | "rethinkdbs" => Ok(Arc::new(super::RethinkDbStore::open(url).await?)),
         "sqlite" => unusable("write sqlite:PATH, with the path of the file".to_owned()),
-        other => unusable(format!("there is no store of the kind {other:?}; write memory: or sqlite:PATH")),
+        other => unusable(format!("there is no store of the kind {other:?}; write {KINDS}")),
     }
 }
 
@@ -32,7 +38,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_store_is_refused_without_repeating_a_password() {
         assert!(open_store("memory:").await.is_ok());
-        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"] {
+        let rethinkdb = ["rethinkdbs://user:secret@host/paas", "rethinkdb://user:secret@host", "rethinkdb:secret"];
+        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"].into_iter().chain(rethinkdb) {
             if let Err(error) = open_store(bad).await {
                 assert_eq!(error.kind(), StoreErrorKind::Invalid, "{bad}");
                 assert!(!error.to_string().contains("secret"));

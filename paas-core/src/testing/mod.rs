@@ -6,6 +6,8 @@ pub mod engine;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod registry;
+#[cfg(feature = "rethinkdb")]
+pub mod rethinkdb;
 pub mod skip;
 pub mod store;
 pub mod wire;

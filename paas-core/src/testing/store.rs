@@ -1,20 +1,27 @@
-//! What every store must do. Run [`conforms`] on yours.
+//! What every store must do. Run [`conforms`] on yours, and [`watchers_hear_all_across_cuts`] if it talks to a server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod cuts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::store::{Change, Direction, KeyRange, Store, StoreErrorKind, Table, Version};
+use crate::store::{Change, Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
+
+pub use cuts::watchers_hear_all_across_cuts;
+
+/// How many writes of the suite are under way at once, where it writes many.
+const AT_ONCE: usize = 64;
 
 /// How long a watcher may take to hear of a change.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs the whole suite. Uses tables of its own, which should be empty.
+/// Runs the whole suite, in tables of its own, which it empties before.
 ///
 /// # Panics
 /// At the first thing that the store does not do as it must.
@@ -25,21 +32,34 @@ pub async fn conforms(store: Arc<dyn Store>) {
     only_what_is_there_is_deleted(&store).await;
     versions_never_come_again(&store).await;
     ranges_are_read_both_ways(&store).await;
+    long_ranges_are_read_whole(&store).await;
     keys_order_by_their_bytes(&store).await;
     keys_that_cannot_be_are_refused(&store).await;
     documents_come_back_as_they_were(&store).await;
+    large_documents_are_listed_together(&store).await;
     tables_do_not_mind_each_other(&store).await;
     watchers_hear_every_change_once_and_in_order(&store).await;
 }
 
-/// A table of one property.
-const fn table(name: &'static str) -> Table {
-    Table::new(name)
+/// A table of one property, empty.
+async fn table(store: &Arc<dyn Store>, name: &'static str) -> Table {
+    let table = Table::new(name);
+    let old = store.list(table, &KeyRange::all()).await.unwrap();
+    stream::iter(old)
+        .for_each_concurrent(AT_ONCE, |old| async move { store.delete(table, &old.key, None).await.unwrap() })
+        .await;
+    table
+}
+
+/// Inserts many documents, several at once.
+async fn insert_all(store: &Arc<dyn Store>, table: Table, documents: impl IntoIterator<Item = (String, Value)>) {
+    let insert = |(key, body): (String, Value)| async move { store.insert(table, &key, body).await.map(drop).unwrap() };
+    stream::iter(documents).for_each_concurrent(AT_ONCE, insert).await;
 }
 
 /// Of a hundred that insert one key at once, one wins, and its document is the one that is there.
 pub async fn one_of_many_inserts_wins(store: &Arc<dyn Store>) {
-    let table = table("conformance_insert");
+    let table = table(store, "conformance_insert").await;
     assert_eq!(store.get(table, "one").await.unwrap(), None, "a key without a document has none");
     let inserts = (0..100).map(|number| {
         let store = store.clone();
@@ -59,7 +79,7 @@ pub async fn one_of_many_inserts_wins(store: &Arc<dyn Store>) {
 
 /// A document is replaced by who knows its version, and by nobody else.
 pub async fn only_the_present_version_is_replaced(store: &Arc<dyn Store>) {
-    let table = table("conformance_replace");
+    let table = table(store, "conformance_replace").await;
     let missing = store.replace(table, "one", Version(1), json!(0)).await.unwrap_err();
     assert_eq!(missing.kind(), StoreErrorKind::NotFound);
     let first = store.insert(table, "one", json!("first")).await.unwrap();
@@ -73,7 +93,7 @@ pub async fn only_the_present_version_is_replaced(store: &Arc<dyn Store>) {
 
 /// Of many that replace one version at once, one wins.
 pub async fn of_many_replacements_one_wins(store: &Arc<dyn Store>) {
-    let table = table("conformance_race");
+    let table = table(store, "conformance_race").await;
     let version = store.insert(table, "one", json!(0)).await.unwrap();
     let replacements = (1..=50).map(|number| {
         let store = store.clone();
@@ -85,7 +105,7 @@ pub async fn of_many_replacements_one_wins(store: &Arc<dyn Store>) {
 
 /// Deleting needs a document, and its version when one is given.
 pub async fn only_what_is_there_is_deleted(store: &Arc<dyn Store>) {
-    let table = table("conformance_delete");
+    let table = table(store, "conformance_delete").await;
     assert_eq!(store.delete(table, "one", None).await.unwrap_err().kind(), StoreErrorKind::NotFound);
     let first = store.insert(table, "one", json!(1)).await.unwrap();
     let second = store.replace(table, "one", first, json!(2)).await.unwrap();
@@ -99,7 +119,7 @@ pub async fn only_what_is_there_is_deleted(store: &Arc<dyn Store>) {
 
 /// A version that was seen once does not come again, not even after the document was deleted and made anew.
 pub async fn versions_never_come_again(store: &Arc<dyn Store>) {
-    let table = table("conformance_versions");
+    let table = table(store, "conformance_versions").await;
     let first = store.insert(table, "one", json!(1)).await.unwrap();
     store.delete(table, "one", None).await.unwrap();
     let second = store.insert(table, "one", json!(1)).await.unwrap();
@@ -114,7 +134,7 @@ async fn keys(store: &Arc<dyn Store>, table: Table, range: KeyRange) -> Vec<Stri
 
 /// Ranges have bounds, a direction and a limit; each works alone and with the others.
 pub async fn ranges_are_read_both_ways(store: &Arc<dyn Store>) {
-    let table = table("conformance_ranges");
+    let table = table(store, "conformance_ranges").await;
     assert!(keys(store, table, KeyRange::all()).await.is_empty(), "an empty table has no keys");
     assert!(keys(store, table, KeyRange::last(5)).await.is_empty());
     let all: Vec<String> = (0..200).map(|number| format!("{number:03}")).collect();
@@ -145,9 +165,32 @@ pub async fn ranges_are_read_both_ways(store: &Arc<dyn Store>) {
     assert_eq!(paged, all);
 }
 
+/// A range that no backend sends in one piece comes whole, in order and once, also page by page.
+pub async fn long_ranges_are_read_whole(store: &Arc<dyn Store>) {
+    let table = table(store, "conformance_long").await;
+    let mut all: Vec<String> = (0..3000).map(|number| format!("{number:05}")).collect();
+    insert_all(store, table, all.iter().map(|key| (key.clone(), json!({ "pad": "x".repeat(500), "key": key })))).await;
+    let documents = store.list(table, &KeyRange::all()).await.unwrap();
+    assert!(documents.iter().all(|document| document.body["key"] == document.key));
+    assert_eq!(documents.into_iter().map(|document| document.key).collect::<Vec<_>>(), all);
+    let mut paged = Vec::new();
+    loop {
+        let to = paged.last().cloned();
+        let range = KeyRange { to, ..KeyRange::last(700) };
+        let page = keys(store, table, range).await;
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    all.reverse();
+    assert_eq!(paged, all);
+    assert_eq!(keys(store, table, KeyRange::last(2900)).await, all[..2900]);
+}
+
 /// Keys may be any text, and order by their UTF-8 bytes.
 pub async fn keys_order_by_their_bytes(store: &Arc<dyn Store>) {
-    let table = table("conformance_unicode");
+    let table = table(store, "conformance_unicode").await;
     let mut all =
         ["a", "B", "ä", "z", "Ω", "日本", "🦀", "a/b", "a b", "a%", "a_", "'; --", "%", "A"].map(str::to_owned);
     for key in &all {
@@ -160,20 +203,45 @@ pub async fn keys_order_by_their_bytes(store: &Arc<dyn Store>) {
 
 /// Keys that some backend could not hold are refused by all.
 pub async fn keys_that_cannot_be_are_refused(store: &Arc<dyn Store>) {
-    let table = table("conformance_keys");
-    for bad in [String::new(), "x".repeat(513), "a\0b".to_owned()] {
+    let table = table(store, "conformance_keys").await;
+    for bad in [String::new(), "x".repeat(MAX_KEY + 1), "ä".repeat(64), "a\0b".to_owned()] {
         assert_eq!(store.insert(table, &bad, json!(1)).await.unwrap_err().kind(), StoreErrorKind::Invalid);
+        // Who asks for such a key learns that there is none: it may be what somebody typed.
+        assert_eq!(store.get(table, &bad).await.unwrap(), None);
+        let missing = store.replace(table, &bad, Version(1), json!(1)).await.unwrap_err();
+        assert_eq!(missing.kind(), StoreErrorKind::NotFound);
+        assert_eq!(store.delete(table, &bad, None).await.unwrap_err().kind(), StoreErrorKind::NotFound);
     }
-    store.insert(table, &"x".repeat(512), json!(1)).await.unwrap();
+    let longest = ["x".repeat(MAX_KEY), format!("{}y", "ä".repeat(63))];
+    for key in &longest {
+        store.insert(table, key, json!(1)).await.unwrap();
+    }
+    assert_eq!(keys(store, table, KeyRange::all()).await, longest);
+    // A bound may be what a key may not.
+    for after in ["\0", "\u{1}", "\0x", "x"] {
+        let bound = format!("{}{after}", longest[0]);
+        let from = KeyRange { from: Some(bound.clone()), ..KeyRange::all() };
+        assert_eq!(keys(store, table, from).await, longest[1..], "{after:?}");
+        let to = KeyRange { to: Some(bound), ..KeyRange::all() };
+        assert_eq!(keys(store, table, to).await, longest[..1], "{after:?}");
+    }
 }
 
 /// JSON comes back exactly, however large or odd.
 pub async fn documents_come_back_as_they_were(store: &Arc<dyn Store>) {
-    let table = table("conformance_documents");
-    let documents: [Value; 6] = [
+    let table = table(store, "conformance_documents").await;
+    let mut deep = json!(0);
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    let documents: [Value; 10] = [
         json!(null),
         json!({"nested": {"list": [1, 2.5, -3, true, null, "text"]}, "empty": {}, "": "empty key"}),
         json!([u64::MAX, i64::MIN, 0.1, 1e300, -0.0]),
+        json!([1.0, 1, 0.1 + 0.2, 5e-324, f64::MIN_POSITIVE, f64::MAX, 9_007_199_254_740_993_u64, 3.0e16, 1.0 / 3.0]),
+        json!({"$reql_type$": "TIME", "zero \0": "a\0b", "$type": {"_id": [[], [[]]]}}),
+        json!((0..120_000).collect::<Vec<_>>()),
+        deep,
         json!("quote \" backslash \\ newline \n zero-width \u{200b} crab 🦀 escape \u{1}"),
         json!("x".repeat(1_000_000)),
         json!((0..1000).map(|number| json!({"number": number})).collect::<Vec<_>>()),
@@ -184,9 +252,21 @@ pub async fn documents_come_back_as_they_were(store: &Arc<dyn Store>) {
     }
 }
 
+/// Large documents are read together as well as alone.
+pub async fn large_documents_are_listed_together(store: &Arc<dyn Store>) {
+    let table = table(store, "conformance_large").await;
+    let body = |number: usize| json!({ "number": number, "text": "ü".repeat(450_000) });
+    insert_all(store, table, (0..8).map(|number| (number.to_string(), body(number)))).await;
+    let documents = store.list(table, &KeyRange::all()).await.unwrap();
+    assert_eq!(documents.len(), 8);
+    for (number, document) in documents.into_iter().enumerate() {
+        assert!(document.body == body(number), "document {number} is not what it was");
+    }
+}
+
 /// One key in two tables is two documents.
 pub async fn tables_do_not_mind_each_other(store: &Arc<dyn Store>) {
-    let (left, right) = (table("conformance_left"), table("conformance_right"));
+    let (left, right) = (table(store, "conformance_left").await, table(store, "conformance_right").await);
     store.insert(left, "one", json!("left")).await.unwrap();
     store.insert(right, "one", json!("right")).await.unwrap();
     store.delete(left, "one", None).await.unwrap();
@@ -196,7 +276,7 @@ pub async fn tables_do_not_mind_each_other(store: &Arc<dyn Store>) {
 
 /// A watcher hears every change after it began, once, in the order of the writes, and of its own table only.
 pub async fn watchers_hear_every_change_once_and_in_order(store: &Arc<dyn Store>) {
-    let (table, other) = (table("conformance_watch"), table("conformance_watch_other"));
+    let (table, other) = (table(store, "conformance_watch").await, table(store, "conformance_watch_other").await);
     store.insert(table, "before", json!(0)).await.unwrap();
     let mut first = store.watch(table).await.unwrap();
     let mut second = store.watch(table).await.unwrap();

@@ -37,6 +37,14 @@ fn without_any_setting_it_serves_this_machine() {
 }
 
 #[test]
+fn nothing_that_is_printed_holds_the_password_of_the_store() {
+    let config = of(&["--store", "rethinkdb://paas:secret@db/paas"]).unwrap();
+    assert_eq!(config.store_url().reveal(), "rethinkdb://paas:secret@db/paas");
+    assert!(config.to_string().contains("store = \"rethinkdb://***@db/paas\""), "{config}");
+    assert!(!format!("{config} {config:?}").contains("secret"));
+}
+
+#[test]
 fn the_file_says_what_the_flags_do_not() {
     let content = r#"
         listen = "127.0.0.1:1"

@@ -191,7 +191,8 @@ fn what_is_wrong_is_said_in_one_line() {
 
 #[test]
 fn help_and_version_are_printed() {
-    let help = output(&mut program(&["--help"]));
+    let help = output(program(&["--help"]).env("PAAS_STORE", "rethinkdb://paas:secret@db/paas"));
+    assert!(!stdout(&help).contains("secret"), "the environment is not printed");
     assert_eq!(help.status.code(), Some(0));
     for word in ["--listen", "PAAS_LISTEN", "--engine", "PAAS_ADMIN_PASSWORD", "127.0.0.1:5002"] {
         assert!(stdout(&help).contains(word), "{word}");

@@ -5,6 +5,7 @@
 //! for the writer (write-ahead log).
 
 mod file;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -88,6 +88,200 @@ async fn a_damaged_database_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_that_lost_everything_is_not_taken_for_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    fs::write(&path, "").unwrap();
+    assert!(refusal(&path).await.contains("empty"));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    // A database that is gone while its log is still there.
+    let path = folder.path().join("other");
+    fs::write(folder.path().join("other-wal"), "a log").unwrap();
+    assert!(refusal(&path).await.contains("its log (-wal) is there"));
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_database_that_was_only_half_made_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    fs::write(folder.path().join("db.new"), "half").unwrap();
+    fs::write(folder.path().join("db.new-wal"), "half").unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.insert(THINGS, "a", json!(1)).await.unwrap();
+    let names =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert!(names(folder.path()).iter().all(|name| !name.to_string_lossy().contains(".new")));
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE letters (text TEXT); PRAGMA user_version = 1; PRAGMA application_id = 7;")
+        .unwrap();
+    drop(other);
+    let before = fs::read(&path).unwrap();
+    assert!(refusal(&path).await.contains("another program"));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA application_id = 0;").unwrap();
+    drop(other);
+    assert!(refusal(&path).await.contains("its tables are gone"));
+}
+
+/// The schema as version 1 made it.
+const VERSION_1: &str = "
+    CREATE TABLE documents (tbl TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (tbl, key)) WITHOUT ROWID;
+    CREATE TABLE counter (last_version INTEGER NOT NULL);
+    INSERT INTO counter VALUES (41);
+    INSERT INTO documents VALUES ('things', 'old', 41, '\"from before\"');
+    PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn a_database_of_an_older_program_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).await.unwrap();
+        let found = store.get(THINGS, "old").await.unwrap().unwrap();
+        assert_eq!((found.body, found.version), (json!("from before"), Version(41)));
+    }
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.insert(THINGS, "new", json!(1)).await.unwrap(), Version(42));
+    drop(store);
+    let version: u32 =
+        Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version as usize, schema::newest());
+}
+
+#[tokio::test]
+async fn a_change_is_on_the_disk_before_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.insert(THINGS, "a", json!("written")).await.unwrap();
+    // What the files hold while the store is still open is what a machine that lost its power would find.
+    for (name, copy) in [("db", "copy"), ("db-wal", "copy-wal")] {
+        fs::copy(folder.path().join(name), folder.path().join(copy)).unwrap();
+    }
+    let copy = SqliteStore::open(&folder.path().join("copy")).await.unwrap();
+    assert_eq!(copy.get(THINGS, "a").await.unwrap().unwrap().body, json!("written"));
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_has_locked_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(refusal(&path).await.contains("another program has it locked"));
+    drop(other);
+    assert!(SqliteStore::open(&path).await.is_ok());
+}
+
+/// A small disk of its own, for as long as this lives.
+struct Disk {
+    path: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        Self::run(&["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs"], &path).then_some(Self { path, _folder: folder })
+    }
+
+    fn run(command: &[&str], path: &Path) -> bool {
+        let done = std::process::Command::new(command[0]).args(&command[1..]).arg(path).status();
+        done.is_ok_and(|status| status.success())
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        let options = if read_only { "remount,ro" } else { "remount,rw" };
+        assert!(Self::run(&["mount", "-o", options], &self.path));
+    }
+
+    /// Writes until nothing fits any more.
+    fn fill(&self) {
+        let filler = std::io::copy(&mut std::io::repeat(1), &mut fs::File::create(self.path.join("filler")).unwrap());
+        assert_eq!(filler.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.path.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Self::run(&["umount", "-l"], &self.path);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_at_the_start_and_at_a_change() {
+    let Some(disk) = Disk::mount() else { return skip("a_full_disk_is_told_at_the_start_and_at_a_change") };
+    disk.fill();
+    assert!(refusal(&disk.path.join("new")).await.contains("the disk is full"));
+    disk.empty();
+    let path = disk.path.join("db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.insert(THINGS, "before", json!(1)).await.unwrap();
+    disk.fill();
+    let error = store.insert(THINGS, "large", json!("x".repeat(100_000))).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Broken);
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    assert_eq!(store.get(THINGS, "before").await.unwrap().unwrap().body, json!(1), "what is there can be read");
+    assert_eq!(store.get(THINGS, "large").await.unwrap(), None);
+    disk.empty();
+    store.insert(THINGS, "after", json!(2)).await.unwrap();
+    drop(store);
+    disk.fill();
+    assert!(refusal(&path).await.contains("the disk is full"));
+    disk.empty();
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.list(THINGS, &KeyRange::all()).await.unwrap().len(), 2, "nothing was lost");
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_told_at_the_start() {
+    let Some(disk) = Disk::mount() else { return skip("a_read_only_disk_is_told_at_the_start") };
+    let path = disk.path.join("db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    disk.set_read_only(true);
+    let refused = refusal(&path).await;
+    assert!(refused.contains("read-only"), "{refused}");
+    assert!(refusal(&disk.path.join("new")).await.contains("read-only"));
+    disk.set_read_only(false);
+    assert!(SqliteStore::open(&path).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_read_only_file_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    // Of root, no permission keeps anything; what SQLite itself finds is the same for both.
+    let connection = Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut connection = connection;
+    assert!(matches!(schema::check(&mut connection), Err(schema::Unfit::ReadOnly)));
+}
+
+/// Mounting a disk takes root.
+fn skip(test: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no disk can be mounted here");
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");

@@ -1,0 +1,372 @@
+//! Documents in a RethinkDB server.
+//!
+//! A table of the platform is a table of the database, a document a row `{"id": key, "rev": version, "doc": document}`;
+//! documents that RethinkDB would not give back exactly (floats, integers beyond 2^53, text with a zero byte, …) are kept
+//! as JSON text under `"json"` in the place of `"doc"`. Versions are random, so they never come again.
+//!
+//! The wire protocol is spoken here, and not through a driver: the drivers there are hang on a question that was given
+//! up, have no deadlines, and bring dependencies that nobody maintains. There is no TLS.
+//!
+//! # Guarantees
+//! A write is answered when a majority of the replicas have it on the disk. Where a connection breaks under a write, the
+//! write is asked for again, and its random version says whether the first attempt took effect; where even that leaves
+//! it open, the error is [`StoreErrorKind::Unavailable`]. Changes to one document are told in their order, and so are
+//! changes of which one was answered before the next was asked for; RethinkDB promises no order among others.
+
+mod body;
+mod bounds;
+mod feed;
+mod pool;
+pub(crate) mod protocol;
+pub(crate) mod scram;
+mod session;
+mod target;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use self::feed::Feed;
+use self::pool::Pool;
+use self::target::Target;
+use self::terms::{Queries, Query};
+use self::trouble::{ServerError, Trouble};
+use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, check_key, tables};
+
+/// Largest document, bytes of its JSON. The server takes 64 MB for a whole question, and is slow long before.
+const MAX_DOCUMENT: usize = 16 << 20;
+
+/// How long, and how many.
+#[derive(Clone, Debug)]
+struct Limits {
+    /// For a connection, and for proving who we are.
+    connect: Duration,
+    /// For an answer, or a part of a long one.
+    query: Duration,
+    /// For trying again what may work soon.
+    retry: Duration,
+    /// How long a feed may be silent before the server is asked whether it lives, and again until it must have answered.
+    silence: Duration,
+    /// How many sessions at once, without those of the feeds.
+    sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            query: Duration::from_secs(10),
+            retry: Duration::from_millis(2500),
+            silence: Duration::from_secs(5),
+            sessions: 16,
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row: from 25 ms to 1 s.
+fn back_off(failures: u32) -> Duration {
+    Duration::from_millis(25 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(1))
+}
+
+/// Documents in a RethinkDB server, version 2.3 or later. Several programs may use one database at once.
+pub struct RethinkDbStore {
+    shared: Arc<Shared>,
+    /// Rings when the store closes: the feeds end then.
+    closed: CancellationToken,
+}
+
+struct Shared {
+    pool: Arc<Pool>,
+    queries: Queries,
+    /// The tables that were there once. Locked while one is made, so that it is asked for once.
+    made: tokio::sync::Mutex<HashSet<Table>>,
+}
+
+impl RethinkDbStore {
+    /// Opens `rethinkdb://user:password@host:port/database`. Makes the database, and the tables of the platform, if they
+    /// are not there; other tables are made with their first document.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] for another URL, [`StoreErrorKind::Unavailable`] when the server cannot be reached,
+    /// [`StoreErrorKind::Broken`] when it does not let us in. None repeats user or password.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, Limits::default()).await
+    }
+
+    async fn open_with(url: &str, limits: Limits) -> Result<Self> {
+        let nothing = Table::new("store");
+        let target = Target::parse(url)
+            .map_err(|detail| StoreError::new(StoreErrorKind::Invalid, "open", nothing, "").with_detail(detail))?;
+        let queries = Queries::new(&target.database);
+        let shared = Arc::new(Shared { pool: Pool::new(target, limits), queries, made: tokio::sync::Mutex::default() });
+        let store = Self { shared, closed: CancellationToken::new() };
+        store.prepare().await.map_err(|trouble| trouble.into_store_error("open", nothing, ""))?;
+        Ok(store)
+    }
+
+    /// Makes what is missing.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        let database = &self.shared.pool.target().database;
+        let databases = self.ask(&self.shared.queries.list_databases()).await?;
+        let names = databases.first().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if !names.iter().any(|name| name == database) {
+            self.ask(&self.shared.queries.make_database(database)).await.or_else(unless_it_is_there)?;
+        }
+        for table in tables::ALL {
+            match self.ask(&self.shared.queries.get(table, "name")).await {
+                Ok(_) => drop(self.shared.made.lock().await.insert(table)),
+                Err(Trouble::Server(ServerError::NoSuchTable, _)) => self.make_table(table).await?,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_table(&self, table: Table) -> Result<(), Trouble> {
+        let mut made = self.shared.made.lock().await;
+        // Whoever waited for the lock finds it done. A table that somebody drops later is not made again: that is not
+        // how an empty one should come to be.
+        if made.contains(&table) {
+            return Ok(());
+        }
+        self.ask(&self.shared.queries.make_table(table)).await.or_else(unless_it_is_there)?;
+        let seconds = (self.shared.pool.patience().as_secs() / 2).max(1);
+        self.ask(&self.shared.queries.await_table(table, seconds)).await?;
+        made.insert(table);
+        Ok(())
+    }
+
+    /// Asks, and again for a while if that may help. For questions that change nothing when they are asked twice.
+    async fn ask(&self, query: &Query) -> Result<Vec<Value>, Trouble> {
+        let mut attempts = Attempts::new(&self.shared.pool);
+        loop {
+            match self.ask_once(query).await {
+                Err(trouble) if trouble.passes() => attempts.pause(trouble).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Asks in a task of its own, so that a caller that leaves costs no session.
+    async fn ask_once(&self, query: &Query) -> Result<Vec<Value>, Trouble> {
+        let (pool, query) = (self.shared.pool.clone(), query.clone());
+        let asked = tokio::spawn(async move {
+            let mut lease = pool.take().await?;
+            let answer = lease.session.ask(&query.0, pool.patience()).await;
+            if matches!(answer, Ok(_) | Err(Trouble::Server(..))) {
+                lease.give_back();
+            }
+            answer
+        });
+        // The task ends early only with the runtime.
+        asked.await.unwrap_or(Err(Trouble::TimedOut("answer before the end")))
+    }
+
+    /// Writes a document, under a version that says afterwards whether it was this write; or deletes one.
+    async fn write(&self, write: Write<'_>, query: Query) -> Result<()> {
+        let Write { operation, table, key, .. } = write;
+        let failed = |trouble: Trouble| trouble.into_store_error(operation, table, key);
+        let mut attempts = Attempts::new(&self.shared.pool);
+        let mut in_doubt = false;
+        loop {
+            let trouble = match self.ask_once(&query).await {
+                Ok(answer) => return self.judge(write, &answer, in_doubt).await,
+                Err(trouble) => trouble,
+            };
+            in_doubt |= trouble.leaves_doubt();
+            match trouble {
+                Trouble::Server(ServerError::NoSuchTable, _) if write.makes_tables => {
+                    self.make_table(table).await.map_err(failed)?;
+                    attempts.pause(trouble).await.map_err(failed)?;
+                }
+                Trouble::Server(ServerError::NoSuchTable, _) => {
+                    return Err(StoreError::new(StoreErrorKind::NotFound, operation, table, key));
+                }
+                trouble if trouble.passes() => attempts.pause(trouble).await.map_err(failed)?,
+                trouble => return Err(failed(trouble)),
+            }
+        }
+    }
+
+    /// What the answer to a write means. With a doubt, an earlier attempt may be what this one ran into.
+    async fn judge(&self, write: Write<'_>, answer: &[Value], in_doubt: bool) -> Result<()> {
+        let Write { operation, table, key, version, .. } = write;
+        let failed = |kind| StoreError::new(kind, operation, table, key);
+        let report = answer.first().unwrap_or(&Value::Null);
+        let refused = match report["first_error"].as_str() {
+            None if report["skipped"] == 1 => StoreErrorKind::NotFound,
+            None if ["inserted", "replaced", "deleted"].iter().any(|done| report[done] == 1) => return Ok(()),
+            None => return Err(failed(StoreErrorKind::Broken).with_detail("RethinkDB's report cannot be read")),
+            Some(first_error) => terms::refusal(first_error).ok_or_else(|| {
+                failed(StoreErrorKind::Invalid)
+                    .with_detail(format!("RethinkDB says: {}", trouble::first_line(first_error)))
+            })?,
+        };
+        if !in_doubt {
+            return Err(failed(refused));
+        }
+        match (version, self.get(table, key).await?) {
+            (Some(version), Some(found)) if found.version == version => Ok(()),
+            _ => Err(failed(StoreErrorKind::Unavailable)
+                .with_detail("the connection broke, and whether it was written before that is not known")),
+        }
+    }
+
+    /// What there is in a table that is not there: nothing.
+    async fn read(&self, operation: &'static str, table: Table, key: &str, query: &Query) -> Result<Vec<Value>> {
+        match self.ask(query).await {
+            Err(Trouble::Server(ServerError::NoSuchTable, _)) => Ok(Vec::new()),
+            outcome => outcome.map_err(|trouble| trouble.into_store_error(operation, table, key)),
+        }
+    }
+}
+
+/// A write, as far as it matters after it was sent.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    operation: &'static str,
+    table: Table,
+    key: &'a str,
+    /// What the document has if it was this write.
+    version: Option<Version>,
+    makes_tables: bool,
+}
+
+/// Tries again for a while, with pauses that grow.
+struct Attempts {
+    until: Instant,
+    failures: u32,
+}
+
+impl Attempts {
+    fn new(pool: &Pool) -> Self {
+        Self { until: Instant::now() + pool.limits().retry, failures: 0 }
+    }
+
+    /// Waits before the next attempt; gives the trouble back when it went on for too long.
+    async fn pause(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+        self.failures += 1;
+        let pause = back_off(self.failures);
+        if Instant::now() + pause > self.until {
+            return Err(trouble);
+        }
+        tracing::debug!(%trouble, failures = self.failures, "asking RethinkDB again");
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+fn unless_it_is_there(trouble: Trouble) -> Result<Vec<Value>, Trouble> {
+    if matches!(trouble, Trouble::Server(ServerError::Exists, _)) { Ok(Vec::new()) } else { Err(trouble) }
+}
+
+/// A row for a document that is not too large.
+fn row(operation: &'static str, table: Table, key: &str, version: Version, body: &Value) -> Result<Value> {
+    let row = body::encode(key, version, body);
+    let size = row.to_string().len();
+    if size <= MAX_DOCUMENT {
+        return Ok(row);
+    }
+    Err(StoreError::new(StoreErrorKind::Invalid, operation, table, key)
+        .with_detail(format!("the document has {size} bytes; RethinkDB is given at most {MAX_DOCUMENT}")))
+}
+
+#[async_trait]
+impl Store for RethinkDbStore {
+    async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
+        check_key("insert", table, key)?;
+        let version = body::fresh_version();
+        let row = row("insert", table, key, version, &body)?;
+        let write = Write { operation: "insert", table, key, version: Some(version), makes_tables: true };
+        self.write(write, self.shared.queries.insert(table, row)).await.map(|()| version)
+    }
+
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
+        if check_key("get", table, key).is_err() {
+            return Ok(None);
+        }
+        let answer = self.read("get", table, key, &self.shared.queries.get(table, key)).await?;
+        let found = answer.into_iter().next().filter(|row| !row.is_null());
+        found.map(|row| body::decode(row).map_err(|what| foreign("get", table, key, what))).transpose()
+    }
+
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
+        if check_key("replace", table, key).is_err() {
+            return Err(StoreError::new(StoreErrorKind::NotFound, "replace", table, key));
+        }
+        let version = body::fresh_version();
+        let row = row("replace", table, key, version, &body)?;
+        let write = Write { operation: "replace", table, key, version: Some(version), makes_tables: false };
+        self.write(write, self.shared.queries.replace(table, key, expected, Some(row))).await.map(|()| version)
+    }
+
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
+        if check_key("delete", table, key).is_err() {
+            return Err(StoreError::new(StoreErrorKind::NotFound, "delete", table, key));
+        }
+        let query = match expected {
+            Some(expected) => self.shared.queries.replace(table, key, expected, None),
+            None => self.shared.queries.delete(table, key),
+        };
+        self.write(Write { operation: "delete", table, key, version: None, makes_tables: false }, query).await
+    }
+
+    async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
+        let is_empty = matches!((&range.from, &range.to), (Some(from), Some(to)) if from >= to);
+        if range.limit == 0 || is_empty {
+            return Ok(Vec::new());
+        }
+        let rows = self.read("list", table, "", &self.shared.queries.list(table, range)).await?;
+        let document = |row| body::decode(row).map_err(|what| foreign("list", table, "", what));
+        rows.into_iter().map(document).collect()
+    }
+
+    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
+        let query = self.shared.queries.changes(table);
+        let failed = |trouble: Trouble| trouble.into_store_error("watch", table, "");
+        let mut attempts = Attempts::new(&self.shared.pool);
+        let feed = loop {
+            match Feed::subscribe(&self.shared.pool, &query).await {
+                Ok(feed) => break feed,
+                Err(trouble @ Trouble::Server(ServerError::NoSuchTable, _)) => {
+                    self.make_table(table).await.map_err(failed)?;
+                    attempts.pause(trouble).await.map_err(failed)?;
+                }
+                Err(trouble) if trouble.passes() => attempts.pause(trouble).await.map_err(failed)?,
+                Err(trouble) => return Err(failed(trouble)),
+            }
+        };
+        let closed = self.closed.clone();
+        Ok(ReceiverStream::new(feed::tell(self.shared.pool.clone(), query, feed, closed)).boxed())
+    }
+}
+
+fn foreign(operation: &'static str, table: Table, key: &str, what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Broken, operation, table, key)
+        .with_detail(format!("{what}: something else writes into this table"))
+}
+
+impl Drop for RethinkDbStore {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl fmt::Debug for RethinkDbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RethinkDbStore").field("target", self.shared.pool.target()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,320 @@
+//! The double against what a real server was recorded to say.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::handshake::Script;
+use super::*;
+use crate::store::rethinkdb::protocol::{self, MAGIC};
+
+const HANDSHAKE: &str = include_str!("../../../testdata/rethinkdb-2.4.4/handshake.json");
+const FAILURES: &str = include_str!("../../../testdata/rethinkdb-2.4.4/handshake-failures.json");
+const EXCHANGES: &str = include_str!("../../../testdata/rethinkdb-2.4.4/exchanges.jsonl");
+
+/// Somebody who talks to the double byte by byte.
+struct Client {
+    stream: TcpStream,
+    received: BytesMut,
+}
+
+impl Client {
+    async fn connect(double: &RethinkDouble) -> Self {
+        let stream = TcpStream::connect(double.address()).await.unwrap();
+        Self { stream, received: BytesMut::new() }
+    }
+
+    async fn log_in(double: &RethinkDouble) -> Self {
+        let mut client = Self::connect(double).await;
+        let recorded: Value = serde_json::from_str(HANDSHAKE).unwrap();
+        client.follow(recorded.as_array().unwrap()).await;
+        client
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    async fn more(&mut self) -> usize {
+        let read = self.stream.read_buf(&mut self.received);
+        timeout(Duration::from_secs(10), read).await.expect("the double says something").unwrap()
+    }
+
+    async fn message(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(message) = protocol::take_message(&mut self.received) {
+                return message.to_vec();
+            }
+            assert_ne!(self.more().await, 0, "the double hung up");
+        }
+    }
+
+    async fn answer(&mut self) -> (u64, Value) {
+        loop {
+            if let Some((token, json)) = protocol::take_frame(&mut self.received).unwrap() {
+                return (token, serde_json::from_slice(&json).unwrap());
+            }
+            assert_ne!(self.more().await, 0, "the double hung up");
+        }
+    }
+
+    async fn ask_raw(&mut self, token: u64, json: &str) -> Value {
+        self.send(&protocol::frame(token, json.as_bytes())).await;
+        let (answered, answer) = self.answer().await;
+        assert_eq!(answered, token);
+        answer
+    }
+
+    async fn ask(&mut self, token: u64, query: &Value) -> Value {
+        self.ask_raw(token, &query.to_string()).await
+    }
+
+    /// Says what the recorded client said, and expects what the recorded server said.
+    async fn follow(&mut self, steps: &[Value]) {
+        for step in steps {
+            if step["from"] == "client" {
+                match step["bytes_hex"].as_str() {
+                    Some("c3bdc234") => self.send(&MAGIC.to_le_bytes()).await,
+                    Some(other) => panic!("unexpected bytes {other}"),
+                    None => self.send((step["json"].to_string() + "\0").as_bytes()).await,
+                }
+            } else if let Some(raw) = step["raw"].as_str() {
+                assert_eq!(self.message().await, raw.trim_end_matches('\0').as_bytes());
+            } else {
+                let said: Value = serde_json::from_slice(&self.message().await).unwrap();
+                assert_eq!(said, step["json"]);
+            }
+        }
+    }
+
+    async fn is_hung_up_on(&mut self) -> bool {
+        self.more().await == 0
+    }
+}
+
+fn script(nonce: &str) -> Script {
+    Script { nonce: Some(nonce.to_owned()), salt_of_unknown: Some("YcZCWhruqxe4RlTkbtLkQw==".to_owned()) }
+}
+
+/// The nonce of the server in the recorded login.
+const NONCE: &str = "RHDRzabrh9zSR6DS/axR";
+
+#[tokio::test]
+async fn the_recorded_login_succeeds_byte_for_byte() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut client = Client::log_in(&double).await;
+    assert_eq!(client.ask(1, &json!([5])).await["t"], 5);
+}
+
+#[tokio::test]
+async fn recorded_logins_that_fail_fail_in_the_same_words() {
+    let failures: Value = serde_json::from_str(FAILURES).unwrap();
+    for (what, nonce) in [("wrong password", "J3gHSXumJrcPCDmRdEzM"), ("unknown user", "Xd/rFrxCS8Xrm4Ab61j6")] {
+        let double = RethinkDouble::start_with(script(nonce)).await.unwrap();
+        let mut client = Client::connect(&double).await;
+        client.send(&MAGIC.to_le_bytes()).await;
+        client.follow(failures[what].as_array().unwrap()).await;
+        assert!(client.is_hung_up_on().await, "{what}");
+    }
+    let double = RethinkDouble::start().await.unwrap();
+    let mut client = Client::connect(&double).await;
+    client.send(b"GET / HTTP/1.1\r\n\r\n").await;
+    client.follow(failures["wrong magic number"].as_array().unwrap()).await;
+    assert!(client.is_hung_up_on().await);
+    assert_eq!(failures.as_object().unwrap().len(), 3, "every recorded failure is looked at");
+}
+
+#[tokio::test]
+async fn introductions_that_make_no_sense_are_refused() {
+    let double = RethinkDouble::start().await.unwrap();
+    for hello in
+        ["{", "[]", "{}", r#"{"protocol_version":0,"authentication_method":"PLAIN","authentication":"n,,n=a,r=b"}"#]
+    {
+        let mut client = Client::connect(&double).await;
+        client.send(&MAGIC.to_le_bytes()).await;
+        client.message().await;
+        client.send(format!("{hello}\0").as_bytes()).await;
+        let said: Value = serde_json::from_slice(&client.message().await).unwrap();
+        assert_eq!(said["success"], false, "{hello}");
+    }
+}
+
+/// The answer without what differs from run to run.
+fn comparable(answer: &Value, is_ordered: bool) -> Value {
+    let mut answer = answer.clone();
+    if answer.get("n").is_some() && !is_ordered {
+        let rows = answer["r"].as_array_mut().unwrap();
+        rows.sort_by_key(Value::to_string);
+    }
+    let forget = |change: &mut Value| {
+        if let Some(id) = change["new_val"].get_mut("id") {
+            *id = "made by the server".into();
+        }
+    };
+    if let Some(changes) = answer.pointer_mut("/r/0/config_changes") {
+        changes.as_array_mut().unwrap().iter_mut().for_each(forget);
+    }
+    answer
+}
+
+#[tokio::test]
+async fn every_recorded_query_gets_the_recorded_answer() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut client = Client::log_in(&double).await;
+    let exchanges: Vec<Value> = EXCHANGES.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let feed = exchanges.iter().find(|exchange| exchange.get("feed").is_some()).unwrap();
+    // The database that the recorded server had from an earlier probe.
+    client.ask(1, &json!([1, [57, ["probe"]], {}])).await;
+    let (mut token, mut long, mut feeding) = (100, 0, None);
+    let mut replayed = 0;
+    for exchange in &exchanges {
+        let what = exchange["what"].as_str().unwrap();
+        let query = &exchange["query"];
+        token += 1;
+        if what.starts_with("(while a feed is open)") && feeding.is_none() {
+            feeding = Some(Feeding::open(&double, feed).await);
+        }
+        if what.starts_with("a long result") {
+            fill(&mut client, &exchange["response"]["r"][0]["pad"]).await;
+            let answer = client.ask(token, query).await;
+            let rows = answer["r"].as_array().unwrap();
+            assert_eq!((&answer["t"], &answer["n"]), (&json!(3), &json!([])), "{what}");
+            assert_eq!(rows.len() as u64, exchange["rows_in_batch"].as_u64().unwrap(), "{what}");
+            assert_eq!(rows[..2], exchange["response"]["r"].as_array().unwrap()[..], "{what}");
+            long = rows.len();
+        } else if what.starts_with("CONTINUE") {
+            let answer = client.ask(token - 1, query).await;
+            let last = &exchange["last_response"];
+            assert_eq!((&answer["t"], &answer["n"]), (&last["t"], &last["n"]), "{what}");
+            assert_eq!(answer["r"][0], last["r"][0], "{what}");
+            let rows = long + answer["r"].as_array().unwrap().len();
+            assert_eq!(rows as u64, exchange["rows_in_all"].as_u64().unwrap());
+            assert_eq!(exchange["batches_after_the_first"], 1, "and this was the one");
+        } else if what.starts_with("STOP") {
+            let again = json!([1, [41, [[15, ["many"]]], {"index": "id"}], {"db": [14, ["paas"]]}]);
+            assert_eq!(client.ask(token, &again).await["t"], 3, "a cursor is open");
+            assert_eq!(client.ask(token, query).await, exchange["response"], "{what}");
+            assert_eq!(client.ask(token, &json!([2])).await["t"], 16, "and closed");
+        } else if exchange.get("feed").is_some() {
+            feeding.as_mut().unwrap().stop(feed).await;
+        } else {
+            let answer = match exchange["raw"].as_str() {
+                Some(raw) => client.ask_raw(token, raw).await,
+                None => client.ask(token, query).await,
+            };
+            let expected = comparable(&exchange["response"], is_ordered(query));
+            let mut answer = comparable(&answer, is_ordered(query));
+            if what.starts_with("SERVER_INFO") {
+                answer["r"][0]["id"] = expected["r"][0]["id"].clone();
+            }
+            assert_eq!(answer, expected, "{what}");
+        }
+        if what.starts_with("(while a feed is open)") {
+            feeding.as_mut().unwrap().hear(feed).await;
+        }
+        replayed += 1;
+    }
+    assert_eq!(replayed, 44, "every recorded exchange was had");
+}
+
+fn is_ordered(query: &Value) -> bool {
+    query[1][0] != 15
+}
+
+/// The rows of the recorded long result.
+async fn fill(client: &mut Client, pad: &Value) {
+    let rows: Vec<Value> = (0..4000).map(|number| json!({ "id": format!("{number:05}"), "pad": pad })).collect();
+    let query = json!([1, [56, [[15, ["many"]], [2, rows]]], {"db": [14, ["paas"]]}]);
+    assert_eq!(client.ask(90, &query).await["r"][0]["inserted"], 4000);
+}
+
+/// The recorded feed, on a connection of its own.
+struct Feeding {
+    client: Client,
+    step: usize,
+}
+
+const FEED_TOKEN: u64 = 7;
+
+impl Feeding {
+    async fn open(double: &RethinkDouble, recorded: &Value) -> Self {
+        let mut client = Client::log_in(double).await;
+        let steps = recorded["feed"].as_array().unwrap();
+        let first = client.ask(FEED_TOKEN, &recorded["query"]).await;
+        assert_eq!(comparable(&first, false), comparable(&steps[0]["server"], false));
+        assert_eq!(first["r"][0], steps[0]["server"]["r"][0], "the state comes first");
+        let mut feeding = Self { client, step: 1 };
+        feeding.hear(recorded).await;
+        feeding
+    }
+
+    async fn hear(&mut self, recorded: &Value) {
+        let step = &recorded["feed"][self.step];
+        assert_eq!(self.client.ask(FEED_TOKEN, &step["client"]).await, step["server"]);
+        self.step += 1;
+    }
+
+    async fn stop(&mut self, recorded: &Value) {
+        assert_eq!(recorded["feed"][self.step]["client"], json!([3]));
+        self.hear(recorded).await;
+        assert_eq!(self.step, recorded["feed"].as_array().unwrap().len(), "every step was taken");
+    }
+}
+
+#[tokio::test]
+async fn what_the_real_one_refuses_is_refused() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut client = Client::log_in(&double).await;
+    client.ask(1, &json!([1, [57, ["paas"]], {}])).await;
+    let paas = json!({ "db": [14, ["paas"]] });
+    client.ask(2, &json!([1, [60, ["t"]], paas])).await;
+    let long = "k".repeat(128);
+    for (token, (kind, term)) in [
+        (17, json!([54, [[9999, []]]])),
+        (17, json!([15, []])),
+        (17, json!([15, ["t"], {"fast": true}])),
+        (17, json!([["x"]])),
+        (17, json!([56, [[15, ["t"]], {"id": "a", "list": ["b"]}]])),
+        (18, json!([16, [[15, ["t"]], long]])),
+        (18, json!([16, [[15, ["t"]], "a\0b"]])),
+        (18, json!([16, [[15, ["t"]], 1]])),
+        (18, json!([182, [[15, ["t"]], long, [181, []]]])),
+        (18, json!([41, [[15, ["t"]]], {"index": "other"}])),
+        (18, json!([56, [[15, ["t"]], {"id": "a", "time": {"$reql_type$": "NOVEL"}}]])),
+        (18, json!([60, ["no spaces"]])),
+        (18, json!([170, [null, "rev"]])),
+        (18, json!([12, ["on purpose"]])),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = client.ask(token as u64 + 10, &json!([1, term, paas])).await;
+        assert_eq!(answer["t"], kind, "{term}: {answer}");
+    }
+    for query in [json!([7]), json!([1]), json!({}), json!("text"), json!([])] {
+        assert_eq!(client.ask(99, &query).await["t"], 16, "{query}");
+    }
+    assert_eq!(client.ask(100, &json!([2])).await["r"][0], "Token 100 not in stream cache.");
+    let count = json!([1, [43, [[15, ["t"]]]], paas]);
+    assert_eq!(client.ask(101, &count).await["r"], json!([0]), "nothing of it was written");
+}
+
+#[tokio::test]
+async fn a_feed_without_rows_says_at_once_that_it_is_ready() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut client = Client::log_in(&double).await;
+    client.ask(1, &json!([1, [60, ["t"]], {}])).await;
+    assert_eq!(client.ask(1, &json!([1, [57, ["test2"]], {}])).await["t"], 1);
+    let first = client.ask(2, &json!([1, [152, [[15, ["t"]]], {"include_states": true}], {}])).await;
+    assert_eq!(first, json!({ "t": 3, "r": [{ "state": "ready" }], "n": [1, 5] }));
+    // Others go on while it waits.
+    client.send(&protocol::frame(2, b"[2]")).await;
+    assert_eq!(client.ask(3, &json!([5])).await["t"], 5);
+    client.ask(4, &json!([1, [56, [[15, ["t"]], { "id": "a" }]], {}])).await;
+    let (token, told) = client.answer().await;
+    assert_eq!((token, &told["r"]), (2, &json!([{ "new_val": { "id": "a" }, "old_val": null }])));
+}
