@@ -84,14 +84,18 @@ impl Candidate {
         // Given up when the lease is lost, and when nobody waits for this any more.
         let guard = term.shared.over.clone().drop_guard();
         tokio::select! {
-            elected = self.registry.campaign(ELECTION, &self.name, lease) => elected?,
+            biased;
+            // Also when the registry took so long to answer that the lease may be over already.
             () = term.over() => {
                 let detail = "the lease could not be kept while waiting";
-                return Err(RegistryError::new(RegistryErrorKind::LeaseExpired, "campaign", detail));
+                Err(RegistryError::new(RegistryErrorKind::LeaseExpired, "campaign", detail))
+            }
+            elected = self.registry.campaign(ELECTION, &self.name, lease) => {
+                elected?;
+                guard.disarm();
+                Ok(term)
             }
         }
-        guard.disarm();
-        Ok(term)
     }
 
     /// How much of the lease is used: what is under way when the term is over has the rest to come to an end.

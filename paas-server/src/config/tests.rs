@@ -39,8 +39,8 @@ fn without_any_setting_it_serves_this_machine() {
 #[test]
 fn nothing_that_is_printed_holds_the_password_of_the_store() {
     let config = of(&["--store", "rethinkdb://paas:secret@db/paas"]).unwrap();
-    assert_eq!(config.store_url().reveal(), "rethinkdb://paas:secret@db/paas");
-    assert!(config.to_string().contains("store = \"rethinkdb://***@db/paas\""), "{config}");
+    assert_eq!(config.store_url().as_str(), "rethinkdb://paas:secret@db/paas");
+    assert!(config.to_string().contains("store = \"rethinkdb://paas:***@db/paas\""), "{config}");
     assert!(!format!("{config} {config:?}").contains("secret"));
 }
 
