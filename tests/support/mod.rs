@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod bed;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -32,18 +34,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port, with an empty store, and waits until it answers.
     pub(crate) async fn start(engines: &[&str]) -> Self {
-        Self::start_with(engines, &[]).await
+        Self::start_with([127, 0, 0, 1].into(), engines, &[]).await
     }
 
-    /// The same with further options.
-    pub(crate) async fn start_with(engines: &[&str], options: &[&str]) -> Self {
+    /// The same at another address of this machine, and with further options.
+    pub(crate) async fn start_with(address: std::net::Ipv4Addr, engines: &[&str], options: &[&str]) -> Self {
         // Fails only when a test before this one did it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
         let engines: Vec<String> = engines.iter().map(|&engine| engine.to_owned()).collect();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = format!("http://{address}:{port}");
         let process = Self::spawn(&folder, &url, &engines, &options);
         let server = Self { process, folder, url, engines, options };
         server.wait().await;
