@@ -5,6 +5,8 @@
 
 mod collection;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -19,6 +21,8 @@ use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::{MemoryStore, Result, Store, StoreError, StoreErrorKind, Table};
 
-/// The store that a URL names: `memory:`, or `sqlite:PATH`.
+/// The store that a URL names: `memory:`, `sqlite:PATH`, or
+/// `etcd://user:password@host1:2379,host2:2379/prefix?ca=FILE&cert=FILE&key=FILE`, of which only a host is needed.
 ///
 /// # Errors
-/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened.
+/// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened, and
+/// [`StoreErrorKind::Unavailable`] when it does not answer.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
     // What follows the scheme may hold a password, so it is not repeated in errors.
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
@@ -21,7 +23,11 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
             Ok(Arc::new(super::SqliteStore::open(std::path::Path::new(rest.trim_start_matches("//"))).await?))
         }
         "sqlite" => unusable("write sqlite:PATH, with the path of the file".to_owned()),
-        other => unusable(format!("there is no store of the kind {other:?}; write memory: or sqlite:PATH")),
+        #[cfg(feature = "etcd")]
+        "etcd" => Ok(Arc::new(super::EtcdStore::open(rest).await?)),
+        other => {
+            unusable(format!("there is no store of the kind {other:?}; write memory:, sqlite:PATH or etcd://host:2379"))
+        }
     }
 }
 
@@ -32,7 +38,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_store_is_refused_without_repeating_a_password() {
         assert!(open_store("memory:").await.is_ok());
-        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"] {
+        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk", "etcd://user:secret@"] {
             if let Err(error) = open_store(bad).await {
                 assert_eq!(error.kind(), StoreErrorKind::Invalid, "{bad}");
                 assert!(!error.to_string().contains("secret"));
