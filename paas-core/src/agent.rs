@@ -149,6 +149,7 @@ impl Agent {
         let mut member: Option<Member> = None;
         let mut look_again = Instant::now();
         let mut heard = false;
+        let mut said_last: Option<String> = None;
         loop {
             ticker.tick().await;
             if Instant::now() >= look_again {
@@ -167,13 +168,18 @@ impl Agent {
                 Ok(()) if heard => {}
                 Ok(()) => {
                     heard = true;
+                    said_last = None;
                     let Member { id, addr, cpus, memory, .. } = member;
                     tracing::info!(%id, %addr, %cpus, %memory, "registered");
                 }
                 Err(error) => {
                     heard = false;
-                    let error = Chain(&*error);
-                    tracing::warn!(id = %self.identity.id, %error, "not registered");
+                    let error = Chain(&*error).to_string();
+                    // Once, however often it is tried again.
+                    if said_last.as_ref() != Some(&error) {
+                        tracing::warn!(id = %self.identity.id, error, "not registered; trying on");
+                    }
+                    said_last = Some(error);
                 }
             }
         }

@@ -135,17 +135,10 @@ impl Controller {
                 Some(_) => self.forget(members, id, &format!("engine {id} moved to {addr}")).await,
             }
         }
-        let taken = cluster.engine_at(&addr.place()).filter(|other| other != id);
-        let twin = members.with_daemon(member).or_else(|| cluster.engine_of_daemon(id, &member.daemon_id));
-        for (other, what) in [(taken, "the address"), (twin, "the Docker daemon")] {
-            let Some(other) = other else { continue };
-            match members.taken_in(&other) {
-                Some(TakenIn { presence: Presence::Absent(_), .. }) => {
-                    self.forget(members, &other, &format!("engine {other} is called {id} now")).await;
-                }
-                _ => return Err(format!("{id} registered with {addr}, {what} of engine {other}")),
-            }
-        }
+        let at_the_place = cluster.engine_at(&addr.place());
+        self.make_way(members, at_the_place, member, "the address").await?;
+        let of_the_daemon = members.with_daemon(member).or_else(|| cluster.engine_of_daemon(id, &member.daemon_id));
+        self.make_way(members, of_the_daemon, member, "the Docker daemon").await?;
         let mut spec = EngineSpec::new(id.clone(), addr.clone());
         spec.labels.clone_from(&member.labels);
         spec.draining = self.is_drained(id).await;
@@ -157,6 +150,25 @@ impl Controller {
         cluster.set_host_usage(id, member.usage);
         self.note(Event::new(EventKind::AddEngine, format!("engine {id} registered itself at {addr}")).on(id)).await;
         Ok(())
+    }
+
+    /// Forgets an engine that registered itself, left, and is in the way of a new one: the host has another name now.
+    ///
+    /// # Errors
+    /// In words, when the engine that is in the way is still one.
+    async fn make_way(
+        &self,
+        members: &mut Members,
+        other: Option<EngineId>,
+        member: &Member,
+        what: &str,
+    ) -> Result<(), String> {
+        let Some(other) = other else { return Ok(()) };
+        if let Some(TakenIn { presence: Presence::Absent(_), .. }) = members.taken_in(&other) {
+            self.forget(members, &other, &format!("engine {other} is called {} now", member.id)).await;
+            return Ok(());
+        }
+        Err(format!("{} registered with {}, {what} of engine {other}", member.id, member.addr))
     }
 
     /// Notes what is new of a host that is known.

@@ -18,6 +18,8 @@ pub(crate) enum EtcdErrorKind {
     NoLease,
     /// The revision that was asked for is not kept any more.
     Compacted,
+    /// The answer is larger than we read.
+    TooLarge,
     /// Nothing that etcd can do.
     Invalid,
 }
@@ -51,7 +53,7 @@ impl EtcdError {
     pub(super) fn of_connecting(self, endpoint: &str, over_tls: bool) -> Self {
         let kind = match self.kind {
             EtcdErrorKind::Unavailable | EtcdErrorKind::Refused | EtcdErrorKind::Full => self.kind,
-            EtcdErrorKind::NoLease | EtcdErrorKind::Compacted | EtcdErrorKind::Invalid => EtcdErrorKind::Refused,
+            _ => EtcdErrorKind::Refused,
         };
         // A server that does not like our certificate says so and hangs up, and HTTP may see only the second.
         let maybe = match kind {
@@ -73,6 +75,10 @@ impl EtcdError {
             Code::Unauthenticated => lost(true),
             Code::PermissionDenied => Self::new(EtcdErrorKind::Refused, said(status)),
             Code::NotFound => Self::new(EtcdErrorKind::NoLease, said(status)),
+            // Our side says the same of an answer that is too large, and in no other words than these.
+            Code::OutOfRange if status.message().contains("message length too large") => {
+                Self::new(EtcdErrorKind::TooLarge, said(status))
+            }
             Code::OutOfRange => Self::new(EtcdErrorKind::Compacted, said(status)),
             // Also what etcd says when somebody has switched on the asking for passwords: the next connection shows.
             Code::InvalidArgument | Code::FailedPrecondition => {

@@ -5,6 +5,8 @@
 
 mod collection;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fenced;
 mod memory;
 #[cfg(feature = "rethinkdb")]
@@ -23,6 +25,8 @@ use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdStore;
 pub use fenced::FencedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "rethinkdb")]

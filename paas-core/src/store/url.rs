@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{MemoryStore, Result, Store, StoreError, StoreErrorKind, Table};
 
 /// What can be written, for errors.
-const KINDS: &str = "memory:, sqlite:PATH or rethinkdb://user:password@host:port/database";
+const KINDS: &str = "memory:, sqlite:PATH, etcd://host:2379 or rethinkdb://user:password@host:port/database";
 
-/// The store that a URL names: `memory:`, `sqlite:PATH`, or `rethinkdb://user:password@host:port/database`.
+/// The store that a URL names: `memory:`, `sqlite:PATH`, `rethinkdb://user:password@host:port/database`, or
+/// `etcd://user:password@host1:2379,host2:2379/prefix?ca=FILE&cert=FILE&key=FILE`, of which only a host is needed.
 ///
 /// # Errors
 /// [`StoreErrorKind::Invalid`] for a URL of no known kind; [`StoreErrorKind::Broken`] when the store cannot be opened,
@@ -27,6 +28,8 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "rethinkdb")]
         "rethinkdb" | "rethinkdbs" => Ok(Arc::new(super::RethinkDbStore::open(url).await?)),
         "sqlite" => unusable("write sqlite:PATH, with the path of the file".to_owned()),
+        #[cfg(feature = "etcd")]
+        "etcd" => Ok(Arc::new(super::EtcdStore::open(rest).await?)),
         other => unusable(format!("there is no store of the kind {other:?}; write {KINDS}")),
     }
 }
@@ -38,8 +41,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_store_is_refused_without_repeating_a_password() {
         assert!(open_store("memory:").await.is_ok());
-        let rethinkdb = ["rethinkdbs://user:secret@host/paas", "rethinkdb://user:secret@host", "rethinkdb:secret"];
-        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"].into_iter().chain(rethinkdb) {
+        let of_servers = [
+            "rethinkdbs://user:secret@host/paas",
+            "rethinkdb://user:secret@host",
+            "rethinkdb:secret",
+            "etcd://user:secret@",
+        ];
+        for bad in ["", "memory", "sqlite:", "floppy://user:secret@disk"].into_iter().chain(of_servers) {
             if let Err(error) = open_store(bad).await {
                 assert_eq!(error.kind(), StoreErrorKind::Invalid, "{bad}");
                 assert!(!error.to_string().contains("secret"));

@@ -47,9 +47,9 @@ pub(super) struct Settings {
     /// certificate the default is 0.0.0.0:5002.
     #[arg(long, env = "PAAS_LISTEN", value_name = "IP:PORT")]
     pub(super) listen: Option<SocketAddr>,
-    /// Where state is kept: 'sqlite:PATH', 'rethinkdb://user:password@host:port/database' (without TLS), or 'memory:' to
-    /// forget everything at the end. In a password, write '@' as %40, ':' as %3A, '/' as %2F and '%' as %25; in the
-    /// environment or the file others cannot see it. Default: paas.db in the data directory.
+    /// Where state is kept: 'sqlite:PATH', an etcd with a URL as for --registry, 'rethinkdb://user:password@host:port/database'
+    /// (without TLS), or 'memory:' to forget everything at the end. In a password, write '@' as %40, ':' as %3A, '/' as %2F
+    /// and '%' as %25; in the environment or the file others cannot see it. Default: paas.db in the data directory.
     #[arg(long, env = "PAAS_STORE", value_name = "URL", hide_env_values = true)]
     pub(super) store: Option<BackendUrl>,
     /// Where the database lies. Default: /var/lib/paas for root, otherwise paas in $XDG_DATA_HOME or ~/.local/share.

@@ -203,7 +203,7 @@ fn failed(operation: &'static str, error: EtcdError) -> RegistryError {
         EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted => RegistryErrorKind::Unavailable,
         EtcdErrorKind::Refused | EtcdErrorKind::Full => RegistryErrorKind::Broken,
         EtcdErrorKind::NoLease => RegistryErrorKind::LeaseExpired,
-        EtcdErrorKind::Invalid => RegistryErrorKind::Invalid,
+        EtcdErrorKind::Invalid | EtcdErrorKind::TooLarge => RegistryErrorKind::Invalid,
     };
     let detail = match kind {
         RegistryErrorKind::LeaseExpired => "the lease ran out".to_owned(),

@@ -1,0 +1,237 @@
+//! The store on a real etcd.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::store::Direction;
+use crate::testing::etcd::Etcd;
+use crate::testing::wire::Wire;
+
+const TABLE: Table = Table::new("things");
+const HEARD: Duration = Duration::from_secs(20);
+
+async fn open(etcd: &Etcd) -> EtcdStore {
+    EtcdStore::open(&format!("//{}", etcd.host())).await.unwrap()
+}
+
+fn number(number: usize) -> String {
+    format!("{number:06}")
+}
+
+async fn keys(store: &EtcdStore, range: KeyRange) -> Vec<String> {
+    store.list(TABLE, &range).await.unwrap().into_iter().map(|document| document.key).collect()
+}
+
+/// Writes documents, a few hundred at once.
+async fn fill(store: &EtcdStore, numbers: std::ops::Range<usize>) {
+    for first in numbers.clone().step_by(500) {
+        let some = (first..numbers.end.min(first + 500)).map(|at| async move {
+            store.insert(TABLE, &number(at), json!({"number": at})).await.unwrap();
+        });
+        join_all(some).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    let Some(etcd) = Etcd::start("store::etcd::conforms").await else { return };
+    crate::testing::store::conforms(Arc::new(open(&etcd).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_etcd_is_refused_with_the_reason() {
+    let Some(etcd) = Etcd::start("what_is_too_large_for_etcd_is_refused_with_the_reason").await else { return };
+    let store = open(&etcd).await;
+    let longest = "k".repeat(super::super::MAX_KEY);
+    let largest = json!("x".repeat(LARGEST - 2));
+    let version = store.insert(TABLE, &longest, largest.clone()).await.unwrap();
+    assert_eq!(store.get(TABLE, &longest).await.unwrap().unwrap().body, largest);
+    let larger = json!("x".repeat(LARGEST - 1));
+    for refused in
+        [store.insert(TABLE, "a", larger.clone()).await, store.replace(TABLE, &longest, version, larger).await]
+    {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        assert!(error.to_string().contains("at most 1500000 bytes"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_are_listed_piece_by_piece() {
+    let Some(etcd) = Etcd::start("large_documents_are_listed_piece_by_piece").await else { return };
+    let store = open(&etcd).await;
+    // Many small ones let the pieces grow; then all of the large ones would be one piece of more than is read at once.
+    fill(&store, 0..1000).await;
+    for at in 1000..1060 {
+        store.insert(TABLE, &number(at), json!("x".repeat(1_400_000))).await.unwrap();
+    }
+    let all: Vec<String> = (0..1060).map(number).collect();
+    assert_eq!(keys(&store, KeyRange::all()).await, all);
+    let mut backwards = all.clone();
+    backwards.reverse();
+    assert_eq!(keys(&store, KeyRange::last(usize::MAX)).await, backwards);
+    assert_eq!(keys(&store, KeyRange::last(70)).await, backwards[..70]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_are_found_among_very_many() {
+    const MANY: usize = 10_000;
+    let Some(etcd) = Etcd::start("the_newest_are_found_among_very_many").await else { return };
+    let store = open(&etcd).await;
+    fill(&store, 0..MANY).await;
+    let newest = |count: usize, of: usize| (of - count..of).rev().map(number).collect::<Vec<_>>();
+    for (limit, turn) in [(100, "sorted"), (100, "from where that ended"), (1, "fewer"), (3000, "more"), (100, "again")]
+    {
+        let begun = Instant::now();
+        assert_eq!(keys(&store, KeyRange::last(limit)).await, newest(limit, MANY));
+        println!("the newest {limit} of {MANY}, {turn}: {:?}", begun.elapsed());
+    }
+    // What comes and what goes meanwhile is seen.
+    for at in MANY..MANY + 50 {
+        store.insert(TABLE, &number(at), json!(at)).await.unwrap();
+    }
+    assert_eq!(keys(&store, KeyRange::last(100)).await, newest(100, MANY + 50));
+    for at in MANY - 1000..MANY + 50 {
+        store.delete(TABLE, &number(at), None).await.unwrap();
+    }
+    assert_eq!(keys(&store, KeyRange::last(100)).await, newest(100, MANY - 1000));
+    let earlier = KeyRange { to: Some(number(5000)), ..KeyRange::last(10) };
+    assert_eq!(keys(&store, earlier).await, newest(10, 5000));
+    let bounded = KeyRange { from: Some(number(8990)), direction: Direction::Backwards, ..KeyRange::all() };
+    assert_eq!(keys(&store, bounded).await, newest(10, 9000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_of_one_moment_even_if_etcd_forgets_it_meanwhile() {
+    const NAME: &str = "a_list_is_of_one_moment_even_if_etcd_forgets_it_meanwhile";
+    let Some(etcd) = Etcd::start(NAME).await else { return };
+    let store = open(&etcd).await;
+    // Two documents that are always equal, far apart: a list of two moments would show them different.
+    fill(&store, 1..2000).await;
+    let last = store.insert(TABLE, &number(2000), json!(0)).await.unwrap();
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut version = last;
+            for turn in 1..300 {
+                // The first is written after the last one: the last one is never behind.
+                version = store.replace(TABLE, &number(2000), version, json!(turn)).await.unwrap();
+                let first = store.get(TABLE, &number(0)).await.unwrap();
+                match first {
+                    Some(first) => drop(store.replace(TABLE, &number(0), first.version, json!(turn)).await.unwrap()),
+                    None => drop(store.insert(TABLE, &number(0), json!(turn)).await.unwrap()),
+                }
+            }
+        }
+    });
+    let forgetful = async {
+        while !writer.is_finished() {
+            etcd.compact().await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let reader = async {
+        let mut lists = 0;
+        while !writer.is_finished() {
+            let listed = store.list(TABLE, &KeyRange::all()).await.unwrap();
+            if listed[0].key == number(0) {
+                let (first, last) = (listed[0].body.as_i64().unwrap(), listed.last().unwrap().body.as_i64().unwrap());
+                assert!(last == first || last == first + 1, "{first} and {last} are of two moments");
+            }
+            lists += 1;
+        }
+        println!("{lists} lists");
+    };
+    tokio::join!(forgetful, reader);
+    writer.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_hears_everything_across_breaks_and_is_told_what_is_lost() {
+    const NAME: &str = "a_watcher_hears_everything_across_breaks_and_is_told_what_is_lost";
+    let Some(mut etcd) = Etcd::start(NAME).await else { return };
+    let wire = Wire::to(etcd.host()).await;
+    let (cut_off, store) = (EtcdStore::open(&format!("//{}", wire.host())).await.unwrap(), open(&etcd).await);
+    let mut changes = cut_off.watch(TABLE).await.unwrap();
+    for at in 0..100 {
+        if at % 10 == 0 {
+            wire.cut();
+        }
+        store.insert(TABLE, &number(at), json!("x".repeat(100_000))).await.unwrap();
+        store.delete(TABLE, &number(at), None).await.unwrap();
+        if at % 10 == 5 {
+            wire.heal();
+        }
+    }
+    for at in 0..100 {
+        let put = timeout(HEARD, changes.next()).await.unwrap().unwrap();
+        assert!(matches!(&put, Change::Put(document) if document.key == number(at)), "{at}");
+        assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Deleted(number(at))));
+    }
+    etcd.kill();
+    etcd.start_again().await;
+    let begun = Instant::now();
+    while let Err(error) = store.insert(TABLE, "after", json!(1)).await {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+        assert!(begun.elapsed() < HEARD);
+    }
+    assert!(matches!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Put(one)) if one.key == "after"));
+    wire.cut();
+    sleep(Duration::from_millis(300)).await;
+    store.insert(TABLE, "unheard", json!(1)).await.unwrap();
+    store.delete(TABLE, "unheard", None).await.unwrap();
+    etcd.compact().await;
+    wire.heal();
+    assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Missed));
+    store.insert(TABLE, "heard", json!(1)).await.unwrap();
+    assert!(matches!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Put(one)) if one.key == "heard"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_verb_hangs_on_an_etcd_that_does() {
+    let Some(mut etcd) = Etcd::start("no_verb_hangs_on_an_etcd_that_does").await else { return };
+    let store = open(&etcd).await;
+    let version = store.insert(TABLE, "one", json!(1)).await.unwrap();
+    etcd.pause();
+    let begun = Instant::now();
+    let range = KeyRange::all();
+    let all = tokio::join!(
+        store.insert(TABLE, "two", json!(1)),
+        store.get(TABLE, "one"),
+        store.replace(TABLE, "one", version, json!(2)),
+        store.delete(TABLE, "one", None),
+        store.list(TABLE, &range),
+        store.watch(TABLE),
+    );
+    let kinds = [
+        all.0.unwrap_err().kind(),
+        all.1.unwrap_err().kind(),
+        all.2.unwrap_err().kind(),
+        all.3.unwrap_err().kind(),
+        all.4.unwrap_err().kind(),
+        all.5.err().unwrap().kind(),
+    ];
+    assert_eq!(kinds, [StoreErrorKind::Unavailable; 6]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    etcd.resume();
+    etcd.stop().await;
+    assert_eq!(EtcdStore::open(&format!("//{}", etcd.host())).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    etcd.start_again().await;
+    let found = store.get(TABLE, "one").await;
+    assert!(found.is_ok(), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_wrote_is_named() {
+    let Some(etcd) = Etcd::start("what_others_wrote_is_named").await else { return };
+    let store = open(&etcd).await;
+    etcd.client().await.put("/paas/tables/things/odd", "no JSON", None).await.unwrap();
+    for error in [store.get(TABLE, "odd").await.unwrap_err(), store.list(TABLE, &KeyRange::all()).await.unwrap_err()] {
+        assert_eq!(error.kind(), StoreErrorKind::Broken);
+        assert!(error.to_string().contains("things/odd"), "{error}");
+    }
+}
