@@ -14,7 +14,8 @@ use support::{Server, eventually};
 async fn what_was_answered_is_there_after_server_and_etcd_were_killed() {
     const NAME: &str = "what_was_answered_is_there_after_server_and_etcd_were_killed";
     let Some(mut etcd) = Etcd::start(NAME).await else { return };
-    let mut server = Server::start_with(&[], &["--store", &etcd.url(), "--registry", &etcd.url()]).await;
+    let mut server =
+        Server::start_with([127, 0, 0, 1].into(), &[], &["--store", &etcd.url(), "--registry", &etcd.url()]).await;
     let api = server.admin().await;
     let changes = async {
         for number in 0.. {
