@@ -1,5 +1,6 @@
 //! Sending a request on to the server that leads, and its answer back, both as they come.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use reqwest::Client;
 
 use crate::node::no_leader;
@@ -56,22 +58,36 @@ impl Forwarder {
         Ok(Self { http: builder.build().context("HTTP cannot be spoken")? })
     }
 
-    pub(crate) async fn forward(&self, leader: &str, request: Request) -> Response {
+    /// Sends a request on to `leader`, until `deposed` says that this one leads no more: a server that hangs gives no other
+    /// sign.
+    pub(crate) async fn forward(
+        &self,
+        leader: &str,
+        request: Request,
+        deposed: impl Future<Output = ()> + Send + 'static,
+    ) -> Response {
+        let mut deposed = Box::pin(deposed);
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = without_those_of_the_connection(parts.headers);
         headers.insert(FORWARDED, HeaderValue::from_static("1"));
-        let sent = self
+        let request = self
             .http
             .request(parts.method, format!("{}{path}", leader.trim_end_matches('/')))
             .headers(headers)
-            .body(reqwest::Body::wrap_stream(body.into_data_stream()))
-            .send()
-            .await;
+            .body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        let sent = tokio::select! {
+            sent = request.send() => sent,
+            () = &mut deposed => return no_leader("the server that led leads no more").into_response(),
+        };
         match sent {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());
-                let mut response = Body::from_stream(answer.bytes_stream()).into_response();
+                // Broken off, so that nobody takes what came for the whole.
+                let broken_off = deposed.map(|()| Err(io::Error::other("the server that led leads no more")));
+                let bytes = answer.bytes_stream().map_err(io::Error::other);
+                let bytes = select_with_end(bytes, broken_off.into_stream());
+                let mut response = Body::from_stream(bytes).into_response();
                 *response.status_mut() = status;
                 *response.headers_mut() = without_those_of_the_connection(headers);
                 response
@@ -82,6 +98,22 @@ impl Forwarder {
             }
         }
     }
+}
+
+/// What comes from `stream`, until it ends; or until `end` has something to say, which is the last then.
+fn select_with_end<T>(
+    stream: impl Stream<Item = T> + Send + 'static,
+    end: impl Stream<Item = T> + Send + 'static,
+) -> impl Stream<Item = T> + Send {
+    let state = Some((stream.boxed(), end.boxed()));
+    futures::stream::unfold(state, |state| async move {
+        let (mut stream, mut end) = state?;
+        tokio::select! {
+            biased;
+            item = stream.next() => item.map(|item| (item, Some((stream, end)))),
+            last = end.next() => last.map(|last| (last, None)),
+        }
+    })
 }
 
 pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
@@ -98,6 +130,16 @@ fn without_those_of_the_connection(mut headers: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_broken_off_ends_with_an_error_and_what_is_whole_does_not() {
+        use futures::stream::{iter, pending};
+
+        let whole: Vec<_> = select_with_end(iter([1, 2]), pending()).collect().await;
+        assert_eq!(whole, [1, 2]);
+        let cut: Vec<_> = select_with_end(iter([1]).chain(pending()), iter([9])).collect().await;
+        assert_eq!(cut, [1, 9]);
+    }
 
     #[test]
     fn headers_of_the_connection_stay_behind() {

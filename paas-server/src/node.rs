@@ -26,6 +26,8 @@ use crate::router::router;
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a server that waits for the leader's answer looks whether that one still leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a server that could not take over leaves it to the others.
 const STEP_BACK: Duration = Duration::from_secs(1);
 
@@ -128,7 +130,10 @@ impl Node {
             }
             let leader = self.candidate.leader().await.ok().flatten();
             match leader.filter(|leader| leader != self.candidate.name()) {
-                Some(leader) => return self.forwarder.forward(&leader, request).await,
+                Some(leader) => {
+                    let deposed = until_deposed(self.candidate.clone(), leader.clone());
+                    return self.forwarder.forward(&leader, request, deposed).await;
+                }
                 None if Instant::now() >= gives_up => {
                     return no_leader("no server leads at this moment").into_response();
                 }
@@ -142,6 +147,16 @@ impl Node {
         match &*self.role.borrow() {
             Role::Leading(router, term) if !term.is_over() => Some(router.clone()),
             _ => None,
+        }
+    }
+}
+
+/// Ends when `leader` leads no more, as far as the registry knows. Of a registry that is away nobody knows anything.
+async fn until_deposed(candidate: Candidate, leader: String) {
+    loop {
+        sleep(LOOK_AGAIN).await;
+        if candidate.leader().await.is_ok_and(|found| found.as_ref() != Some(&leader)) {
+            return;
         }
     }
 }

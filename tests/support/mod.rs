@@ -135,6 +135,11 @@ pub(crate) struct Answer {
 }
 
 impl Api {
+    /// A client of a server at which somebody logged in already.
+    pub(crate) fn with_token(url: &str, token: &str) -> Self {
+        Self { url: url.to_owned(), token: token.to_owned(), http: reqwest::Client::new() }
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }

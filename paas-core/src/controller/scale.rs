@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
-use crate::model::{Container, EngineId, Event, EventKind};
+use crate::model::{Container, ContainerId, EngineId, Event, EventKind};
 
 impl Controller {
     /// Brings the group of a container to `count` running containers: starts what is missing, or destroys what is too
@@ -50,7 +50,7 @@ impl Controller {
                     (started, 0, failed)
                 }
                 None => {
-                    let surplus = surplus(members, count);
+                    let surplus = surplus(members, count, &id);
                     let (destroyed, failed) = controller.destroy_all(&actor, surplus, &steps).await;
                     (0, destroyed, failed)
                 }
@@ -106,19 +106,29 @@ impl Controller {
 }
 
 /// Which of the members go so that `count` stay: always the newest on the engine that has the most of them.
-fn surplus(members: Vec<Arc<Container>>, count: usize) -> Vec<Arc<Container>> {
+///
+/// The one that named the group stays, so that the same request can be made again, and the next one, too.
+fn surplus(members: Vec<Arc<Container>>, count: usize, named: &ContainerId) -> Vec<Arc<Container>> {
     let mut too_many = members.len().saturating_sub(count);
     let mut by_engine: BTreeMap<EngineId, Vec<Arc<Container>>> = BTreeMap::new();
+    let mut stays_on = None;
     for member in members {
-        by_engine.entry(member.engine.id.clone()).or_default().push(member);
+        let engine = member.engine.id.clone();
+        if member.id == *named {
+            stays_on = Some(engine);
+        } else {
+            by_engine.entry(engine).or_default().push(member);
+        }
     }
     for on_one in by_engine.values_mut() {
         on_one.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.id.cmp(&b.id)));
     }
     let mut going = Vec::with_capacity(too_many);
     while too_many > 0 {
-        let fullest = by_engine.values_mut().max_by_key(|on_one| on_one.len());
-        let Some(container) = fullest.and_then(Vec::pop) else { break };
+        let all_on = |engine: &EngineId, others: &Vec<_>| others.len() + usize::from(stays_on.as_ref() == Some(engine));
+        let with_others = by_engine.iter_mut().filter(|(_, others)| !others.is_empty());
+        let fullest = with_others.max_by_key(|(engine, others)| all_on(engine, others));
+        let Some(container) = fullest.and_then(|(_, others)| others.pop()) else { break };
         going.push(container);
         too_many -= 1;
     }

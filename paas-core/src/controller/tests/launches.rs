@@ -169,6 +169,19 @@ async fn a_group_is_scaled_up_and_down_and_others_are_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_container_that_names_a_group_stays_in_it() {
+    let platform = Platform::of(&["a", "b"]).await;
+    let small = ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() };
+    let started = platform.run(small, 6).await.started;
+    for named in [&started[5], &started[5]] {
+        platform.controller.scale(&ann(), named.id.as_str(), 1).await.unwrap().finish().await;
+        let left: Vec<_> = platform.controller.containers(true).iter().map(|one| one.id.clone()).collect();
+        assert_eq!(left, [named.id.clone()]);
+    }
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn scaling_takes_from_the_engine_that_has_most() {
     let mut platform = Platform::without_engines(&["a", "b"]).await;
     platform.add("a").await;

@@ -1,0 +1,286 @@
+//! Three servers side by side, on real hosts and a real etcd: whichever leads is killed, stopped or cut off again and again.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use paas_core::testing::etcd::Etcd;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use support::bed::{self, idle};
+use support::{Api, PASSWORD, eventually, program, signal};
+use uuid::Uuid;
+use xtask::bed::Hosts;
+
+/// How long a request may take in all, with every attempt.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long one attempt may take: a server that is stopped never answers.
+const ATTEMPT: Duration = Duration::from_secs(20);
+/// Chooses the faults again that a failed run had.
+const SEED_VARIABLE: &str = "PAAS_TEST_SEED";
+
+/// One of the servers.
+struct Peer {
+    process: Child,
+    url: String,
+    arguments: Vec<String>,
+    log: std::path::PathBuf,
+}
+
+impl Peer {
+    fn spawn(url: &str, arguments: &[String], log: &std::path::Path) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(program("paas-server"));
+        command.arg("--listen").arg(url.trim_start_matches("http://")).args(["--advertise", url]).args(arguments);
+        command.env("PAAS_ADMIN_PASSWORD", PASSWORD).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    fn start_again(&mut self) {
+        self.process = Self::spawn(&self.url, &self.arguments, &self.log);
+    }
+
+    async fn role(&self, http: &Client) -> Option<String> {
+        let answer = http.get(format!("{}/healthz", self.url)).timeout(Duration::from_millis(300)).send().await.ok()?;
+        Some(answer.json::<Value>().await.ok()?["role"].as_str()?.to_owned())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the log of {}:\n{}", self.url, std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+/// Three servers and their folder.
+struct Group {
+    peers: Vec<Peer>,
+    http: Client,
+    _folder: tempfile::TempDir,
+}
+
+impl Group {
+    async fn start(etcd: &Etcd, engines: &[String]) -> Self {
+        // Fails only when a test before this one did it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let mut arguments = vec!["--store".to_owned(), etcd.url(), "--registry".to_owned(), etcd.url()];
+        arguments.extend(engines.iter().flat_map(|engine| ["--engine".to_owned(), engine.clone()]));
+        let peers = (0..3).map(|number| {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let (url, log) = (format!("http://127.0.0.1:{port}"), folder.path().join(format!("log-{number}")));
+            let process = Peer::spawn(&url, &arguments, &log);
+            Peer { process, url, arguments: arguments.clone(), log }
+        });
+        let group = Self { peers: peers.collect(), http: Client::new(), _folder: folder };
+        group.until_led(&[]).await;
+        group
+    }
+
+    /// Waits until one of the servers leads, but for some; which one, and how long that took.
+    async fn until_led(&self, but_for: &[usize]) -> (usize, Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            for (number, peer) in self.peers.iter().enumerate().filter(|(number, _)| !but_for.contains(number)) {
+                if peer.role(&self.http).await.as_deref() == Some("leader") {
+                    return (number, begun.elapsed());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no server leads");
+    }
+
+    fn urls(&self) -> Vec<String> {
+        self.peers.iter().map(|peer| peer.url.clone()).collect()
+    }
+
+    /// A client that is logged in, and does not give up.
+    async fn client(&self) -> Persistent {
+        let mut client = Persistent { urls: self.urls(), token: String::new(), http: self.http.clone() };
+        let login = json!({"username": "admin", "password": PASSWORD});
+        let (status, body) = client.send(Method::POST, "/auth/login", Some(&login)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        client.token = body["token"].as_str().unwrap().to_owned();
+        client
+    }
+}
+
+/// A client that sends a request again, to one server after the other, until one of them says what became of it.
+#[derive(Clone)]
+struct Persistent {
+    urls: Vec<String>,
+    token: String,
+    http: Client,
+}
+
+impl Persistent {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let key = Uuid::now_v7().to_string();
+        let begun = Instant::now();
+        let mut last = String::new();
+        for url in self.urls.iter().cycle() {
+            assert!(begun.elapsed() < PATIENCE, "{path} was never answered; at last {last}");
+            let request = self.http.request(method.clone(), format!("{url}{path}")).bearer_auth(&self.token);
+            let request = request.header("idempotency-key", &key).timeout(ATTEMPT);
+            let request = match body {
+                Some(body) => request.json(body),
+                None => request,
+            };
+            match request.send().await {
+                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                    last = answer.text().await.unwrap_or_default();
+                }
+                Ok(answer) => {
+                    let status = answer.status();
+                    match answer.text().await {
+                        Ok(text) => return (status, serde_json::from_str(&text).unwrap_or(Value::String(text))),
+                        Err(error) => last = error.to_string(),
+                    }
+                }
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        unreachable!("the servers are tried for ever");
+    }
+
+    /// A plain client of one server.
+    fn at(&self, number: usize) -> Api {
+        Api::with_token(&self.urls[number], &self.token)
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var(SEED_VARIABLE).ok().map(|text| text.parse().unwrap());
+    let seed = given.unwrap_or_else(rand::random);
+    println!("the same faults again: {SEED_VARIABLE}={seed}");
+    seed
+}
+
+/// A description that no other request of the test has.
+fn marked(round: usize) -> Value {
+    let mut spec = idle();
+    spec["environment"] = json!({ "ROUND": round.to_string() });
+    spec
+}
+
+/// How many containers of each round run, as the platform lists them.
+async fn per_round(api: &Api) -> BTreeMap<usize, usize> {
+    let mut counts = BTreeMap::new();
+    for container in api.get("/api/containers").await.body.as_array().unwrap() {
+        let round = container["image"]["environment"]["ROUND"].as_str().unwrap().parse().unwrap();
+        *counts.entry(round).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_leads_dies_or_stops_and_every_request_takes_effect_once() {
+    const NAME: &str = "whichever_leads_dies_or_stops_and_every_request_takes_effect_once";
+    const ROUNDS: usize = 20;
+    let Some(bed) = bed::up(NAME, Hosts::new(3)).await else { return };
+    let Some(etcd) = Etcd::start(NAME).await else { return };
+    let mut group = Group::start(&etcd, &bed::engines(&bed, 3)).await;
+    let client = group.client().await;
+    let mut random = StdRng::seed_from_u64(seed());
+    let mut asked: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut first_of: BTreeMap<usize, String> = BTreeMap::new();
+    let mut failovers = Vec::new();
+    for round in 0..ROUNDS {
+        let (leader, _) = group.until_led(&[]).await;
+        let count = random.random_range(1..=4);
+        let run = tokio::spawn({
+            let (client, spec) = (client.clone(), marked(round));
+            async move { client.send(Method::POST, &format!("/api/containers?count={count}"), Some(&spec)).await }
+        });
+        // An older group changes its size at the same time.
+        let scaled = (round > 0).then(|| (random.random_range(0..round), random.random_range(1..=3)));
+        let scale = scaled.map(|(older, size)| {
+            let (client, path) = (client.clone(), format!("/api/containers/{}/scale?count={size}", first_of[&older]));
+            tokio::spawn(async move { client.send(Method::POST, &path, None).await })
+        });
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..900))).await;
+        let stops = random.random_bool(0.4);
+        if stops {
+            signal("-STOP", group.peers[leader].process.id());
+        } else {
+            group.peers[leader].process.kill().unwrap();
+            group.peers[leader].process.wait().unwrap();
+        }
+        let (_, took) = group.until_led(&[leader]).await;
+        failovers.push(took);
+        if stops {
+            // It wakes up believing that it leads.
+            signal("-CONT", group.peers[leader].process.id());
+        } else {
+            group.peers[leader].start_again();
+        }
+        let (status, body) = run.await.unwrap();
+        assert_eq!(status, StatusCode::CREATED, "round {round}: {body}");
+        assert_eq!(body.as_array().unwrap().len(), count, "{body}");
+        first_of.insert(round, body[0]["id"].as_str().unwrap().to_owned());
+        asked.insert(round, count);
+        if let (Some((older, size)), Some(scale)) = (scaled, scale) {
+            let (status, body) = scale.await.unwrap();
+            assert_eq!(status, StatusCode::NO_CONTENT, "round {round}: {body}");
+            asked.insert(older, size);
+            let listed = client.at(group.until_led(&[]).await.0).get("/api/containers").await.body;
+            let of_older = |one: &&Value| one["image"]["environment"]["ROUND"] == json!(older.to_string());
+            let left = listed.as_array().unwrap().iter().find(of_older);
+            let left = left.unwrap_or_else(|| panic!("nothing of round {older} is left: {listed:#}"));
+            first_of.insert(older, left["id"].as_str().unwrap().to_owned());
+        }
+    }
+    failovers.sort();
+    println!("another led after {:?} (median), {:?} at most", failovers[ROUNDS / 2], failovers[ROUNDS - 1]);
+    assert!(failovers[ROUNDS / 2] < Duration::from_secs(8), "{failovers:?}");
+    let (leader, _) = group.until_led(&[]).await;
+    let api = client.at(leader);
+    let settled = || async { per_round(&api).await == asked };
+    assert!(eventually(bed::CALM, settled).await, "asked {asked:?}, there are {:?}", per_round(&api).await);
+    // What the platform lists is what the daemons say, so what was asked for is what runs.
+    bed::until_true(&bed, &api, &[1, 2, 3]).await;
+    assert_eq!(per_round(&api).await, asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_its_registry_stops_and_goes_on_when_it_is_back() {
+    const NAME: &str = "a_leader_without_its_registry_stops_and_goes_on_when_it_is_back";
+    let Some(mut etcd) = Etcd::start(NAME).await else { return };
+    let host = format!("one=sim://{}?cpus=8&memory=8192", Uuid::now_v7().simple());
+    let group = Group::start(&etcd, &[host]).await;
+    let client = group.client().await;
+    let (status, body) = client.send(Method::POST, "/api/containers?count=2", Some(&marked(1))).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    etcd.stop().await;
+    let nobody_leads = || async {
+        let mut leads = false;
+        for peer in &group.peers {
+            leads |= peer.role(&group.http).await.as_deref() == Some("leader");
+        }
+        !leads
+    };
+    assert!(eventually(Duration::from_secs(15), nobody_leads).await, "somebody leads without the registry");
+    let refused = group.http.get(format!("{}/api/engines", group.peers[0].url)).bearer_auth(&client.token);
+    let refused = refused.send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "no_leader");
+    etcd.start_again().await;
+    let (leader, took) = group.until_led(&[]).await;
+    println!("a server led {took:?} after the registry was back");
+    let api = client.at(leader);
+    assert_eq!(api.get("/api/engines").await.body.as_array().unwrap().len(), 1);
+    let (status, body) = client.send(Method::POST, "/api/containers", Some(&marked(2))).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+}
