@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use reqwest::Client;
-
-use crate::node::no_leader;
 
 /// How long the other server may take to accept a connection. What it takes to answer is up to the request.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -60,44 +59,47 @@ impl Forwarder {
 
     /// Sends a request on to `leader`, until `deposed` says that this one leads no more: a server that hangs gives no other
     /// sign.
+    ///
+    /// # Errors
+    /// [`Lost`] when there was no answer.
     pub(crate) async fn forward(
         &self,
         leader: &str,
-        request: Request,
+        parts: &Parts,
+        body: Bytes,
         deposed: impl Future<Output = ()> + Send + 'static,
-    ) -> Response {
+    ) -> Result<Response, Lost> {
         let mut deposed = Box::pin(deposed);
-        let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut headers = without_those_of_the_connection(parts.headers);
+        let mut headers = without_those_of_the_connection(parts.headers.clone());
         headers.insert(FORWARDED, HeaderValue::from_static("1"));
-        let request = self
-            .http
-            .request(parts.method, format!("{}{path}", leader.trim_end_matches('/')))
-            .headers(headers)
-            .body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        let url = format!("{}{path}", leader.trim_end_matches('/'));
+        let request = self.http.request(parts.method.clone(), url).headers(headers).body(body);
         let sent = tokio::select! {
             sent = request.send() => sent,
-            () = &mut deposed => return no_leader("the server that led leads no more").into_response(),
+            () = &mut deposed => return Err(Lost { was_sent: true }),
         };
-        match sent {
-            Ok(answer) => {
-                let (status, headers) = (answer.status(), answer.headers().clone());
-                // Broken off, so that nobody takes what came for the whole.
-                let broken_off = deposed.map(|()| Err(io::Error::other("the server that led leads no more")));
-                let bytes = answer.bytes_stream().map_err(io::Error::other);
-                let bytes = select_with_end(bytes, broken_off.into_stream());
-                let mut response = Body::from_stream(bytes).into_response();
-                *response.status_mut() = status;
-                *response.headers_mut() = without_those_of_the_connection(headers);
-                response
-            }
-            Err(error) => {
-                tracing::warn!(leader, %error, "the server that leads does not answer");
-                no_leader("the server that leads does not answer").into_response()
-            }
-        }
+        let answer = sent.map_err(|error| {
+            tracing::warn!(leader, %error, "the server that leads does not answer");
+            Lost { was_sent: !error.is_connect() }
+        })?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        // Broken off, so that nobody takes what came for the whole.
+        let broken_off = deposed.map(|()| Err(io::Error::other("the server that led leads no more")));
+        let bytes = answer.bytes_stream().map_err(io::Error::other);
+        let bytes = select_with_end(bytes, broken_off.into_stream());
+        let mut response = Body::from_stream(bytes).into_response();
+        *response.status_mut() = status;
+        *response.headers_mut() = without_those_of_the_connection(headers);
+        Ok(response)
     }
+}
+
+/// There was no answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Whether it may have been done all the same.
+    pub(crate) was_sent: bool,
 }
 
 /// What comes from `stream`, until it ends; or until `end` has something to say, which is the last then.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use paas_core::controller::Controller;
@@ -17,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::App;
+use crate::extract::read;
 use crate::forward::{Forwarder, is_forwarded};
 use crate::handlers::health;
-use crate::problem::{Code, Problem};
+use crate::once;
+use crate::problem::{Answer, Code, Problem};
 use crate::router::router;
 
 /// How long a request waits for a server to lead before it is sent away.
-const LEADER_PATIENCE: Duration = Duration::from_secs(5);
+const LEADER_PATIENCE: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a server that waits for the leader's answer looks whether that one still leads.
@@ -114,33 +117,44 @@ impl Node {
     }
 
     async fn answer(&self, request: Request) -> Response {
+        if let Some(router) = self.leading() {
+            return led(router, request).await;
+        }
+        if request.uri().path() == health::PATH {
+            return health::following(self.candidate.leader().await.ok().flatten()).into_response();
+        }
+        if is_forwarded(request.headers()) {
+            return no_leader("the server that led leads no more").into_response();
+        }
+        self.follow(request).await.unwrap_or_else(IntoResponse::into_response)
+    }
+
+    /// Sends a request on to whoever leads. While nobody does, it waits; what was not sent yet, or may be sent twice, waits
+    /// again when the one that led is gone.
+    async fn follow(&self, request: Request) -> Answer {
         let gives_up = Instant::now() + LEADER_PATIENCE;
-        loop {
+        let (parts, body) = request.into_parts();
+        let body = read(body, self.body_limit).await?;
+        let mut why = "no server leads at this moment";
+        while Instant::now() < gives_up {
             if let Some(router) = self.leading() {
-                return match router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                };
-            }
-            if request.uri().path() == health::PATH {
-                return health::following(self.candidate.leader().await.ok().flatten()).into_response();
-            }
-            if is_forwarded(request.headers()) {
-                return no_leader("the server that led leads no more").into_response();
+                return Ok(led(router, Request::from_parts(parts, Body::from(body))).await);
             }
             let leader = self.candidate.leader().await.ok().flatten();
-            match leader.filter(|leader| leader != self.candidate.name()) {
-                Some(leader) => {
-                    let deposed = until_deposed(self.candidate.clone(), leader.clone());
-                    return self.forwarder.forward(&leader, request, deposed).await;
+            if let Some(leader) = leader.filter(|leader| leader != self.candidate.name()) {
+                let deposed = until_deposed(self.candidate.clone(), leader.clone());
+                match self.forwarder.forward(&leader, &parts, body.clone(), deposed).await {
+                    Ok(response) => return Ok(response),
+                    Err(lost) if lost.was_sent && !once::has_key(&parts.headers) => {
+                        return Err(no_leader("the server that led went away in the middle of this"));
+                    }
+                    Err(_) => why = "the server that leads does not answer",
                 }
-                None if Instant::now() >= gives_up => {
-                    return no_leader("no server leads at this moment").into_response();
-                }
-                // Another is being elected, or this one takes over.
-                None => sleep(LOOK).await,
             }
+            // Another is being elected, or this one takes over.
+            sleep(LOOK).await;
         }
+        Err(no_leader(why))
     }
 
     fn leading(&self) -> Option<Router> {
@@ -158,6 +172,13 @@ async fn until_deposed(candidate: Candidate, leader: String) {
         if candidate.leader().await.is_ok_and(|found| found.as_ref() != Some(&leader)) {
             return;
         }
+    }
+}
+
+async fn led(router: Router, request: Request) -> Response {
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

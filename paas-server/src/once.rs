@@ -38,6 +38,11 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     }
 }
 
+/// Whether a request was sent with a key, so that it may be sent again.
+pub(crate) fn has_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(KEY)
+}
+
 fn key(headers: &HeaderMap) -> Answer<Option<String>> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
@@ -99,10 +104,9 @@ fn keep_progress(exchange: Exchange, response: Response) -> Response {
     let kept = (Some(exchange), Vec::new());
     let lines = body.into_data_stream().map_err(axum::Error::into_inner);
     let lines = lines.scan(kept, move |(exchange, whole), line| {
-        let line = line.map(|line| {
-            whole.extend_from_slice(&line);
-            line
-        });
+        if let Ok(line) = &line {
+            whole.extend_from_slice(line);
+        }
         let last = matches!(&line, Ok(line) if is_summary(line));
         let finish = last.then(|| exchange.take()).flatten().map(|exchange| {
             let answer = answer(status, Some(&HeaderValue::from_static(PROGRESS)), whole);

@@ -176,7 +176,7 @@ async fn the_container_that_names_a_group_stays_in_it() {
     for named in [&started[5], &started[5]] {
         platform.controller.scale(&ann(), named.id.as_str(), 1).await.unwrap().finish().await;
         let left: Vec<_> = platform.controller.containers(true).iter().map(|one| one.id.clone()).collect();
-        assert_eq!(left, [named.id.clone()]);
+        assert_eq!(left, std::slice::from_ref(&named.id));
     }
     platform.check_at_rest();
 }

@@ -17,6 +17,7 @@ mod body;
 mod bounds;
 mod feed;
 mod pool;
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "only the double speaks all of it"))]
 pub(crate) mod protocol;
 pub(crate) mod scram;
 mod session;
