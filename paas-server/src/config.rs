@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
+use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 use paas_core::store::StoreUrl;
@@ -55,6 +56,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How long a token is valid.
     pub token_ttl: Duration,
+    /// How many events are kept, and for how long.
+    pub retention: Retention,
     /// How engines are chosen.
     pub scheduler: SchedulerName,
     /// How much free CPU and free memory count in an engine's score.
@@ -189,6 +192,7 @@ impl Config {
             tls,
             body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
             token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
+            retention: retention(settings.event_max_age.map(|age| age.0), settings.event_max_count),
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(ClusterSettings::default().overbooking),
@@ -252,6 +256,8 @@ impl fmt::Display for Config {
         }
         writeln!(f, "body_limit = {}", self.body_limit)?;
         writeln!(f, "token_ttl = {}", self.token_ttl.as_secs())?;
+        writeln!(f, "event_max_age = {}", self.retention.max_age.unwrap_or_default().as_secs())?;
+        writeln!(f, "event_max_count = {}", self.retention.max_count.unwrap_or_default())?;
         writeln!(f, "scheduler = {}", text(&self.scheduler))?;
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
@@ -259,6 +265,16 @@ impl fmt::Display for Config {
         writeln!(f, "shutdown_timeout = {}", self.shutdown_timeout.as_secs())?;
         writeln!(f, "log = {}", text(&self.log))?;
         writeln!(f, "log_format = {}", text(&self.log_format))
+    }
+}
+
+/// Nothing for a limit means none: who wants no event kept has no use for events.
+fn retention(max_age: Option<Duration>, max_count: Option<usize>) -> Retention {
+    let default = Retention::default();
+    Retention {
+        max_age: max_age.or(default.max_age).filter(|age| !age.is_zero()),
+        max_count: max_count.or(default.max_count).filter(|&count| count != 0),
+        ..default
     }
 }
 

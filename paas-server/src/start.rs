@@ -101,6 +101,7 @@ async fn controller(config: &Config) -> Result<Controller> {
     let settings = Settings {
         auth: AuthSettings { token_ttl: config.token_ttl, ..AuthSettings::default() },
         cluster: ClusterSettings { overbooking: config.overbooking, ..ClusterSettings::default() },
+        retention: config.retention.clone(),
         ..Settings::default()
     };
     let builder = Controller::builder().store(store).registry(registry).scheduler(scheduler).settings(settings);

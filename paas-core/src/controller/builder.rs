@@ -18,7 +18,7 @@ use crate::model::{EngineSpec, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM};
-use crate::store::{Collection, MemoryStore, Store, StoreErrorKind};
+use crate::store::{Collection, MemoryStore, Store, StoreErrorKind, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -91,6 +91,7 @@ impl ControllerBuilder {
     /// The store cannot be read, or holds an engine that this build cannot reach.
     pub async fn build(self) -> Result<Controller> {
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
         let log = Arc::new(EventLog::new(store.clone()));
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
@@ -123,6 +124,7 @@ impl ControllerBuilder {
         let controller = Controller { shared: Arc::new(shared) };
         controller.load_engines().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());
+        controller.shared.operations.spawn(controller.clone().forget_old_events());
         Ok(controller)
     }
 }

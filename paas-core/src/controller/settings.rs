@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
+use crate::events::Retention;
 
 /// Settings of a controller, with working defaults.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub attempts: usize,
     /// The most containers that one request may ask for.
     pub max_count: usize,
+    /// How many events are kept, and for how long.
+    pub retention: Retention,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -31,6 +34,7 @@ impl Default for Settings {
             starts_per_engine: 4,
             attempts: 3,
             max_count: 10_000,
+            retention: Retention::default(),
             forget_absent_after: Duration::from_secs(3600),
         }
     }
