@@ -43,7 +43,7 @@ impl Drop for Agent {
 }
 
 async fn server(registry: &str) -> Server {
-    Server::start_with(&[], &["--registry", registry]).await
+    Server::start_with([127, 0, 0, 1].into(), &[], &["--registry", registry]).await
 }
 
 async fn until(api: &Api, id: &str, status: &str) -> Duration {

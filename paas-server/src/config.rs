@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::{ClusterSettings, ProbeKind};
+use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
@@ -64,6 +65,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How long a token is valid.
     pub token_ttl: Duration,
+    /// How many events are kept, and for how long.
+    pub retention: Retention,
     /// How engines are chosen.
     pub scheduler: SchedulerName,
     /// How much free CPU and free memory count in an engine's score.
@@ -220,6 +223,7 @@ impl Config {
             tls,
             body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
             token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
+            retention: retention(settings.event_max_age.map(|age| age.0), settings.event_max_count),
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
@@ -315,6 +319,8 @@ impl fmt::Display for Config {
         }
         writeln!(f, "body_limit = {}", self.body_limit)?;
         writeln!(f, "token_ttl = {}", span(self.token_ttl))?;
+        writeln!(f, "event_max_age = {}", span(self.retention.max_age.unwrap_or_default()))?;
+        writeln!(f, "event_max_count = {}", self.retention.max_count.unwrap_or_default())?;
         writeln!(f, "scheduler = {}", text(&self.scheduler))?;
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
@@ -353,6 +359,16 @@ fn peers(advertise: Option<String>, lease: Option<Duration>, ca: Option<PathBuf>
         return Err(Invalid::new("leader-lease", "must be 2s to 60s"));
     }
     Ok(Some(Peers { advertise: advertise.trim_end_matches('/').to_owned(), lease, ca }))
+}
+
+/// Nothing for a limit means none: who wants no event kept has no use for events.
+fn retention(max_age: Option<Duration>, max_count: Option<usize>) -> Retention {
+    let default = Retention::default();
+    Retention {
+        max_age: max_age.or(default.max_age).filter(|age| !age.is_zero()),
+        max_count: max_count.or(default.max_count).filter(|&count| count != 0),
+        ..default
+    }
 }
 
 fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {

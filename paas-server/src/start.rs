@@ -165,6 +165,7 @@ impl Parts {
                 overbooking: config.overbooking,
                 ..ClusterSettings::default()
             },
+            retention: config.retention.clone(),
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());

@@ -19,7 +19,7 @@ use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind};
+use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -105,6 +105,7 @@ impl ControllerBuilder {
             store = Arc::new(FencedStore::new(store, term.clone()));
             connector = fenced(connector, term.clone());
         }
+        transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
         let log = Arc::new(EventLog::new(store.clone()));
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
@@ -146,6 +147,7 @@ impl ControllerBuilder {
         controller.load_registered().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());
         controller.shared.operations.spawn(controller.clone().forget_old_requests());
+        controller.shared.operations.spawn(controller.clone().forget_old_events());
         Ok(controller)
     }
 }

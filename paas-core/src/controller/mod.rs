@@ -179,6 +179,11 @@ impl Controller {
         self.shared.cluster.shutdown().await;
     }
 
+    /// Forgets old events until the controller closes.
+    async fn forget_old_events(self) {
+        self.shared.log.keep(self.shared.settings.retention.clone(), self.shared.closing.clone()).await;
+    }
+
     /// Records an event, before the change it tells of is answered.
     async fn record(&self, event: Event) -> Result<()> {
         self.shared.sink.record(&event).await.map_err(event_error)

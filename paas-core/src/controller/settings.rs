@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
+use crate::events::Retention;
 
 /// Settings of a controller, with working defaults.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub max_count: usize,
     /// For how long a request that was made with a key can be made again.
     pub keep_requests: Duration,
+    /// How many events are kept, and for how long.
+    pub retention: Retention,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             attempts: 3,
             max_count: 10_000,
             keep_requests: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

@@ -1,24 +1,34 @@
 //! The log of events in the store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use super::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::tables::EVENTS;
 use crate::store::{Collection, KeyRange, Store};
 
+/// After how many events it is time to look whether there are too many.
+pub(super) const MANY: usize = 2000;
+
 /// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
 #[derive(Debug)]
 pub struct EventLog {
     events: Collection<Event>,
+    pub(super) store: Arc<dyn Store>,
+    /// Events since somebody was told that many came.
+    new: AtomicUsize,
+    /// Tells that many came.
+    pub(super) grown: Notify,
 }
 
 impl EventLog {
     /// The log in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { events: Collection::new(store, EVENTS) }
+        Self { events: Collection::new(store.clone(), EVENTS), store, new: AtomicUsize::new(0), grown: Notify::new() }
     }
 
     /// The newest `count` events, the newest first. Asking for more than there are gives what there is.
@@ -34,7 +44,11 @@ impl EventLog {
 #[async_trait]
 impl EventSink for EventLog {
     async fn record(&self, event: &Event) -> Result<(), EventError> {
-        self.events.insert(&event.id.to_string(), event).await.map(drop).map_err(EventError::Store)
+        self.events.insert(&event.id.to_string(), event).await.map_err(EventError::Store)?;
+        if self.new.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
+            self.grown.notify_one();
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod broadcast;
 mod fan_out;
 mod log;
 mod recording;
+mod retention;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ pub use broadcast::{BroadcastSink, Notice};
 pub use fan_out::FanOut;
 pub use log::EventLog;
 pub use recording::RecordingSink;
+pub use retention::Retention;
 
 /// Something that takes events.
 #[async_trait]

@@ -149,6 +149,16 @@ uuid_id! {
     /// Id of an event: a UUIDv7, so that ids sort by time and "the newest N" is a backwards range read.
     EventId
 }
+impl EventId {
+    /// An id that is not greater than any of an event at that time or later, and greater than those of before. Times
+    /// before 1970 count as 1970.
+    pub fn first_at(time: jiff::Timestamp) -> Self {
+        let milliseconds = u128::try_from(time.as_millisecond()).unwrap_or(0);
+        // The first 48 bits of a UUIDv7; what follows is zero, and more in every other.
+        Self(Uuid::from_u128(milliseconds << 80))
+    }
+}
+
 uuid_id! {
     /// Id of one attempt to bring one container to life. Written on the container, so that a container found on a host
     /// can be matched with the reservation it belongs to.
@@ -203,6 +213,16 @@ mod tests {
         assert_eq!(of("ann", "key"), of("ann", "key"));
         assert!(of("ann", "key") != of("bob", "key") && of("ann", "key") != of("ann", "other"));
         assert_ne!(of("ann", "bkey"), of("annb", "key"));
+    }
+
+    #[test]
+    fn ids_of_before_are_smaller_than_the_first_at_a_time() {
+        let now = jiff::Timestamp::now();
+        let id = EventId::new();
+        assert!(EventId::first_at(now) <= id);
+        assert!(EventId::first_at(now + std::time::Duration::from_secs(1)) > id);
+        assert!(EventId::first_at(now).to_string() <= id.to_string(), "as text as well");
+        assert_eq!(EventId::first_at(jiff::Timestamp::MIN), EventId::first_at(jiff::Timestamp::UNIX_EPOCH));
     }
 
     #[test]

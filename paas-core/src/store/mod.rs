@@ -14,6 +14,7 @@ pub(crate) mod rethinkdb;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod tables;
+pub mod transfer;
 mod url;
 mod watch;
 

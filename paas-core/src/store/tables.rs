@@ -23,7 +23,10 @@ pub const REQUESTS: Table = Table::new("requests");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
 
-/// Every table of the platform.
+/// What is being copied into this store, as long as it is not finished. Never copied itself.
+pub const TRANSFERS: Table = Table::new("transfers");
+
+/// Every table of the platform that holds something of it.
 pub const ALL: [Table; 10] = [
     ACCOUNTS,
     DRAINED_ENGINES,
@@ -36,3 +39,43 @@ pub const ALL: [Table; 10] = [
     REQUESTS,
     TOKENS,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match (path.is_dir(), path.file_name().unwrap().to_str().unwrap()) {
+                (_, "testing" | "tests" | "tests.rs" | "tables.rs") => {}
+                (true, _) => sources(&path, found),
+                (false, _) => found.push(path),
+            }
+        }
+    }
+
+    /// A table that is made up elsewhere would be missing in every copy and backup.
+    #[test]
+    fn no_table_is_named_anywhere_else() {
+        let mut files = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+        assert!(files.len() > 50, "the sources are there");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            // The store as a whole, in errors.
+            let named = code.replace("Table::new(\"store\")", "").contains("Table::new(\"");
+            assert!(!named, "{} names a table: put it into tables.rs", file.display());
+        }
+    }
+
+    #[test]
+    fn all_are_in_order_and_once() {
+        assert!(ALL.is_sorted() && ALL.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(!ALL.contains(&TRANSFERS));
+    }
+}

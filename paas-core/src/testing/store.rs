@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cuts;
+mod failing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::store::{Change, Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
 
 pub use cuts::watchers_hear_all_across_cuts;
+pub use failing::FailingStore;
 
 /// How many writes of the suite are under way at once, where it writes many.
 const AT_ONCE: usize = 64;

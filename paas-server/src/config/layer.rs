@@ -98,6 +98,12 @@ pub(super) struct Settings {
     /// How long a login lasts: seconds, or with s, m, h or d. Default: 12h.
     #[arg(long, env = "PAAS_TOKEN_TTL", value_name = "TIME")]
     pub(super) token_ttl: Option<Span>,
+    /// Forget events that are older: a time as above, or 0 to keep them for ever. Default: 90d.
+    #[arg(long, env = "PAAS_EVENT_MAX_AGE", value_name = "TIME")]
+    pub(super) event_max_age: Option<Span>,
+    /// Of more events than that, forget the oldest; 0 for no limit. Default: 200000.
+    #[arg(long, env = "PAAS_EVENT_MAX_COUNT", value_name = "COUNT")]
+    pub(super) event_max_count: Option<usize>,
     /// How engines are chosen. Default: spread.
     #[arg(long, env = "PAAS_SCHEDULER", value_name = "NAME")]
     pub(super) scheduler: Option<SchedulerName>,
@@ -199,6 +205,8 @@ impl Settings {
             tls_key: self.tls_key.or(below.tls_key),
             body_limit: self.body_limit.or(below.body_limit),
             token_ttl: self.token_ttl.or(below.token_ttl),
+            event_max_age: self.event_max_age.or(below.event_max_age),
+            event_max_count: self.event_max_count.or(below.event_max_count),
             scheduler: self.scheduler.or(below.scheduler),
             cpu_weight: self.cpu_weight.or(below.cpu_weight),
             memory_weight: self.memory_weight.or(below.memory_weight),

@@ -148,3 +148,13 @@ fn what_is_printed_can_be_given_back() {
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
 }
+
+#[test]
+fn events_are_kept_for_a_time_and_up_to_a_number() {
+    let default = of(&[]).unwrap().retention;
+    assert_eq!((default.max_age, default.max_count), (Some(Duration::from_secs(90 * 86_400)), Some(200_000)));
+    let set = with_file("event_max_count = 5\nevent_max_age = \"1d\"", &["--event-max-age", "2h"]).unwrap().retention;
+    assert_eq!((set.max_age, set.max_count), (Some(Duration::from_secs(7200)), Some(5)));
+    let none = of(&["--event-max-age", "0", "--event-max-count", "0"]).unwrap().retention;
+    assert_eq!((none.max_age, none.max_count), (None, None));
+}

@@ -1,0 +1,190 @@
+//! Making a store hold just what a source holds.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::source::{PAGE, Row, Source, StoreSource};
+use super::{Report, Result, TransferError};
+use crate::store::{Direction, Document, KeyRange, Store, StoreErrorKind, Table, tables};
+
+/// How many writes are under way at once, so that a store can write many in one go.
+const AT_ONCE: usize = 256;
+
+/// The key of the mark.
+const MARK: &str = "into";
+
+/// Fills `to` with everything of a source, which is opened once to be written and once to be compared. `name` says in the
+/// mark whose documents these are.
+pub(super) async fn fill<'a>(
+    name: &str,
+    open: &mut impl AsyncFnMut() -> Result<Source<'a>>,
+    to: &dyn Store,
+    progress: &mut (dyn FnMut(Table, usize) + Send),
+) -> Result<Report> {
+    let mut report = Report::default();
+    if !is_marked(name, to).await? {
+        if let Some((table, key)) = first_of(to).await? {
+            // Whoever asks for what is done already learns that it is.
+            return match compare(&mut open().await?, to).await {
+                Err(TransferError::Differs { .. }) => {
+                    Err(TransferError::NotEmpty { found: format!("the store has {table}/{key} and more") })
+                }
+                compared => compared.map(|documents| Report { documents, changes: 0 }),
+            };
+        }
+        let mark = json!({ "source": name, "began": Timestamp::now().to_string() });
+        to.insert(tables::TRANSFERS, MARK, mark).await.map_err(|error| TransferError::store("write", error))?;
+    }
+    let mut source = open().await?;
+    for table in tables::ALL {
+        report.changes += fill_table(&mut source, table, to, progress).await?;
+    }
+    report.documents = compare(&mut open().await?, to).await?;
+    to.delete(tables::TRANSFERS, MARK, None).await.map_err(|error| TransferError::store("write", error))?;
+    Ok(report)
+}
+
+/// Whether an earlier transfer of the same documents has begun here. One of others is refused.
+async fn is_marked(name: &str, to: &dyn Store) -> Result<bool> {
+    let mark = to.get(tables::TRANSFERS, MARK).await.map_err(|error| TransferError::store("read", error))?;
+    match mark.as_ref().map(|mark| mark.body["source"].as_str().unwrap_or_default()) {
+        None => Ok(false),
+        Some(source) if source == name => Ok(true),
+        Some(source) => {
+            Err(TransferError::NotEmpty { found: format!("the store has a part of something else, {source}") })
+        }
+    }
+}
+
+/// Any document that is there.
+async fn first_of(store: &dyn Store) -> Result<Option<(Table, String)>> {
+    for table in tables::ALL {
+        let range = KeyRange { limit: 1, ..KeyRange::all() };
+        let found = store.list(table, &range).await.map_err(|error| TransferError::store("read", error))?;
+        if let Some(document) = found.into_iter().next() {
+            return Ok(Some((table, document.key)));
+        }
+    }
+    Ok(None)
+}
+
+/// Goes through a table of both, page by page, and writes what differs.
+async fn fill_table(
+    source: &mut Source<'_>,
+    table: Table,
+    to: &dyn Store,
+    progress: &mut (dyn FnMut(Table, usize) + Send),
+) -> Result<usize> {
+    let (mut changes, mut done, mut from) = (0, 0, None);
+    loop {
+        let page = source.page(table).await?;
+        let end = page.last().map(|(last, _)| format!("{last}\0"));
+        done += page.len();
+        let wanted: BTreeMap<String, Value> = page.into_iter().collect();
+        let there = all_within(to, table, from, end.clone()).await?;
+        let steps = steps(wanted, there);
+        changes += steps.len();
+        let take = |step| async move { apply(to, table, step).await };
+        stream::iter(steps).map(Ok).try_for_each_concurrent(AT_ONCE, take).await?;
+        progress(table, done);
+        // The page without an end was empty, and everything after the last key is looked at.
+        let Some(end) = end else { return Ok(changes) };
+        from = Some(end);
+    }
+}
+
+/// Every document of a store within bounds.
+async fn all_within(
+    store: &dyn Store,
+    table: Table,
+    mut from: Option<String>,
+    to: Option<String>,
+) -> Result<BTreeMap<String, Document>> {
+    let mut all = BTreeMap::new();
+    loop {
+        let range = KeyRange { from: from.clone(), to: to.clone(), direction: Direction::Forwards, limit: PAGE };
+        let page = store.list(table, &range).await.map_err(|error| TransferError::store("read", error))?;
+        let is_last = page.len() < PAGE;
+        from = page.last().map(|last| format!("{}\0", last.key));
+        all.extend(page.into_iter().map(|document| (document.key.clone(), document)));
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
+/// Something to be done with a document.
+enum Step {
+    Insert(Row),
+    Replace(Document, Value),
+    Delete(Document),
+}
+
+fn steps(wanted: BTreeMap<String, Value>, mut there: BTreeMap<String, Document>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (key, body) in wanted {
+        match there.remove(&key) {
+            None => steps.push(Step::Insert((key, body))),
+            Some(found) if found.body == body => {}
+            Some(found) => steps.push(Step::Replace(found, body)),
+        }
+    }
+    steps.extend(there.into_values().map(Step::Delete));
+    steps
+}
+
+async fn apply(to: &dyn Store, table: Table, step: Step) -> Result<()> {
+    let (done, key) = match step {
+        Step::Insert((key, body)) => (to.insert(table, &key, body).await.map(drop), key),
+        Step::Replace(found, body) => (to.replace(table, &found.key, found.version, body).await.map(drop), found.key),
+        Step::Delete(found) => (to.delete(table, &found.key, Some(found.version)).await, found.key),
+    };
+    done.map_err(|error| match error.kind() {
+        // Somebody else was there since it was read.
+        StoreErrorKind::AlreadyExists | StoreErrorKind::NotFound | StoreErrorKind::VersionMismatch => {
+            TransferError::Differs { table, key }
+        }
+        _ => TransferError::store("write", error),
+    })
+}
+
+/// Reads both to the end. Says how many documents each table has, when they have the same.
+async fn compare(source: &mut Source<'_>, to: &dyn Store) -> Result<Vec<(Table, usize)>> {
+    let mut documents = Vec::new();
+    for table in tables::ALL {
+        let (mut left, mut right) = (Rows::new(), Rows::new());
+        let mut there = Source::Store(StoreSource::new(to));
+        let mut count = 0;
+        loop {
+            match (left.next(source, table).await?, right.next(&mut there, table).await?) {
+                (None, None) => break,
+                (Some(one), Some(other)) if one == other => count += 1,
+                (Some((key, _)), Some((other, _))) => {
+                    return Err(TransferError::Differs { table, key: key.min(other) });
+                }
+                (Some((key, _)), None) | (None, Some((key, _))) => return Err(TransferError::Differs { table, key }),
+            }
+        }
+        documents.push((table, count));
+    }
+    Ok(documents)
+}
+
+/// The documents of a table, one by one.
+struct Rows(std::vec::IntoIter<Row>);
+
+impl Rows {
+    fn new() -> Self {
+        Self(Vec::new().into_iter())
+    }
+
+    async fn next(&mut self, source: &mut Source<'_>, table: Table) -> Result<Option<Row>> {
+        if self.0.as_slice().is_empty() {
+            self.0 = source.page(table).await?.into_iter();
+        }
+        Ok(self.0.next())
+    }
+}

@@ -1,0 +1,99 @@
+//! A store that stops taking part, for tests of what is built on stores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+
+/// Passes everything on, until it was given as many calls as it may take. From then on the backend "does not answer".
+#[derive(Debug)]
+pub struct FailingStore {
+    inner: Arc<dyn Store>,
+    /// Writes and reads that still work; `None` for all.
+    writes: Mutex<Option<usize>>,
+    reads: Mutex<Option<usize>>,
+}
+
+impl FailingStore {
+    /// A store that fails at nothing yet.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, writes: Mutex::default(), reads: Mutex::default() }
+    }
+
+    /// After so many more writes, every write fails; `None` for none.
+    pub fn fail_after_writes(&self, writes: Option<usize>) {
+        *self.writes.lock() = writes;
+    }
+
+    /// After so many more reads, every read fails; `None` for none.
+    pub fn fail_after_reads(&self, reads: Option<usize>) {
+        *self.reads.lock() = reads;
+    }
+}
+
+fn take(left: &Mutex<Option<usize>>, operation: &'static str, table: Table, key: &str) -> Result<()> {
+    match &mut *left.lock() {
+        Some(0) => Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key)),
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
+        take(&self.writes, "insert", table, key)?;
+        self.inner.insert(table, key, body).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
+        take(&self.reads, "get", table, key)?;
+        self.inner.get(table, key).await
+    }
+
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
+        take(&self.writes, "replace", table, key)?;
+        self.inner.replace(table, key, expected, body).await
+    }
+
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
+        take(&self.writes, "delete", table, key)?;
+        self.inner.delete(table, key, expected).await
+    }
+
+    async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
+        take(&self.reads, "list", table, "")?;
+        self.inner.list(table, range).await
+    }
+
+    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
+        take(&self.reads, "watch", table, "")?;
+        self.inner.watch(table).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    /// Whoever wraps a store must still be one.
+    #[tokio::test]
+    async fn conforms_until_it_fails() {
+        let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));
+        crate::testing::store::conforms(store.clone()).await;
+        let things = Table::new("things");
+        store.fail_after_writes(Some(1));
+        store.insert(things, "a", Value::Null).await.unwrap();
+        assert_eq!(store.insert(things, "b", Value::Null).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        store.fail_after_reads(Some(0));
+        assert_eq!(store.get(things, "a").await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    }
+}
