@@ -149,7 +149,8 @@ async fn one_that_did_not_come_back_is_absent_after_a_while_and_a_new_start_does
     registry.set_away(true);
     platform.start_again_on(&registry).await;
     platform.until("a", EngineStatus::Up).await;
-    registry.registry.read().clone().revoke(lease).await.unwrap();
+    let there = registry.registry.read().clone();
+    there.revoke(lease).await.unwrap();
     registry.set_away(false);
     platform.until("a", EngineStatus::Down).await;
     assert_eq!(platform.told("engine-status", "left the registry"), 1);

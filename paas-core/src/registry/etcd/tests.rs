@@ -179,15 +179,15 @@ async fn the_server_that_answers_is_found_among_several() {
     let registry = open(&format!("etcd://127.0.0.1:1,{}", hosts.join(",")));
     let mut told = heard(&registry).await;
     let lease = registry.grant(LONG).await.unwrap();
-    for turn in 0..3 {
+    for (turn, asked) in all.iter_mut().enumerate() {
         // The one that is asked, since it is the first of those that answer.
-        all[turn].kill();
+        asked.kill();
         let new = member(&format!("member-{turn}"));
         let lost = Instant::now();
         eventually(|| registry.register(&new, lease)).await;
         println!("turn {turn}: another server took over after {:?}", lost.elapsed());
         assert_eq!(next(&mut told).await, format!("joined {}", new.id));
-        all[turn].start_again().await;
+        asked.start_again().await;
     }
     registry.keep_alive(lease).await.unwrap();
     // Two of three are gone: nobody can lead, and that is told.

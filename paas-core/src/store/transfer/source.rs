@@ -16,7 +16,7 @@ pub(super) type Row = (String, Value);
 #[derive(Debug)]
 pub(super) enum Source<'a> {
     Store(StoreSource<'a>),
-    Backup(Backup),
+    Backup(Box<Backup>),
 }
 
 impl Source<'_> {
