@@ -33,8 +33,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Server, or all servers of the platform with commas between them; may be repeated. When not given those of the last
-    /// login, or http://127.0.0.1:5002
+    /// Server, or all servers of one platform with commas between them; when not given those of the last login, or
+    /// http://127.0.0.1:5002
     #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
     pub(crate) url: Vec<String>,
     /// Token to use instead of that of the last login
@@ -266,7 +266,8 @@ pub(crate) enum Command {
 /// What makes a command take effect once.
 #[derive(Debug, Args)]
 pub(crate) struct Once {
-    /// Name of this request: given again with the same name within a day, it is not done again but says what became of it
+    /// Name for this request; the same command with the same name within a day is not done again, and tells what became
+    /// of it
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
 }

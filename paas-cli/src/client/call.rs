@@ -25,12 +25,7 @@ impl Call {
     /// A request for `path`. `request` is the same at some server, with which the rest of it is put together.
     ///
     /// A change below `/api` gets a key, a new one unless one was chosen, so that it is done once however often it is sent.
-    pub(super) fn new(
-        method: &Method,
-        path: &[&str],
-        request: RequestBuilder,
-        chosen_key: Option<&str>,
-    ) -> Self {
+    pub(super) fn new(method: &Method, path: &[&str], request: RequestBuilder, chosen_key: Option<&str>) -> Self {
         let reads = *method == Method::GET;
         let with_key = !reads && path.first() == Some(&"api");
         let key = || chosen_key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
@@ -88,14 +83,22 @@ pub(super) fn checked_key(key: &str) -> Result<String, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
+
+    fn client() -> Client {
+        Client::new("http://first".parse().unwrap(), None).unwrap()
+    }
+
+    fn sent(call: &Call) -> Request {
+        call.to(&"http://first".parse().unwrap()).unwrap()
+    }
 
     #[test]
     fn a_request_goes_to_any_server() {
-        let request = reqwest::Client::new().post("http://first/api/x");
-        let call = Call::new(&Method::POST, &["api", "x"], request, None).query(&[("count", 2)]).json(&"body");
+        let call = client().request(Method::POST, &["api", "x"]).query(&[("count", 2)]).json(&"body");
         assert!(call.is_repeatable());
-        let at = |url: &str| call.to(&url.parse().unwrap()).unwrap();
-        let (one, other) = (at("http://one:5002"), at("https://other/paas"));
+        let to = |url: &str| call.to(&url.parse().unwrap()).unwrap();
+        let (one, other) = (to("http://one:5002"), to("https://other/paas"));
         assert_eq!(one.url().as_str(), "http://one:5002/api/x?count=2");
         assert_eq!(other.url().as_str(), "https://other/paas/api/x?count=2");
         assert_eq!(one.headers()[KEY], other.headers()[KEY]);
@@ -104,27 +107,22 @@ mod tests {
 
     #[test]
     fn only_changes_of_the_platform_have_a_key() {
-        let key = |method: Method, path: &[&str]| {
-            let request = reqwest::Client::new().request(method.clone(), "http://first");
-            let call = Call::new(&method, path, request, None);
-            let sent = call.to(&"http://first".parse().unwrap()).unwrap();
-            (sent.headers().contains_key(KEY), call.is_repeatable())
-        };
-        assert_eq!(key(Method::GET, &["api", "engines"]), (false, true));
-        assert_eq!(key(Method::DELETE, &["api", "engines", "a"]), (true, true));
-        assert_eq!(key(Method::POST, &["auth", "login"]), (false, false));
-        assert_eq!(key(Method::POST, &["account", "logout"]), (false, false));
+        for (method, path, expected) in [
+            (Method::GET, &["api", "engines"][..], (false, true)),
+            (Method::DELETE, &["api", "engines", "a"], (true, true)),
+            (Method::POST, &["auth", "login"], (false, false)),
+            (Method::POST, &["account", "logout"], (false, false)),
+        ] {
+            let call = client().request(method, path);
+            assert_eq!((sent(&call).headers().contains_key(KEY), call.is_repeatable()), expected, "{path:?}");
+        }
     }
 
     #[test]
     fn a_key_is_chosen_or_new() {
-        let key = |chosen: Option<&str>| {
-            let request = reqwest::Client::new().post("http://first");
-            let call = Call::new(&Method::POST, &["api"], request, chosen);
-            call.to(&"http://first".parse().unwrap()).unwrap().headers()[KEY].clone()
-        };
-        assert_eq!(key(Some("mine")), "mine");
-        assert_ne!(key(None), key(None));
+        let key = |client: Client| sent(&client.request(Method::POST, &["api"])).headers()[KEY].clone();
+        assert_eq!(key(client().with_key("mine").unwrap()), "mine");
+        assert_ne!(key(client()), key(client()));
     }
 
     #[test]

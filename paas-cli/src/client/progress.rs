@@ -101,7 +101,9 @@ impl Telling {
                     self.over = true;
                     let (started, destroyed) = match self.redone {
                         Redone::Whole => (started, destroyed),
-                        Redone::Rest => (started.max(self.told.started.len()), destroyed.max(self.told.destroyed.len())),
+                        Redone::Rest => {
+                            (started.max(self.told.started.len()), destroyed.max(self.told.destroyed.len()))
+                        }
                     };
                     return Some(Ok(Progress::Summary { requested, started, destroyed, failed }));
                 }
@@ -128,7 +130,8 @@ impl Telling {
     async fn hear(&mut self) -> Result<Progress, ClientError> {
         let next = self.source.next();
         let step = async {
-            let ended = || ClientError::BrokenOff { url: self.client.servers.at(self.search.place).url.clone(), source: None };
+            let ended =
+                || ClientError::BrokenOff { url: self.client.servers.at(self.search.place).url.clone(), source: None };
             next.await.unwrap_or_else(|| Err(ended()))
         };
         self.client.while_alive(self.search.place, &self.call, step).await
@@ -164,9 +167,7 @@ impl Told {
             Progress::Started { container, .. } => self.started.insert(container.id.clone()),
             Progress::Destroyed { container, .. } => self.destroyed.insert(container.clone()),
             Progress::Pulled { engine, .. } => self.pulled.insert(engine.clone()),
-            Progress::Retrying { index, engine, error } => {
-                self.retried.insert((*index, engine.clone(), error.clone()))
-            }
+            Progress::Retrying { index, engine, error } => self.retried.insert((*index, engine.clone(), error.clone())),
             Progress::Pulling { engine, .. } => !self.pulled.contains(engine),
             Progress::Decided { .. } | Progress::Failed(_) | Progress::Summary { .. } => true,
         }

@@ -32,7 +32,9 @@ impl ServerUrls {
             return Err(wrong("name at least one"));
         }
         if !(encrypted == 0 || encrypted == servers.0.len() || servers.0.iter().all(ServerUrl::is_loopback)) {
-            return Err(wrong("some are https:// and some http://, over which the token could be read; use https:// for all"));
+            return Err(wrong(
+                "some are https:// and some http://, over which the token could be read; use https:// for all",
+            ));
         }
         Ok(servers)
     }
