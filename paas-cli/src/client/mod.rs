@@ -104,6 +104,8 @@ impl Client {
 
     /// The same client, but one that looks for a server that takes a request for so long, and not for [`PATIENCE`]. With zero
     /// each server is asked once. A server that took a request has its own time to answer.
+    ///
+    /// After a search in vain each server is asked once for the next request: of many requests not every one waits as long.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
