@@ -245,8 +245,7 @@ impl Config {
         let (store, registry) = (self.store_url(), self.registry.clone());
         let for_one = [store.scheme(), registry.scheme()].into_iter().find(|&scheme| SERVE_ONE.contains(&scheme));
         if let (Some(_), Some(scheme)) = (&self.peers, for_one) {
-            let message =
-                format!("{scheme}: serves one server only; several need a registry and a store that all reach");
+            let message = format!("{scheme}: serves one server only; several need a registry and a store that all reach");
             return Err(Invalid::new("advertise", message));
         }
         if self.token_ttl.is_zero() {

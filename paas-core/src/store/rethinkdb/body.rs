@@ -104,12 +104,9 @@ mod tests {
         for _ in 0..20 {
             deep = json!([deep]);
         }
-        for exact in [
-            json!({"a": [1, -2, null, true, "text"], "b": {}}),
-            json!(EXACT),
-            json!(-(EXACT as i64)),
-            json!("Ω🦀\u{1}"),
-        ] {
+        for exact in
+            [json!({"a": [1, -2, null, true, "text"], "b": {}}), json!(EXACT), json!(-(EXACT as i64)), json!("Ω🦀\u{1}")]
+        {
             assert_eq!(kept_as(&exact), NATIVE, "{exact}");
         }
         for inexact in [

@@ -196,8 +196,7 @@ impl Disk {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        Self::run(&["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs"], &path)
-            .then_some(Self { path, _folder: folder })
+        Self::run(&["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs"], &path).then_some(Self { path, _folder: folder })
     }
 
     fn run(command: &[&str], path: &Path) -> bool {
