@@ -1,7 +1,9 @@
-//! What every command needs to know: which server, as whom, and how to write.
+//! What every command needs to know: which servers, as whom, and how to write.
+
+use std::time::Duration;
 
 use crate::args::Global;
-use crate::client::{Client, ClientError, ServerUrl};
+use crate::client::{Client, ClientError, ServerUrl, ServerUrls};
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -9,56 +11,62 @@ use crate::output::Output;
 /// What every command needs to know.
 pub(crate) struct Context {
     pub(crate) output: Output,
-    /// The server that is spoken to.
-    pub(crate) url: ServerUrl,
-    /// Whether the server was named for this command alone.
+    /// The servers that are spoken to, as far as one of them answers.
+    pub(crate) urls: ServerUrls,
+    /// Whether they were named for this command alone.
     pub(crate) url_given: bool,
     /// The token that was given for this command alone.
     pub(crate) given_token: Option<String>,
     /// The last login, whichever server it was at.
     pub(crate) stored: Option<Credentials>,
     ca: Option<Vec<u8>>,
+    patience: Duration,
 }
 
 impl Context {
     pub(crate) fn new(global: Global, stored: Option<Credentials>) -> Result<Self, Failure> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let given_url = given(global.url);
-        let url_given = given_url.is_some();
-        let url = given_url.or_else(|| stored.as_ref().map(|login| login.url.clone()));
-        let url = url.as_deref().unwrap_or(ServerUrl::DEFAULT).parse()?;
+        let given_urls = given(Some(global.url.join(",")));
+        let url_given = given_urls.is_some();
+        let urls = given_urls.or_else(|| stored.as_ref().map(|login| login.urls.join(",")));
+        let urls = urls.as_deref().unwrap_or(ServerUrl::DEFAULT).parse()?;
         let ca = global.ca.filter(|path| !path.is_empty()).map(|path| {
             std::fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
         });
         Ok(Self {
             output: Output { format: global.output, quiet: global.quiet },
-            url,
+            urls,
             url_given,
             given_token: given(global.token),
             stored,
             ca: ca.transpose()?,
+            patience: Duration::from_secs(global.retry_for.into()),
         })
     }
 
-    /// The last login, if it was at the server that is spoken to.
+    /// The last login, if every server that is spoken to is one of those that it was at.
     pub(crate) fn login(&self) -> Option<&Credentials> {
-        let here = |login: &&Credentials| login.url.parse::<ServerUrl>().is_ok_and(|url| url == self.url);
-        self.stored.as_ref().filter(here)
+        let there = |login: &Credentials| login.urls.join(",").parse::<ServerUrls>();
+        self.stored.as_ref().filter(|login| there(login).is_ok_and(|there| self.urls.are_among(&there)))
     }
 
-    /// A token of one server is never sent to another.
+    /// A token of one platform is never sent to another.
     fn token(&self) -> Option<&str> {
         self.given_token.as_deref().or_else(|| self.login().map(|login| login.token.as_str()))
     }
 
     /// The client, with the token if there is one.
     pub(crate) fn client(&self) -> Result<Client, ClientError> {
-        Client::with_ca(self.url.clone(), self.token(), self.ca.as_deref())
+        self.client_of(self.urls.clone(), self.token())
     }
 
-    /// A client of some server, without a token.
-    pub(crate) fn stranger(&self, url: ServerUrl) -> Result<Client, ClientError> {
-        Client::with_ca(url, None, self.ca.as_deref())
+    /// A client of some servers, without a token.
+    pub(crate) fn stranger(&self, urls: ServerUrls) -> Result<Client, ClientError> {
+        self.client_of(urls, None)
+    }
+
+    fn client_of(&self, urls: ServerUrls, token: Option<&str>) -> Result<Client, ClientError> {
+        Ok(Client::of_several(urls, token, self.ca.as_deref())?.with_patience(self.patience))
     }
 
     /// What to say about a failure; nothing when it was said already.
@@ -72,14 +80,14 @@ impl Context {
     fn not_logged_in(&self) -> String {
         let command = format!(
             "run paas-cli login{}",
-            if self.url_given { format!(" --url {}", self.url) } else { String::new() }
+            if self.url_given { format!(" --url {}", self.urls) } else { String::new() }
         );
         if self.given_token.is_some() {
-            return format!("not logged in: the token given is not valid at {}; {command}", self.url);
+            return format!("not logged in: the token given is not valid at {}; {command}", self.urls);
         }
         match &self.stored {
             Some(_) if self.login().is_some() => format!("not logged in: the last login has ended; {command}"),
-            Some(login) => format!("not logged in: the last login was at {}; {command}", login.url),
+            Some(login) => format!("not logged in: the last login was at {}; {command}", login.urls.join(",")),
             None => format!("not logged in: {command}"),
         }
     }

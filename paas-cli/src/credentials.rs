@@ -17,11 +17,38 @@ const FILE: &str = "credentials.toml";
 /// A login.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credentials {
-    /// The server that gave the token, and the only one it is sent to.
-    pub(crate) url: String,
+    /// The servers of the platform that gave the token, and the only ones it is sent to.
+    #[serde(rename = "url", with = "one_or_several")]
+    pub(crate) urls: Vec<String>,
     pub(crate) username: String,
     pub(crate) token: String,
     pub(crate) expires: Timestamp,
+}
+
+/// One server is written as text, several as a list.
+mod one_or_several {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Urls {
+        One(String),
+        Several(Vec<String>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(urls: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        match urls {
+            [one] => one.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        Ok(match Urls::deserialize(deserializer)? {
+            Urls::One(one) => vec![one],
+            Urls::Several(several) => several,
+        })
+    }
 }
 
 /// The directory that holds the file: `$PAAS_CONFIG_DIR`, `$XDG_CONFIG_HOME/paas` or `~/.config/paas`.
@@ -112,7 +139,7 @@ mod tests {
 
     fn credentials() -> Credentials {
         Credentials {
-            url: "http://127.0.0.1:5002".to_owned(),
+            urls: vec!["http://127.0.0.1:5002".to_owned()],
             username: "admin".to_owned(),
             token: "abc".to_owned(),
             expires: "2026-01-31T12:00:00Z".parse().unwrap(),
@@ -130,6 +157,20 @@ mod tests {
         assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o777, 0o700);
         assert!(load_from(&path).unwrap() == Some(credentials()));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing else is left there");
+    }
+
+    #[test]
+    fn one_server_is_written_as_ever_and_several_as_a_list() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(FILE);
+        let written = |credentials: &Credentials| {
+            save_to(place.path(), credentials).unwrap();
+            assert!(load_from(&path).unwrap().as_ref() == Some(credentials));
+            fs::read_to_string(&path).unwrap().lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(written(&credentials()), r#"url = "http://127.0.0.1:5002""#);
+        let several = Credentials { urls: vec!["http://a".to_owned(), "http://b".to_owned()], ..credentials() };
+        assert_eq!(written(&several), r#"url = ["http://a", "http://b"]"#);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a command did not do all it was asked for: one line for people, one status for scripts.
 
-use crate::client::{ClientError, causes};
+use crate::client::{ClientError, ServerUrl, causes};
 
 /// Why a command did not do all it was asked for.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl Failure {
         }
     }
 
+    /// Whether what was asked for may have been done all the same.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_uncertain())
+    }
+
     /// Whether every other request would fail in the same way.
     pub(crate) fn is_general(&self) -> bool {
         match self {
@@ -103,6 +108,19 @@ fn line_of(error: &ClientError) -> String {
         ClientError::Untrusted { .. } => format!("{}; name its CA with --ca", with_cause(error)),
         ClientError::Elsewhere { .. } => format!("{error}; log in there with paas-cli login --url"),
         ClientError::BrokenOff { source: None, .. } => format!("{error} before the end"),
+        ClientError::NoneOfThem { reasons, .. } => {
+            let reasons: Vec<_> = reasons.iter().map(|(url, error)| reason_of(url, error)).collect();
+            format!("{error}: {}", reasons.join("; "))
+        }
+        error => with_cause(error),
+    }
+}
+
+/// Why one of several servers did not take a request. It says which one.
+fn reason_of(url: &ServerUrl, error: &ClientError) -> String {
+    match error {
+        ClientError::Refused(problem) => format!("{url}: {}", problem.detail),
+        ClientError::NoServer { .. } => error.to_string(),
         error => with_cause(error),
     }
 }

@@ -15,6 +15,18 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Several servers of one platform are named together, and one that is gone is passed over:
+//!
+//! ```no_run
+//! # async fn example(token: &str) -> Result<(), paas_cli::ClientError> {
+//! # use paas_cli::Client;
+//! let servers = "https://paas-1.example.org:5002,https://paas-2.example.org:5002".parse()?;
+//! let client = Client::of_several(servers, Some(token), None)?;
+//! client.with_key("stop-web-on-friday")?.stop("web", None).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod args;
 pub mod client;

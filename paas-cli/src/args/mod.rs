@@ -33,15 +33,19 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Server; when not given that of the last login, or http://127.0.0.1:5002
+    /// Server, or all servers of one platform with commas between them; when not given those of the last login, or
+    /// http://127.0.0.1:5002
     #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
-    pub(crate) url: Option<String>,
+    pub(crate) url: Vec<String>,
     /// Token to use instead of that of the last login
     #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Also trust what the certificates in this file (PEM) signed
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, env = "PAAS_CA", hide_env_values = true)]
     pub(crate) ca: Option<OsString>,
+    /// How long to look for a server that takes a request, in seconds; with 0 each is asked once
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub(crate) retry_for: u32,
     /// How results are written: for people, or as the server's own JSON
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
@@ -112,6 +116,8 @@ pub(crate) enum Command {
         /// How many there shall be, 1 to 10000
         #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         count: u32,
+        #[command(flatten)]
+        once: Once,
     },
     /// Write what a container wrote
     #[command(visible_aliases = ["container-log", "logs"])]
@@ -255,6 +261,15 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// What makes a command take effect once.
+#[derive(Debug, Args)]
+pub(crate) struct Once {
+    /// Name for this request; the same command with the same name within a day is not done again, and tells what became
+    /// of it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
 }
 
 /// One container.

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 use paas_core::model::{BindPort, ContainerSpec, ContainerType, Cpus, ImageRef, MemoryMb, RestartPolicy};
 use serde_json::{Map, Value};
 
-use super::values;
+use super::{Once, values};
 use crate::client::RunOptions;
 use crate::failure::Failure;
 
@@ -81,6 +81,8 @@ pub(crate) struct RunArgs {
     /// Network: bridge, host, none, container:NAME or one of Docker's
     #[arg(long)]
     network: Option<String>,
+    #[command(flatten)]
+    once: Once,
     /// Description to begin with, as JSON; - for stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -92,6 +94,11 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions { count: self.count, pull: self.pull }
+    }
+
+    /// The name of the request, if it was given one.
+    pub(crate) fn key(&self) -> Option<String> {
+        self.once.key.clone()
     }
 
     /// The description as a whole, checked as far as that is possible without a server.

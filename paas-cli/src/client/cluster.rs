@@ -5,6 +5,7 @@ use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef, Regi
 use reqwest::Method;
 use serde::Serialize;
 
+use super::progress::Redone;
 use super::request::{CHANGE, segment};
 use super::{Answer, Client, ClientError, Steps};
 
@@ -37,9 +38,7 @@ impl Client {
     /// # Errors
     /// Status 409 when the id or the address is taken.
     pub async fn add_engine(&self, engine: &EngineSpec) -> Result<Answer<Engine>, ClientError> {
-        let request = self.request(Method::POST, &["api", "engines"]).json(engine).timeout(CHANGE);
-        let answer = self.send(request).await?;
-        self.read(answer).await
+        self.fetch_within(self.request(Method::POST, &["api", "engines"]).json(engine), CHANGE).await
     }
 
     /// Deletes an engine; its containers go on running.
@@ -123,6 +122,6 @@ impl Client {
     pub async fn pull(&self, image: &ImageRef, engines: &[EngineId]) -> Result<Steps, ClientError> {
         let engines = (!engines.is_empty()).then(|| engines.iter().map(EngineId::as_str).collect());
         let body = Pull { name: image.as_str(), engines };
-        self.operate(self.request(Method::POST, &["api", "images", "pull"]).json(&body)).await
+        self.operate(self.request(Method::POST, &["api", "images", "pull"]).json(&body), Redone::Whole).await
     }
 }

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::model::{Container, ContainerSpec};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde::Serialize;
 
+use super::call::Call;
+use super::progress::Redone;
 use super::request::{CHANGE, segment};
 use super::{Answer, Client, ClientError, Steps};
 
@@ -74,7 +76,7 @@ impl Client {
     /// # Errors
     /// Status 400 when the description is wrong, 409 when there is no room. What fails later is in the stream.
     pub async fn run(&self, spec: &ContainerSpec, options: RunOptions) -> Result<Steps, ClientError> {
-        self.operate(self.request(Method::POST, &["api", "containers"]).query(&options).json(spec)).await
+        self.operate(self.request(Method::POST, &["api", "containers"]).query(&options).json(spec), Redone::Whole).await
     }
 
     /// Brings the group of identical containers that `id` belongs to to a size of `count`, 1 to 10000.
@@ -82,7 +84,7 @@ impl Client {
     /// # Errors
     /// As [`Client::run`], and status 404 when there is no such container.
     pub async fn scale(&self, id: &str, count: u32) -> Result<Steps, ClientError> {
-        self.operate(self.of_container(Method::POST, id, Some("scale"))?.query(&[("count", count)])).await
+        self.operate(self.of_container(Method::POST, id, Some("scale"))?.query(&[("count", count)]), Redone::Rest).await
     }
 
     /// Starts a container that does not run.
@@ -126,8 +128,8 @@ impl Client {
         id: &str,
         query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<Bytes, ClientError>>, ClientError> {
-        let answer = self.send(self.of_container(Method::GET, id, Some("logs"))?.query(query)).await?;
-        Ok(self.chunks(answer))
+        let call = self.of_container(Method::GET, id, Some("logs"))?.query(query);
+        Ok(self.send(&call, async |reply| Ok(reply)).await?.chunks())
     }
 
     async fn end_and(&self, id: &str, verb: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
@@ -140,7 +142,7 @@ impl Client {
         self.order(request, patience).await
     }
 
-    fn of_container(&self, method: Method, id: &str, verb: Option<&str>) -> Result<RequestBuilder, ClientError> {
+    fn of_container(&self, method: Method, id: &str, verb: Option<&str>) -> Result<Call, ClientError> {
         // Docker writes names with a slash before them; a path cannot.
         let id = segment("id", id.trim_start_matches('/'))?;
         let path = ["api", "containers", id].into_iter().chain(verb);

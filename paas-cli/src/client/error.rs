@@ -1,5 +1,7 @@
 //! What can go wrong with a request.
 
+use std::error::Error;
+
 use paas_core::model::Invalid;
 use serde::Deserialize;
 
@@ -68,6 +70,14 @@ pub enum ClientError {
         /// Where it sends the client.
         to: String,
     },
+    /// None of several servers took the request for as long as was waited.
+    #[error("none of {} servers took the request", .reasons.len())]
+    NoneOfThem {
+        /// Why not, for each server that was asked: what it came to the last time.
+        reasons: Vec<(ServerUrl, ClientError)>,
+        /// Whether one of them may have done what was asked for all the same.
+        is_uncertain: bool,
+    },
     /// A value that no server would take. Nothing was sent.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -100,6 +110,15 @@ impl ClientError {
         self.problem().map(|problem| problem.code.as_str())
     }
 
+    /// Whether what was asked for may have been done all the same.
+    pub fn is_uncertain(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::BrokenOff { .. } => true,
+            Self::NoneOfThem { is_uncertain, .. } => *is_uncertain,
+            _ => false,
+        }
+    }
+
     /// The refusal in full.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
@@ -107,6 +126,52 @@ impl ClientError {
             _ => None,
         }
     }
+
+    pub(super) fn unexpected(url: &ServerUrl, what: impl Into<String>) -> Self {
+        Self::Unexpected { url: url.clone(), what: what.into() }
+    }
+
+    /// Why there is no answer.
+    pub(super) fn not_sent(url: &ServerUrl, source: reqwest::Error) -> Self {
+        let url = url.clone();
+        let causes = || causes(&source);
+        if causes().any(|cause| cause.is::<rustls::Error>()) {
+            return Self::Untrusted { url, source };
+        }
+        let refused = |cause: &(dyn Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        if causes().any(refused) {
+            return Self::NoServer { url, source };
+        }
+        if source.is_connect() {
+            return Self::Unreachable { url, source };
+        }
+        if source.is_timeout() {
+            return Self::TimedOut { url, source };
+        }
+        Self::BrokenOff { url, source: Some(source) }
+    }
+
+    /// Why the rest of an answer is missing.
+    pub(super) fn not_received(url: &ServerUrl, source: reqwest::Error) -> Self {
+        let url = url.clone();
+        if source.is_timeout() {
+            return Self::TimedOut { url, source };
+        }
+        Self::BrokenOff { url, source: Some(source) }
+    }
+}
+
+/// An error's causes, outermost first, with those that an I/O error carries inside and does not name as its source.
+pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match inside {
+            Some(inside) => Some(inside as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
 }
 
 /// A problem document (RFC 9457).
@@ -123,7 +188,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// The ids that fit, with `container_ambiguous`.
     pub candidates: Vec<String>,
-    /// After how many seconds to try again, with `throttled`.
+    /// After how many seconds to try again, with `throttled` and `no_leader`.
     #[serde(skip)]
     pub retry_after: Option<u64>,
 }

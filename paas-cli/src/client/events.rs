@@ -37,10 +37,11 @@ impl Client {
     /// No login, or no answer.
     pub async fn live_events(&self) -> Result<BoxStream<'static, Result<Live, ClientError>>, ClientError> {
         let request = self.request(Method::GET, &["api", "events", "live"]).header(ACCEPT, "text/event-stream");
-        let lines = self.lines(self.send(request).await?);
-        let client = self.clone();
+        let reply = self.send(&request, async |reply| Ok(reply)).await?;
+        let url = reply.url.clone();
+        let lines = reply.lines();
         let messages = stream::unfold((lines, Message::default()), move |(mut lines, mut message)| {
-            let client = client.clone();
+            let url = url.clone();
             async move {
                 loop {
                     let live = match lines.next().await? {
@@ -48,7 +49,7 @@ impl Client {
                         Ok(line) => message
                             .take(&String::from_utf8_lossy(&line))
                             .transpose()
-                            .map(|live| live.map_err(|error| client.unexpected(error.to_string()))),
+                            .map(|live| live.map_err(|error| ClientError::unexpected(&url, error.to_string()))),
                     };
                     if let Some(live) = live {
                         return Some((live, (lines, message)));

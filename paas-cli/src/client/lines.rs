@@ -3,24 +3,24 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::{BoxStream, Stream};
-use reqwest::Response;
 
-use super::{Client, ClientError};
+use super::ClientError;
+use super::request::Reply;
 
 /// No line of the API is longer; a description carries at most 100 KiB of user data.
 const LONGEST_LINE: usize = 8 << 20;
 
-impl Client {
+impl Reply {
     /// The body as it comes, without end of time.
-    pub(super) fn chunks(&self, answer: Response) -> BoxStream<'static, Result<Bytes, ClientError>> {
-        let client = self.clone();
-        answer.bytes_stream().map(move |chunk| chunk.map_err(|error| client.not_received(error))).boxed()
+    pub(super) fn chunks(self) -> BoxStream<'static, Result<Bytes, ClientError>> {
+        let Self { url, response } = self;
+        response.bytes_stream().map(move |chunk| chunk.map_err(|error| ClientError::not_received(&url, error))).boxed()
     }
 
     /// The body line by line, without line ends. A last line without an end is given too.
-    pub(super) fn lines(&self, answer: Response) -> BoxStream<'static, Result<Bytes, ClientError>> {
-        let client = self.clone();
-        split(self.chunks(answer), LONGEST_LINE, move || client.unexpected("a line without end")).boxed()
+    pub(super) fn lines(self) -> BoxStream<'static, Result<Bytes, ClientError>> {
+        let url = self.url.clone();
+        split(self.chunks(), LONGEST_LINE, move || ClientError::unexpected(&url, "a line without end")).boxed()
     }
 }
 

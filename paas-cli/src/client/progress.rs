@@ -1,81 +1,225 @@
 //! Operations that tell how far they are.
 
-use futures::StreamExt;
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use paas_core::controller::{LaunchSummary, Progress};
-use paas_core::model::Container;
+use paas_core::model::{Container, ContainerId, EngineId};
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use tokio::time::Instant;
 
-use super::{Client, ClientError};
-
-/// The steps of an operation, as they happen. The last is [`Progress::Summary`], unless there is an error before it.
-///
-/// Dropping it does not stop the operation.
-pub type Steps = BoxStream<'static, Result<Progress, ClientError>>;
+use super::attempts::Search;
+use super::call::Call;
+use super::request::Reply;
+use super::{Client, ClientError, PATIENCE};
 
 const LINES: &str = "application/x-ndjson";
 
+/// The steps of an operation, as they happen. The last is [`Progress::Summary`], unless there is an error before it.
+///
+/// When the connection breaks off before that, the request is sent again, and the stream goes on with what is new. See
+/// [`Steps::attempt`] for the failures of an attempt that was cut short.
+///
+/// Dropping it does not stop the operation.
+pub struct Steps {
+    steps: BoxStream<'static, (u32, Result<Progress, ClientError>)>,
+    attempt: u32,
+}
+
+impl Steps {
+    /// The attempt that the last step is of, counted from 1. When it grows, [`Progress::Failed`] of the attempts before counts
+    /// no more: what still fails is told again.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+impl Stream for Steps {
+    type Item = Result<Progress, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.steps.poll_next_unpin(cx).map(|next| {
+            next.map(|(attempt, step)| {
+                self.attempt = attempt;
+                step
+            })
+        })
+    }
+}
+
+/// What an operation tells that is done again, by a server that was not the one that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redone {
+    /// All of it, with what was done before.
+    Whole,
+    /// What was left to do.
+    Rest,
+}
+
 impl Client {
     /// Begins an operation. It may take as long as it takes.
-    pub(super) async fn operate(&self, request: RequestBuilder) -> Result<Steps, ClientError> {
-        let answer = self.send(request.header(ACCEPT, LINES)).await?;
-        let content_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if content_type.is_some_and(|value| value.starts_with(LINES)) {
-            return Ok(self.steps(answer));
-        }
-        self.steps_of_result(answer).await
-    }
-
-    fn steps(&self, answer: Response) -> Steps {
-        let client = self.clone();
-        let steps = self.lines(answer).filter_map(move |line| {
-            let step = match line {
-                Ok(line) if line.is_empty() => None,
-                Ok(line) => Some(serde_json::from_slice(&line).map_err(|error| client.unexpected(error.to_string()))),
-                Err(error) => Some(Err(error)),
-            };
-            std::future::ready(step)
+    pub(super) async fn operate(&self, call: Call, redone: Redone) -> Result<Steps, ClientError> {
+        let call = call.header(ACCEPT, LINES);
+        let mut search = Search::new(self);
+        let source = self.send_on(&call, &mut search, source).await?;
+        let told = Told::default();
+        let (client, since) = (self.clone(), Instant::now());
+        let telling = Telling { client, call, redone, search, source, told, attempt: 1, since, over: false };
+        let steps = stream::unfold(telling, |mut telling| async move {
+            let step = telling.next().await?;
+            Some(((telling.attempt, step), telling))
         });
-        let client = self.clone();
-        stream::unfold((steps, false), move |(mut steps, over)| {
-            let client = client.clone();
-            async move {
-                if over {
-                    return None;
+        Ok(Steps { steps: steps.boxed(), attempt: 1 })
+    }
+}
+
+type Source = BoxStream<'static, Result<Progress, ClientError>>;
+
+/// An operation that is being told.
+struct Telling {
+    client: Client,
+    call: Call,
+    redone: Redone,
+    search: Search,
+    source: Source,
+    told: Told,
+    attempt: u32,
+    /// When this attempt was taken by a server.
+    since: Instant,
+    over: bool,
+}
+
+impl Telling {
+    async fn next(&mut self) -> Option<Result<Progress, ClientError>> {
+        while !self.over {
+            match self.hear().await {
+                Ok(Progress::Summary { requested, started, destroyed, failed }) => {
+                    self.over = true;
+                    let (started, destroyed) = match self.redone {
+                        Redone::Whole => (started, destroyed),
+                        Redone::Rest => {
+                            (started.max(self.told.started.len()), destroyed.max(self.told.destroyed.len()))
+                        }
+                    };
+                    return Some(Ok(Progress::Summary { requested, started, destroyed, failed }));
                 }
-                let step = steps.next().await.unwrap_or_else(|| Err(client.ended_early()));
-                let over = matches!(step, Ok(Progress::Summary { .. }) | Err(_));
-                Some((step, (steps, over)))
+                Ok(step) => {
+                    if self.told.is_new(&step) {
+                        if gets_on(&step) {
+                            self.search.succeeds();
+                        }
+                        return Some(Ok(step));
+                    }
+                }
+                Err(error) => {
+                    if let Err(error) = self.again(error).await {
+                        self.over = true;
+                        return Some(Err(error));
+                    }
+                }
             }
-        })
-        .boxed()
+        }
+        None
     }
 
-    fn ended_early(&self) -> ClientError {
-        ClientError::BrokenOff { url: self.server.clone(), source: None }
+    /// The next step of this attempt.
+    async fn hear(&mut self) -> Result<Progress, ClientError> {
+        let next = self.source.next();
+        let step = async {
+            let ended =
+                || ClientError::BrokenOff { url: self.client.servers.at(self.search.place).url.clone(), source: None };
+            next.await.unwrap_or_else(|| Err(ended()))
+        };
+        self.client.while_alive(self.search.place, &self.call, step).await
     }
 
-    /// The steps that lead to what a server answers that does not tell them one by one.
-    async fn steps_of_result(&self, answer: Response) -> Result<Steps, ClientError> {
-        let summary = match answer.status() {
-            StatusCode::NO_CONTENT => LaunchSummary::default(),
-            StatusCode::MULTI_STATUS => self.read::<LaunchSummary>(answer).await?.into_inner(),
-            _ => {
-                let started = self.read::<Vec<Container>>(answer).await?.into_inner();
-                LaunchSummary { requested: started.len(), started, ..LaunchSummary::default() }
-            }
-        };
-        let last = Progress::Summary {
-            requested: summary.requested,
-            started: summary.started.len(),
-            destroyed: summary.destroyed.len(),
-            failed: summary.failed.len(),
-        };
-        let started = summary.started.into_iter().enumerate();
-        let started = started.map(|(index, container)| Progress::Started { index, container: Box::new(container) });
-        let failed = summary.failed.into_iter().map(Progress::Failed);
-        let steps: Vec<_> = started.chain(failed).chain([last]).map(Ok).collect();
-        Ok(stream::iter(steps).boxed())
+    /// Sends the request again after its stream broke off.
+    async fn again(&mut self, error: ClientError) -> Result<(), ClientError> {
+        // What took long and is told nothing of may be cut off by something in between, and gets on all the same.
+        if self.since.elapsed() > PATIENCE {
+            self.search.succeeds();
+        }
+        self.client.go_on(&self.call, &mut self.search, error).await?;
+        self.source = self.client.send_on(&self.call, &mut self.search, source).await?;
+        self.attempt += 1;
+        self.since = Instant::now();
+        Ok(())
     }
+}
+
+/// What was told already, so that another attempt does not tell it again.
+#[derive(Default)]
+struct Told {
+    started: HashSet<ContainerId>,
+    destroyed: HashSet<ContainerId>,
+    pulled: HashSet<EngineId>,
+    retried: HashSet<(usize, EngineId, String)>,
+}
+
+impl Told {
+    /// Whether a step is worth telling.
+    fn is_new(&mut self, step: &Progress) -> bool {
+        match step {
+            Progress::Started { container, .. } => self.started.insert(container.id.clone()),
+            Progress::Destroyed { container, .. } => self.destroyed.insert(container.clone()),
+            Progress::Pulled { engine, .. } => self.pulled.insert(engine.clone()),
+            Progress::Retrying { index, engine, error } => self.retried.insert((*index, engine.clone(), error.clone())),
+            Progress::Pulling { engine, .. } => !self.pulled.contains(engine),
+            Progress::Decided { .. } | Progress::Failed(_) | Progress::Summary { .. } => true,
+        }
+    }
+}
+
+/// Whether a step, when it is new, brings the end nearer.
+fn gets_on(step: &Progress) -> bool {
+    matches!(step, Progress::Started { .. } | Progress::Destroyed { .. } | Progress::Pulled { .. })
+}
+
+async fn source(reply: Reply) -> Result<Source, ClientError> {
+    let content_type = reply.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|value| value.starts_with(LINES)) {
+        return Ok(steps(reply));
+    }
+    steps_of_result(reply).await
+}
+
+fn steps(reply: Reply) -> Source {
+    let url = reply.url.clone();
+    let steps = reply.lines().filter_map(move |line| {
+        let wrong = |error: serde_json::Error| ClientError::unexpected(&url, error.to_string());
+        let step = match line {
+            Ok(line) if line.is_empty() => None,
+            Ok(line) => Some(serde_json::from_slice(&line).map_err(wrong)),
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(step)
+    });
+    steps.boxed()
+}
+
+/// The steps that lead to what a server answers that does not tell them one by one.
+async fn steps_of_result(reply: Reply) -> Result<Source, ClientError> {
+    let summary = match reply.response.status() {
+        StatusCode::NO_CONTENT => LaunchSummary::default(),
+        StatusCode::MULTI_STATUS => reply.read::<LaunchSummary>().await?.into_inner(),
+        _ => {
+            let started = reply.read::<Vec<Container>>().await?.into_inner();
+            LaunchSummary { requested: started.len(), started, ..LaunchSummary::default() }
+        }
+    };
+    let last = Progress::Summary {
+        requested: summary.requested,
+        started: summary.started.len(),
+        destroyed: summary.destroyed.len(),
+        failed: summary.failed.len(),
+    };
+    let started = summary.started.into_iter().enumerate();
+    let started = started.map(|(index, container)| Progress::Started { index, container: Box::new(container) });
+    let failed = summary.failed.into_iter().map(Progress::Failed);
+    let steps: Vec<_> = started.chain(failed).chain([last]).map(Ok).collect();
+    Ok(stream::iter(steps).boxed())
 }

@@ -1,15 +1,15 @@
-//! Sending a request and judging the answer.
+//! What is asked, and judging the answer.
 
-use std::error::Error;
 use std::ops::Deref;
 use std::time::Duration;
 
 use paas_core::model::Invalid;
 use reqwest::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 
-use super::{Client, ClientError, Problem};
+use super::call::Call;
+use super::{Client, ClientError, Problem, ServerUrl};
 
 /// How long a question may take.
 pub(super) const ASK: Duration = Duration::from_secs(60);
@@ -45,78 +45,64 @@ impl<T> Deref for Answer<T> {
 }
 
 impl Client {
-    pub(super) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        let request = self.http.request(method, self.server.join(path));
-        match &self.authorization {
-            Some(value) => request.header(AUTHORIZATION, value.clone()),
-            None => request,
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> Call {
+        let server = self.servers.at(0);
+        let mut request = server.http.request(method.clone(), server.url.join(path));
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value.clone());
         }
+        Call::new(&method, path, request, self.key.as_deref())
     }
 
-    /// Sends a request and gives back the answer if it is a success.
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let answer = request.send().await.map_err(|error| self.not_sent(error))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        if let (true, Some(to)) = (status.is_redirection(), header(LOCATION)) {
-            return Err(ClientError::Elsewhere { url: self.server.clone(), to: to.to_owned() });
-        }
-        let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-        // The status says enough when the rest of the answer is lost.
-        let body = answer.bytes().await.unwrap_or_default();
-        Err(ClientError::Refused(Box::new(Problem::read(status, retry_after, &body))))
+    /// Asks for something that is answered in one piece, within [`ASK`].
+    pub(super) async fn fetch<T: DeserializeOwned>(&self, call: Call) -> Result<Answer<T>, ClientError> {
+        self.fetch_within(call, ASK).await
     }
 
-    pub(super) async fn fetch<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, ClientError> {
-        let answer = self.send(request.timeout(ASK)).await?;
-        self.read(answer).await
-    }
-
-    pub(super) async fn read<T: DeserializeOwned>(&self, answer: Response) -> Result<Answer<T>, ClientError> {
-        let json = answer.text().await.map_err(|error| self.not_received(error))?;
-        let value = serde_json::from_str(&json).map_err(|error| self.unexpected(error.to_string()))?;
-        Ok(Answer { value, json })
+    /// The same with another limit.
+    pub(super) async fn fetch_within<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        patience: Duration,
+    ) -> Result<Answer<T>, ClientError> {
+        self.send(&call.timeout(patience), Reply::read).await
     }
 
     /// Sends a request of which only the success is of interest.
-    pub(super) async fn order(&self, request: RequestBuilder, patience: Duration) -> Result<(), ClientError> {
-        self.send(request.timeout(patience)).await.map(drop)
+    pub(super) async fn order(&self, call: Call, patience: Duration) -> Result<(), ClientError> {
+        self.send(&call.timeout(patience), async |_| Ok(())).await
+    }
+}
+
+/// The beginning of a success, and the server that gives it.
+pub(super) struct Reply {
+    pub(super) url: ServerUrl,
+    pub(super) response: Response,
+}
+
+impl Reply {
+    /// Tells a success from a refusal.
+    pub(super) async fn judge(url: &ServerUrl, response: Response) -> Result<Self, ClientError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Self { url: url.clone(), response });
+        }
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        if let (true, Some(to)) = (status.is_redirection(), header(LOCATION)) {
+            return Err(ClientError::Elsewhere { url: url.clone(), to: to.to_owned() });
+        }
+        let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        // The status says enough when the rest of the answer is lost.
+        let body = response.bytes().await.unwrap_or_default();
+        Err(ClientError::Refused(Box::new(Problem::read(status, retry_after, &body))))
     }
 
-    pub(super) fn unexpected(&self, what: impl Into<String>) -> ClientError {
-        ClientError::Unexpected { url: self.server.clone(), what: what.into() }
-    }
-
-    fn not_sent(&self, source: reqwest::Error) -> ClientError {
-        let url = self.server.clone();
-        let causes = || causes(&source);
-        if causes().any(|cause| cause.is::<rustls::Error>()) {
-            return ClientError::Untrusted { url, source };
-        }
-        let refused = |cause: &(dyn Error + 'static)| {
-            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
-        };
-        if causes().any(refused) {
-            return ClientError::NoServer { url, source };
-        }
-        if source.is_connect() {
-            return ClientError::Unreachable { url, source };
-        }
-        if source.is_timeout() {
-            return ClientError::TimedOut { url, source };
-        }
-        ClientError::BrokenOff { url, source: Some(source) }
-    }
-
-    pub(super) fn not_received(&self, source: reqwest::Error) -> ClientError {
-        let url = self.server.clone();
-        if source.is_timeout() {
-            return ClientError::TimedOut { url, source };
-        }
-        ClientError::BrokenOff { url, source: Some(source) }
+    /// The rest of it.
+    pub(super) async fn read<T: DeserializeOwned>(self) -> Result<Answer<T>, ClientError> {
+        let Self { url, response } = self;
+        let json = response.text().await.map_err(|error| ClientError::not_received(&url, error))?;
+        let value = serde_json::from_str(&json).map_err(|error| ClientError::unexpected(&url, error.to_string()))?;
+        Ok(Answer { value, json })
     }
 }
 
@@ -126,15 +112,4 @@ pub(super) fn segment<'a>(field: &str, text: &'a str) -> Result<&'a str, ClientE
         "" | "." | ".." => Err(Invalid::new(field, format!("must be an id or a name, not '{text}'")).into()),
         text => Ok(text),
     }
-}
-
-/// An error's causes, outermost first, with those that an I/O error carries inside and does not name as its source.
-pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        match inside {
-            Some(inside) => Some(inside as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    })
 }

@@ -18,10 +18,10 @@ impl ServerUrl {
     pub const DEFAULT: &str = "http://127.0.0.1:5002";
 
     /// The address of one resource. Each segment is escaped, so that none can name another path.
-    pub(super) fn join(&self, segments: &[&str]) -> Url {
+    pub(super) fn join<S: AsRef<str>>(&self, segments: &[S]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+            path.pop_if_empty().extend(segments.iter().map(AsRef::as_ref));
         }
         url
     }
@@ -36,11 +36,6 @@ impl ServerUrl {
         let host = self.0.host_str().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
         host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
-    }
-
-    /// Whether `other` is on the same server: equal in scheme, host and port.
-    pub(super) fn same_origin(&self, other: &Url) -> bool {
-        self.0.origin() == other.origin()
     }
 }
 

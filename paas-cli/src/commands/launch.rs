@@ -1,10 +1,11 @@
 //! Operations that take long and tell how far they are: run, scale, pull.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::StreamExt;
 use paas_core::model::{EngineId, ImageRef};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{Result, unless_interrupted};
 use crate::args::RunArgs;
@@ -18,22 +19,25 @@ const INTERRUPTED: &str = "interrupted; what was begun goes on";
 
 pub(super) async fn run(context: &Context, arguments: RunArgs) -> Result {
     let options = arguments.options();
+    let key = arguments.key();
     let spec = arguments.into_spec()?;
-    let client = context.client()?;
+    let key = key.unwrap_or_else(new_key);
+    let client = context.client()?.with_key(&key)?;
     let count = Some(options.count.into());
     let begun = client.run(&spec, options);
     let outcome = follow(context, begun, Work::Starting, count).await;
     write_containers(context, &outcome)?;
     let partly = outcome.changed_containers();
-    outcome.judge(context, partly, "container", "not started")
+    outcome.judge(context, partly, "container", "not started", Some(&key))
 }
 
-pub(super) async fn scale(context: &Context, id: &str, count: u32) -> Result {
-    let client = context.client()?;
+pub(super) async fn scale(context: &Context, id: &str, count: u32, key: Option<String>) -> Result {
+    let key = key.unwrap_or_else(new_key);
+    let client = context.client()?.with_key(&key)?;
     let outcome = follow(context, client.scale(id, count), Work::Scaling, None).await;
     write_containers(context, &outcome)?;
     let partly = outcome.changed_containers();
-    outcome.judge(context, partly, "container", "not brought to that size")
+    outcome.judge(context, partly, "container", "not brought to that size", Some(&key))
 }
 
 pub(super) async fn pull(context: &Context, image: &ImageRef, engines: &[EngineId]) -> Result {
@@ -50,7 +54,12 @@ pub(super) async fn pull(context: &Context, image: &ImageRef, engines: &[EngineI
         })?;
     }
     let partly = !outcome.pulled.is_empty();
-    outcome.judge(context, partly, "image", "not pulled")
+    outcome.judge(context, partly, "image", "not pulled", None)
+}
+
+/// A name for a request that was given none.
+fn new_key() -> String {
+    Uuid::now_v7().to_string()
 }
 
 /// What a pull came to.
@@ -66,6 +75,8 @@ struct PullSummary<'a> {
 struct Outcome {
     begun: bool,
     summary: LaunchSummary,
+    /// Where in the summary the container stands that has a place in the request.
+    places: HashMap<usize, usize>,
     pulled: Vec<EngineId>,
     /// Counts of the last step: done, failed.
     end: Option<(usize, usize)>,
@@ -84,11 +95,17 @@ async fn follow(
     let mut reporter = Reporter::new(context.output, work, count);
     let heard = async {
         let mut steps = begun.await?;
+        let mut attempt = steps.attempt();
         outcome.begun = true;
         while let Some(step) = steps.next().await {
             let step = step?;
+            if steps.attempt() > attempt {
+                attempt = steps.attempt();
+                reporter.begin_again();
+                outcome.summary.failed.clear();
+            }
             reporter.show(&step);
-            outcome.take(step);
+            outcome.take(step, work);
         }
         Ok(())
     };
@@ -99,9 +116,17 @@ async fn follow(
 }
 
 impl Outcome {
-    fn take(&mut self, step: Progress) {
+    fn take(&mut self, step: Progress, work: Work) {
+        let started = &mut self.summary.started;
         match step {
-            Progress::Started { container, .. } => self.summary.started.push(*container),
+            Progress::Started { index, container } => match self.places.insert(index, started.len()) {
+                // A run has one container for each place: this one is there instead of one that was lost with its host.
+                Some(place) if work == Work::Starting => {
+                    self.places.insert(index, place);
+                    started[place] = *container;
+                }
+                _ => started.push(*container),
+            },
             Progress::Destroyed { container, .. } => self.summary.destroyed.push(container),
             Progress::Failed(failure) => self.summary.failed.push(failure),
             Progress::Pulled { engine, .. } => self.pulled.push(engine),
@@ -117,17 +142,22 @@ impl Outcome {
         !self.summary.started.is_empty() || !self.summary.destroyed.is_empty()
     }
 
-    /// Says what went wrong and turns it into an exit status. `partly` tells whether anything was done.
-    fn judge(self, context: &Context, partly: bool, thing: &str, undone: &str) -> Result {
+    /// Says what went wrong and turns it into an exit status. `partly` tells whether anything was done, and `key` under
+    /// which name the request may be made again.
+    fn judge(self, context: &Context, partly: bool, thing: &str, undone: &str, key: Option<&str>) -> Result {
         for line in failure_lines(&self.summary.failed, thing, undone) {
             output::complain(&line);
         }
         if let Some(failure) = self.failure {
-            if !partly || matches!(failure, Failure::Interrupted(_)) {
+            let again = key.filter(|_| failure.is_uncertain());
+            if matches!(failure, Failure::Interrupted(_)) || (again.is_none() && !partly) {
                 return Err(failure);
             }
             context.line(&failure).iter().for_each(|line| output::complain(line));
-            return Err(Failure::Told(Status::Partly));
+            if let Some(key) = again {
+                context.output.say(&format!("it may go on all the same; to see what became of it, add --key {key}"));
+            }
+            return Err(Failure::Told(if partly { Status::Partly } else { failure.status() }));
         }
         match self.end.unwrap_or_default() {
             (_, 0) => Ok(()),

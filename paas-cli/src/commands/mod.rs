@@ -56,7 +56,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Containers { all } => containers::list(context, all).await,
         Command::Container { target } => containers::inspect(context, &target.id).await,
         Command::Run(arguments) => launch::run(context, *arguments).await,
-        Command::Scale { target, count } => launch::scale(context, &target.id, count).await,
+        Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
         Command::Destroy { targets } => containers::destroy(context, targets.ids).await,
         Command::Stop { targets, grace } => containers::stop(context, targets.ids, grace.timeout).await,

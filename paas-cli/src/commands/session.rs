@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::Result;
-use crate::client::{Login, ServerUrl};
+use crate::client::{Login, ServerUrls};
 use crate::context::Context;
 use crate::credentials::{self, Credentials};
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use crate::output;
 use crate::secret::{self, Secret};
 
 pub(super) async fn login(context: &Context, name: Option<String>, password_stdin: bool) -> Result {
-    let url = if context.url_given { context.url.clone() } else { asked_url(&context.url)? };
+    let urls = if context.url_given { context.urls.clone() } else { asked_urls(&context.urls)? };
     let name = match name {
         Some(name) => name,
         None => asked("User name", context.login().map(|login| login.username.as_str()))?
@@ -24,15 +24,15 @@ pub(super) async fn login(context: &Context, name: Option<String>, password_stdi
         from_stdin: password_stdin,
         is_new: false,
     })?;
-    let login = context.stranger(url.clone())?.login(&name, &password).await?;
+    let login = context.stranger(urls.clone())?.login(&name, &password).await?;
     let Login { token, username, role, expires } = &*login;
     credentials::save(&Credentials {
-        url: url.to_string(),
+        urls: urls.iter().map(ToString::to_string).collect(),
         username: username.to_string(),
         token: token.clone(),
         expires: *expires,
     })?;
-    context.output.say(&format!("logged in to {url} as {username} with role {role}, until {expires:.0}"));
+    context.output.say(&format!("logged in to {urls} as {username} with role {role}, until {expires:.0}"));
     match context.output.format {
         crate::args::Format::Json => context.output.show(login.json(), [], String::new),
         crate::args::Format::Table => Ok(()),
@@ -42,7 +42,7 @@ pub(super) async fn login(context: &Context, name: Option<String>, password_stdi
 pub(super) async fn logout(context: &Context) -> Result {
     let login = context.login();
     if context.given_token.is_none() && login.is_none() {
-        context.output.say(&format!("there is no login at {}", context.url));
+        context.output.say(&format!("there is no login at {}", context.urls));
         return Ok(());
     }
     let ended = context.client()?.logout().await;
@@ -50,7 +50,7 @@ pub(super) async fn logout(context: &Context) -> Result {
         credentials::forget()?;
     }
     match ended {
-        Ok(()) => context.output.say(&format!("logged out of {}", context.url)),
+        Ok(()) => context.output.say(&format!("logged out of {}", context.urls)),
         Err(error) if error.status() == Some(401) => context.output.say("the login had ended already"),
         Err(error) => {
             context
@@ -82,7 +82,7 @@ pub(super) async fn change_password(context: &Context, name: Option<String>, pas
     Ok(())
 }
 
-fn asked_url(default: &ServerUrl) -> std::result::Result<ServerUrl, Failure> {
+fn asked_urls(default: &ServerUrls) -> std::result::Result<ServerUrls, Failure> {
     match asked("Server", Some(&default.to_string()))? {
         Some(text) => Ok(text.parse()?),
         None => Ok(default.clone()),

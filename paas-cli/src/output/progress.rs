@@ -55,6 +55,15 @@ impl Reporter {
         }
     }
 
+    /// The request was sent again, and what failed before does not count any more.
+    pub(crate) fn begin_again(&mut self) {
+        let line = "the connection broke off; the request was sent again";
+        match &mut self.bars {
+            Some(bars) => bars.begin_again(line),
+            None => self.output.say(line),
+        }
+    }
+
     /// What is worth a line of its own.
     fn line(&mut self, step: &Progress) -> Option<String> {
         match step {
@@ -139,6 +148,11 @@ impl Bars {
         let counts = [(self.retried, "tried elsewhere"), (self.failed, "failed")];
         let told = counts.into_iter().filter(|&(count, _)| count > 0);
         self.whole.set_message(told.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", "));
+    }
+
+    fn begin_again(&mut self, line: &str) {
+        self.failed = 0;
+        let _ = self.all.println(line);
     }
 
     fn clear(self) {

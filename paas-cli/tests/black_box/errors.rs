@@ -1,11 +1,13 @@
 //! What is said when something goes wrong, and with which exit status.
 
-use crate::support::{Answer, Home, Server};
+use std::time::{Duration, Instant};
+
+use crate::support::{Answer, Home, Server, nowhere};
 
 /// The line that a refusal leads to, after its exit status.
 async fn line_of(answer: Answer) -> String {
     let server = Server::start([("GET /api/containers", answer)]).await;
-    let done = Home::logged_in(&server).run(&["containers"]).await;
+    let done = Home::logged_in(&server).run(&["containers", "--retry-for", "0"]).await;
     assert_eq!(done.stdout, "");
     format!("{} {}", done.status, done.stderr.trim_end().replace(&server.url(), "URL"))
 }
@@ -38,15 +40,13 @@ async fn every_refusal_has_its_line_and_status() {
 
 #[tokio::test]
 async fn no_server_is_told_as_such() {
-    // A port that was free a moment ago.
-    let url = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
+    let url = nowhere().await;
+    let began = Instant::now();
     let done = Home::new().run(&["containers", "--url", &url]).await;
     let line =
         format!("paas-cli: no server answers at {url}; start one with paas-server, or name another with --url\n");
     assert_eq!(done.expect(1).stderr, line);
+    assert!(began.elapsed() < Duration::from_secs(10), "at once: there is no other to ask");
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_server_that_hangs_up_is_told_as_such() {
             drop(connection);
         }
     });
-    let done = Home::new().run(&["engines", "--url", &url]).await;
+    let done = Home::new().run(&["engines", "--url", &url, "--retry-for", "1"]).await;
     assert!(done.expect(1).stderr.starts_with(&format!("paas-cli: the connection to {url} broke off")), "{done:?}");
 }
 
@@ -71,6 +71,9 @@ async fn wrong_usage_has_its_own_status() {
         &["scale", "a"],
         &["containers", "--url", "localhost:5002"],
         &["containers", "--url", "ftp://host"],
+        &["containers", "--url", "https://a.example,http://b.example"],
+        &["run", "--name", "web", "--key", "two words"],
+        &["scale", "a", "2", "--key", ""],
         &["containers", "--ca", "/does/not/exist"],
         &["run", "--name", "web", "--memory", "1"],
         &["run", "--file", "/does/not/exist"],

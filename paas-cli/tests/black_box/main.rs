@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod again;
 mod changes;
 mod errors;
 mod lists;
 mod operations;
 mod session;
+mod several;
 mod streams;
 mod support;
 mod tls;

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use crate::support::{Answer, Home, Server, container, id};
 
-fn started(index: usize, name: &str, engine: &str) -> String {
+pub(crate) fn started(index: usize, name: &str, engine: &str) -> String {
     format!(r#"{{"event":"started","index":{index},"container":{}}}"#, container(name, engine))
 }
 
-fn summary(requested: usize, started: usize, destroyed: usize, failed: usize) -> String {
+pub(crate) fn summary(requested: usize, started: usize, destroyed: usize, failed: usize) -> String {
     format!(
         r#"{{"event":"summary","requested":{requested},"started":{started},"destroyed":{destroyed},"failed":{failed}}}"#
     )
@@ -100,19 +100,6 @@ async fn an_answer_in_one_piece_will_do_as_well() {
     let done = home.run(&["run", "--name", "httpd", "-q"]).await;
     assert_eq!(done.expect(5).stdout, id("a") + "\n");
     assert_eq!(done.stderr, "paas-cli: 1 container not started: no\n");
-}
-
-#[tokio::test]
-async fn a_stream_without_its_end_is_no_success() {
-    let (_server, home) = running(Answer::steps(&[&started(0, "a", "one")])).await;
-    let done = home.run(&["run", "--name", "httpd", "-q"]).await;
-    assert_eq!(done.expect(5).stdout, id("a") + "\n", "what is known is written all the same");
-    assert!(done.stderr.contains("broke off before the end"), "{}", done.stderr);
-
-    let (_server, home) =
-        running(Answer::steps(&[r#"{"event":"decided","index":0,"engine":"one"}"#]).broken_off()).await;
-    let done = home.run(&["run", "--name", "httpd"]).await;
-    assert!(done.expect(1).stderr.contains("broke off"), "{}", done.stderr);
 }
 
 #[tokio::test]

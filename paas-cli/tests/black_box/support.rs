@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,6 +32,8 @@ pub(crate) struct Answer {
     headers: Vec<(&'static str, String)>,
     pieces: Vec<String>,
     end: End,
+    after: Duration,
+    next: Option<Box<Self>>,
 }
 
 /// How an answer ends.
@@ -40,12 +42,15 @@ enum End {
     Properly,
     BrokenOff,
     Never,
+    /// Before it begins.
+    Cut,
 }
 
 impl Answer {
     pub(crate) fn new(status: u16, content_type: &str, body: &str) -> Self {
         let headers = vec![("content-type", content_type.to_owned())];
-        Self { status, headers, pieces: vec![body.to_owned()], end: End::Properly }
+        let pieces = vec![body.to_owned()];
+        Self { status, headers, pieces, end: End::Properly, after: Duration::ZERO, next: None }
     }
 
     pub(crate) fn json(body: &str) -> Self {
@@ -93,6 +98,26 @@ impl Answer {
         self
     }
 
+    /// No answer: the connection is cut instead.
+    pub(crate) fn cut() -> Self {
+        Self { end: End::Cut, ..Self::done() }
+    }
+
+    /// The answer takes so long to begin.
+    pub(crate) fn after(mut self, time: Duration) -> Self {
+        self.after = time;
+        self
+    }
+
+    /// What is answered to the requests after this one.
+    pub(crate) fn then(mut self, next: Self) -> Self {
+        self.next = match self.next {
+            Some(later) => Some(Box::new(later.then(next))),
+            None => Some(Box::new(next)),
+        };
+        self
+    }
+
     fn respond(&self) -> Response {
         let mut response = Response::builder().status(self.status);
         for (name, value) in &self.headers {
@@ -102,6 +127,8 @@ impl Answer {
         let body = match self.end {
             End::Properly if self.pieces.len() == 1 => Body::from(self.pieces[0].clone()),
             End::Properly => Body::from_stream(pieces),
+            // The task that serves the connection ends with it, and that without a word.
+            End::Cut => std::panic::resume_unwind(Box::new("cut")),
             End::Never => Body::from_stream(pieces.chain(stream::pending())),
             End::BrokenOff => {
                 // The pieces must be on their way before the end comes, or they would be thrown away with it.
@@ -166,7 +193,7 @@ impl Server {
 /// The script as a service, and what it is asked.
 pub(crate) fn router<const N: usize>(script: [(&str, Answer); N]) -> (Router, mpsc::UnboundedReceiver<Asked>) {
     let script: HashMap<String, Answer> = script.into_iter().map(|(line, answer)| (line.to_owned(), answer)).collect();
-    let script = Arc::new(script);
+    let script = Arc::new(Mutex::new(script));
     let (tell, asked) = mpsc::unbounded_channel();
     let answer = move |request: Request| {
         let (script, tell) = (script.clone(), tell.clone());
@@ -175,14 +202,32 @@ pub(crate) fn router<const N: usize>(script: [(&str, Answer); N]) -> (Router, mp
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let line = format!("{} {}", head.method, head.uri);
             let without_query = format!("{} {}", head.method, head.uri.path());
-            let answer = script.get(&line).or_else(|| script.get(&without_query)).cloned();
+            let answer = next_answer(&mut script.lock().unwrap(), &line, &without_query);
             let body = String::from_utf8(body.to_vec()).unwrap();
             tell.send(Asked { line, headers: head.headers, body }).unwrap();
             let nothing = || Answer::problem(404, "route_not_found", "there is no such route");
-            Ok::<_, Infallible>(answer.unwrap_or_else(nothing).respond())
+            let answer = answer.unwrap_or_else(nothing);
+            tokio::time::sleep(answer.after).await;
+            Ok::<_, Infallible>(answer.respond())
         }
     };
     (Router::new().fallback_service(axum::handler::HandlerWithoutStateExt::into_service(answer)), asked)
+}
+
+fn next_answer(script: &mut HashMap<String, Answer>, line: &str, without_query: &str) -> Option<Answer> {
+    let line = if script.contains_key(line) { line } else { without_query };
+    let entry = script.get_mut(line)?;
+    let answer = entry.clone();
+    if let Some(next) = &answer.next {
+        *entry = Answer::clone(next);
+    }
+    Some(answer)
+}
+
+/// Where nothing listens: a port that was free a moment ago.
+pub(crate) async fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// What came of a run of the program.
@@ -219,9 +264,18 @@ impl Home {
     }
 
     pub(crate) fn keep_login(&self, url: &str) {
+        self.keep(&format!("{url:?}"));
+    }
+
+    /// A login at several servers.
+    pub(crate) fn keep_login_at(&self, urls: &[&str]) {
+        self.keep(&format!("{urls:?}"));
+    }
+
+    fn keep(&self, url: &str) {
         use std::os::unix::fs::OpenOptionsExt;
         let text =
-            format!("url = \"{url}\"\nusername = \"admin\"\ntoken = \"{TOKEN}\"\nexpires = \"2100-01-01T00:00:00Z\"\n");
+            format!("url = {url}\nusername = \"admin\"\ntoken = \"{TOKEN}\"\nexpires = \"2100-01-01T00:00:00Z\"\n");
         let mut options = std::fs::OpenOptions::new();
         options.create(true).truncate(true).write(true).mode(0o600);
         std::io::Write::write_all(&mut options.open(self.credentials()).unwrap(), text.as_bytes()).unwrap();

@@ -78,7 +78,7 @@ pub async fn backup(from: &dyn Store, path: &Path) -> Result<Report> {
 /// something else. After any other error, the same call goes on.
 pub async fn restore(path: &Path, to: &dyn Store, progress: &mut (dyn FnMut(Table, usize) + Send)) -> Result<Report> {
     let name = backup::check(path).await?;
-    fill::fill(&name, &mut async || Backup::open(path).await.map(Source::Backup), to, progress).await
+    fill::fill(&name, &mut async || Backup::open(path).await.map(Box::new).map(Source::Backup), to, progress).await
 }
 
 /// Refuses a store that a transfer was filling and did not finish.

@@ -1,0 +1,222 @@
+//! Sending a request until a server takes it: to one after the other, and again after a pause, for a while.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::call::Call;
+use super::request::Reply;
+use super::servers::{Server, Servers};
+use super::{Client, ClientError};
+
+/// The pause before all servers are asked again, the first time; it doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// After how long a silence a server is asked whether it is still there, and how long it may take to say so.
+const SILENCE: Duration = Duration::from_secs(3);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+impl Client {
+    /// Sends a request to one server after the other until one takes it, and takes from its answer what is of interest.
+    pub(super) async fn send<T>(
+        &self,
+        call: &Call,
+        take: impl AsyncFn(Reply) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.send_on(call, &mut Search::new(self), take).await
+    }
+
+    /// The same where some servers were asked already.
+    pub(super) async fn send_on<T>(
+        &self,
+        call: &Call,
+        search: &mut Search,
+        take: impl AsyncFn(Reply) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        loop {
+            let place = search.place;
+            let server = self.servers.at(place);
+            let attempt = async {
+                let sent = server.http.execute(call.to(&server.url)?).await;
+                let response = sent.map_err(|error| ClientError::not_sent(&server.url, error))?;
+                take(Reply::judge(&server.url, response).await?).await
+            };
+            let outcome = self.while_alive(place, call, attempt).await;
+            match outcome {
+                Ok(taken) => {
+                    self.servers.answered(place);
+                    return Ok(taken);
+                }
+                Err(error) => self.go_on(call, search, error).await?,
+            }
+        }
+    }
+
+    /// Goes on to the next server, after a pause when all were asked. Fails when that is of no use.
+    pub(super) async fn go_on(&self, call: &Call, search: &mut Search, error: ClientError) -> Result<(), ClientError> {
+        let Some(setback) = Setback::of(&error).filter(|setback| call.allows(*setback)) else {
+            if error.problem().is_some() {
+                self.servers.answered(search.place);
+            }
+            return Err(error);
+        };
+        search.note(setback, error);
+        let servers = self.servers.count();
+        if servers == 1 && search.nothing_was_there {
+            return Err(search.reason(&self.servers));
+        }
+        search.place = (search.place + 1) % servers;
+        if search.asked.is_multiple_of(servers) {
+            let pause = search.next_pause();
+            if self.servers.given_up() || search.began.elapsed() + pause > self.patience {
+                self.servers.give_up();
+                return Err(search.reason(&self.servers));
+            }
+            sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for what a server has to say, as long as there is a server. One that hangs would hold up a request for long,
+    /// where another could take it at once.
+    pub(super) async fn while_alive<T>(
+        &self,
+        place: usize,
+        call: &Call,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        if self.servers.count() == 1 || !call.is_repeatable() {
+            return answer.await;
+        }
+        tokio::select! {
+            answer = answer => answer,
+            error = death(self.servers.at(place)) => Err(error),
+        }
+    }
+}
+
+/// Returns when a server does not say that it is alive, twice in a row.
+async fn death(server: &Server) -> ClientError {
+    sleep(SILENCE).await;
+    let mut missed = false;
+    loop {
+        // Whatever it says, it is alive.
+        let asked = server.http.get(server.url.join(&["healthz"])).timeout(SIGN_OF_LIFE).send().await;
+        match asked {
+            Err(error) if missed => return ClientError::TimedOut { url: server.url.clone(), source: error },
+            outcome => missed = outcome.is_err(),
+        }
+        sleep(if missed { PAUSE } else { SILENCE }).await;
+    }
+}
+
+/// What another server, or the same a little later, may set right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setback {
+    /// There is no server, or it is about to go. Nothing was done.
+    Gone,
+    /// The servers are about to agree on who leads. Nothing was done.
+    Leaderless,
+    /// The answer was lost. What was asked for may have been done.
+    Unheard,
+}
+
+impl Setback {
+    fn of(error: &ClientError) -> Option<Self> {
+        match error {
+            ClientError::NoServer { .. } | ClientError::Unreachable { .. } => Some(Self::Gone),
+            ClientError::TimedOut { .. } | ClientError::BrokenOff { .. } => Some(Self::Unheard),
+            ClientError::Refused(problem) if problem.status == 503 => match problem.code.as_str() {
+                "shutting_down" => Some(Self::Gone),
+                "no_leader" => Some(Self::Leaderless),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Call {
+    fn allows(&self, setback: Setback) -> bool {
+        setback != Setback::Unheard || self.is_repeatable()
+    }
+}
+
+/// The search for a server that takes a request.
+pub(super) struct Search {
+    /// The server that is asked, or is next.
+    pub(super) place: usize,
+    /// How often one was asked in vain.
+    asked: usize,
+    /// When the first one was.
+    began: Instant,
+    pause: Duration,
+    /// When the servers want to be asked again, if they said so since all were asked.
+    retry_after: Option<Duration>,
+    /// What each server failed with.
+    failures: Vec<(usize, ClientError)>,
+    /// Whether no server was found at all.
+    nothing_was_there: bool,
+}
+
+impl Search {
+    /// One that begins where the last answer came from.
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            place: client.servers.first(),
+            asked: 0,
+            began: Instant::now(),
+            pause: PAUSE,
+            retry_after: None,
+            failures: Vec::new(),
+            nothing_was_there: true,
+        }
+    }
+
+    /// The request gets on: what went wrong until now is no reason to give up earlier the next time.
+    pub(super) fn succeeds(&mut self) {
+        (self.asked, self.pause) = (0, PAUSE);
+        self.failures.clear();
+    }
+
+    fn note(&mut self, setback: Setback, error: ClientError) {
+        if self.asked == 0 {
+            self.began = Instant::now();
+        }
+        self.asked += 1;
+        self.nothing_was_there &= setback == Setback::Gone;
+        if let Some(seconds) = error.problem().and_then(|problem| problem.retry_after) {
+            let after = Duration::from_secs(seconds);
+            self.retry_after = Some(self.retry_after.map_or(after, |before| before.min(after)));
+        }
+        match self.failures.iter_mut().find(|(place, _)| *place == self.place) {
+            // That an answer was lost says more than that there has been none since.
+            Some((_, before)) if before.is_uncertain() && setback != Setback::Unheard => {}
+            Some((_, before)) => *before = error,
+            None => self.failures.push((self.place, error)),
+        }
+    }
+
+    /// How long to wait before all servers are asked again.
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause.max(self.retry_after.take().unwrap_or_default());
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+
+    /// Why no server took the request.
+    fn reason(&mut self, servers: &Servers) -> ClientError {
+        let mut failures = std::mem::take(&mut self.failures);
+        match failures.pop() {
+            Some((_, error)) if servers.count() == 1 => error,
+            last => {
+                failures.extend(last);
+                failures.sort_by_key(|(place, _)| *place);
+                let is_uncertain = failures.iter().any(|(_, error)| error.is_uncertain());
+                let reasons = failures.into_iter().map(|(place, error)| (servers.at(place).url.clone(), error));
+                ClientError::NoneOfThem { reasons: reasons.collect(), is_uncertain }
+            }
+        }
+    }
+}
