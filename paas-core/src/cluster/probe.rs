@@ -69,7 +69,11 @@ pub(super) struct Prober {
 
 impl Prober {
     pub(super) fn new(kind: ProbeKind) -> Self {
-        Self { kind, ..Self::default() }
+        Self {
+            kind,
+            #[cfg(feature = "docker")]
+            icmp: icmp::Sockets::default(),
+        }
     }
 
     /// Whether an answer means that the daemon answers, and not only its host.
