@@ -38,9 +38,10 @@ impl Controller {
         let mut heard = self.shared.heard.lock().await;
         let registry = &self.shared.registry;
         if let Some(voice) = heard.get_mut(&member.id)
-            && voice.session == session
+            && (voice.session == session || is_same_host(&voice.said, &member))
             && registry.keep_alive(voice.lease).await.is_ok()
         {
+            voice.session = session;
             if voice.said != member {
                 registry.register(&member, voice.lease).await.map_err(|error| refused(&member, error))?;
                 voice.said = member;
@@ -97,6 +98,12 @@ impl Controller {
         let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
         self.record(actor.sign(event)).await
     }
+}
+
+/// Whether it is the same daemon at the same place: an agent that was started again before the lease of the one before it
+/// was over goes on with that lease, so that the host is not away for a moment when it ends.
+fn is_same_host(known: &Member, member: &Member) -> bool {
+    known.addr == member.addr && known.daemon_id == member.daemon_id
 }
 
 fn refused(member: &Member, error: RegistryError) -> ControllerError {

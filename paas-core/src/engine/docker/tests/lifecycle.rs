@@ -24,7 +24,9 @@ async fn a_container_lives_and_dies() {
             host.engine.start(&id).await.unwrap();
             assert_eq!(state().await, ContainerState::Running);
         }
-        assert_eq!(host.listed(&id).await.unwrap().ports.len(), 1);
+        // Docker sometimes chooses another port for IPv6 than for IPv4; then there are two.
+        let ports = host.listed(&id).await.unwrap().ports;
+        assert!(!ports.is_empty() && ports.iter().all(|port| port.container_port == 80), "{ports:?}");
         host.engine.restart(&id, GRACE).await.unwrap();
         assert_eq!(state().await, ContainerState::Running);
         host.raw.pause_container(id.as_str()).await.unwrap();
