@@ -273,9 +273,13 @@ impl Config {
 
     /// The URL of the store.
     pub fn store_url(&self) -> BackendUrl {
-        let in_data_dir = || BackendUrl::new(format!("sqlite:{}", self.data_dir.join("paas.db").display()));
-        self.store.clone().unwrap_or_else(in_data_dir)
+        self.store.clone().unwrap_or_else(|| store_in(&self.data_dir))
     }
+}
+
+/// The store of a server that is told of none.
+pub(crate) fn store_in(data_dir: &Path) -> BackendUrl {
+    BackendUrl::new(format!("sqlite:{}", data_dir.join("paas.db").display()))
 }
 
 /// Prints as TOML that can be given back as a configuration file. The first password is left out, and those in URLs are
@@ -392,7 +396,7 @@ fn docker_host_engine(host: &str) -> Result<EngineSpec, Invalid> {
 }
 
 /// The system's place for such data when root runs the server, otherwise the user's own.
-fn default_data_dir() -> PathBuf {
+pub(crate) fn default_data_dir() -> PathBuf {
     if runs_as_root() {
         return PathBuf::from("/var/lib/paas");
     }

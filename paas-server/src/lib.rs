@@ -16,4 +16,5 @@ pub mod problem;
 pub mod router;
 pub mod serve;
 pub mod start;
+pub mod store;
 pub mod tls;

@@ -199,7 +199,7 @@ pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
 }
 
 /// Only its owner may look into it: it holds certificates, and logins to registries.
-fn make_data_dir(path: &Path) -> Result<()> {
+pub(crate) fn make_data_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| {
         format!("the data directory {} cannot be made; choose another with --data-dir", path.display())
@@ -273,7 +273,7 @@ async fn add_engine(spec: EngineSpec, controller: &Controller) -> Result<()> {
 }
 
 /// Says something to whoever started the program. That nobody listens is no reason to end.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -34,7 +34,7 @@ pub use memory::MemoryStore;
 pub use rethinkdb::RethinkDbStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use url::open_store;
+pub use url::{open_existing_store, open_store};
 
 /// Result of a store's verbs.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

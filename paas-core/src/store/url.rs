@@ -34,6 +34,28 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>> {
     }
 }
 
+/// The store that a URL names, if it was made already: to read everything that is in it.
+///
+/// # Errors
+/// [`StoreErrorKind::NotFound`] when it was not, or is one that nothing could be in; otherwise as [`open_store`].
+pub async fn open_existing_store(url: &str) -> Result<Arc<dyn Store>> {
+    let missing =
+        |detail: String| StoreError::new(StoreErrorKind::NotFound, "open", Table::new("store"), "").with_detail(detail);
+    match url.split_once(':') {
+        Some(("memory", _)) => Err(missing("a store in memory is empty when a program starts".to_owned())),
+        Some(("sqlite", path)) if !path.is_empty() => {
+            let path = std::path::Path::new(path.trim_start_matches("//"));
+            if !path.exists() {
+                return Err(missing(format!("there is no file {}", path.display())));
+            }
+            open_store(url).await
+        }
+        #[cfg(feature = "rethinkdb")]
+        Some(("rethinkdb", _)) => Ok(Arc::new(super::RethinkDbStore::open_existing(url).await?)),
+        _ => open_store(url).await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +77,20 @@ mod tests {
                 assert_eq!(bad, "memory");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_made_to_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("db");
+        let url = format!("sqlite:{}", file.display());
+        for missing in ["memory:", url.as_str()] {
+            let error = open_existing_store(missing).await.unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::NotFound, "{missing}");
+        }
+        assert!(!file.exists());
+        drop(open_store(&url).await.unwrap());
+        assert!(open_existing_store(&url).await.is_ok());
+        assert_eq!(open_existing_store("floppy:").await.unwrap_err().kind(), StoreErrorKind::Invalid);
     }
 }

@@ -20,6 +20,7 @@ A file given with --config is TOML. Its keys are the long names of the options w
   listen = \"0.0.0.0:5002\"
   engine = [\"one=tcp://10.0.0.1:2375\", \"two=tcp://10.0.0.2:2375\"]
 
+'paas-server store' copies the state to another kind of store, and backs it up: see 'paas-server store --help'.
 Beside every further Docker host, 'paas-server agent' lets that host join by itself: see 'paas-server agent --help'.
 
 A flag comes before the environment, the environment before the file, the file before the default.";

@@ -12,6 +12,7 @@ mod once;
 mod prefixes;
 mod program;
 mod shutdown;
+mod stores;
 mod streams;
 mod support;
 mod transport;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::{Api, PATIENCE};
 
 /// The program, in an environment that sets nothing.
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paas-server"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PAAS_") {
@@ -27,11 +27,11 @@ fn output(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 

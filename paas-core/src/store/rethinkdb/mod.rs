@@ -107,23 +107,45 @@ impl RethinkDbStore {
         Self::open_with(url, Limits::default()).await
     }
 
+    /// Opens a database that is there, and makes nothing.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] when there is no such database; otherwise as [`RethinkDbStore::open`].
+    pub async fn open_existing(url: &str) -> Result<Self> {
+        let nothing = Table::new("store");
+        let store = Self::new(url, Limits::default())?;
+        if store.has_database().await.map_err(|trouble| trouble.into_store_error("open", nothing, ""))? {
+            return Ok(store);
+        }
+        Err(StoreError::new(StoreErrorKind::NotFound, "open", nothing, "")
+            .with_detail(format!("there is no database {}", store.shared.pool.target().database)))
+    }
+
     async fn open_with(url: &str, limits: Limits) -> Result<Self> {
+        let store = Self::new(url, limits)?;
+        store.prepare().await.map_err(|trouble| trouble.into_store_error("open", Table::new("store"), ""))?;
+        Ok(store)
+    }
+
+    fn new(url: &str, limits: Limits) -> Result<Self> {
         let nothing = Table::new("store");
         let target = Target::parse(url)
             .map_err(|detail| StoreError::new(StoreErrorKind::Invalid, "open", nothing, "").with_detail(detail))?;
         let queries = Queries::new(&target.database);
         let shared = Arc::new(Shared { pool: Pool::new(target, limits), queries, made: tokio::sync::Mutex::default() });
-        let store = Self { shared, closed: CancellationToken::new() };
-        store.prepare().await.map_err(|trouble| trouble.into_store_error("open", nothing, ""))?;
-        Ok(store)
+        Ok(Self { shared, closed: CancellationToken::new() })
+    }
+
+    async fn has_database(&self) -> Result<bool, Trouble> {
+        let databases = self.ask(&self.shared.queries.list_databases()).await?;
+        let names = databases.first().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Ok(names.iter().any(|name| name == &self.shared.pool.target().database))
     }
 
     /// Makes what is missing.
     async fn prepare(&self) -> Result<(), Trouble> {
         let database = &self.shared.pool.target().database;
-        let databases = self.ask(&self.shared.queries.list_databases()).await?;
-        let names = databases.first().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        if !names.iter().any(|name| name == database) {
+        if !self.has_database().await? {
             self.ask(&self.shared.queries.make_database(database)).await.or_else(unless_it_is_there)?;
         }
         for table in tables::ALL {

@@ -8,7 +8,7 @@ mod backup;
 mod error;
 mod fill;
 mod source;
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;
 
 use std::fmt;

@@ -303,6 +303,16 @@ async fn a_table_that_is_not_there_is_empty_and_not_made_by_looking() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_not_there_is_not_made_to_be_read() {
+    let (double, store) = start().await;
+    let missing = RethinkDbStore::open_existing(&double.url("other")).await.unwrap_err();
+    assert_eq!(missing.kind(), StoreErrorKind::NotFound);
+    assert!(missing.to_string().contains("no database other"), "{missing}");
+    drop(store);
+    works(&RethinkDbStore::open_existing(&double.url("paas")).await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn a_table_that_was_dropped_is_not_made_anew() {
     let (double, store) = start().await;
     double.drop_table("paas", "things");
