@@ -39,7 +39,7 @@ async fn a_host_with_a_join_token_serves_until_it_leaves() {
     let engine = admin.get("/api/engines/joined").await.json();
     assert_eq!(engine["labels"], json!(["joined"]));
 
-    let another = heartbeat("joined", Uuid::now_v7(), &address);
+    let another = heartbeat("joined", Uuid::now_v7(), &format!("sim://{}", unique("another")));
     host.post("/join/engines/joined", &another).await.is_problem(409, "conflict");
     host.post("/join/engines/other", &said).await.is_problem(400, "invalid_request");
     host.get("/api/engines").await.is_problem(401, "unauthenticated");
