@@ -23,8 +23,6 @@ A file given with --config is TOML. Its keys are the long names of the options w
 'paas-server store' copies the state to another kind of store, and backs it up: see 'paas-server store --help'.
 Beside every further Docker host, 'paas-server agent' lets that host join by itself: see 'paas-server agent --help'.
 
-'paas-server store' copies, backs up and restores what a server keeps: see 'paas-server store --help'.
-
 A flag comes before the environment, the environment before the file, the file before the default.";
 
 /// The API server of a small platform-as-a-service over a handful of Docker hosts.

@@ -8,7 +8,8 @@ mod backup;
 mod error;
 mod fill;
 mod source;
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
