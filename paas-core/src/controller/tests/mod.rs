@@ -2,6 +2,7 @@
 
 mod changes;
 mod engines;
+mod faults;
 mod health;
 mod launches;
 mod membership;
