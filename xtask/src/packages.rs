@@ -11,14 +11,24 @@ use crate::shell;
 pub(crate) struct Need {
     pub(crate) program: &'static str,
     package: &'static str,
+    /// Arguments that the program must succeed with, where being there is not enough.
+    proof: &'static [&'static str],
 }
 
 const fn need(program: &'static str, package: &'static str) -> Need {
-    Need { program, package }
+    Need { program, package, proof: &[] }
 }
 
-/// To build the workspace: the build script of the client of etcd calls protoc.
-pub(crate) const BUILD: &[Need] = &[need("protoc", "protobuf-compiler")];
+/// To build the workspace: the build script of the client of etcd calls protoc, and includes what comes with protoc. Debian
+/// has that in a package of its own, which protoc's only recommends.
+pub(crate) const BUILD: &[Need] = &[
+    need("protoc", "protobuf-compiler"),
+    Need {
+        program: "protoc",
+        package: "libprotobuf-dev",
+        proof: &["--descriptor_set_out=/dev/null", "google/protobuf/descriptor.proto"],
+    },
+];
 
 /// To work with a Docker daemon that answers already, and to make an image without a registry.
 pub(crate) const CLIENT: &[Need] = &[need("docker", "docker.io"), need("busybox", "busybox-static")];
@@ -109,7 +119,14 @@ fn missing(needs: &[&[Need]]) -> Vec<Need> {
 }
 
 fn is_missing(need: &Need) -> bool {
-    !shell::has(need.program)
+    !shell::has(need.program) || !need.proof.is_empty() && !succeeds(need)
+}
+
+fn succeeds(need: &Need) -> bool {
+    let mut command = Command::new(need.program);
+    // Elsewhere than in the project, whose files might be taken for what is looked for.
+    command.args(need.proof).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn packages(missing: &[Need]) -> Vec<&'static str> {
@@ -145,5 +162,11 @@ mod checks {
     #[test]
     fn what_is_there_is_not_installed() {
         ensure(&[&[need("sh", "no-such-package")]]).unwrap();
+        ensure(&[&[Need { proof: &["-c", "exit 0"], ..need("sh", "no-such-package") }]]).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_there_and_does_not_work_is_missing() {
+        assert!(is_missing(&Need { proof: &["-c", "exit 1"], ..need("sh", "no-such-package") }));
     }
 }
