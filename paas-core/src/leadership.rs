@@ -206,6 +206,7 @@ mod tests {
     use futures::stream::BoxStream;
 
     use super::*;
+    use crate::model::EngineId;
     use crate::registry::{EmbeddedRegistry, Listing, Member, MemberChange, Result, Revision};
 
     const TTL: Duration = Duration::from_secs(3);
@@ -243,6 +244,9 @@ mod tests {
         }
         async fn register(&self, member: &Member, lease: LeaseId) -> Result<()> {
             self.way().await.register(member, lease).await
+        }
+        async fn holder(&self, id: &EngineId) -> Result<Option<(Member, LeaseId)>> {
+            self.way().await.holder(id).await
         }
         async fn list(&self) -> Result<Listing> {
             self.way().await.list().await

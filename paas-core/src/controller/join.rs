@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::auth::{JoinToken, NewJoinToken};
 use crate::model::{EngineId, Event, EventKind, Invalid};
-use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind};
+use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind, lease_of_host};
 
 /// The shortest and the longest time that a host may promise to be heard again within.
 const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
@@ -36,24 +36,33 @@ impl Controller {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
         }
         let mut heard = self.shared.heard.lock().await;
-        let registry = &self.shared.registry;
+        let registry = &*self.shared.registry;
+        let refused = |error| refused(&member, error);
         if let Some(voice) = heard.get_mut(&member.id)
-            && (voice.session == session || is_same_host(&voice.said, &member))
+            && voice.session == session
             && registry.keep_alive(voice.lease).await.is_ok()
         {
-            voice.session = session;
             if voice.said != member {
-                registry.register(&member, voice.lease).await.map_err(|error| refused(&member, error))?;
+                registry.register(&member, voice.lease).await.map_err(refused)?;
                 voice.said = member;
             }
             return Ok(());
         }
-        let lease = registry.grant(ttl).await.map_err(|error| refused(&member, error))?;
-        if let Err(error) = registry.register(&member, lease).await {
-            // It holds nothing; that it could not be ended costs nothing.
-            let _ = registry.revoke(lease).await;
-            return Err(refused(&member, error));
-        }
+        let lease = match lease_of_host(registry, &member).await.map_err(refused)? {
+            Some(lease) => {
+                registry.register(&member, lease).await.map_err(refused)?;
+                lease
+            }
+            None => {
+                let lease = registry.grant(ttl).await.map_err(refused)?;
+                if let Err(error) = registry.register(&member, lease).await {
+                    // It holds nothing; that it could not be ended costs nothing.
+                    let _ = registry.revoke(lease).await;
+                    return Err(refused(error));
+                }
+                lease
+            }
+        };
         heard.insert(member.id.clone(), Voice { session, lease, said: member });
         Ok(())
     }
@@ -98,12 +107,6 @@ impl Controller {
         let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
         self.record(actor.sign(event)).await
     }
-}
-
-/// Whether it is the same daemon at the same place: an agent that was started again before the lease of the one before it
-/// was over goes on with that lease, so that the host is not away for a moment when it ends.
-fn is_same_host(known: &Member, member: &Member) -> bool {
-    known.addr == member.addr && known.daemon_id == member.daemon_id
 }
 
 fn refused(member: &Member, error: RegistryError) -> ControllerError {

@@ -194,6 +194,10 @@ impl Registry for EmbeddedRegistry {
         Ok(())
     }
 
+    async fn holder(&self, id: &EngineId) -> Result<Option<(Member, LeaseId)>> {
+        Ok(self.shared.state.lock().members.get(id).cloned())
+    }
+
     async fn list(&self) -> Result<Listing> {
         let state = self.shared.state.lock();
         let members = state.members.values().map(|(member, _)| member.clone()).collect();

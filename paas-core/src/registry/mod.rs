@@ -49,6 +49,13 @@ pub struct Member {
     pub usage: Option<HostUsage>,
 }
 
+impl Member {
+    /// Whether both are the same daemon at the same place, whatever else is said of it.
+    pub fn is_same_host(&self, other: &Self) -> bool {
+        self.id == other.id && self.addr == other.addr && self.daemon_id == other.daemon_id
+    }
+}
+
 /// A grant of time. What is bound to it vanishes when it runs out or is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId(pub i64);
@@ -107,6 +114,12 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// [`RegistryErrorKind::Taken`] when another live lease holds the id; [`RegistryErrorKind::LeaseExpired`].
     async fn register(&self, member: &Member, lease: LeaseId) -> Result<()>;
 
+    /// Who is alive under an id, and the lease that holds it.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn holder(&self, id: &EngineId) -> Result<Option<(Member, LeaseId)>>;
+
     /// All members that are alive.
     ///
     /// # Errors
@@ -131,4 +144,21 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// # Errors
     /// Only for trouble with the backend.
     async fn leader(&self, election: &str) -> Result<Option<String>>;
+}
+
+/// The lease that keeps this very host registered already: its agent was started again, or speaks to another server, before
+/// the lease of before was over. Whoever goes on with that lease, whose time is the one it was granted for, keeps the host
+/// from being away for a moment when it ends.
+///
+/// # Errors
+/// Only for trouble with the backend.
+pub(crate) async fn lease_of_host(registry: &dyn Registry, member: &Member) -> Result<Option<LeaseId>> {
+    match registry.holder(&member.id).await? {
+        Some((known, lease)) if known.is_same_host(member) => match registry.keep_alive(lease).await {
+            Ok(()) => Ok(Some(lease)),
+            Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => Ok(None),
+            Err(error) => Err(error),
+        },
+        _ => Ok(None),
+    }
 }

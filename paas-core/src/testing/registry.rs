@@ -71,9 +71,11 @@ pub async fn who_registers_is_listed(registry: &Arc<dyn Registry>) {
     assert_eq!(listed(registry, &name).await.as_ref(), Some(&said));
     said.cpus = Cpus::from_milli(8000);
     registry.register(&said, lease).await.unwrap();
-    assert_eq!(listed(registry, &name).await, Some(said));
+    assert_eq!(listed(registry, &name).await.as_ref(), Some(&said));
+    assert_eq!(registry.holder(&said.id).await.unwrap(), Some((said.clone(), lease)));
     registry.revoke(lease).await.unwrap();
     assert_eq!(listed(registry, &name).await, None);
+    assert_eq!(registry.holder(&said.id).await.unwrap(), None);
     registry.revoke(lease).await.expect("ending a lease that ended is no error");
 }
 

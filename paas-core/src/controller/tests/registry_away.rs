@@ -71,6 +71,10 @@ impl Registry for Fragile {
         self.there()?.register(member, lease).await
     }
 
+    async fn holder(&self, id: &EngineId) -> Answer<Option<(Member, LeaseId)>> {
+        self.there()?.holder(id).await
+    }
+
     async fn list(&self) -> Answer<Listing> {
         self.there()?.list().await
     }

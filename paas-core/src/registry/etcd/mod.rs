@@ -133,6 +133,16 @@ impl Registry for EtcdRegistry {
         }
     }
 
+    async fn holder(&self, id: &EngineId) -> Result<Option<(Member, LeaseId)>> {
+        let key = self.member_key(id.as_str());
+        let found = self.connection.call(Effect::Same, |client| {
+            let key = key.clone();
+            async move { Ok(client.kv_client().get(key, None).await?) }
+        });
+        let found = found.await.map_err(|error| failed("find who holds the id", error))?;
+        Ok(found.kvs().first().and_then(|kv| Some((in_words(kv)?, LeaseId(kv.lease())))))
+    }
+
     async fn list(&self) -> Result<Listing> {
         let prefix = self.member_key("");
         let listed = self.connection.call(Effect::Same, |client| {
