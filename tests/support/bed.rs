@@ -177,15 +177,27 @@ pub(crate) async fn until_true(bed: &Bed, api: &Api, hosts: &[usize]) -> Duratio
     }
 }
 
-/// Starts the agent of a host, on the host.
+/// Starts the agent of a host, on the host. It registers with the server.
 pub(crate) fn start_agent(bed: &Bed, host: usize, server: &Server, token: &str) -> Child {
     let file = server.folder.path().join("join-token");
     fs::write(&file, token).unwrap();
+    agent(bed, host, server, &["--server", &server.url, "--join-token-file", &file.display().to_string()])
+}
+
+/// Starts an agent with these arguments on a host. What it says lies beside the log of the server.
+pub(crate) fn agent(bed: &Bed, host: usize, server: &Server, arguments: &[&str]) -> Child {
     let log = server.folder.path().join(format!("agent-{host}.log"));
+    let log = fs::File::options().create(true).append(true).open(log).unwrap();
     let mut command = bed.command(host, &program("paas-server")).unwrap();
-    command.args(["agent", "--server", &server.url, "--join-token-file"]).arg(file);
-    command.stdout(fs::File::create(&log).unwrap()).stderr(fs::File::options().append(true).open(&log).unwrap());
+    command.arg("agent").args(arguments).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap()
+}
+
+/// The process on the host. The one that was started on this machine only took it there, and ends when it does.
+pub(crate) fn inner(child: &Child) -> u32 {
+    let id = child.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    children.trim().parse().unwrap()
 }
 
 pub(crate) async fn join_token(api: &Api) -> String {

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::skip::skip;
 
 const PROGRAM: &str = "etcd";
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long it may take to come up, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What it logs once it answers.
@@ -26,6 +27,7 @@ pub struct Etcd {
     process: Option<Child>,
     folder: PathBuf,
     arguments: Vec<String>,
+    ip: IpAddr,
     port: u16,
     starts: u32,
 }
@@ -36,7 +38,15 @@ impl Etcd {
     /// # Panics
     /// Where it does not come up, or must not be skipped.
     pub async fn start(test: &str) -> Option<Self> {
-        Self::start_with(test, "http", &[]).await
+        Self::start_with(test, LOCAL, "http", &[]).await
+    }
+
+    /// A new etcd of one server that hosts of a test reach at `ip`, an address of this machine.
+    ///
+    /// # Panics
+    /// As [`Etcd::start`].
+    pub async fn start_at(test: &str, ip: IpAddr) -> Option<Self> {
+        Self::start_with(test, ip, "http", &[]).await
     }
 
     /// A new etcd of one server that clients reach over TLS only. The files hold PEM: its certificate, the key of that, and
@@ -47,18 +57,18 @@ impl Etcd {
     pub async fn start_with_tls(test: &str, cert: &Path, key: &Path, client_ca: &Path) -> Option<Self> {
         let path = |path: &Path| path.display().to_string();
         let files = ["--cert-file", &path(cert), "--key-file", &path(key), "--trusted-ca-file", &path(client_ca)];
-        Self::start_with(test, "https", &[&files[..], &["--client-cert-auth"]].concat()).await
+        Self::start_with(test, LOCAL, "https", &[&files[..], &["--client-cert-auth"]].concat()).await
     }
 
-    async fn start_with(test: &str, scheme: &str, more: &[&str]) -> Option<Self> {
+    async fn start_with(test: &str, ip: IpAddr, scheme: &str, more: &[&str]) -> Option<Self> {
         if !is_installed() {
             skip(test, "this machine has no etcd");
             return None;
         }
         // A port that is free may be taken by somebody else before etcd takes it.
         for _ in 0..3 {
-            let mut etcd =
-                Self::described(free_port(), "one", &format!("one=http://127.0.0.1:{}", free_port()), scheme);
+            let cluster = format!("one=http://{LOCAL}:{}", free_port(LOCAL));
+            let mut etcd = Self::described(ip, "one", &cluster, scheme);
             etcd.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
             if etcd.launch().await {
                 return Some(etcd);
@@ -78,8 +88,8 @@ impl Etcd {
         }
         let names = ["one", "two", "three"];
         for _ in 0..3 {
-            let cluster = names.map(|name| format!("{name}=http://127.0.0.1:{}", free_port())).join(",");
-            let mut all = names.map(|name| Self::described(free_port(), name, &cluster, "http"));
+            let cluster = names.map(|name| format!("{name}=http://{LOCAL}:{}", free_port(LOCAL))).join(",");
+            let mut all = names.map(|name| Self::described(LOCAL, name, &cluster, "http"));
             let [one, two, three] = &mut all;
             if tokio::join!(one.launch(), two.launch(), three.launch()) == (true, true, true) {
                 return Some(all);
@@ -88,11 +98,12 @@ impl Etcd {
         panic!("etcd does not come up");
     }
 
-    fn described(port: u16, name: &str, cluster: &str, scheme: &str) -> Self {
+    fn described(ip: IpAddr, name: &str, cluster: &str, scheme: &str) -> Self {
+        let port = free_port(ip);
         let own = format!("{name}=");
         let peer = cluster.split(',').find_map(|one| one.strip_prefix(&own)).unwrap_or_default();
         let folder = std::env::temp_dir().join(format!("paas-test-etcd-{}", Uuid::new_v4()));
-        let client = format!("{scheme}://127.0.0.1:{port}");
+        let client = format!("{scheme}://{ip}:{port}");
         let data = folder.join("data").display().to_string();
         let arguments = [
             ["--name", name],
@@ -106,7 +117,7 @@ impl Etcd {
             ["--election-timeout", "500"],
         ];
         let arguments = arguments.into_iter().flatten().map(str::to_owned).collect();
-        Self { process: None, folder, arguments, port, starts: 0 }
+        Self { process: None, folder, arguments, ip, port, starts: 0 }
     }
 
     /// Starts the process; whether it came up.
@@ -135,7 +146,7 @@ impl Etcd {
 
     /// Host and port.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.ip, self.port)
     }
 
     /// The URL of the registry or the store in it.
@@ -249,8 +260,8 @@ fn is_installed() -> bool {
     Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+fn free_port(ip: IpAddr) -> u16 {
+    let listener = TcpListener::bind((ip, 0)).expect("there is a free port");
     listener.local_addr().expect("a listener has an address").port()
 }
 
