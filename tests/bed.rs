@@ -103,6 +103,16 @@ async fn hosts_come_fail_and_leave_nothing_behind() {
     assert_eq!(status.matches(" up ").count(), 6, "{status}");
     let by_hand = output(Command::new(program("xtask")).args(["bed", "docker", "2", "info", "--format", "{{.Name}}"]));
     assert_eq!(by_hand, "bed2");
+    let on_it = output(Command::new(program("xtask")).args([
+        "bed",
+        "exec",
+        "2",
+        "sh",
+        "-c",
+        "hostname; docker info -f {{.Name}}",
+    ]));
+    assert_eq!(on_it, "bed2\nbed2");
+    assert!(!Command::new(program("xtask")).args(["bed", "exec", "9", "true"]).output().unwrap().status.success());
     assert!(!Command::new(program("xtask")).args(["bed", "docker", "9", "ps"]).output().unwrap().status.success());
 
     // Over TLS only who has a certificate is heard.

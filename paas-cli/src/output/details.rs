@@ -109,9 +109,13 @@ pub(crate) fn cluster(info: &ClusterInfo) -> String {
         0 => String::new(),
         count => format!(", {count} simulated"),
     };
+    let unknown = match info.unknown_count {
+        0 => String::new(),
+        count => format!(", {count} unknown"),
+    };
     of_fields([
         ("ENGINES", format!("{} ({} up{simulated})", info.engine_count, info.engines_up)),
-        ("CONTAINERS", format!("{} ({} running)", info.container_count, info.running_count)),
+        ("CONTAINERS", format!("{} ({} running{unknown})", info.container_count, info.running_count)),
         ("IMAGES", info.image_count.to_string()),
         ("CPUS", format!("{} ({} reserved, {:.2} used)", info.cpus, info.reserved_cpus, info.used_cpus)),
         ("MEMORY", format!("{}MB ({}MB reserved, {}MB used)", info.memory, info.reserved_memory, info.used_memory)),

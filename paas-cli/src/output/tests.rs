@@ -82,7 +82,7 @@ fn one_engine_in_full() {
 fn the_cluster_in_full() {
     let info: ClusterInfo = read(
         r#"{"cpus": 8, "memory": 16384, "reserved_cpus": 0.3, "reserved_memory": 96, "used_cpus": 0.123456, "used_memory": 40,
-            "container_count": 5, "running_count": 3, "engine_count": 3, "engines_up": 2, "image_count": 4,
+            "container_count": 5, "running_count": 3, "unknown_count": 2, "engine_count": 3, "engines_up": 2, "image_count": 4,
             "simulated_count": 1, "version": "0.1.0"}"#,
     );
     insta::assert_snapshot!(details::cluster(&info));

@@ -273,7 +273,7 @@ impl Cluster {
     pub fn info(&self) -> ClusterInfo {
         let view = self.shared.view.read();
         let totals = view.totals();
-        let (container_count, running_count) = view.counts();
+        let counts = view.counts();
         ClusterInfo {
             cpus: totals.total.cpus,
             memory: totals.total.memory,
@@ -281,8 +281,9 @@ impl Cluster {
             reserved_memory: totals.reserved.memory,
             used_cpus: totals.used_cpus,
             used_memory: totals.used_memory,
-            container_count,
-            running_count,
+            container_count: counts.all,
+            running_count: counts.running,
+            unknown_count: counts.unknown,
             engine_count: view.engines().count(),
             engines_up: totals.up,
             image_count: totals.images,

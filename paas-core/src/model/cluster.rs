@@ -22,8 +22,11 @@ pub struct ClusterInfo {
     pub used_memory: MemoryMb,
     /// Containers, the stopped ones included.
     pub container_count: usize,
-    /// Containers that run.
+    /// Containers that run, on engines that are not down.
     pub running_count: usize,
+    /// Containers on engines that are down: what they do is not known.
+    #[serde(default)]
+    pub unknown_count: usize,
     /// Engines.
     pub engine_count: usize,
     /// Engines that are up.

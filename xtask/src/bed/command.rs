@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-use super::{Bed, Hosts, MOST_HOSTS, Status, status};
+use super::{Bed, Hosts, MOST_HOSTS, Status, host, processes, status};
 
 /// What can be done with the bed.
 #[derive(Debug, Subcommand)]
@@ -74,6 +74,13 @@ pub(crate) enum BedCommand {
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs a program of this machine on a host, with the network, the name and the Docker socket of the host.
+    Exec {
+        #[arg(value_name = "HOST")]
+        host: usize,
+        #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
 }
 
 impl BedCommand {
@@ -95,6 +102,7 @@ impl BedCommand {
             Self::Status => show(&super::folder()),
             Self::Load { image } => Bed::open()?.load(&image),
             Self::Docker { host, arguments } => docker(host, &arguments),
+            Self::Exec { host, program } => exec(host, &program),
         }
     }
 }
@@ -107,6 +115,17 @@ fn docker(host: usize, arguments: &[String]) -> Result<()> {
     }
     let error = super::docker_of(&folder, host).args(arguments).exec();
     Err(error).context("docker cannot be run")
+}
+
+/// Becomes a program on a host. Waits for nobody, as [`docker`].
+fn exec(host: usize, program: &[String]) -> Result<()> {
+    if !super::hosts_in(&super::folder()).contains(&host) {
+        bail!("the bed has no host {host}");
+    }
+    let holder = processes::ready(host).with_context(|| format!("host {host} has crashed; start it first"))?;
+    let [program, arguments @ ..] = program else { bail!("which program?") };
+    let error = host::enter(holder, program, false).args(arguments).exec();
+    Err(error).with_context(|| format!("{program} cannot be run"))
 }
 
 fn show(folder: &std::path::Path) -> Result<()> {

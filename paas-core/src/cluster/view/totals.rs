@@ -17,6 +17,15 @@ pub(in crate::cluster) struct Totals {
     pub(in crate::cluster) images: usize,
 }
 
+/// How many containers there are, for the cluster info.
+#[derive(Debug)]
+pub(in crate::cluster) struct Counts {
+    pub(in crate::cluster) all: usize,
+    pub(in crate::cluster) running: usize,
+    /// Those that ran when their engine was heard last.
+    pub(in crate::cluster) unknown: usize,
+}
+
 impl View {
     pub(in crate::cluster) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -41,8 +50,14 @@ impl View {
         totals
     }
 
-    pub(in crate::cluster) fn counts(&self) -> (usize, usize) {
-        let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
-        (self.containers.len(), running)
+    pub(in crate::cluster) fn counts(&self) -> Counts {
+        let is_down = |id| self.engines.get(id).is_some_and(|engine| engine.health.status == EngineStatus::Down);
+        let active = self.containers.values().filter(|entry| entry.container.state.holds_resources());
+        let (unknown, running) =
+            active.fold((0, 0), |(unknown, running), entry| match is_down(&entry.container.engine.id) {
+                true => (unknown + 1, running),
+                false => (unknown, running + 1),
+            });
+        Counts { all: self.containers.len(), running, unknown }
     }
 }

@@ -37,11 +37,17 @@ async fn a_host_that_hangs_is_down_within_three_seconds_and_every_step_is_told()
     platform.until("hangs-soon", EngineStatus::Down).await;
     assert!(hung.elapsed() <= Duration::from_millis(3100), "{:?}", hung.elapsed());
     assert_eq!(platform.controller.containers(false)[0].state, ContainerState::Unknown);
+    let counts = || {
+        let info = platform.controller.cluster_info();
+        (info.container_count, info.running_count, info.unknown_count)
+    };
+    assert_eq!(counts(), (1, 0, 1));
     let back = tokio::time::Instant::now();
     host.set_hanging(false);
     platform.until("hangs-soon", EngineStatus::Up).await;
     assert!(back.elapsed() <= Duration::from_secs(2), "{:?}", back.elapsed());
     assert_eq!(platform.controller.containers(false)[0].state, ContainerState::Running);
+    assert_eq!(counts(), (1, 1, 0));
     assert_eq!(
         statuses_told(&platform),
         [
