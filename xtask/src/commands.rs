@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bed::command::BedCommand;
-use crate::{demo, packages, tests};
+use crate::{bench, demo, packages, tests};
 
 /// Commands of this workspace.
 #[derive(Debug, Parser)]
@@ -34,6 +34,14 @@ enum Command {
         /// Only tests whose name contains this.
         filter: Option<String>,
     },
+    /// Runs all benchmarks in a short form, and prints one table: figure, value, baseline, ratio, goal, met or not.
+    Bench {
+        /// Takes the time that it takes, as for docs/benchmarks.md.
+        #[arg(long)]
+        long: bool,
+        /// Only benchmarks whose name contains this.
+        filter: Option<String>,
+    },
     /// Installs everything that building and testing need (Debian, as root).
     Setup,
     /// Several Docker hosts on this machine: host 1 is 10.77.0.2, host 2 is 10.77.0.3, …; the machine itself is 10.77.0.1.
@@ -47,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Demo { stop: true, .. } => demo::stop(),
         Command::Demo { simulated, .. } => demo::run(simulated),
         Command::Test { no_skip, filter } => tests::run(no_skip, filter.as_deref()),
+        Command::Bench { long, filter } => bench::run(filter.as_deref(), long),
         Command::Setup => packages::ensure_everything(),
         Command::Bed(command) => command.run(),
     };

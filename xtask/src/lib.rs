@@ -5,6 +5,7 @@
 //! terminal, nor a Docker that is there already, and are built without anything but Rust.
 
 pub mod bed;
+mod bench;
 pub mod commands;
 mod demo;
 mod docker;
