@@ -12,6 +12,7 @@
 #![allow(dead_code, reason = "each benchmark takes what it needs")]
 
 pub mod process;
+pub mod release;
 
 use std::time::Duration;
 
