@@ -19,13 +19,11 @@ impl Scheduler for ShortestName {
         for _ in 0..request.count {
             let fits =
                 |id: &&EngineId| matches!(snapshot.get(id).map(|state| judge(state, request)), Some(Verdict::Fits));
-            let ids = snapshot.engines().iter().map(|state| &state.id);
+            let ids = snapshot.engines().map(|state| &state.id);
             let Some(best) = ids.filter(fits).min_by_key(|id| (id.as_str().len(), (*id).clone())).cloned() else {
                 return Err(Refusal::explain(&snapshot, request, placed.len()));
             };
-            if let Some(state) = snapshot.get_mut(&best) {
-                state.reserve(request);
-            }
+            snapshot.reserve(&best, request);
             placed.push(best);
         }
         Ok(placed)

@@ -9,8 +9,10 @@
 //!
 //! `baseline`, `ratio`, `goal` and `met` are `null` where there is none. Everything else that a benchmark prints is talk.
 
-#![allow(dead_code, reason = "each benchmark takes what it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each benchmark takes what it needs")]
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+pub mod decide;
 pub mod process;
 pub mod release;
 

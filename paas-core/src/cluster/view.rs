@@ -22,7 +22,7 @@ use crate::model::{
     Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
     HostPort, HostUsage, LaunchId, RequestId, Resources,
 };
-use crate::scheduler::{EngineState, Snapshot};
+use crate::scheduler::{Claim, EngineState, Snapshot};
 
 use tombstones::Tombstones;
 
@@ -145,19 +145,17 @@ impl View {
 
     /// Lets an engine take new containers, or not. False when there is none of that id.
     pub(super) fn set_draining(&mut self, id: &EngineId, draining: bool) -> bool {
-        let (Some(entry), Some(state)) = (self.engines.get_mut(id), self.snapshot.get_mut(id)) else { return false };
+        let Some(entry) = self.engines.get_mut(id) else { return false };
         entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
-        state.draining = draining;
-        true
+        self.snapshot.update(id, |state| state.draining = draining)
     }
 
     /// Changes the labels that containers can ask for. False when there is none of that id.
     pub(super) fn set_labels(&mut self, id: &EngineId, labels: &[String]) -> bool {
-        let (Some(entry), Some(state)) = (self.engines.get_mut(id), self.snapshot.get_mut(id)) else { return false };
+        let Some(entry) = self.engines.get_mut(id) else { return false };
         entry.spec = Arc::new(EngineSpec { labels: labels.to_vec(), ..EngineSpec::clone(&entry.spec) });
         entry.summary = Arc::new(EngineSummary { labels: labels.to_vec(), ..EngineSummary::clone(&entry.summary) });
-        state.labels = labels.iter().cloned().collect();
-        true
+        self.snapshot.update(id, |state| state.labels = labels.iter().cloned().collect())
     }
 
     pub(super) fn engine(&self, id: &str) -> Option<&EngineEntry> {
@@ -186,8 +184,8 @@ impl View {
         if *entry.summary != summary {
             entry.summary = Arc::new(summary);
         }
-        if let Some(state) = self.snapshot.get_mut(id) {
-            state.total = total;
+        if self.snapshot.get(id).is_some_and(|state| state.total != total) {
+            self.snapshot.update(id, |state| state.total = total);
         }
     }
 
@@ -222,9 +220,7 @@ impl View {
         }
         entry.health.status = status;
         entry.health.since = Timestamp::now();
-        if let Some(state) = self.snapshot.get_mut(id) {
-            state.status = status;
-        }
+        self.snapshot.update(id, |state| state.status = status);
         Some(before)
     }
 
@@ -396,35 +392,27 @@ impl View {
     }
 
     fn change_hold(&mut self, engine: &EngineId, hold: &Hold, take: bool) {
-        let (Some(host), Some(state)) = (self.engines.get_mut(engine), self.snapshot.get_mut(engine)) else { return };
-        if let Some(resources) = hold.resources {
-            if take {
-                state.reserved += resources;
-                state.containers += 1;
-            } else {
-                state.reserved -= resources;
-                state.containers -= 1;
-            }
-        }
-        if let Some(image) = &hold.image {
-            if take {
-                state.add_image(image);
-            } else {
-                state.remove_image(image);
-            }
-        }
-        for port in &hold.ports {
-            let holders = host.ports.entry(*port).or_default();
+        let Some(host) = self.engines.get_mut(engine) else { return };
+        // A port counts once in the snapshot, however many hold it.
+        let mut changes = |port: &&HostPort| {
+            let holders = host.ports.entry(**port).or_default();
             if take {
                 *holders += 1;
-                state.host_ports.insert(*port);
-            } else {
-                *holders = holders.saturating_sub(1);
-                if *holders == 0 {
-                    host.ports.remove(port);
-                    state.host_ports.remove(port);
-                }
+                return *holders == 1;
             }
+            *holders = holders.saturating_sub(1);
+            let was_last = *holders == 0;
+            if was_last {
+                host.ports.remove(*port);
+            }
+            was_last
+        };
+        let ports: Vec<HostPort> = hold.ports.iter().filter(|port| changes(port)).copied().collect();
+        let claim = Claim { resources: hold.resources, image: hold.image.as_deref(), ports: &ports };
+        if take {
+            self.snapshot.take(engine, claim);
+        } else {
+            self.snapshot.give_back(engine, claim);
         }
     }
 }

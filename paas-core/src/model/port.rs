@@ -156,12 +156,16 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// Whether it is bound on every address of the host.
+    pub fn is_everywhere(&self) -> bool {
+        self.ip.is_none_or(|ip| ip.is_unspecified())
+    }
+
     /// Whether the two cannot both be bound: same protocol and number, on the same or on every address.
     pub fn conflicts_with(&self, other: &Self) -> bool {
-        let everywhere = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
         self.proto == other.proto
             && self.port == other.port
-            && (everywhere(self.ip) || everywhere(other.ip) || self.ip == other.ip)
+            && (self.is_everywhere() || other.is_everywhere() || self.ip == other.ip)
     }
 }
 

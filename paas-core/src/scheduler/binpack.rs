@@ -1,5 +1,6 @@
 //! Packing: the fullest engine that still has room takes the container.
 
+use super::index::Measure;
 use super::{PlacementRequest, Refusal, Scheduler, Snapshot, Weights, rank};
 use crate::model::EngineId;
 
@@ -19,6 +20,6 @@ impl Binpack {
 
 impl Scheduler for Binpack {
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
-        rank::place(snapshot, request, |total, promised| -self.weights.score(total, promised))
+        rank::place(snapshot, request, &Measure::least_room(self.weights))
     }
 }

@@ -59,7 +59,7 @@ fn first_reason(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
     lack_of_room(engine, request)
 }
 
-fn is_asked_host(engine: &EngineState, request: &PlacementRequest) -> bool {
+pub(super) fn is_asked_host(engine: &EngineState, request: &PlacementRequest) -> bool {
     request.labels.iter().any(|label| label.strip_prefix("host:") == Some(engine.id.as_str()))
 }
 
@@ -79,13 +79,13 @@ fn lack_of_room(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
 /// Whether `asked` can be promised beside `promised` without going past `limit`, CPU and memory each on its own.
 ///
 /// Nothing always fits, even where others have taken more than there is: it promises nobody anything.
-pub(super) fn fits(limit: Resources, promised: Resources, asked: Resources) -> bool {
+fn fits(limit: Resources, promised: Resources, asked: Resources) -> bool {
     let free = limit.saturating_sub(promised);
     asked.cpus <= free.cpus && asked.memory <= free.memory
 }
 
 /// What may be promised of `total`.
-pub(super) fn limit(total: Resources, overbooking: f64) -> Resources {
+fn limit(total: Resources, overbooking: f64) -> Resources {
     if overbooking == 1.0 {
         return total;
     }

@@ -5,8 +5,10 @@
 
 mod binpack;
 mod filter;
+mod index;
 mod rank;
 mod refusal;
+mod snapshot;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -15,8 +17,9 @@ mod types;
 pub use binpack::Binpack;
 pub use filter::{Verdict, judge};
 pub use refusal::{Reason, Refusal};
+pub use snapshot::{Claim, Snapshot};
 pub use spread::{Spread, Weights};
-pub use types::{EngineState, PlacementRequest, Snapshot};
+pub use types::{EngineState, PlacementRequest};
 
 use crate::model::EngineId;
 

@@ -1,11 +1,12 @@
 //! Why nothing was placed, in words.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{PlacementRequest, Snapshot, Verdict, judge};
+use super::filter::is_asked_host;
+use super::{EngineState, PlacementRequest, Snapshot, Verdict, judge};
 use crate::model::{ContainerType, Cpus, EngineStatus, HostPort, MemoryMb};
 
 /// Why one engine cannot take a container.
@@ -44,7 +45,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Place in a refusal, and what is counted together.
+    /// Place in a refusal.
     fn group(&self) -> (u8, String) {
         match self {
             Self::NotUp(status) => (0, status.to_string()),
@@ -60,12 +61,22 @@ impl Reason {
         }
     }
 
-    /// Of two of one group, the one that is nearer to fitting.
-    fn nearer(self, other: Self) -> Self {
+    /// Whether it is counted together with another.
+    fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NotUp(mine), Self::NotUp(theirs)) => mine == theirs,
+            (Self::LacksLabel(mine), Self::LacksLabel(theirs)) => mine == theirs,
+            (Self::PortTaken(mine), Self::PortTaken(theirs)) => mine == theirs,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// Takes the place of another that is alike if that one is nearer to fitting.
+    fn come_nearer(&mut self, other: Self) {
         match (&self, &other) {
-            (Self::Cpus { free: mine, .. }, Self::Cpus { free: theirs, .. }) if theirs > mine => other,
-            (Self::Memory { free: mine, .. }, Self::Memory { free: theirs, .. }) if theirs > mine => other,
-            _ => self,
+            (Self::Cpus { free: mine, .. }, Self::Cpus { free: theirs, .. }) if theirs > mine => *self = other,
+            (Self::Memory { free: mine, .. }, Self::Memory { free: theirs, .. }) if theirs > mine => *self = other,
+            _ => {}
         }
     }
 
@@ -113,30 +124,39 @@ pub struct Refusal {
 impl Refusal {
     /// Explains why `snapshot`, in which `possible` containers of the request are placed already, takes no more.
     pub fn explain(snapshot: &Snapshot, request: &PlacementRequest, possible: usize) -> Self {
-        let mut groups: BTreeMap<(u8, String), (usize, Reason)> = BTreeMap::new();
-        for engine in snapshot.engines() {
-            let Verdict::No(reason) = judge(engine, request) else { continue };
-            let key = reason.group();
-            let merged = match groups.remove(&key) {
-                Some((count, other)) => (count + 1, other.nearer(reason)),
-                None => (1, reason),
-            };
-            groups.insert(key, merged);
-        }
-        let reasons = groups.into_values().map(|(count, reason)| reason.describe(count, request)).collect();
-        let refusal = Self { asked: request.count, possible, engines: snapshot.engines().len(), reasons };
-        refusal.with_unknown_host(snapshot, request)
+        Self::of(snapshot.engines().map(Cow::Borrowed), request, possible)
     }
 
-    /// When the host asked for does not exist, that is all there is to say.
-    fn with_unknown_host(mut self, snapshot: &Snapshot, request: &PlacementRequest) -> Self {
-        if request.kind == ContainerType::Host {
-            let asked = request.labels.iter().find_map(|label| label.strip_prefix("host:")).unwrap_or("");
-            if !snapshot.engines().iter().any(|engine| engine.id.as_str() == asked) {
-                self.reasons = vec![format!("none is called {asked}")];
+    /// The same of engines that are not in a snapshot.
+    pub(super) fn of<'a>(
+        engines: impl Iterator<Item = Cow<'a, EngineState>>,
+        request: &PlacementRequest,
+        possible: usize,
+    ) -> Self {
+        // There are few groups and many engines, of which each is merely compared.
+        let mut groups: Vec<(usize, Reason)> = Vec::new();
+        let (mut count, mut is_there) = (0, false);
+        for engine in engines {
+            count += 1;
+            is_there |= is_asked_host(&engine, request);
+            let Verdict::No(reason) = judge(&engine, request) else { continue };
+            match groups.iter_mut().find(|(_, known)| known.is_alike(&reason)) {
+                Some((count, known)) => {
+                    *count += 1;
+                    known.come_nearer(reason);
+                }
+                None => groups.push((1, reason)),
             }
         }
-        self
+        groups.sort_by_cached_key(|(_, reason)| reason.group());
+        let reasons = groups.into_iter().map(|(count, reason)| reason.describe(count, request)).collect();
+        let mut refusal = Self { asked: request.count, possible, engines: count, reasons };
+        if request.kind == ContainerType::Host && !is_there {
+            // When the host asked for does not exist, that is all there is to say.
+            let asked = request.labels.iter().find_map(|label| label.strip_prefix("host:")).unwrap_or("");
+            refusal.reasons = vec![format!("none is called {asked}")];
+        }
+        refusal
     }
 }
 
@@ -159,7 +179,7 @@ impl std::error::Error for Refusal {}
 mod tests {
     use super::*;
     use crate::model::{ContainerSpec, EngineId, Resources};
-    use crate::scheduler::{EngineState, Scheduler, Spread};
+    use crate::scheduler::{Scheduler, Spread};
 
     fn engine(id: &str, memory: u64) -> EngineState {
         let total = Resources { cpus: Cpus::from_milli(4000), memory: MemoryMb::new(memory) };

@@ -1,5 +1,6 @@
 //! Spreading: the engine with the most room left takes the container.
 
+use super::index::Measure;
 use super::{PlacementRequest, Refusal, Scheduler, Snapshot, rank};
 use crate::model::{EngineId, Invalid, Resources};
 
@@ -61,6 +62,6 @@ impl Spread {
 
 impl Scheduler for Spread {
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
-        rank::place(snapshot, request, |total, promised| self.weights.score(total, promised))
+        rank::place(snapshot, request, &Measure::most_room(self.weights))
     }
 }

@@ -1,5 +1,7 @@
 //! Placement against its plain definition: score all, take the best, reserve, repeat.
 
+mod many;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -76,7 +78,7 @@ fn each_type_has_its_filters() {
         let mut request = request(1, 100, 64);
         request.kind = kind;
         request.labels.insert(label.to_owned());
-        let fits = snapshot.engines().iter().filter(|engine| judge(engine, &request).fits());
+        let fits = snapshot.engines().filter(|engine| judge(engine, &request).fits());
         fits.map(|engine| engine.id.to_string()).collect()
     };
     assert_eq!(fitting(ContainerType::Service, "ssd"), ["ssd", "used"]);
@@ -115,14 +117,14 @@ fn plainly(
     let mut snapshot = snapshot.clone();
     let mut placed = Vec::new();
     for _ in 0..request.count {
-        let fitting = snapshot.engines().iter().filter(|engine| judge(engine, request).fits());
+        let fitting = snapshot.engines().filter(|engine| judge(engine, request).fits());
         let best = fitting.reduce(|best, next| {
             let value = |engine: &EngineState| score(engine.total, engine.reserved + request.resources);
             let better = value(next) > value(best) || (value(next) == value(best) && next.containers < best.containers);
             if better { next } else { best }
         });
         let id = best?.id.clone();
-        snapshot.get_mut(&id)?.reserve(request);
+        snapshot.reserve(&id, request);
         placed.push(id);
     }
     Some(placed)
@@ -218,9 +220,9 @@ proptest! {
     fn a_refusal_counts_every_engine(snapshot in any_snapshot(), request in any_request()) {
         let Err(refusal) = Spread::default().place(&snapshot, &request) else { return Ok(()) };
         prop_assert!(refusal.possible < request.count);
-        prop_assert_eq!(refusal.engines, snapshot.engines().len());
+        prop_assert_eq!(refusal.engines, snapshot.len());
         prop_assert!(refusal.engines == 0 || !refusal.reasons.is_empty());
-        let ids: BTreeSet<_> = snapshot.engines().iter().map(|engine| &engine.id).collect();
+        let ids: BTreeSet<_> = snapshot.engines().map(|engine| &engine.id).collect();
         prop_assert_eq!(ids.len(), refusal.engines);
     }
 }

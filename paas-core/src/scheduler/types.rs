@@ -4,56 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ContainerSpec, ContainerType, EngineId, EngineStatus, HostPort, Resources};
 
-/// The engines at one moment, ordered by id.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    engines: Vec<EngineState>,
-}
-
-impl Snapshot {
-    /// The engines, ordered by id.
-    pub fn engines(&self) -> &[EngineState] {
-        &self.engines
-    }
-
-    /// One engine.
-    pub fn get(&self, id: &EngineId) -> Option<&EngineState> {
-        self.position(id).ok().map(|index| &self.engines[index])
-    }
-
-    /// One engine, to be changed.
-    pub fn get_mut(&mut self, id: &EngineId) -> Option<&mut EngineState> {
-        self.position(id).ok().map(|index| &mut self.engines[index])
-    }
-
-    /// Adds an engine, or replaces the one of that id.
-    pub fn insert(&mut self, engine: EngineState) {
-        match self.position(&engine.id) {
-            Ok(index) => self.engines[index] = engine,
-            Err(index) => self.engines.insert(index, engine),
-        }
-    }
-
-    /// Takes an engine out.
-    pub fn remove(&mut self, id: &EngineId) -> Option<EngineState> {
-        self.position(id).ok().map(|index| self.engines.remove(index))
-    }
-
-    fn position(&self, id: &EngineId) -> Result<usize, usize> {
-        self.engines.binary_search_by(|engine| engine.id.cmp(id))
-    }
-}
-
-impl FromIterator<EngineState> for Snapshot {
-    fn from_iter<I: IntoIterator<Item = EngineState>>(engines: I) -> Self {
-        let mut snapshot = Self::default();
-        for engine in engines {
-            snapshot.insert(engine);
-        }
-        snapshot
-    }
-}
-
 /// One engine, as far as placing is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineState {

@@ -29,6 +29,6 @@ impl View {
                 return Err(format!("{id}: ports are counted apart"));
             }
         }
-        Ok(())
+        self.snapshot.audit()
     }
 }
