@@ -95,7 +95,8 @@ impl Platform {
         let output =
             tokio::task::spawn_blocking(move || command.stderr(Stdio::null()).output().unwrap()).await.unwrap();
         assert!(output.status.success());
-        let started: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let started = summary["started"].as_array().unwrap();
         assert_eq!(started.len(), count);
         let pages = started.iter().map(|container| {
             let host: usize = container["engine"]["id"].as_str().unwrap().trim_start_matches("bed").parse().unwrap();

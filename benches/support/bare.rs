@@ -15,14 +15,14 @@ use jiff::Timestamp;
 use xtask::bed::Bed;
 
 /// The hosts, and what to start there.
-pub struct Bare {
+pub(crate) struct Bare {
     hosts: Vec<(String, Docker)>,
     image: String,
 }
 
 impl Bare {
     /// Over the first hosts of a bed.
-    pub async fn over(bed: &Bed, hosts: usize, image: &str) -> Self {
+    pub(crate) async fn over(bed: &Bed, hosts: usize, image: &str) -> Self {
         let connected = (1..=hosts).map(|host| async move {
             let client = Docker::connect_with_host(&bed.address(host).unwrap()).unwrap();
             (bed.ip(host).to_string(), client.negotiate_version().await.unwrap())
@@ -46,7 +46,7 @@ impl Bare {
     }
 
     /// Starts containers, spread evenly, so many at once on each host; after how many seconds the first one ran.
-    pub async fn launch(&self, count: usize, at_once: usize) -> f64 {
+    pub(crate) async fn launch(&self, count: usize, at_once: usize) -> f64 {
         let (begun, first) = (Instant::now(), Mutex::new(None));
         let on_each = self.hosts.iter().enumerate().map(|(position, (_, client))| {
             let mine = (0..count).filter(move |number| number % self.hosts.len() == position);
@@ -63,7 +63,7 @@ impl Bare {
     }
 
     /// Removes everything, so many at once on each host.
-    pub async fn remove_all(&self, at_once: usize) {
+    pub(crate) async fn remove_all(&self, at_once: usize) {
         let on_each = self.hosts.iter().map(|(_, client)| async move {
             let all = ids(client).await;
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -79,7 +79,7 @@ impl Bare {
     }
 
     /// From when Docker began to make each container until it ran, by Docker's own account, seconds.
-    pub async fn start_times(&self) -> Vec<f64> {
+    pub(crate) async fn start_times(&self) -> Vec<f64> {
         let mut times = Vec::new();
         for (_, client) in &self.hosts {
             for id in ids(client).await {
@@ -93,7 +93,7 @@ impl Bare {
     }
 
     /// Where each container answers.
-    pub async fn pages(&self) -> Vec<String> {
+    pub(crate) async fn pages(&self) -> Vec<String> {
         let mut pages = Vec::new();
         for (ip, client) in &self.hosts {
             for container in client.list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap() {

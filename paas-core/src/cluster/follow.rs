@@ -157,11 +157,26 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.removed(container),
+        Some(_) if is_told_by_its_launch(cluster, &event) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
-        Some(_) => {}
-        None => changed.info_due = Some(Instant::now() + Duration::from_millis(500)),
+        None if changes_host(&event.action) => {
+            changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
+        }
+        Some(_) | None => {}
     }
     cluster.shared.recorder.put(shown_event(id, event)).await;
+}
+
+/// Whether it is the beginning of a container that is being launched: whoever launches it reads it when it runs.
+fn is_told_by_its_launch(cluster: &Cluster, event: &EngineEvent) -> bool {
+    matches!(&*event.action, "create" | "start")
+        && event.launch.is_some_and(|launch| cluster.shared.view.read().is_reserved(launch))
+}
+
+/// Whether a host may say something else of itself after that: what happens to images, and to the daemon. The networks and
+/// volumes that come and go with every container do not change it.
+fn changes_host(action: &str) -> bool {
+    matches!(action, "pull" | "import" | "load" | "tag" | "untag" | "delete" | "prune" | "reload")
 }
 
 /// Whether a container may look different after that. Looking inside one does not change it.
@@ -306,6 +321,16 @@ mod tests {
         cluster.shutdown().await;
     }
 
+    #[test]
+    fn what_comes_and_goes_with_every_container_changes_no_host() {
+        for action in ["connect", "disconnect", "mount", "unmount", "create", "destroy", "remove"] {
+            assert!(!changes_host(action), "{action}");
+        }
+        for action in ["pull", "tag", "delete", "load", "reload"] {
+            assert!(changes_host(action), "{action}");
+        }
+    }
+
     fn event(nanoseconds: i128, action: &str) -> EngineEvent {
         EngineEvent {
             time: Timestamp::from_nanosecond(nanoseconds).unwrap(),
@@ -313,6 +338,7 @@ mod tests {
             container: None,
             name: "a".to_owned(),
             image: None,
+            launch: None,
         }
     }
 

@@ -28,8 +28,8 @@ use tokio_util::task::TaskTracker;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundContainer};
 use crate::events::EventSink;
 use crate::model::{
-    ClusterInfo, Container, ContainerId, ContainerState, Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind,
-    Group, HostUsage, LaunchId, RequestId, Resources,
+    ClusterInfo, Container, ContainerId, ContainerState, Cpus, Engine, EngineId, EngineSpec, EngineStatus, Event,
+    EventKind, Group, HostUsage, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
@@ -214,6 +214,11 @@ impl Cluster {
     /// What the operator said of an engine.
     pub fn engine_spec(&self, id: &EngineId) -> Option<Arc<EngineSpec>> {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.spec.clone())
+    }
+
+    /// The CPUs of an engine; none while it is not known how many it has.
+    pub fn cpus(&self, id: &EngineId) -> Cpus {
+        self.shared.view.read().engine(id.as_str()).map_or(Cpus::default(), |entry| entry.summary.cpus)
     }
 
     /// The way to talk to an engine, whether or not it answers.
@@ -411,7 +416,8 @@ impl Cluster {
         self.shared.view.read().state(id).map_or(Resources::ZERO, |state| state.reserved)
     }
 
-    fn ticket(&self) -> Ticket {
+    /// For an observation that begins now: a newer one is not overwritten by it.
+    pub(crate) fn ticket(&self) -> Ticket {
         self.shared.tickets.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Cluster;
+use super::view::Ticket;
 use crate::engine::FoundContainer;
 use crate::model::{EngineId, LaunchId};
 
@@ -29,9 +30,8 @@ impl Reservation {
         &self.engine
     }
 
-    /// The container is there: it holds the room from now on.
-    pub fn commit(self, found: FoundContainer) {
-        let ticket = self.cluster.ticket();
+    /// The container is there, as found by an observation that began at `ticket`: it holds the room from now on.
+    pub(crate) fn commit(self, found: FoundContainer, ticket: Ticket) {
         self.cluster.shared.view.write().commit(self.launch, &self.engine, found, ticket);
     }
 

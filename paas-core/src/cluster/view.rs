@@ -27,7 +27,7 @@ use crate::scheduler::{Claim, EngineState, Snapshot};
 use tombstones::Tombstones;
 
 /// Order of observations: one that began later wins over one that began earlier.
-pub(super) type Ticket = u64;
+pub(crate) type Ticket = u64;
 
 /// What a container or a reservation takes of its engine.
 #[derive(Clone, Debug, Default, PartialEq)]

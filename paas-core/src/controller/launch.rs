@@ -1,13 +1,10 @@
 //! Running containers: place, reserve, launch, and account for each.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pull::Pulls;
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
@@ -237,7 +234,7 @@ impl Launcher {
         if let Some(pulls) = &self.pulls {
             pulls.pulled(&engine).await.map_err(failed)?;
         }
-        let _slot = shared.slots.take(&engine).await;
+        let slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
         let request = self.request(&engine, reservation.launch(), index);
         let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
         let id = match created {
@@ -251,20 +248,23 @@ impl Launcher {
         };
         let ready = async {
             self.start(&*connection, &id).await?;
-            connection.inspect(&id).await
+            // What happens to it from here on is newer.
+            let seen = shared.cluster.ticket();
+            Ok((connection.inspect(&id).await?, seen))
         };
-        let found = match shared.cluster.while_up(&engine, ready).await {
+        let (found, seen) = match shared.cluster.while_up(&engine, ready).await {
             Ok(found) => found,
             Err(error) => {
                 self.undo(&*connection, reservation, &id).await;
                 return Err(failed(error));
             }
         };
+        slot.done();
         if let Err(error) = self.note_success(&engine, &found).await {
             self.undo(&*connection, reservation, &id).await;
             return Err(error);
         }
-        reservation.commit(found);
+        reservation.commit(found, seen);
         let known = shared.cluster.container(&id).ok_or_else(|| {
             failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
         })?;
@@ -328,32 +328,5 @@ impl Launcher {
         if let Err(error) = self.controller.record(self.actor.sign(event)).await {
             tracing::warn!(%error, "a failed launch could not be recorded");
         }
-    }
-}
-
-/// How many containers each engine starts or removes at once.
-#[derive(Debug)]
-pub(super) struct Slots {
-    per_engine: usize,
-    engines: Mutex<HashMap<EngineId, Arc<Semaphore>>>,
-}
-
-impl Slots {
-    pub(super) fn new(per_engine: usize) -> Self {
-        Self { per_engine: per_engine.max(1), engines: Mutex::default() }
-    }
-
-    /// Waits for a slot of an engine. First come, first served.
-    pub(super) async fn take(&self, engine: &EngineId) -> Option<OwnedSemaphorePermit> {
-        let semaphore = {
-            let mut engines = self.engines.lock();
-            engines.entry(engine.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_engine))).clone()
-        };
-        // Never closed, so there always is a permit.
-        semaphore.acquire_owned().await.ok()
-    }
-
-    pub(super) fn forget(&self, engine: &EngineId) {
-        self.engines.lock().remove(engine);
     }
 }

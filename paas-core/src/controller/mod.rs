@@ -29,6 +29,7 @@ mod registry_logins;
 mod requests;
 mod scale;
 mod settings;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ struct Shared {
     request_locks: KeyedLocks,
     /// Of requests with a key, until they are answered.
     exchange_locks: KeyedLocks,
-    slots: launch::Slots,
+    slots: slots::Slots,
     heard: join::Heard,
     operations: TaskTracker,
     closing: CancellationToken,

@@ -81,7 +81,7 @@ impl Controller {
             .enumerate()
             .map(|(index, container)| async move {
                 let engine = container.engine.id.clone();
-                let _slot = self.shared.slots.take(&engine).await;
+                let _slot = self.shared.slots.removal(&engine).await;
                 (index, engine, self.destroy(actor, container.id.as_str()).await, container)
             })
             .collect();

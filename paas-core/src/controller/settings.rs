@@ -13,8 +13,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Passwords and tokens.
     pub auth: AuthSettings,
-    /// How many containers one engine starts at once. A Docker daemon serves a few at once faster than many: from one
-    /// on the rate is the same and only the waiting grows, unless the host has cores to spare.
+    /// How many containers one engine starts at once at most. How many it is asked for follows from how long its starts
+    /// take: on a host without cores to spare only the waiting grows from one on, and that one is asked for one at a time.
     pub starts_per_engine: usize,
     /// On how many engines a container is tried before it counts as failed.
     pub attempts: usize,
@@ -33,7 +33,7 @@ impl Default for Settings {
         Self {
             cluster: ClusterSettings::default(),
             auth: AuthSettings::default(),
-            starts_per_engine: 4,
+            starts_per_engine: 16,
             attempts: 3,
             max_count: 10_000,
             keep_requests: Duration::from_secs(24 * 3600),

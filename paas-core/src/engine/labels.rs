@@ -19,6 +19,11 @@ const KEY_LAUNCH: &str = "paas.launch";
 const KEY_USER: &str = "paas.user";
 const KEY_REQUEST: &str = "paas.request";
 
+/// The attempt that the labels of a container name, if a platform wrote them.
+pub(super) fn launch(labels: &HashMap<String, String>) -> Option<LaunchId> {
+    labels.get(KEY_LAUNCH)?.parse().ok()
+}
+
 /// The labels of a container that is to be made.
 pub fn write(request: &CreateRequest) -> HashMap<String, String> {
     // A spec has no map with keys other than strings, so it always has a JSON form.

@@ -104,6 +104,8 @@ pub struct EngineEvent {
     pub name: String,
     /// The image of the container, if it was one.
     pub image: Option<String>,
+    /// The attempt that the container belongs to, if a platform made it.
+    pub launch: Option<LaunchId>,
 }
 
 /// What the containers of a host use.

@@ -91,6 +91,17 @@ fn a_launch_is_counted_once_whenever_its_container_is_seen() {
 }
 
 #[test]
+fn a_launch_that_is_told_late_does_not_bring_back_what_ended_meanwhile() {
+    let mut view = view_of(1);
+    let (launch, engine) = view.place(&Spread::default(), &request(1)).unwrap().remove(0);
+    view.observe(&engine, found(1, Some(launch), ContainerState::Stopped, None), 5);
+    view.commit(launch, &engine, found(1, Some(launch), ContainerState::Running, None), 4);
+    assert_eq!(view.container(&container_id(1)).unwrap().container.state, ContainerState::Stopped);
+    assert_eq!((reserved(&view), view.reservations()), (Resources::ZERO, 0));
+    view.audit().unwrap();
+}
+
+#[test]
 fn an_older_answer_does_not_overwrite_a_newer_one() {
     let mut view = view_of(1);
     view.observe(&engine_id(0), found(1, None, ContainerState::Stopped, None), 5);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::Call;
-use crate::engine::{EngineError, EngineEvent, Result};
+use crate::engine::{EngineError, EngineEvent, Result, labels};
 
 /// How many events may wait for their reader. Docker throws events away without a word when a connection is not read,
 /// so they are read at once and wait here; a reader that falls further behind is told, by the end of its stream.
@@ -89,6 +89,8 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
     let id = actor.id.unwrap_or_default();
     let is_container = message.typ == Some(EventMessageTypeEnum::CONTAINER);
     let name = attributes.remove("name").filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone());
+    // Docker tells the labels of a container among the attributes.
+    let launch = if is_container { labels::launch(&attributes) } else { None };
     Some(EngineEvent {
         time: time.ok()?,
         // `exec_create: sh -c …` and `health_status: healthy`: the word is what stands before the colon.
@@ -96,5 +98,6 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
         container: if is_container { id.parse().ok() } else { None },
         name: name.trim_start_matches('/').to_owned(),
         image: if is_container { attributes.remove("image") } else { None },
+        launch,
     })
 }

@@ -10,7 +10,8 @@ use super::logs::Line;
 use super::{CreateRequest, EngineError, EngineErrorKind, EngineEvent, EngineUsage, FoundContainer, Result};
 use crate::engine::{LogStream, Managed};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, HostPort, ImageRef, MemoryMb, Protocol, Resources,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, HostPort, ImageRef, LaunchId, MemoryMb, Protocol,
+    Resources,
 };
 
 /// How many events are kept for those who read again from a moment on.
@@ -224,7 +225,7 @@ impl Host {
     /// An image that is used for the first time is fetched first, and that is told.
     pub(super) fn have_image(&mut self, image: &ImageRef) {
         if self.images.insert(image.canonical()) {
-            self.note("pull", None, image.to_string(), None);
+            self.note("pull", None, image.to_string(), None, None);
         }
     }
 
@@ -268,16 +269,24 @@ impl Host {
     fn tell(&mut self, action: &str, id: &ContainerId) {
         let Some(container) = self.containers.get(id) else { return };
         let (name, image) = (container.name.clone(), container.spec.name.to_string());
-        self.note(action, Some(id.clone()), name, Some(image));
+        let launch = container.managed.as_ref().map(|managed| managed.launch);
+        self.note(action, Some(id.clone()), name, Some(image), launch);
     }
 
-    fn note(&mut self, action: &str, container: Option<ContainerId>, name: String, image: Option<String>) {
+    fn note(
+        &mut self,
+        action: &str,
+        container: Option<ContainerId>,
+        name: String,
+        image: Option<String>,
+        launch: Option<LaunchId>,
+    ) {
         // Later than every event before, so that "since" a moment is never ambiguous.
         let tick = SignedDuration::from_nanos(1);
         let earliest = self.last_time.and_then(|last| last.checked_add(tick).ok());
         let time = earliest.map_or(Timestamp::now(), |earliest| earliest.max(Timestamp::now()));
         self.last_time = Some(time);
-        self.history.push_back(EngineEvent { time, action: action.to_owned(), container, name, image });
+        self.history.push_back(EngineEvent { time, action: action.to_owned(), container, name, image, launch });
         if self.history.len() > HISTORY {
             self.history.pop_front();
             self.forgotten += 1;

@@ -203,10 +203,11 @@ fn the_name_of_a_linked_container_is_its_own() {
 
 #[test]
 fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
+    let launch = LaunchId::new();
     let message = |action: &str, kind: &str| -> EventMessage {
         serde_json::from_value(json!({
             "Type": kind, "Action": action, "time": 1_700_000_000, "timeNano": 1_700_000_000_123_456_789_i64,
-            "Actor": {"ID": ID, "Attributes": {"name": "web", "image": "httpd:2"}},
+            "Actor": {"ID": ID, "Attributes": {"name": "web", "image": "httpd:2", "paas.launch": launch.to_string()}},
         }))
         .unwrap()
     };
@@ -215,6 +216,7 @@ fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
     assert_eq!(event.time.as_nanosecond(), 1_700_000_000_123_456_789);
     assert_eq!(event.container.unwrap().as_str(), ID);
     assert_eq!((event.name.as_str(), event.image.as_deref()), ("web", Some("httpd:2")));
+    assert_eq!(event.launch, Some(launch), "the labels of a container are among what is told of it");
     assert_eq!(events::engine_event(message("health_status: healthy", "container")).unwrap().action, "health_status");
     assert_eq!(events::engine_event(message("pull", "image")).unwrap().container, None);
     assert_eq!(events::docker_time(event.time), "1700000000.123456789");
