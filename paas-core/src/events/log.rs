@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::tables::EVENTS;
-use crate::store::{Collection, KeyRange, Store};
+use crate::store::{Collection, KeyRange, Store, Write};
 
 /// After how many events it is time to look whether there are too many.
 pub(super) const MANY: usize = 2000;
@@ -41,13 +41,28 @@ impl EventLog {
     }
 }
 
+impl EventLog {
+    /// The write that keeps an event, to be made together with the change that the event tells of.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreErrorKind::Invalid`] when the event has no form in JSON.
+    pub(crate) fn insertion(&self, event: &Event) -> crate::store::Result<Write> {
+        self.events.insertion(&event.id.to_string(), event)
+    }
+
+    /// Notes that an event was added.
+    pub(crate) fn added(&self) {
+        if self.new.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
+            self.grown.notify_one();
+        }
+    }
+}
+
 #[async_trait]
 impl EventSink for EventLog {
     async fn record(&self, event: &Event) -> Result<(), EventError> {
         self.events.insert(&event.id.to_string(), event).await.map_err(EventError::Store)?;
-        if self.new.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
-            self.grown.notify_one();
-        }
+        self.added();
         Ok(())
     }
 }
