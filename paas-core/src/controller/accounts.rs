@@ -87,7 +87,8 @@ impl Controller {
         if actor.made_before().is_some() {
             return Ok(());
         }
-        let telling = self.telling(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
+        let telling =
+            self.telling(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
         self.shared.auth.delete_account(username, telling.writes()).await?;
         self.told(telling).await;
         Ok(())

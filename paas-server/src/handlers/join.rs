@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::{Extension, Json};
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
+use axum::{Extension, Json};
 use paas_core::auth::{JoinToken, NewJoinToken};
 use paas_core::model::EngineId;
 use paas_core::registry::Member;
