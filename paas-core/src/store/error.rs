@@ -59,6 +59,11 @@ impl StoreError {
         self.table == table.name() && kinds.contains(&self.kind)
     }
 
+    /// The key of the document, or nothing.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
