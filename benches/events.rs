@@ -20,6 +20,7 @@ use paas_core::testing::etcd::Etcd;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const ENGINES: usize = 20;
+const IMAGE: &str = "web:1";
 /// What a host tells of a container that somebody starts and removes: create, start, kill, die, destroy.
 const EVENTS_OF_A_LIFE: usize = 5;
 /// How often the hosts make something happen.
@@ -37,10 +38,9 @@ struct Stored(AtomicUsize);
 
 #[async_trait]
 impl EventSink for Stored {
-    async fn record(&self, event: &Event) -> Result<(), EventError> {
-        if event.tags.iter().any(|tag| tag == TAG_DOCKER) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+    async fn record(&self, events: &[Event]) -> Result<(), EventError> {
+        let of_hosts = events.iter().filter(|event| event.tags.iter().any(|tag| tag == TAG_DOCKER));
+        self.0.fetch_add(of_hosts.count(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -76,12 +76,18 @@ impl Platform {
         while controller.engines().iter().any(|engine| engine.health.status != EngineStatus::Up) {
             sleep(Duration::from_millis(10)).await;
         }
-        Self { stored, controller, hosts: hosts.into_values().collect(), store }
+        let platform = Self { stored, controller, hosts: hosts.into_values().collect(), store };
+        // With the first container a host tells of its image as well: that is past then.
+        for host in &platform.hosts {
+            let id = host.outsider_run(IMAGE.parse().unwrap(), None);
+            host.outsider_remove(&id).unwrap();
+        }
+        until(ENGINES * (EVENTS_OF_A_LIFE + 1), async || platform.kept()).await;
+        platform
     }
 
     /// Lets so many events a second happen, for a while. How many there were.
     async fn burst(&self, per_second: usize) -> usize {
-        let image = "web:1".parse::<paas_core::model::ImageRef>().unwrap();
         let (begun, mut lives) = (Instant::now(), 0);
         let mut ticker = interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -90,7 +96,7 @@ impl Platform {
             let due = begun.elapsed().min(LASTS).as_secs_f64() * (per_second / EVENTS_OF_A_LIFE) as f64;
             while lives < due as usize {
                 let host = &self.hosts[lives % ENGINES];
-                let id = host.outsider_run(image.clone(), None);
+                let id = host.outsider_run(IMAGE.parse().unwrap(), None);
                 host.outsider_remove(&id).unwrap();
                 lives += 1;
             }

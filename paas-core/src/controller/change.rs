@@ -47,8 +47,8 @@ impl Controller {
 
     /// Tells of a change that was made. Those who listen cannot undo it, so what they have against it is a warning.
     pub(super) async fn told(&self, telling: Telling) {
-        self.shared.log.added();
-        if let Err(error) = self.shared.told.record(&telling.event).await {
+        self.shared.log.added(1);
+        if let Err(error) = self.shared.told.record(&[telling.event]).await {
             tracing::warn!(%error, "an event was stored, and not everybody was told of it");
         }
     }

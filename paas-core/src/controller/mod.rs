@@ -192,7 +192,7 @@ impl Controller {
 
     /// Records an event of what was done on a host, before that is answered.
     async fn record(&self, event: Event) -> Result<()> {
-        self.shared.sink.record(&event).await.map_err(event_error)
+        self.shared.sink.record(&[event]).await.map_err(event_error)
     }
 
     fn check_open(&self) -> Result<()> {
