@@ -5,161 +5,21 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use paas_core::testing::etcd::Etcd;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::bed::{self, idle};
-use support::{Api, PASSWORD, eventually, program, signal};
+use support::group::Group;
+use support::{Api, eventually, signal};
 use uuid::Uuid;
 use xtask::bed::Hosts;
 
-/// How long a request may take in all, with every attempt.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How long one attempt may take: a server that is stopped never answers.
-const ATTEMPT: Duration = Duration::from_secs(20);
 /// Chooses the faults again that a failed run had.
 const SEED_VARIABLE: &str = "PAAS_TEST_SEED";
-
-/// One of the servers.
-struct Peer {
-    process: Child,
-    url: String,
-    arguments: Vec<String>,
-    log: std::path::PathBuf,
-}
-
-impl Peer {
-    fn spawn(url: &str, arguments: &[String], log: &std::path::Path) -> Child {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(program("paas-server"));
-        command.arg("--listen").arg(url.trim_start_matches("http://")).args(["--advertise", url]).args(arguments);
-        command.env("PAAS_ADMIN_PASSWORD", PASSWORD).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
-    }
-
-    fn start_again(&mut self) {
-        self.process = Self::spawn(&self.url, &self.arguments, &self.log);
-    }
-
-    async fn role(&self, http: &Client) -> Option<String> {
-        let answer = http.get(format!("{}/healthz", self.url)).timeout(Duration::from_millis(300)).send().await.ok()?;
-        Some(answer.json::<Value>().await.ok()?["role"].as_str()?.to_owned())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            eprintln!("the log of {}:\n{}", self.url, std::fs::read_to_string(&self.log).unwrap_or_default());
-        }
-    }
-}
-
-/// Three servers and their folder.
-struct Group {
-    peers: Vec<Peer>,
-    http: Client,
-    _folder: tempfile::TempDir,
-}
-
-impl Group {
-    async fn start(etcd: &Etcd, engines: &[String]) -> Self {
-        // Fails only when a test before this one did it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
-        let mut arguments = vec!["--store".to_owned(), etcd.url(), "--registry".to_owned(), etcd.url()];
-        arguments.extend(engines.iter().flat_map(|engine| ["--engine".to_owned(), engine.clone()]));
-        let peers = (0..3).map(|number| {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let (url, log) = (format!("http://127.0.0.1:{port}"), folder.path().join(format!("log-{number}")));
-            let process = Peer::spawn(&url, &arguments, &log);
-            Peer { process, url, arguments: arguments.clone(), log }
-        });
-        let group = Self { peers: peers.collect(), http: Client::new(), _folder: folder };
-        group.until_led(&[]).await;
-        group
-    }
-
-    /// Waits until one of the servers leads, but for some; which one, and how long that took.
-    async fn until_led(&self, but_for: &[usize]) -> (usize, Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            for (number, peer) in self.peers.iter().enumerate().filter(|(number, _)| !but_for.contains(number)) {
-                if peer.role(&self.http).await.as_deref() == Some("leader") {
-                    return (number, begun.elapsed());
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("no server leads");
-    }
-
-    fn urls(&self) -> Vec<String> {
-        self.peers.iter().map(|peer| peer.url.clone()).collect()
-    }
-
-    /// A client that is logged in, and does not give up.
-    async fn client(&self) -> Persistent {
-        let mut client = Persistent { urls: self.urls(), token: String::new(), http: self.http.clone() };
-        let login = json!({"username": "admin", "password": PASSWORD});
-        let (status, body) = client.send(Method::POST, "/auth/login", Some(&login)).await;
-        assert_eq!(status, StatusCode::OK, "{body}");
-        client.token = body["token"].as_str().unwrap().to_owned();
-        client
-    }
-}
-
-/// A client that sends a request again, to one server after the other, until one of them says what became of it.
-#[derive(Clone)]
-struct Persistent {
-    urls: Vec<String>,
-    token: String,
-    http: Client,
-}
-
-impl Persistent {
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
-        let key = Uuid::now_v7().to_string();
-        let begun = Instant::now();
-        let mut last = String::new();
-        for url in self.urls.iter().cycle() {
-            assert!(begun.elapsed() < PATIENCE, "{path} was never answered; at last {last}");
-            let request = self.http.request(method.clone(), format!("{url}{path}")).bearer_auth(&self.token);
-            let request = request.header("idempotency-key", &key).timeout(ATTEMPT);
-            let request = match body {
-                Some(body) => request.json(body),
-                None => request,
-            };
-            match request.send().await {
-                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    last = answer.text().await.unwrap_or_default();
-                }
-                Ok(answer) => {
-                    let status = answer.status();
-                    match answer.text().await {
-                        Ok(text) => return (status, serde_json::from_str(&text).unwrap_or(Value::String(text))),
-                        Err(error) => last = error.to_string(),
-                    }
-                }
-                Err(error) => last = error.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        unreachable!("the servers are tried for ever");
-    }
-
-    /// A plain client of one server.
-    fn at(&self, number: usize) -> Api {
-        Api::with_token(&self.urls[number], &self.token)
-    }
-}
 
 fn seed() -> u64 {
     let given = std::env::var(SEED_VARIABLE).ok().map(|text| text.parse().unwrap());
@@ -191,7 +51,7 @@ async fn whichever_leads_dies_or_stops_and_every_request_takes_effect_once() {
     const ROUNDS: usize = 20;
     let Some(bed) = bed::up(NAME, Hosts::new(3)).await else { return };
     let Some(etcd) = Etcd::start(NAME).await else { return };
-    let mut group = Group::start(&etcd, &bed::engines(&bed, 3)).await;
+    let mut group = Group::start(&etcd.url(), &bed::engines(&bed, 3)).await;
     let client = group.client().await;
     let mut random = StdRng::seed_from_u64(seed());
     let mut asked: BTreeMap<usize, usize> = BTreeMap::new();
@@ -259,7 +119,7 @@ async fn a_leader_without_its_registry_stops_and_goes_on_when_it_is_back() {
     const NAME: &str = "a_leader_without_its_registry_stops_and_goes_on_when_it_is_back";
     let Some(mut etcd) = Etcd::start(NAME).await else { return };
     let host = format!("one=sim://{}?cpus=8&memory=8192", Uuid::now_v7().simple());
-    let group = Group::start(&etcd, &[host]).await;
+    let group = Group::start(&etcd.url(), &[host]).await;
     let client = group.client().await;
     let (status, body) = client.send(Method::POST, "/api/containers?count=2", Some(&marked(1))).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use paas_core::auth::{Presented, Session};
-use paas_core::controller::{Actor, Controller};
+use paas_core::controller::{Actor, Controller, InHand};
 use tokio_util::sync::CancellationToken;
 
 /// How often a stream without an end looks whether its reader may still read.
@@ -25,12 +25,18 @@ pub(crate) struct App {
 pub(crate) struct Caller {
     pub(crate) session: Session,
     pub(crate) presented: Presented,
+    /// The request that is being done, where it has a key.
+    pub(crate) request: Option<InHand>,
 }
 
 impl Caller {
     /// The caller as the one who does a change.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::user(self.session.username.clone())
+        let actor = Actor::user(self.session.username.clone());
+        match &self.request {
+            Some(request) => actor.by_request(request.clone()),
+            None => actor,
+        }
     }
 }
 

@@ -135,7 +135,7 @@ fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem
     if access == Access::ByRole {
         app.controller.auth().authorize(&session, request.uri().path())?;
     }
-    Ok(Caller { session, presented })
+    Ok(Caller { session, presented, request: None })
 }
 
 /// The token of a request: `X-Access-Token: user:token`, or `Authorization: Bearer token`.

@@ -23,6 +23,11 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest key, characters.
 const LONGEST_KEY: usize = 255;
 
+/// Marks an answer that is not to be kept, because it holds a secret that is kept nowhere. The request is done again instead,
+/// and its change sees to it that only the last secret is worth anything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotKept;
+
 /// The name of a request that may be made again. Only changes that were sent with a key have one.
 pub(crate) type Named = Option<Extension<RequestId>>;
 
@@ -72,6 +77,7 @@ async fn done_once(app: &App, caller: &Caller, key: &str, request: Request, next
     };
     let mut request = Request::from_parts(parts, Body::from(body));
     request.extensions_mut().insert(exchange.id());
+    request.extensions_mut().insert(Caller { request: Some(exchange.in_hand()), ..caller.clone() });
     let response = next.run(request).await;
     if is_progress(&response) {
         return Ok(keep_progress(exchange, response));
@@ -88,7 +94,9 @@ async fn keep(exchange: Exchange, method: &Method, response: Response) -> Answer
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let body = to_bytes(body, usize::MAX).await.map_err(|error| Problem::internal(&error))?;
-    if is_outcome(parts.status) {
+    if parts.extensions.get::<NotKept>().is_some() {
+        // That it was done is noted, and nothing more.
+    } else if is_outcome(parts.status) {
         exchange.finish(answer(parts.status, parts.headers.get(header::CONTENT_TYPE), &body)).await?;
     } else {
         exchange.forget().await?;

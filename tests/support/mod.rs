@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod bed;
+pub(crate) mod group;
 
 use std::fs;
 use std::path::PathBuf;

@@ -113,14 +113,16 @@ pub(crate) fn cluster(info: &ClusterInfo) -> String {
         0 => String::new(),
         count => format!(", {count} unknown"),
     };
-    of_fields([
+    let mut fields = vec![
         ("ENGINES", format!("{} ({} up{simulated})", info.engine_count, info.engines_up)),
         ("CONTAINERS", format!("{} ({} running{unknown})", info.container_count, info.running_count)),
         ("IMAGES", info.image_count.to_string()),
         ("CPUS", format!("{} ({} reserved, {:.2} used)", info.cpus, info.reserved_cpus, info.used_cpus)),
         ("MEMORY", format!("{}MB ({}MB reserved, {}MB used)", info.memory, info.reserved_memory, info.used_memory)),
-        ("VERSION", info.version.clone()),
-    ])
+    ];
+    put(&mut fields, "LEADER", info.leader.clone().unwrap_or_default());
+    put(&mut fields, "VERSION", info.version.clone());
+    of_fields(fields)
 }
 
 fn yes_or_no(yes: bool) -> String {

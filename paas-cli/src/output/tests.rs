@@ -86,6 +86,8 @@ fn the_cluster_in_full() {
             "simulated_count": 1, "version": "0.1.0"}"#,
     );
     insta::assert_snapshot!(details::cluster(&info));
+    let one_of_several = ClusterInfo { leader: Some("https://two.example:8080".to_owned()), ..info };
+    insta::assert_snapshot!(details::cluster(&one_of_several));
 }
 
 #[test]

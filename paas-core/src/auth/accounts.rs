@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::password::Passwords;
 use super::{AuthError, Authenticator, Result};
 use crate::model::{Account, AccountId, NewAccount, RoleName, UserName};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreErrorKind, Write};
 
 /// An account as it is stored, under its user name.
 #[derive(Clone, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub(super) struct AccountRecord {
 }
 
 impl AccountRecord {
-    fn shown(self) -> Account {
+    pub(super) fn shown(self) -> Account {
         Account { id: self.id, username: self.username, role: self.role }
     }
 }
@@ -47,11 +47,11 @@ impl Authenticator {
         found.map(|account| account.value.shown()).ok_or_else(|| AuthError::NotFound(username.to_owned()))
     }
 
-    /// Adds an account.
+    /// Adds an account. `also` is written together with it.
     ///
     /// # Errors
     /// [`AuthError::AlreadyExists`]; [`AuthError::Invalid`] for an unknown role or a weak password.
-    pub async fn add_account(&self, new: NewAccount) -> Result<Account> {
+    pub async fn add_account(&self, new: NewAccount, also: Vec<Write>) -> Result<Account> {
         self.check_role(&new.role)?;
         Passwords::check_rules(&new.password)?;
         let id = match new.id {
@@ -61,18 +61,20 @@ impl Authenticator {
         let password_hash = self.passwords.hash(&new.password).await?;
         let record = AccountRecord { id, username: new.username, password_hash, role: new.role };
         let username = record.username.to_string();
-        match self.accounts.insert(&username, &record).await {
+        let mut writes = vec![self.accounts.insertion(&username, &record).map_err(AuthError::Store)?];
+        writes.extend(also);
+        match self.store.commit(writes).await {
             Ok(_) => Ok(record.shown()),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => Err(AuthError::AlreadyExists(username)),
             Err(error) => Err(AuthError::Store(error)),
         }
     }
 
-    /// Deletes an account and ends its sessions.
+    /// Deletes an account and ends its sessions. `also` is written together with that.
     ///
     /// # Errors
     /// [`AuthError::NotFound`]; [`AuthError::LastAdmin`] when nobody else may do everything.
-    pub async fn delete_account(&self, username: &str) -> Result<()> {
+    pub async fn delete_account(&self, username: &str, also: Vec<Write>) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
         let doomed = self.account(username).await?;
         if self.has_admin_role(&doomed.role) {
@@ -81,12 +83,13 @@ impl Authenticator {
                 return Err(AuthError::LastAdmin(username.to_owned()));
             }
         }
-        self.accounts.delete(username).await.map_err(|error| not_found(error, username))?;
-        self.sessions.end_all_of(username, None).await
+        let mut change = vec![self.accounts.deletion(username, None)];
+        change.extend(also);
+        self.sessions.end_all_of(username, None, change).await.map_err(|error| not_found(error, username))
     }
 
     /// Changes a password, and ends the account's sessions but for that of `keep_token`. The present password is checked
-    /// when it is given.
+    /// when it is given. `also` is written together with the new one.
     ///
     /// # Errors
     /// [`AuthError::NotFound`], [`AuthError::WrongPassword`], [`AuthError::Invalid`] for a weak new one.
@@ -96,6 +99,7 @@ impl Authenticator {
         present: Option<&str>,
         new: &str,
         keep_token: Option<&str>,
+        also: Vec<Write>,
     ) -> Result<()> {
         Passwords::check_rules(new)?;
         let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
@@ -107,32 +111,37 @@ impl Authenticator {
                 return Err(AuthError::WrongPassword);
             }
         }
-        let hash = self.passwords.hash(new).await?;
-        let set = self.accounts.update(username, |account| account.password_hash.clone_from(&hash)).await;
-        set.map_err(|error| not_found(error, username))?;
-        self.sessions.end_all_of(username, keep_token).await
+        let password_hash = self.passwords.hash(new).await?;
+        // One at a time, so that nobody else's change comes in between.
+        let _one_at_a_time = self.changing.lock().await;
+        let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
+        let found = found.ok_or_else(|| AuthError::NotFound(username.to_owned()))?;
+        let changed = AccountRecord { password_hash, ..found.value };
+        let change = self.accounts.replacement(username, found.version, &changed).map_err(AuthError::Store)?;
+        let change = std::iter::once(change).chain(also).collect();
+        self.sessions.end_all_of(username, keep_token, change).await.map_err(|error| not_found(error, username))
     }
 
     /// Makes the account `admin` when there is no account at all. Gives its password, the given one or a random one, if
-    /// the account was made.
+    /// the account was made. `also` is written together with it.
     ///
     /// # Errors
     /// [`AuthError::Invalid`] for a weak password.
-    pub async fn ensure_admin(&self, password: Option<String>) -> Result<Option<String>> {
+    pub async fn ensure_admin(&self, password: Option<String>, also: Vec<Write>) -> Result<Option<String>> {
         let _one_at_a_time = self.changing.lock().await;
         if !self.accounts().await?.is_empty() {
             return Ok(None);
         }
         let password = password.unwrap_or_else(Passwords::random);
         let (username, role) = Self::first_admin()?;
-        self.add_account(NewAccount { id: None, username, password: password.clone(), role }).await?;
+        self.add_account(NewAccount { id: None, username, password: password.clone(), role }, also).await?;
         Ok(Some(password))
     }
 }
 
-fn not_found(error: StoreError, username: &str) -> AuthError {
-    match error.kind() {
-        StoreErrorKind::NotFound => AuthError::NotFound(username.to_owned()),
-        _ => AuthError::Store(error),
+fn not_found(error: AuthError, username: &str) -> AuthError {
+    match error {
+        AuthError::Store(error) if error.kind() == StoreErrorKind::NotFound => AuthError::NotFound(username.to_owned()),
+        error => error,
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::{TokenHash, random_token};
 use super::{AuthError, Authenticator, Result};
-use crate::store::StoreErrorKind;
+use crate::store::{StoreErrorKind, Write};
 
 /// How many digits of its hash name a token.
 const ID_LENGTH: usize = 12;
@@ -37,17 +37,27 @@ impl std::fmt::Debug for NewJoinToken {
 }
 
 impl Authenticator {
-    /// Makes a join token. It is good until it is deleted.
+    /// A new join token, and the write that makes it one. It is good until it is deleted.
     ///
     /// # Errors
-    /// The store does not answer.
-    pub async fn make_join_token(&self, created_by: &str) -> Result<NewJoinToken> {
+    /// The system has no randomness.
+    pub fn new_join_token(&self, created_by: &str) -> Result<(NewJoinToken, Write)> {
         let token = random_token()?;
         let hash = TokenHash::of(&token);
         let id = hash.0[..ID_LENGTH].to_owned();
         let shown = JoinToken { id: id.clone(), created: Timestamp::now(), created_by: created_by.to_owned() };
-        self.join_tokens.insert(&hash.0, &shown).await.map_err(AuthError::Store)?;
-        Ok(NewJoinToken { id, token })
+        let write = self.join_tokens.insertion(&hash.0, &shown).map_err(AuthError::Store)?;
+        Ok((NewJoinToken { id, token }, write))
+    }
+
+    /// The write that deletes a join token, by the id that it had, if there is such a token.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn join_token_deletion(&self, id: &str) -> Result<Option<Write>> {
+        let all = self.join_tokens.all().await.map_err(AuthError::Store)?;
+        let found = all.into_iter().find(|token| token.value.id == id);
+        Ok(found.map(|token| self.join_tokens.deletion(&token.key, Some(token.version))))
     }
 
     /// All join tokens, the oldest first.
@@ -61,17 +71,16 @@ impl Authenticator {
         Ok(all)
     }
 
-    /// Deletes a join token. Hosts that came in with it are not heard any more.
+    /// Deletes a join token. Hosts that came in with it are not heard any more. `also` is written together with that.
     ///
     /// # Errors
     /// [`AuthError::NoSuchJoinToken`].
-    pub async fn delete_join_token(&self, id: &str) -> Result<()> {
-        let all = self.join_tokens.all().await.map_err(AuthError::Store)?;
+    pub async fn delete_join_token(&self, id: &str, also: Vec<Write>) -> Result<()> {
         let missing = || AuthError::NoSuchJoinToken(id.to_owned());
-        let found = all.into_iter().find(|token| token.value.id == id).ok_or_else(missing)?;
-        match self.join_tokens.delete(&found.key).await {
+        let deletion = self.join_token_deletion(id).await?.ok_or_else(missing)?;
+        match self.store.commit(std::iter::once(deletion).chain(also).collect()).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => Err(missing()),
-            outcome => outcome.map_err(AuthError::Store),
+            outcome => outcome.map(drop).map_err(AuthError::Store),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Passwords are kept as argon2id hashes, tokens as SHA-256 hashes of 256 random bits. A request with a known token costs
 //! no access to the store: the tokens are in memory as well.
+//!
+//! Whoever makes a change says what is to be written together with it: the event that tells of it.
 
 mod accounts;
 mod error;
@@ -22,9 +24,9 @@ pub use join::{JoinToken, NewJoinToken};
 pub use password::HashCost;
 pub use sessions::{IssuedToken, Presented, Session};
 
-use crate::model::{Role, RoleName, UserName};
+use crate::model::{Account, Role, RoleName, UserName};
 use crate::store::tables::{ACCOUNTS, JOIN_TOKENS};
-use crate::store::{Collection, Store};
+use crate::store::{Collection, Store, Write};
 
 use accounts::AccountRecord;
 use password::Passwords;
@@ -53,6 +55,7 @@ impl Default for AuthSettings {
 /// Accounts, logins and permissions.
 #[derive(Debug)]
 pub struct Authenticator {
+    store: Arc<dyn Store>,
     accounts: Collection<AccountRecord>,
     /// Under the hash of the token.
     join_tokens: Collection<JoinToken>,
@@ -71,6 +74,7 @@ impl Authenticator {
     /// The store cannot be read.
     pub async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
         Ok(Self {
+            store: store.clone(),
             accounts: Collection::new(store.clone(), ACCOUNTS),
             join_tokens: Collection::new(store.clone(), JOIN_TOKENS),
             roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
@@ -81,14 +85,14 @@ impl Authenticator {
         })
     }
 
-    /// Checks name and password, and gives out a new token.
+    /// Checks name and password. Says whose they are.
     ///
     /// A name that does not exist takes as long as one that does. After several failures the name has to wait, longer
     /// each time.
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], [`AuthError::Throttled`].
-    pub async fn login(&self, username: &str, password: &str) -> Result<IssuedToken> {
+    pub async fn check(&self, username: &str, password: &str) -> Result<Account> {
         self.throttle.check(username)?;
         let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
         let hash = found.as_ref().map(|account| account.value.password_hash.as_str());
@@ -96,9 +100,17 @@ impl Authenticator {
             self.throttle.note_failure(username);
             return Err(AuthError::WrongPassword);
         }
-        let Some(account) = found.map(|account| account.value) else { return Err(AuthError::WrongPassword) };
+        let Some(account) = found else { return Err(AuthError::WrongPassword) };
         self.throttle.forget(username);
-        self.sessions.issue(account.username, account.role).await
+        Ok(account.value.shown())
+    }
+
+    /// Gives out a new token for an account whose password was checked. `also` is written together with it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn issue(&self, account: &Account, also: Vec<Write>) -> Result<IssuedToken> {
+        self.sessions.issue(account.username.clone(), account.role.clone(), also).await
     }
 
     /// Who presents this token. Reads memory only.
@@ -125,12 +137,12 @@ impl Authenticator {
         self.has_admin_role(&session.role)
     }
 
-    /// Ends a token. One that is not known is no error.
+    /// Ends a token. One that is not known is no error. `also` is written together with it.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn logout(&self, token: &str) -> Result<()> {
-        self.sessions.end(token).await
+    pub async fn logout(&self, token: &str, also: Vec<Write>) -> Result<()> {
+        self.sessions.end(token, also).await
     }
 
     fn has_admin_role(&self, role: &RoleName) -> bool {

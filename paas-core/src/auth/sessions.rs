@@ -13,7 +13,7 @@ use super::secret::{TokenHash, random_token};
 use super::{AuthError, Result};
 use crate::model::{RoleName, UserName};
 use crate::store::tables::TOKENS;
-use crate::store::{Collection, Store, StoreErrorKind};
+use crate::store::{Collection, MAX_WRITES, Store, Write};
 
 /// A token as it was sent with a request.
 #[derive(Clone)]
@@ -63,6 +63,7 @@ pub struct Session {
 /// All sessions: in memory to look at, in the store to survive.
 #[derive(Debug)]
 pub(super) struct Sessions {
+    store: Arc<dyn Store>,
     stored: Collection<Session>,
     known: RwLock<HashMap<TokenHash, Session>>,
     ttl: Duration,
@@ -70,21 +71,23 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) async fn load(store: Arc<dyn Store>, ttl: Duration) -> Result<Self> {
-        let stored = Collection::<Session>::new(store, TOKENS);
+        let stored = Collection::<Session>::new(store.clone(), TOKENS);
         let all = stored.all().await.map_err(AuthError::Store)?;
         let known = all.into_iter().map(|session| (TokenHash(session.key), session.value)).collect();
-        let sessions = Self { stored, known: RwLock::new(known), ttl };
+        let sessions = Self { store, stored, known: RwLock::new(known), ttl };
         sessions.purge().await?;
         Ok(sessions)
     }
 
-    pub(super) async fn issue(&self, username: UserName, role: RoleName) -> Result<IssuedToken> {
+    pub(super) async fn issue(&self, username: UserName, role: RoleName, also: Vec<Write>) -> Result<IssuedToken> {
         self.purge().await?;
         let token = random_token()?;
         let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
         let session = Session { username: username.clone(), role: role.clone(), expires };
         let hash = TokenHash::of(&token);
-        self.stored.insert(&hash.0, &session).await.map_err(AuthError::Store)?;
+        let mut writes = vec![self.stored.insertion(&hash.0, &session).map_err(AuthError::Store)?];
+        writes.extend(also);
+        self.store.commit(writes).await.map_err(AuthError::Store)?;
         self.known.write().insert(hash, session);
         Ok(IssuedToken { token, username, role, expires })
     }
@@ -96,42 +99,44 @@ impl Sessions {
         (fits && session.expires > Timestamp::now()).then(|| session.clone())
     }
 
-    pub(super) async fn end(&self, token: &str) -> Result<()> {
-        self.end_all(vec![TokenHash::of(token)]).await
+    /// Ends a session. `also` is written together with that.
+    pub(super) async fn end(&self, token: &str, also: Vec<Write>) -> Result<()> {
+        self.end_with(also, vec![TokenHash::of(token)]).await
     }
 
-    /// Ends every session of an account, but for that of one token.
-    pub(super) async fn end_all_of(&self, username: &str, but: Option<&str>) -> Result<()> {
+    /// Makes a change after which the sessions of an account are over, but for that of one token.
+    pub(super) async fn end_all_of(&self, username: &str, but: Option<&str>, change: Vec<Write>) -> Result<()> {
         let kept = but.map(TokenHash::of);
-        self.end_where(|hash, session| session.username.as_str() == username && Some(hash) != kept.as_ref()).await
+        let ending = self.those(|hash, session| session.username.as_str() == username && Some(hash) != kept.as_ref());
+        self.end_with(change, ending).await
     }
 
     async fn purge(&self) -> Result<()> {
         let now = Timestamp::now();
-        self.end_where(|_, session| session.expires <= now).await
+        let over = self.those(|_, session| session.expires <= now);
+        if over.is_empty() { Ok(()) } else { self.end_with(Vec::new(), over).await }
     }
 
-    async fn end_where(&self, ends: impl Fn(&TokenHash, &Session) -> bool) -> Result<()> {
-        let ending = {
-            let known = self.known.read();
-            known.iter().filter(|(hash, session)| ends(hash, session)).map(|(hash, _)| hash.clone()).collect()
-        };
-        self.end_all(ending).await
+    fn those(&self, are: impl Fn(&TokenHash, &Session) -> bool) -> Vec<TokenHash> {
+        let known = self.known.read();
+        known.iter().filter(|(hash, session)| are(hash, session)).map(|(hash, _)| hash.clone()).collect()
     }
 
-    async fn end_all(&self, hashes: Vec<TokenHash>) -> Result<()> {
-        {
-            let mut known = self.known.write();
-            for hash in &hashes {
-                known.remove(hash);
-            }
+    /// Makes a change and ends sessions together. Those for which one commit has no room end before it.
+    async fn end_with(&self, change: Vec<Write>, mut ending: Vec<TokenHash>) -> Result<()> {
+        while ending.len() > MAX_WRITES - change.len() {
+            let before = ending.split_off(ending.len().saturating_sub(MAX_WRITES));
+            self.end_together(Vec::new(), before).await?;
         }
-        for hash in hashes {
-            match self.stored.delete(&hash.0).await {
-                Ok(()) => {}
-                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
-                Err(error) => return Err(AuthError::Store(error)),
-            }
+        self.end_together(change, ending).await
+    }
+
+    async fn end_together(&self, mut writes: Vec<Write>, ending: Vec<TokenHash>) -> Result<()> {
+        writes.extend(ending.iter().map(|hash| self.stored.clearance(&hash.0)));
+        self.store.commit(writes).await.map_err(AuthError::Store)?;
+        let mut known = self.known.write();
+        for hash in &ending {
+            known.remove(hash);
         }
         Ok(())
     }

@@ -23,6 +23,10 @@ fn new(username: &str, role: &str) -> NewAccount {
     NewAccount { id: None, username: username.parse().unwrap(), password: PASSWORD.into(), role }
 }
 
+async fn login(auth: &Authenticator, username: &str, password: &str) -> Result<IssuedToken> {
+    auth.issue(&auth.check(username, password).await?, vec![]).await
+}
+
 fn bearer(issued: &IssuedToken) -> Presented {
     Presented { username: None, token: issued.token.clone() }
 }
@@ -30,8 +34,8 @@ fn bearer(issued: &IssuedToken) -> Presented {
 #[tokio::test]
 async fn a_login_gives_a_token_that_opens_what_the_role_opens() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     let session = auth.authenticate(&bearer(&issued)).unwrap();
     assert_eq!(session.username.as_str(), "ann");
     auth.authorize(&session, "/api/containers/abc").unwrap();
@@ -42,11 +46,11 @@ async fn a_login_gives_a_token_that_opens_what_the_role_opens() {
 #[tokio::test]
 async fn wrong_names_passwords_and_tokens_are_turned_away() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    assert!(matches!(auth.login("ann", "wrong password").await, Err(AuthError::WrongPassword)));
-    assert!(matches!(auth.login("bob", PASSWORD).await, Err(AuthError::WrongPassword)));
-    assert!(matches!(auth.login("ann", &"x".repeat(5000)).await, Err(AuthError::WrongPassword)));
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    assert!(matches!(login(&auth, "ann", "wrong password").await, Err(AuthError::WrongPassword)));
+    assert!(matches!(login(&auth, "bob", PASSWORD).await, Err(AuthError::WrongPassword)));
+    assert!(matches!(login(&auth, "ann", &"x".repeat(5000)).await, Err(AuthError::WrongPassword)));
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     let of_another = Presented { username: Some("bob".into()), token: issued.token.clone() };
     assert!(auth.authenticate(&of_another).is_err());
     let named = Presented { username: Some("ann".into()), token: issued.token.clone() };
@@ -58,35 +62,35 @@ async fn wrong_names_passwords_and_tokens_are_turned_away() {
 #[tokio::test]
 async fn guessing_has_to_wait() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
     for _ in 0..5 {
-        assert!(matches!(auth.login("ann", "wrong password").await, Err(AuthError::WrongPassword)));
+        assert!(matches!(login(&auth, "ann", "wrong password").await, Err(AuthError::WrongPassword)));
     }
-    assert!(matches!(auth.login("ann", PASSWORD).await, Err(AuthError::Throttled { .. })));
+    assert!(matches!(login(&auth, "ann", PASSWORD).await, Err(AuthError::Throttled { .. })));
 }
 
 #[tokio::test]
 async fn tokens_end_by_time_and_by_logout() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let auth = with_store(store.clone(), Duration::from_millis(200)).await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     assert!(auth.authenticate(&bearer(&issued)).is_ok());
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert!(auth.authenticate(&bearer(&issued)).is_err());
     let auth = with_store(store, Duration::from_secs(60)).await;
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
-    auth.logout(&issued.token).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
+    auth.logout(&issued.token, vec![]).await.unwrap();
     assert!(auth.authenticate(&bearer(&issued)).is_err());
-    auth.logout(&issued.token).await.unwrap();
+    auth.logout(&issued.token, vec![]).await.unwrap();
 }
 
 #[tokio::test]
 async fn tokens_survive_a_restart_and_are_not_stored_in_clear() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let auth = with_store(store.clone(), Duration::from_secs(60)).await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     let again = with_store(store.clone(), Duration::from_secs(60)).await;
     assert!(again.authenticate(&bearer(&issued)).is_ok());
     for table in ["accounts", "tokens"] {
@@ -100,13 +104,13 @@ async fn tokens_survive_a_restart_and_are_not_stored_in_clear() {
 #[tokio::test]
 async fn accounts_are_added_once_with_a_role_that_exists_and_a_good_password() {
     let auth = authenticator().await;
-    let added = auth.add_account(new("ann", "user")).await.unwrap();
+    let added = auth.add_account(new("ann", "user"), vec![]).await.unwrap();
     assert_eq!(added.id.as_str(), "ann");
-    assert!(matches!(auth.add_account(new("ann", "admin")).await, Err(AuthError::AlreadyExists(_))));
-    let Err(AuthError::Invalid(invalid)) = auth.add_account(new("bob", "king")).await else { panic!("taken") };
+    assert!(matches!(auth.add_account(new("ann", "admin"), vec![]).await, Err(AuthError::AlreadyExists(_))));
+    let Err(AuthError::Invalid(invalid)) = auth.add_account(new("bob", "king"), vec![]).await else { panic!("taken") };
     assert!(invalid.message.contains("admin, user"), "{invalid}");
     let weak = NewAccount { password: "short".into(), ..new("bob", "user") };
-    assert!(matches!(auth.add_account(weak).await, Err(AuthError::Invalid(_))));
+    assert!(matches!(auth.add_account(weak, vec![]).await, Err(AuthError::Invalid(_))));
     assert_eq!(auth.accounts().await.unwrap().len(), 1);
     assert_eq!(auth.account("ann").await.unwrap().role.as_str(), "user");
     assert!(matches!(auth.account("bob").await, Err(AuthError::NotFound(_))));
@@ -115,19 +119,19 @@ async fn accounts_are_added_once_with_a_role_that_exists_and_a_good_password() {
 #[tokio::test]
 async fn a_deleted_account_is_logged_out_at_once() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
-    auth.delete_account("ann").await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
+    auth.delete_account("ann", vec![]).await.unwrap();
     assert!(auth.authenticate(&bearer(&issued)).is_err());
-    assert!(matches!(auth.delete_account("ann").await, Err(AuthError::NotFound(_))));
+    assert!(matches!(auth.delete_account("ann", vec![]).await, Err(AuthError::NotFound(_))));
 }
 
 #[tokio::test]
 async fn of_the_last_two_admins_one_stays() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "admin")).await.unwrap();
-    auth.add_account(new("bob", "admin")).await.unwrap();
-    let (first, second) = tokio::join!(auth.delete_account("ann"), auth.delete_account("bob"));
+    auth.add_account(new("ann", "admin"), vec![]).await.unwrap();
+    auth.add_account(new("bob", "admin"), vec![]).await.unwrap();
+    let (first, second) = tokio::join!(auth.delete_account("ann", vec![]), auth.delete_account("bob", vec![]));
     assert!(first.is_ok() != second.is_ok());
     assert_eq!(auth.accounts().await.unwrap().len(), 1);
 }
@@ -135,33 +139,33 @@ async fn of_the_last_two_admins_one_stays() {
 #[tokio::test]
 async fn a_new_password_ends_the_other_sessions() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let kept = auth.login("ann", PASSWORD).await.unwrap();
-    let other = auth.login("ann", PASSWORD).await.unwrap();
-    let wrong = auth.change_password("ann", Some("wrong password"), "battery staple", None).await;
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let kept = login(&auth, "ann", PASSWORD).await.unwrap();
+    let other = login(&auth, "ann", PASSWORD).await.unwrap();
+    let wrong = auth.change_password("ann", Some("wrong password"), "battery staple", None, vec![]).await;
     assert!(matches!(wrong, Err(AuthError::WrongPassword)));
-    assert!(auth.change_password("ann", Some(PASSWORD), "short", None).await.is_err());
-    auth.change_password("ann", Some(PASSWORD), "battery staple", Some(&kept.token)).await.unwrap();
+    assert!(auth.change_password("ann", Some(PASSWORD), "short", None, vec![]).await.is_err());
+    auth.change_password("ann", Some(PASSWORD), "battery staple", Some(&kept.token), vec![]).await.unwrap();
     assert!(auth.authenticate(&bearer(&kept)).is_ok() && auth.authenticate(&bearer(&other)).is_err());
-    assert!(auth.login("ann", PASSWORD).await.is_err());
-    assert!(auth.login("ann", "battery staple").await.is_ok());
-    assert!(matches!(auth.change_password("bob", None, PASSWORD, None).await, Err(AuthError::NotFound(_))));
+    assert!(login(&auth, "ann", PASSWORD).await.is_err());
+    assert!(login(&auth, "ann", "battery staple").await.is_ok());
+    assert!(matches!(auth.change_password("bob", None, PASSWORD, None, vec![]).await, Err(AuthError::NotFound(_))));
 }
 
 #[tokio::test]
 async fn the_first_admin_is_made_once() {
     let auth = authenticator().await;
-    let password = auth.ensure_admin(None).await.unwrap().unwrap();
+    let password = auth.ensure_admin(None, vec![]).await.unwrap().unwrap();
     assert!(password.len() >= 20);
-    assert!(auth.is_admin(&auth.authenticate(&bearer(&auth.login("admin", &password).await.unwrap())).unwrap()));
-    assert_eq!(auth.ensure_admin(Some("another one".into())).await.unwrap(), None);
+    assert!(auth.is_admin(&auth.authenticate(&bearer(&login(&auth, "admin", &password).await.unwrap())).unwrap()));
+    assert_eq!(auth.ensure_admin(Some("another one".into()), vec![]).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn secrets_are_not_printed() {
     let auth = authenticator().await;
-    auth.add_account(new("ann", "user")).await.unwrap();
-    let issued = auth.login("ann", PASSWORD).await.unwrap();
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     let printed = format!("{auth:?} {issued:?} {:?} {:?}", bearer(&issued), new("ann", "user"));
     assert!(!printed.contains(&issued.token) && !printed.contains(PASSWORD) && !printed.contains("argon2"));
 }

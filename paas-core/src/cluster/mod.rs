@@ -433,7 +433,7 @@ impl Cluster {
 
     /// Records what the cluster found by itself. Losing such an event is worth a warning and no more.
     async fn record(&self, event: Event) {
-        if let Err(error) = self.shared.events.record(&event).await {
+        if let Err(error) = self.shared.events.record(std::slice::from_ref(&event)).await {
             tracing::warn!(%error, message = event.message, "an event could not be recorded");
         }
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +11,7 @@ use crate::model::Event;
 
 /// How many events wait for the store before the hosts' event streams have to wait.
 const BACKLOG: usize = 10_000;
-/// How many are given to the store at once, so that it can write them in one go.
+/// How many are given to the log at once, so that it can write them together.
 const BATCH: usize = 512;
 
 /// Where the followers of the engines put their events.
@@ -35,10 +34,10 @@ impl Recorder {
                         true
                     }
                 };
-                for outcome in join_all(batch.iter().map(|event| sink.record(event))).await {
-                    if let Err(error) = outcome {
-                        tracing::warn!(%error, "an event of a Docker host could not be recorded");
-                    }
+                if !batch.is_empty()
+                    && let Err(error) = sink.record(&batch).await
+                {
+                    tracing::warn!(%error, events = batch.len(), "events of Docker hosts could not all be recorded");
                 }
                 batch.clear();
                 if stopped || (waiting.is_closed() && waiting.is_empty()) {

@@ -29,9 +29,11 @@ impl Controller {
     /// # Errors
     /// [`crate::auth::AuthError`] says whether it was wrong or tried too often.
     pub async fn login(&self, username: &str, password: &str) -> Result<IssuedToken> {
-        let issued = self.shared.auth.login(username, password).await?;
-        let event = Event::new(EventKind::Login, format!("{} logged in", issued.username)).by(&issued.username);
-        self.record(event).await?;
+        let account = self.shared.auth.check(username, password).await?;
+        let event = Event::new(EventKind::Login, format!("{} logged in", account.username));
+        let telling = self.telling(&Actor::user(account.username.clone()), event)?;
+        let issued = self.shared.auth.issue(&account, telling.writes()).await?;
+        self.told(telling).await;
         Ok(issued)
     }
 
@@ -40,8 +42,10 @@ impl Controller {
     /// # Errors
     /// The store does not answer.
     pub async fn logout(&self, actor: &Actor, token: &str) -> Result<()> {
-        self.shared.auth.logout(token).await?;
-        self.record(actor.sign(Event::new(EventKind::Logout, format!("{} logged out", actor.name())))).await
+        let telling = self.telling(actor, Event::new(EventKind::Logout, format!("{} logged out", actor.name())))?;
+        self.shared.auth.logout(token, telling.writes()).await?;
+        self.told(telling).await;
+        Ok(())
     }
 
     /// All accounts, by user name.
@@ -65,9 +69,13 @@ impl Controller {
     /// # Errors
     /// The name is taken, the role unknown, or the password too weak.
     pub async fn add_account(&self, actor: &Actor, new: NewAccount) -> Result<Account> {
-        let account = self.shared.auth.add_account(new).await?;
-        let message = format!("added account {} with role {}", account.username, account.role);
-        self.record(actor.sign(Event::new(EventKind::AddAccount, message))).await?;
+        if actor.made_before().is_some() {
+            return self.account(new.username.as_str()).await;
+        }
+        let message = format!("added account {} with role {}", new.username, new.role);
+        let telling = self.telling(actor, Event::new(EventKind::AddAccount, message))?;
+        let account = self.shared.auth.add_account(new, telling.writes()).await?;
+        self.told(telling).await;
         Ok(account)
     }
 
@@ -76,8 +84,14 @@ impl Controller {
     /// # Errors
     /// There is none, or it is the last that may do everything.
     pub async fn delete_account(&self, actor: &Actor, username: &str) -> Result<()> {
-        self.shared.auth.delete_account(username).await?;
-        self.record(actor.sign(Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))).await
+        if actor.made_before().is_some() {
+            return Ok(());
+        }
+        let telling =
+            self.telling(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
+        self.shared.auth.delete_account(username, telling.writes()).await?;
+        self.told(telling).await;
+        Ok(())
     }
 
     /// Changes a password, and ends the account's other tokens.
@@ -85,17 +99,13 @@ impl Controller {
     /// # Errors
     /// There is no such account, the old password is wrong, or the new one too weak.
     pub async fn change_password(&self, actor: &Actor, change: PasswordChange) -> Result<()> {
-        self.shared
-            .auth
-            .change_password(
-                &change.username,
-                change.old_password.as_deref(),
-                &change.password,
-                change.keep_token.as_deref(),
-            )
-            .await?;
-        let message = format!("changed the password of {}", change.username);
-        self.record(actor.sign(Event::new(EventKind::ChangePassword, message))).await
+        let PasswordChange { username, old_password, password, keep_token } = change;
+        let event = Event::new(EventKind::ChangePassword, format!("changed the password of {username}"));
+        let telling = self.telling(actor, event)?;
+        let (old, kept) = (old_password.as_deref(), keep_token.as_deref());
+        self.shared.auth.change_password(&username, old, &password, kept, telling.writes()).await?;
+        self.told(telling).await;
+        Ok(())
     }
 
     /// Makes the account `admin` when there is no account at all, and answers with its password: the one given, or a
@@ -104,10 +114,11 @@ impl Controller {
     /// # Errors
     /// The password given is too weak, or the store does not answer.
     pub async fn ensure_admin(&self, password: Option<String>) -> Result<Option<String>> {
-        let made = self.shared.auth.ensure_admin(password).await?;
+        let event = Event::new(EventKind::AddAccount, "added account admin with role admin").tagged("cluster");
+        let telling = self.telling(&Actor::system(), event)?;
+        let made = self.shared.auth.ensure_admin(password, telling.writes()).await?;
         if made.is_some() {
-            self.record(Event::new(EventKind::AddAccount, "added account admin with role admin").tagged("cluster"))
-                .await?;
+            self.told(telling).await;
         }
         Ok(made)
     }

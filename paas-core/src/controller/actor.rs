@@ -1,30 +1,49 @@
 //! Who asks.
 
+use super::requests::InHand;
 use crate::model::{Event, UserName};
 
-/// Who a change is done by, for the events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(Option<UserName>);
+/// Who a change is done by, for the events, and by which request.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    user: Option<UserName>,
+    request: Option<InHand>,
+}
 
 impl Actor {
     /// An account.
     pub fn user(name: UserName) -> Self {
-        Self(Some(name))
+        Self { user: Some(name), request: None }
     }
 
     /// The platform, or the program that embeds it.
     pub fn system() -> Self {
-        Self(None)
+        Self { user: None, request: None }
+    }
+
+    /// The same one, asking by a request that has a key: a change that is made for it is made once.
+    #[must_use]
+    pub fn by_request(self, request: InHand) -> Self {
+        Self { request: Some(request), ..self }
     }
 
     /// The name as text; empty for the platform.
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("", UserName::as_str)
+        self.user.as_ref().map_or("", UserName::as_str)
+    }
+
+    pub(super) fn request(&self) -> Option<&InHand> {
+        self.request.as_ref()
+    }
+
+    /// What was made by the request, if it was done already and its answer was lost.
+    pub(super) fn made_before(&self) -> Option<&str> {
+        self.request.as_ref().and_then(InHand::made)
     }
 
     /// The event, done by this one.
     pub(super) fn sign(&self, event: Event) -> Event {
-        match &self.0 {
+        match &self.user {
             Some(user) => event.by(user),
             None => event,
         }

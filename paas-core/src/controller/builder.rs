@@ -109,9 +109,10 @@ impl ControllerBuilder {
         let platform = platform_name(&store).await?;
         let log = Arc::new(EventLog::new(store.clone()));
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
-        let mut sinks: Vec<Arc<dyn EventSink>> = vec![log.clone(), live.clone()];
-        sinks.extend(self.sinks);
-        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(sinks));
+        let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
+        listening.extend(self.sinks);
+        let told: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
+        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), told.clone()]));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
         let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink.clone(), platform);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
@@ -123,11 +124,13 @@ impl ControllerBuilder {
             drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
             requests: Collection::new(store.clone(), REQUESTS),
-            engines: Collection::<EngineSpec>::new(store, ENGINES),
+            engines: Collection::<EngineSpec>::new(store.clone(), ENGINES),
+            store,
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
             sink,
+            told,
             log,
             live,
             membership: tokio::sync::Mutex::default(),

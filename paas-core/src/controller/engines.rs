@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Actor, Controller, ControllerError, Result};
+use super::{Actor, Controller, ControllerError, Result, Shared};
 use crate::engine::{DockerEngine, EngineErrorKind};
 use crate::model::{Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind, Invalid};
-use crate::store::StoreErrorKind;
+use crate::store::tables::ENGINES;
+use crate::store::{StoreErrorKind, Write};
 
 /// How long a new engine may take to answer before it is taken in as pending.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -38,6 +39,10 @@ impl Controller {
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
         self.check_open()?;
         spec.validate()?;
+        if actor.made_before().is_some() {
+            self.until_read(&spec.id).await;
+            return self.engine(spec.id.as_str());
+        }
         let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
         let id = spec.id.clone();
@@ -55,19 +60,14 @@ impl Controller {
         }
         let connection = (self.shared.connector.0)(&spec).map_err(refused)?;
         let answers = self.first_contact(&id, &*connection).await?;
-        match self.shared.engines.insert(id.as_str(), &spec).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+        let event = Event::new(EventKind::AddEngine, format!("added engine {id} at {}", spec.addr)).on(&id);
+        let insertion = self.shared.engines.insertion(id.as_str(), &spec).map_err(ControllerError::Store)?;
+        match self.commit(vec![insertion], self.telling(actor, event)?).await {
+            Ok(()) => {}
+            Err(error) if error.is_conflict_in(ENGINES) => {
                 return Err(exists(format!("there is an engine '{id}' already; choose another id")));
             }
             Err(error) => return Err(ControllerError::Store(error)),
-        }
-        let event = Event::new(EventKind::AddEngine, format!("added engine {id} at {}", spec.addr)).on(&id);
-        if let Err(error) = self.record(actor.sign(event)).await {
-            if let Err(error) = self.shared.engines.delete(id.as_str()).await {
-                tracing::warn!(%error, "an engine that was not added stays in the store");
-            }
-            return Err(error);
         }
         members.added_by_hand(&id);
         cluster.add_engine(spec, connection);
@@ -109,35 +109,33 @@ impl Controller {
         self.check_open()?;
         let _one_at_a_time = self.shared.membership.lock().await;
         let engine = self.engine(id)?;
-        if engine.draining == draining {
+        if engine.draining == draining || actor.made_before().is_some() {
             return Ok(engine);
         }
-        match self.shared.engines.update(id, |spec| spec.draining = draining).await {
-            Ok(_) => {}
-            // It registered itself.
-            Err(error) if error.kind() == StoreErrorKind::NotFound => self.keep_drained(id, draining).await?,
-            Err(error) => return Err(ControllerError::Store(error)),
-        }
-        self.shared.cluster.set_draining(&engine.id, draining);
         let (kind, what) = if draining {
             (EventKind::DrainEngine, "gets no new containers")
         } else {
             (EventKind::UndrainEngine, "gets new containers again")
         };
-        self.record(actor.sign(Event::new(kind, format!("engine {id} {what}")).on(&engine.id))).await?;
+        let event = Event::new(kind, format!("engine {id} {what}")).on(&engine.id);
+        let write = self.draining_write(id, draining).await?;
+        self.commit(vec![write], self.telling(actor, event)?).await.map_err(ControllerError::Store)?;
+        self.shared.cluster.set_draining(&engine.id, draining);
         self.engine(id)
     }
 
-    /// Remembers whether an engine that registers itself is drained: the store has nothing else of it.
-    async fn keep_drained(&self, id: &str, draining: bool) -> Result<()> {
-        let drained = &self.shared.drained;
-        let kept = if draining { drained.insert(id, &true).await.map(drop) } else { drained.delete(id).await };
-        match kept {
-            Err(error) if !matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::NotFound) => {
-                Err(ControllerError::Store(error))
-            }
-            _ => Ok(()),
-        }
+    /// The write that keeps whether an engine is drained. Of one that registered itself the store has nothing else.
+    async fn draining_write(&self, id: &str, draining: bool) -> Result<Write> {
+        let (engines, drained) = (&self.shared.engines, &self.shared.drained);
+        let write = match engines.get(id).await.map_err(ControllerError::Store)? {
+            Some(found) => engines.replacement(id, found.version, &EngineSpec { draining, ..found.value }),
+            None if !draining => return Ok(drained.clearance(id)),
+            None => match drained.get(id).await.map_err(ControllerError::Store)? {
+                Some(mark) => drained.replacement(id, mark.version, &true),
+                None => drained.insertion(id, &true),
+            },
+        };
+        write.map_err(ControllerError::Store)
     }
 
     /// Deletes an engine. It gets no more containers; those on it go on running, and are not shown any more. Without
@@ -147,6 +145,9 @@ impl Controller {
     /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] names what runs there.
     pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
         self.check_open()?;
+        if actor.made_before().is_some() {
+            return Ok(());
+        }
         let mut members = self.shared.membership.lock().await;
         let engine = match self.engine(id) {
             Ok(engine) => engine,
@@ -156,29 +157,23 @@ impl Controller {
         if !force {
             self.check_nothing_runs_on(&engine.id)?;
         }
-        match self.shared.engines.delete(id).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {}
-            Err(error) => return Err(ControllerError::Store(error)),
-        }
-        self.keep_drained(id, false).await?;
-        self.forget_registered(&engine.id).await;
+        let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
+        let Shared { engines, drained, registered, .. } = &*self.shared;
+        let writes = vec![engines.clearance(id), drained.clearance(id), registered.clearance(id)];
+        let telling = self.telling(actor, event.on(&engine.id))?;
+        self.commit(writes, telling).await.map_err(ControllerError::Store)?;
         members.deleted(&engine.id);
         self.shared.cluster.remove_engine(&engine.id);
         self.shared.slots.forget(&engine.id);
-        let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
-        self.record(actor.sign(event.on(&engine.id))).await
+        Ok(())
     }
 
     async fn delete_unusable_engine(&self, actor: &Actor, id: &str) -> Result<Option<()>> {
-        match self.shared.engines.delete(id).await {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Invalid) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(ControllerError::Store(error)),
+        let telling = self.telling(actor, Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))?;
+        match self.commit(vec![self.shared.engines.deletion(id, None)], telling).await {
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Invalid) => Ok(None),
+            outcome => outcome.map(Some).map_err(ControllerError::Store),
         }
-        self.record(actor.sign(Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))).await.map(Some)
     }
 
     fn check_nothing_runs_on(&self, id: &EngineId) -> Result<()> {

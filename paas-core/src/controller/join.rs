@@ -87,14 +87,23 @@ impl Controller {
         Ok(self.shared.auth.join_tokens().await?)
     }
 
-    /// Makes a join token.
+    /// Makes a join token. When the request made one before, and its answer was lost, that one goes: nobody has seen it.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn make_join_token(&self, actor: &Actor) -> Result<NewJoinToken> {
-        let made = self.shared.auth.make_join_token(actor.name()).await?;
-        let event = Event::new(EventKind::AddJoinToken, format!("made the join token {}", made.id));
-        self.record(actor.sign(event)).await?;
+        let auth = &self.shared.auth;
+        let (made, insertion) = auth.new_join_token(actor.name())?;
+        let mut writes = vec![insertion];
+        let mut message = format!("made the join token {}", made.id);
+        if let Some(unseen) = actor.made_before()
+            && let Some(deletion) = auth.join_token_deletion(unseen).await?
+        {
+            writes.push(deletion);
+            message += &format!(", in the place of {unseen}, whose answer was lost");
+        }
+        let telling = self.telling_of(actor, Event::new(EventKind::AddJoinToken, message), &made.id)?;
+        self.commit(writes, telling).await.map_err(ControllerError::Store)?;
         Ok(made)
     }
 
@@ -103,9 +112,14 @@ impl Controller {
     /// # Errors
     /// There is none of that id.
     pub async fn delete_join_token(&self, actor: &Actor, id: &str) -> Result<()> {
-        self.shared.auth.delete_join_token(id).await?;
+        if actor.made_before().is_some() {
+            return Ok(());
+        }
         let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
-        self.record(actor.sign(event)).await
+        let telling = self.telling(actor, event)?;
+        self.shared.auth.delete_join_token(id, telling.writes()).await?;
+        self.told(telling).await;
+        Ok(())
     }
 }
 

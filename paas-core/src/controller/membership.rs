@@ -260,7 +260,7 @@ impl Controller {
     }
 
     /// Forgets in the store that the engine had registered itself.
-    pub(super) async fn forget_registered(&self, id: &EngineId) {
+    async fn forget_registered(&self, id: &EngineId) {
         match self.shared.registered.delete(id.as_str()).await {
             Err(error) if error.kind() != StoreErrorKind::NotFound => {
                 tracing::warn!(%id, %error, "an engine that is gone stays in the store, and may come back at the next start");

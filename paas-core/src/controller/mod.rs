@@ -16,6 +16,7 @@
 mod accounts;
 mod actor;
 mod builder;
+mod change;
 mod containers;
 mod engines;
 mod error;
@@ -45,7 +46,7 @@ use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, EngineStatus, Event, RegistryLogin};
 use crate::registry::Registry;
-use crate::store::{Collection, StoreErrorKind};
+use crate::store::{Collection, Store, StoreErrorKind};
 
 pub use accounts::PasswordChange;
 pub use actor::Actor;
@@ -53,7 +54,7 @@ pub use builder::ControllerBuilder;
 pub use error::{ControllerError, Result};
 pub use launch::RunRequest;
 pub use progress::{Failure, LaunchSummary, Operation, Progress};
-pub use requests::{Begun, Exchange, KeptAnswer};
+pub use requests::{Begun, Exchange, InHand, KeptAnswer};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
@@ -69,6 +70,8 @@ struct Shared {
     settings: Settings,
     cluster: Cluster,
     auth: Authenticator,
+    /// For writes to several collections at once.
+    store: Arc<dyn Store>,
     engines: Collection<EngineSpec>,
     /// Engines that registered themselves.
     registered: Collection<EngineSpec>,
@@ -80,7 +83,10 @@ struct Shared {
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
     term: Option<Term>,
+    /// The log, and then everybody who is told.
     sink: Arc<dyn EventSink>,
+    /// Everybody who is told of what the log has.
+    told: Arc<dyn EventSink>,
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.
@@ -185,9 +191,9 @@ impl Controller {
         self.shared.log.keep(self.shared.settings.retention.clone(), self.shared.closing.clone()).await;
     }
 
-    /// Records an event, before the change it tells of is answered.
+    /// Records an event of what was done on a host, before that is answered.
     async fn record(&self, event: Event) -> Result<()> {
-        self.shared.sink.record(&event).await.map_err(event_error)
+        self.shared.sink.record(&[event]).await.map_err(event_error)
     }
 
     fn check_open(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::{Actor, Controller, ControllerError, Result};
 use crate::model::{EngineId, Event, EventKind, ImageRef, RegistryLogin, ShownRegistryLogin};
 use crate::store::StoreErrorKind;
+use crate::store::tables::REGISTRY_LOGINS;
 
 impl Controller {
     /// All logins, by registry, without their passwords. Those that an engine has for itself are not among them.
@@ -21,17 +22,25 @@ impl Controller {
     pub async fn set_registry_login(&self, actor: &Actor, login: RegistryLogin) -> Result<()> {
         self.check_open()?;
         login.validate()?;
+        if actor.made_before().is_some() {
+            return Ok(());
+        }
         let logins = &self.shared.registry_logins;
         let registry = login.registry();
-        match logins.insert(registry, &login).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
-                logins.update(registry, |kept| *kept = login.clone()).await.map_err(ControllerError::Store)?;
-            }
-            Err(error) => return Err(ControllerError::Store(error)),
-        }
         let message = format!("images of {registry} are pulled as {}", login.username);
-        self.record(actor.sign(Event::new(EventKind::SetRegistryLogin, message))).await
+        let event = Event::new(EventKind::SetRegistryLogin, message);
+        loop {
+            let write = match logins.get(registry).await.map_err(ControllerError::Store)? {
+                Some(kept) => logins.replacement(registry, kept.version, &login),
+                None => logins.insertion(registry, &login),
+            };
+            let telling = self.telling(actor, event.clone())?;
+            match self.commit(vec![write.map_err(ControllerError::Store)?], telling).await {
+                // Somebody else was faster, and this one is the later.
+                Err(error) if error.is_conflict_in(REGISTRY_LOGINS) => {}
+                outcome => return outcome.map_err(ControllerError::Store),
+            }
+        }
     }
 
     /// Deletes the login to a registry.
@@ -40,15 +49,17 @@ impl Controller {
     /// [`ControllerError::RegistryLoginNotFound`].
     pub async fn delete_registry_login(&self, actor: &Actor, registry: &str) -> Result<()> {
         self.check_open()?;
-        match self.shared.registry_logins.delete(registry).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                return Err(ControllerError::RegistryLoginNotFound { registry: registry.to_owned() });
-            }
-            Err(error) => return Err(ControllerError::Store(error)),
+        if actor.made_before().is_some() {
+            return Ok(());
         }
         let message = format!("images of {registry} are pulled without a login");
-        self.record(actor.sign(Event::new(EventKind::DeleteRegistryLogin, message))).await
+        let telling = self.telling(actor, Event::new(EventKind::DeleteRegistryLogin, message))?;
+        match self.commit(vec![self.shared.registry_logins.deletion(registry, None)], telling).await {
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                Err(ControllerError::RegistryLoginNotFound { registry: registry.to_owned() })
+            }
+            outcome => outcome.map_err(ControllerError::Store),
+        }
     }
 
     /// The login that `engine` pulls `image` with: its own if that is for the registry of the image, or else the

@@ -2,8 +2,11 @@
 //!
 //! Whoever makes a request gives it a key. The first one of a key is done, and its answer kept; another gets that answer.
 //! One that was begun and never answered, because its server died, is done again, and every change takes care that this
-//! adds nothing: [`Controller::run_once`] counts what the earlier one started.
+//! adds nothing: a change to what the store keeps notes in the same write that it is done, so that the answer can be made of
+//! what is there; and [`Controller::run_once`] counts what the earlier one started.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::model::RequestId;
-use crate::store::{KeyRange, StoreErrorKind, Version};
+use crate::store::{KeyRange, StoreErrorKind, Version, Write};
 
 /// The largest body of an answer that is kept, bytes. A larger one is made anew, by doing the request again.
 const LARGEST_KEPT: usize = 256 << 10;
@@ -29,6 +32,9 @@ pub(super) struct KeptRequest {
     /// Hash of the request, so that a key is not used for two different ones.
     fingerprint: String,
     began: Timestamp,
+    /// That its change was made, and what that made; written with the change itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<KeptAnswer>,
 }
@@ -59,11 +65,29 @@ pub enum Begun {
 #[derive(Debug)]
 pub struct Exchange {
     controller: Controller,
+    request: InHand,
+    again: bool,
+    _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+/// A request with a key that is being done, for those who make its change. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct InHand(Arc<Request>);
+
+#[derive(Debug)]
+struct Request {
     id: RequestId,
     version: Version,
     kept: KeptRequest,
-    again: bool,
-    _one_at_a_time: OwnedMutexGuard<()>,
+    /// Whether a change was begun that notes in what is kept that it was made.
+    noted: AtomicBool,
+}
+
+impl InHand {
+    /// What the request made, if it was done before.
+    pub(super) fn made(&self) -> Option<&str> {
+        self.0.kept.made.as_deref()
+    }
 }
 
 impl Controller {
@@ -77,7 +101,7 @@ impl Controller {
         let id = RequestId::of(actor.name(), key);
         let one_at_a_time = self.shared.exchange_locks.lock(&id.to_string()).await;
         let requests = &self.shared.requests;
-        let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), answer: None };
+        let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), made: None, answer: None };
         let (version, kept, again) = match requests.insert(&id.to_string(), &new).await {
             Ok(version) => (version, new, false),
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
@@ -95,7 +119,17 @@ impl Controller {
             Err(error) => return Err(ControllerError::Store(error)),
         };
         let controller = self.clone();
-        Ok(Begun::Do(Exchange { controller, id, version, kept, again, _one_at_a_time: one_at_a_time }))
+        let request = InHand(Arc::new(Request { id, version, kept, noted: AtomicBool::new(false) }));
+        Ok(Begun::Do(Exchange { controller, request, again, _one_at_a_time: one_at_a_time }))
+    }
+
+    /// The write that notes that a request made its change, to be made with that change.
+    pub(super) fn note_of(&self, request: &InHand, made: &str) -> Result<Write> {
+        let InHand(request) = request;
+        request.noted.store(true, Ordering::Relaxed);
+        let kept = KeptRequest { made: Some(made.to_owned()), ..request.kept.clone() };
+        let note = self.shared.requests.replacement(&request.id.to_string(), request.version, &kept);
+        note.map_err(ControllerError::Store)
     }
 
     /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
@@ -140,7 +174,12 @@ impl Controller {
 impl Exchange {
     /// The request.
     pub fn id(&self) -> RequestId {
-        self.id
+        self.request.0.id
+    }
+
+    /// The request for those who make its change: see [`Actor::by_request`].
+    pub fn in_hand(&self) -> InHand {
+        self.request.clone()
     }
 
     /// Whether it was begun before, and never answered.
@@ -152,23 +191,34 @@ impl Exchange {
     ///
     /// # Errors
     /// The store does not answer; then the answer must not be given.
-    pub async fn finish(mut self, answer: KeptAnswer) -> Result<()> {
+    pub async fn finish(self, answer: KeptAnswer) -> Result<()> {
         if answer.body.len() > LARGEST_KEPT {
             return Ok(());
         }
-        self.kept.answer = Some(answer);
-        let requests = &self.controller.shared.requests;
-        let replaced = requests.replace(&self.id.to_string(), self.version, &self.kept).await;
-        replaced.map(drop).map_err(ControllerError::Store)
+        let (requests, request) = (&self.controller.shared.requests, &self.request.0);
+        let key = request.id.to_string();
+        let finished = if request.noted.load(Ordering::Relaxed) {
+            // The version that the note has is known to nobody here.
+            requests.update(&key, |kept| kept.answer = Some(answer.clone())).await.map(drop)
+        } else {
+            let kept = KeptRequest { answer: Some(answer), ..request.kept.clone() };
+            requests.replace(&key, request.version, &kept).await.map(drop)
+        };
+        finished.map_err(ControllerError::Store)
     }
 
-    /// Forgets the request: it was not done, and the next one of its key is the first.
+    /// Forgets the request: it was not done, and the next one of its key is the first. If it was done all the same, because
+    /// only the store's answer was lost, it is not forgotten.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn forget(self) -> Result<()> {
-        match self.controller.shared.requests.delete(&self.id.to_string()).await {
-            Err(error) if error.kind() != StoreErrorKind::NotFound => Err(ControllerError::Store(error)),
+        let (requests, request) = (&self.controller.shared.requests, &self.request.0);
+        let forget = requests.deletion(&request.id.to_string(), Some(request.version));
+        match self.controller.shared.store.commit(vec![forget]).await {
+            Err(error) if !matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::VersionMismatch) => {
+                Err(ControllerError::Store(error))
+            }
             _ => Ok(()),
         }
     }

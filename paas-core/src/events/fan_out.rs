@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{EventError, EventSink};
 use crate::model::Event;
 
-/// Gives every event to several sinks, one after the other. Stops at the first that fails: what the log could not keep is
+/// Gives events to several sinks, one after the other. Stops at the first that fails: what the log could not keep is
 /// told to nobody.
 #[derive(Debug)]
 pub struct FanOut {
@@ -23,9 +23,9 @@ impl FanOut {
 
 #[async_trait]
 impl EventSink for FanOut {
-    async fn record(&self, event: &Event) -> Result<(), EventError> {
+    async fn record(&self, events: &[Event]) -> Result<(), EventError> {
         for sink in &self.sinks {
-            sink.record(event).await?;
+            sink.record(events).await?;
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ mod tests {
 
     #[async_trait]
     impl EventSink for Refusing {
-        async fn record(&self, _event: &Event) -> Result<(), EventError> {
+        async fn record(&self, _events: &[Event]) -> Result<(), EventError> {
             Err(EventError::Sink("no".into()))
         }
     }
@@ -51,7 +51,7 @@ mod tests {
     async fn what_the_first_refuses_the_second_does_not_get() {
         let (first, last) = (Arc::new(RecordingSink::default()), Arc::new(RecordingSink::default()));
         let sink = FanOut::new(vec![first.clone(), Arc::new(Refusing), last.clone()]);
-        assert!(sink.record(&Event::new(EventKind::Login, "a")).await.is_err());
+        assert!(sink.record(&[Event::new(EventKind::Login, "a")]).await.is_err());
         assert_eq!((first.events().len(), last.events().len()), (1, 0));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::tables::EVENTS;
-use crate::store::{Collection, KeyRange, Store};
+use crate::store::{Collection, KeyRange, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
 
 /// After how many events it is time to look whether there are too many.
 pub(super) const MANY: usize = 2000;
@@ -41,12 +41,46 @@ impl EventLog {
     }
 }
 
+impl EventLog {
+    /// The write that keeps an event, to be made together with the change that the event tells of.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreErrorKind::Invalid`] when the event has no form in JSON.
+    pub(crate) fn insertion(&self, event: &Event) -> crate::store::Result<Write> {
+        self.events.insertion(&event.id.to_string(), event)
+    }
+
+    /// Notes that so many events were added.
+    pub(crate) fn added(&self, count: usize) {
+        let before = self.new.fetch_add(count, Ordering::Relaxed);
+        if before / MANY != (before + count) / MANY {
+            self.grown.notify_one();
+        }
+    }
+
+    /// Keeps a few events, in one write.
+    async fn keep_together(&self, events: &[Event]) -> Result<(), StoreError> {
+        let writes = events.iter().map(|event| self.insertion(event)).collect::<Result<Vec<_>, _>>()?;
+        match self.store.commit(writes).await {
+            // Together they are more than the store takes at once.
+            Err(error) if error.kind() == StoreErrorKind::Invalid && events.len() > 1 => {
+                for event in events {
+                    self.events.insert(&event.id.to_string(), event).await?;
+                }
+            }
+            outcome => drop(outcome?),
+        }
+        self.added(events.len());
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl EventSink for EventLog {
-    async fn record(&self, event: &Event) -> Result<(), EventError> {
-        self.events.insert(&event.id.to_string(), event).await.map_err(EventError::Store)?;
-        if self.new.fetch_add(1, Ordering::Relaxed) % MANY == MANY - 1 {
-            self.grown.notify_one();
+    async fn record(&self, events: &[Event]) -> Result<(), EventError> {
+        // One after the other: whoever else writes waits for one of them at most.
+        for few in events.chunks(MAX_WRITES) {
+            self.keep_together(few).await.map_err(EventError::Store)?;
         }
         Ok(())
     }
@@ -63,10 +97,31 @@ mod tests {
         let log = EventLog::new(Arc::new(MemoryStore::new()));
         assert!(log.newest(10).await.unwrap().is_empty());
         for number in 0..5 {
-            log.record(&Event::new(EventKind::Login, number.to_string())).await.unwrap();
+            log.record(&[Event::new(EventKind::Login, number.to_string())]).await.unwrap();
         }
         let messages = |events: Vec<Event>| events.into_iter().map(|event| event.message).collect::<Vec<_>>();
         assert_eq!(messages(log.newest(2).await.unwrap()), ["4", "3"]);
         assert_eq!(messages(log.newest(1_000_000).await.unwrap()), ["4", "3", "2", "1", "0"]);
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_kept_whole_and_in_their_order() {
+        let log = EventLog::new(Arc::new(MemoryStore::new()));
+        let many: Vec<Event> = (0..250).map(|number| Event::new(EventKind::Login, number.to_string())).collect();
+        log.record(&many).await.unwrap();
+        let mut kept = log.newest(1000).await.unwrap();
+        kept.reverse();
+        assert_eq!(kept, many);
+    }
+
+    #[cfg(feature = "etcd")]
+    #[tokio::test]
+    async fn those_that_are_too_large_together_are_kept_one_by_one() {
+        let test = "those_that_are_too_large_together_are_kept_one_by_one";
+        let Some(etcd) = crate::testing::etcd::Etcd::start(test).await else { return };
+        let log = EventLog::new(crate::store::open_store(&etcd.url()).await.unwrap());
+        let large: Vec<Event> = (0..5).map(|_| Event::new(EventKind::Login, "x".repeat(400_000))).collect();
+        log.record(&large).await.unwrap();
+        assert_eq!(log.newest(10).await.unwrap().len(), 5);
     }
 }

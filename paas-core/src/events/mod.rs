@@ -22,11 +22,11 @@ pub use retention::Retention;
 /// Something that takes events.
 #[async_trait]
 pub trait EventSink: Send + Sync + fmt::Debug {
-    /// Takes an event. When this has answered, the event is where the sink keeps its events.
+    /// Takes events, in their order. When this has answered, all of them are where the sink keeps its events.
     ///
     /// # Errors
-    /// The event could not be kept.
-    async fn record(&self, event: &Event) -> Result<(), EventError>;
+    /// Not all of them could be kept.
+    async fn record(&self, events: &[Event]) -> Result<(), EventError>;
 }
 
 /// An event that could not be kept.

@@ -21,8 +21,8 @@ impl RecordingSink {
 
 #[async_trait]
 impl EventSink for RecordingSink {
-    async fn record(&self, event: &Event) -> Result<(), EventError> {
-        self.events.lock().push(event.clone());
+    async fn record(&self, events: &[Event]) -> Result<(), EventError> {
+        self.events.lock().extend_from_slice(events);
         Ok(())
     }
 }

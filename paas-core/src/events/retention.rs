@@ -189,7 +189,7 @@ mod tests {
             let mut event = Event::new(EventKind::Login, age.to_string());
             event.time = now.checked_sub(DAY * age).unwrap();
             event.id = EventId::first_at(event.time);
-            log.record(&event).await.unwrap();
+            log.record(std::slice::from_ref(&event)).await.unwrap();
         }
         log
     }
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(tally.count, 500);
         let mut event = Event::new(EventKind::Login, "2");
         event.id = EventId::first_at(now.checked_sub(DAY * 2).unwrap());
-        log.record(&event).await.unwrap();
+        log.record(std::slice::from_ref(&event)).await.unwrap();
         assert_eq!(log.forget(&retention, &mut tally, now).await.unwrap(), 1, "one came, one goes");
         assert_eq!((tally.count, ages(&log).await.len()), (500, 500));
         // Time makes the tally smaller as well.
@@ -267,11 +267,11 @@ mod tests {
         until(1).await;
         let mut old = Event::new(EventKind::Login, "40");
         old.id = EventId::first_at(now.checked_sub(DAY * 40).unwrap());
-        log.record(&old).await.unwrap();
+        log.record(std::slice::from_ref(&old)).await.unwrap();
         assert!(until(1).await > Duration::from_secs(500), "nobody looked before it was time");
         for number in 0..crate::events::log::MANY as u64 {
             old.id = EventId::first_at(now.checked_sub(DAY * 40 - Duration::from_millis(number)).unwrap());
-            log.record(&old).await.unwrap();
+            log.record(std::slice::from_ref(&old)).await.unwrap();
         }
         assert!(until(1).await < Duration::from_secs(60), "many wake it");
         stop.cancel();
@@ -284,7 +284,7 @@ mod tests {
         let log = EventLog::new(store.clone());
         let mut old = Event::new(EventKind::Login, "old");
         old.id = EventId::first_at(Timestamp::UNIX_EPOCH);
-        log.record(&old).await.unwrap();
+        log.record(std::slice::from_ref(&old)).await.unwrap();
         let retention = Retention { max_age: Some(DAY), ..NO_LIMIT };
         store.fail_after_writes(Some(0));
         assert!(log.forget_old(&retention, Timestamp::now()).await.is_err());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// How often an update is tried again when somebody else was faster.
 const UPDATE_ATTEMPTS: usize = 50;
@@ -92,6 +92,32 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// [`StoreErrorKind::NotFound`] without a value.
     pub async fn delete(&self, key: &str) -> Result<()> {
         self.store.delete(self.table, key, None).await
+    }
+
+    /// The write that adds a value under a key that has none, to be committed with others.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] when the value has no form in JSON.
+    pub fn insertion(&self, key: &str, value: &T) -> Result<Write> {
+        Ok(Write::new(self.table, key, Action::Insert(self.to_body("insert", key, value)?)))
+    }
+
+    /// The write that replaces the value of a version, to be committed with others.
+    ///
+    /// # Errors
+    /// As [`Collection::insertion`].
+    pub fn replacement(&self, key: &str, expected: Version, value: &T) -> Result<Write> {
+        Ok(Write::new(self.table, key, Action::Replace(expected, self.to_body("replace", key, value)?)))
+    }
+
+    /// The write that deletes a value, of that version if one is given, to be committed with others.
+    pub fn deletion(&self, key: &str, expected: Option<Version>) -> Write {
+        Write::new(self.table, key, Action::Delete(expected))
+    }
+
+    /// The write that sees to it that there is no value, to be committed with others.
+    pub fn clearance(&self, key: &str) -> Write {
+        Write::new(self.table, key, Action::Clear)
     }
 
     /// The values of a range.

@@ -53,6 +53,17 @@ impl StoreError {
         self
     }
 
+    /// Whether somebody else wrote the document, which is in `table`, since it was read: read it again and decide anew.
+    pub fn is_conflict_in(&self, table: Table) -> bool {
+        let kinds = [StoreErrorKind::AlreadyExists, StoreErrorKind::NotFound, StoreErrorKind::VersionMismatch];
+        self.table == table.name() && kinds.contains(&self.kind)
+    }
+
+    /// The key of the document, or nothing.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 use crate::leadership::Term;
 
 /// Lets writes through as long as a term lasts. Reading is always allowed.
@@ -63,6 +63,12 @@ impl Store for FencedStore {
         self.write(("delete", table, key), self.store.delete(table, key, expected)).await
     }
 
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        let first = writes.first().map(|write| (write.table, write.key.clone()));
+        let (table, key) = first.unwrap_or((Table::new("store"), String::new()));
+        self.write(("commit", table, &key), self.store.commit(writes)).await
+    }
+
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.store.list(table, range).await
     }
@@ -81,7 +87,7 @@ mod tests {
     use super::*;
     use crate::leadership::Candidate;
     use crate::registry::EmbeddedRegistry;
-    use crate::store::MemoryStore;
+    use crate::store::{Action, MemoryStore};
 
     async fn fenced() -> (FencedStore, Term) {
         let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", Duration::from_secs(60));
@@ -105,6 +111,7 @@ mod tests {
             store.insert(THINGS, "b", json!(1)).await.map(drop),
             store.replace(THINGS, "a", version, json!(2)).await.map(drop),
             store.delete(THINGS, "a", None).await,
+            store.commit(vec![Write::new(THINGS, "a", Action::Clear)]).await.map(drop),
         ];
         for outcome in refused {
             let error = outcome.unwrap_err();

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use super::watch::{BACKLOG, changes};
 use super::{
-    Change, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, check_key,
+    Action, Change, Direction, Document, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
 };
 
 /// Documents in memory. Gone with the process.
@@ -44,26 +44,31 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 impl State {
-    fn put(&mut self, table: Table, key: &str, body: Value) -> Version {
+    /// Makes every write, or none.
+    fn write(&mut self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
+        for write in &writes {
+            let found = self.tables.get(&write.table).and_then(|documents| documents.get(&write.key));
+            if let Some(kind) = write.refusal(found.map(|(version, _)| *version)) {
+                return Err(write.error(operation, kind));
+            }
+        }
         self.last_version += 1;
         let version = Version(self.last_version);
-        self.tell(table, || Change::Put(Document { key: key.to_owned(), version, body: body.clone() }));
-        self.tables.entry(table).or_default().insert(key.to_owned(), (version, body));
-        version
-    }
-
-    fn version(&self, table: Table, key: &str) -> Option<Version> {
-        self.tables.get(&table)?.get(key).map(|(version, _)| *version)
-    }
-
-    /// Checks that a document is there, of that version if one is given.
-    fn expect(&self, operation: &'static str, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        let error = |kind| Err(StoreError::new(kind, operation, table, key));
-        match (self.version(table, key), expected) {
-            (None, _) => error(StoreErrorKind::NotFound),
-            (Some(found), Some(expected)) if found != expected => error(StoreErrorKind::VersionMismatch),
-            _ => Ok(()),
+        for Write { table, key, action } in writes {
+            let documents = self.tables.entry(table).or_default();
+            match action {
+                Action::Insert(body) | Action::Replace(_, body) => {
+                    documents.insert(key.clone(), (version, body.clone()));
+                    self.tell(table, || Change::Put(Document { key, version, body }));
+                }
+                Action::Delete(_) | Action::Clear => {
+                    if documents.remove(&key).is_some() {
+                        self.tell(table, || Change::Deleted(key));
+                    }
+                }
+            }
         }
+        Ok(version)
     }
 
     fn tell(&self, table: Table, change: impl FnOnce() -> Change) {
@@ -80,11 +85,7 @@ impl State {
 impl Store for MemoryStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
         check_key("insert", table, key)?;
-        let mut state = self.state.lock();
-        if state.version(table, key).is_some() {
-            return Err(StoreError::new(StoreErrorKind::AlreadyExists, "insert", table, key));
-        }
-        Ok(state.put(table, key, body))
+        self.state.lock().write("insert", vec![Write::new(table, key, Action::Insert(body))])
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -94,19 +95,16 @@ impl Store for MemoryStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        let mut state = self.state.lock();
-        state.expect("replace", table, key, Some(expected))?;
-        Ok(state.put(table, key, body))
+        self.state.lock().write("replace", vec![Write::new(table, key, Action::Replace(expected, body))])
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        let mut state = self.state.lock();
-        state.expect("delete", table, key, expected)?;
-        if let Some(documents) = state.tables.get_mut(&table) {
-            documents.remove(key);
-        }
-        state.tell(table, || Change::Deleted(key.to_owned()));
-        Ok(())
+        self.state.lock().write("delete", vec![Write::new(table, key, Action::Delete(expected))]).map(drop)
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        check_writes(&writes)?;
+        self.state.lock().write("commit", writes)
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {

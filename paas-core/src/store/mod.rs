@@ -1,6 +1,6 @@
 //! Where the platform's state lives: versioned JSON documents by table and key.
 //!
-//! A backend implements the six verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
+//! A backend implements the seven verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
 //! access sits on top, once, in [`Collection`].
 
 mod collection;
@@ -17,6 +17,7 @@ pub mod tables;
 pub mod transfer;
 mod url;
 mod watch;
+mod write;
 
 use std::fmt;
 
@@ -35,6 +36,7 @@ pub use rethinkdb::RethinkDbStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use url::{open_existing_store, open_store};
+pub use write::{Action, MAX_WRITES, Write, check_writes};
 
 /// Result of a store's verbs.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -158,6 +160,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreErrorKind::NotFound`] without a document, [`StoreErrorKind::VersionMismatch`] with a different version.
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()>;
+
+    /// Makes several writes together, in tables of any name. Gives the version of every document that it wrote.
+    ///
+    /// When one is refused none is made, and when all are made nobody reads some without the others. That holds whatever
+    /// happens meanwhile, with one exception: RethinkDB has no transactions. There the first write is made alone and then
+    /// the others; a reader may come in between, and a server that dies in between leaves the first without the others.
+    /// So the first is to be the one that matters, and the one that somebody else's may forestall.
+    ///
+    /// # Errors
+    /// As the verb of the first write that is refused; [`StoreErrorKind::Invalid`] for more than [`MAX_WRITES`], for one
+    /// document twice, and for a key that cannot be one.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version>;
 
     /// The documents of a range, in its direction, up to its limit. Asking for more than there are gives what there is.
     ///

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod commits;
 mod cuts;
 mod failing;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::store::{Change, Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
 
+pub use commits::{a_refused_commit_writes_nothing, of_many_commits_one_wins, writes_are_committed_together};
 pub use cuts::watchers_hear_all_across_cuts;
 pub use failing::FailingStore;
 
@@ -41,6 +43,9 @@ pub async fn conforms(store: Arc<dyn Store>) {
     large_documents_are_listed_together(&store).await;
     tables_do_not_mind_each_other(&store).await;
     watchers_hear_every_change_once_and_in_order(&store).await;
+    writes_are_committed_together(&store).await;
+    a_refused_commit_writes_nothing(&store).await;
+    of_many_commits_one_wins(&store).await;
 }
 
 /// A table of one property, empty.

@@ -2,39 +2,61 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 
-/// Passes TCP connections on to a server, until it is cut. Ends when dropped.
+/// Passes connections on to a server that listens on TCP, until it is cut. Ends when dropped.
 #[derive(Debug)]
 pub struct Wire {
-    address: SocketAddr,
+    /// Host and port, or the path of a socket.
+    begin: String,
     /// Cancelled while the wire is cut, and then what goes over it ends.
     cut: Arc<Mutex<CancellationToken>>,
     over: CancellationToken,
 }
 
 impl Wire {
-    /// A wire to the server at `host:port`.
+    /// A wire to the server at `host:port`, from a port of this machine.
     ///
     /// # Panics
     /// Where no port can be listened on.
     pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let cut = Arc::new(Mutex::new(CancellationToken::new()));
-        let over = CancellationToken::new();
-        tokio::spawn(over.clone().run_until_cancelled_owned(pass_on(listener, server, cut.clone())));
-        Self { address, cut, over }
+        let clients = stream::unfold(listener, async |listener| Some((listener.accept().await.ok()?.0, listener)));
+        Self::laid(address.to_string(), server, clients)
     }
 
-    /// Where it begins.
+    /// A wire to the server at `host:port`, from a socket in the file system.
+    ///
+    /// # Panics
+    /// Where there is something of that name, or the folder is missing.
+    pub fn from_socket(path: &Path, server: String) -> Self {
+        let listener = UnixListener::bind(path).expect("a socket can be made");
+        let clients = stream::unfold(listener, async |listener| Some((listener.accept().await.ok()?.0, listener)));
+        Self::laid(path.display().to_string(), server, clients)
+    }
+
+    fn laid<S>(begin: String, server: String, clients: impl Stream<Item = S> + Send + 'static) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let cut = Arc::new(Mutex::new(CancellationToken::new()));
+        let over = CancellationToken::new();
+        tokio::spawn(over.clone().run_until_cancelled_owned(pass_on(clients, server, cut.clone())));
+        Self { begin, cut, over }
+    }
+
+    /// Where it begins: host and port, or the path of the socket.
     pub fn host(&self) -> String {
-        self.address.to_string()
+        self.begin.clone()
     }
 
     /// Breaks every connection, and every further one as soon as it is made.
@@ -55,8 +77,12 @@ impl Drop for Wire {
     }
 }
 
-async fn pass_on(listener: TcpListener, server: String, cut: Arc<Mutex<CancellationToken>>) {
-    while let Ok((mut client, _)) = listener.accept().await {
+async fn pass_on<S>(clients: impl Stream<Item = S> + Send, server: String, cut: Arc<Mutex<CancellationToken>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut clients = pin!(clients);
+    while let Some(mut client) = clients.next().await {
         let (server, cut) = (server.clone(), cut.lock().clone());
         tokio::spawn(cut.run_until_cancelled_owned(async move {
             if let Ok(mut server) = TcpStream::connect(server).await {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
+use axum::{Extension, Json};
 use paas_core::auth::{JoinToken, NewJoinToken};
 use paas_core::model::EngineId;
 use paas_core::registry::Member;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params};
+use crate::once::NotKept;
 use crate::problem::{Answer, Problem};
 
 /// What an agent says of its host, again and again.
@@ -31,12 +32,14 @@ pub(crate) async fn list(State(app): State<App>, _: NoParams) -> Answer<Json<Vec
     Ok(Json(app.controller.join_tokens().await?))
 }
 
+/// The token is seen this once: it is kept as a hash, and so is not kept as an answer either.
 pub(crate) async fn make(
     State(app): State<App>,
     caller: Caller,
     _: NoParams,
-) -> Answer<(StatusCode, Json<NewJoinToken>)> {
-    Ok((StatusCode::CREATED, Json(app.controller.make_join_token(&caller.actor()).await?)))
+) -> Answer<(StatusCode, Extension<NotKept>, Json<NewJoinToken>)> {
+    let made = app.controller.make_join_token(&caller.actor()).await?;
+    Ok((StatusCode::CREATED, Extension(NotKept), Json(made)))
 }
 
 pub(crate) async fn delete(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {

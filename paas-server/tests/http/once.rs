@@ -99,6 +99,22 @@ async fn every_change_can_be_sent_again() {
 }
 
 #[tokio::test]
+async fn of_a_join_token_that_is_asked_for_again_the_last_is_good() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let answer = with_key(&admin, "token", Method::POST, "/api/join-tokens", &Value::Null).await;
+        assert_eq!((answer.status, answer.header("idempotent-replayed")), (201, ""));
+        made.push(answer.json());
+    }
+    assert_ne!(made[0]["token"], made[1]["token"], "what is kept nowhere cannot be given again");
+    let listed = admin.get("/api/join-tokens").await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["id"], made[1]["id"]);
+}
+
+#[tokio::test]
 async fn what_was_not_tried_is_tried_when_it_is_sent_again() {
     let server = Server::start().await;
     let user = server.login("user").await;

@@ -128,8 +128,9 @@ async fn an_event_that_cannot_be_stored_is_a_launch_that_failed() {
     struct Full;
     #[async_trait::async_trait]
     impl EventSink for Full {
-        async fn record(&self, event: &Event) -> Result<(), EventError> {
-            if event.kind.as_str() == "run-container" { Err(EventError::Sink("full".into())) } else { Ok(()) }
+        async fn record(&self, events: &[Event]) -> Result<(), EventError> {
+            let is_full = events.iter().any(|event| event.kind.as_str() == "run-container");
+            if is_full { Err(EventError::Sink("full".into())) } else { Ok(()) }
         }
     }
     let controller = Controller::builder().sink(Arc::new(Full)).build().await.unwrap();

@@ -5,6 +5,7 @@ mod engines;
 mod faults;
 mod health;
 mod launches;
+mod lost_answers;
 mod membership;
 mod registry_away;
 mod registry_logins;

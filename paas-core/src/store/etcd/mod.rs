@@ -14,7 +14,10 @@ use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpRes
 use futures::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 
-use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, check_key};
+use super::{
+    Action, Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    check_writes,
+};
 use crate::etcd::{Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
 
 /// How long etcd may take to answer.
@@ -55,33 +58,46 @@ impl EtcdStore {
         self.prefix(table) + key
     }
 
-    /// Changes a key if everything compares as it should; otherwise reads how it is, for the error. Asked once: a write whose
-    /// answer was lost may have happened.
-    async fn change(&self, key: String, when: Vec<Compare>, then: TxnOp) -> Result<TxnResponse, EtcdError> {
-        let read = TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
-        let txn = Txn::new().when(when).and_then([then]).or_else([read]);
-        self.connection
-            .call(Effect::Different, |client| {
-                let txn = txn.clone();
-                async move { Ok(client.kv_client().txn(txn).await?) }
-            })
-            .await
+    /// Makes writes if all of them can be made; otherwise reads how it is, for the error. Asked once: a write whose answer was
+    /// lost may have happened.
+    async fn write(&self, operation: &'static str, writes: &[Write]) -> Result<Version> {
+        let Some(first) = writes.first() else { return Ok(Version(0)) };
+        let (mut when, mut then, mut otherwise, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for write in writes {
+            let path = self.key(write.table, &write.key);
+            when.extend(condition(&path, &write.action));
+            otherwise.push(TxnOp::get(path.as_str(), Some(GetOptions::new().with_keys_only())));
+            then.push(match &write.action {
+                Action::Insert(body) | Action::Replace(_, body) => {
+                    let json = in_json(operation, write, body)?;
+                    size += path.len() + json.len();
+                    TxnOp::put(path, json, None)
+                }
+                Action::Delete(_) | Action::Clear => TxnOp::delete(path, None),
+            });
+        }
+        if writes.len() > 1 && size > LARGEST {
+            let detail = format!("etcd takes at most {LARGEST} bytes at once, and these writes have {size} together");
+            return Err(first.error(operation, StoreErrorKind::Invalid).with_detail(detail));
+        }
+        let txn = Txn::new().when(when).and_then(then).or_else(otherwise);
+        let answer = self.connection.call(Effect::Different, |client| {
+            let txn = txn.clone();
+            async move { Ok(client.kv_client().txn(txn).await?) }
+        });
+        let answer = answer.await.map_err(|error| failed(operation, first.table, &first.key, error))?;
+        if answer.succeeded() {
+            return Ok(Version(answer.header().map_or(0, |header| header.revision().unsigned_abs())));
+        }
+        Err(refused(operation, writes, &answer))
     }
 }
 
 #[async_trait]
 impl Store for EtcdStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
-        const OPERATION: &str = "insert";
-        check_key(OPERATION, table, key)?;
-        let (path, body) = (self.key(table, key), in_json(OPERATION, table, key, &body)?);
-        let is_new = vec![Compare::create_revision(path.as_str(), CompareOp::Equal, 0)];
-        let answer = self.change(path.clone(), is_new, TxnOp::put(path, body, None)).await;
-        let answer = answer.map_err(|error| failed(OPERATION, table, key, error))?;
-        match answer.succeeded() {
-            true => Ok(written_at(&answer)),
-            false => Err(StoreError::new(StoreErrorKind::AlreadyExists, OPERATION, table, key)),
-        }
+        check_key("insert", table, key)?;
+        self.write("insert", &[Write::new(table, key, Action::Insert(body))]).await
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -96,22 +112,16 @@ impl Store for EtcdStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        const OPERATION: &str = "replace";
-        let (path, body) = (self.key(table, key), in_json(OPERATION, table, key, &body)?);
-        let when = is_still(&path, Some(expected));
-        let answer = self.change(path.clone(), when, TxnOp::put(path, body, None)).await;
-        let answer = answer.map_err(|error| failed(OPERATION, table, key, error))?;
-        expect(OPERATION, table, key, &answer)?;
-        Ok(written_at(&answer))
+        self.write("replace", &[Write::new(table, key, Action::Replace(expected, body))]).await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        const OPERATION: &str = "delete";
-        let path = self.key(table, key);
-        let when = is_still(&path, expected);
-        let answer = self.change(path.clone(), when, TxnOp::delete(path, None)).await;
-        let answer = answer.map_err(|error| failed(OPERATION, table, key, error))?;
-        expect(OPERATION, table, key, &answer)
+        self.write("delete", &[Write::new(table, key, Action::Delete(expected))]).await.map(drop)
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        check_writes(&writes)?;
+        self.write("commit", &writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
@@ -140,38 +150,41 @@ impl Store for EtcdStore {
     }
 }
 
-/// That a key has a document, of that version if one is given.
-fn is_still(path: &str, expected: Option<Version>) -> Vec<Compare> {
-    let exists = Compare::create_revision(path, CompareOp::Greater, 0);
-    // A version that etcd cannot count up to is that of no document.
-    let revision = |Version(version)| i64::try_from(version).unwrap_or(i64::MAX);
-    let same = expected.map(|version| Compare::mod_revision(path, CompareOp::Equal, revision(version)));
-    std::iter::once(exists).chain(same).collect()
-}
-
-/// That the comparison held. If not, what was read instead says why.
-fn expect(operation: &'static str, table: Table, key: &str, answer: &TxnResponse) -> Result<()> {
-    if answer.succeeded() {
-        return Ok(());
+/// What must be so for a write: one comparison, as etcd counts those like operations.
+fn condition(path: &str, action: &Action) -> Option<Compare> {
+    match action {
+        Action::Insert(_) => Some(Compare::create_revision(path, CompareOp::Equal, 0)),
+        Action::Delete(None) => Some(Compare::create_revision(path, CompareOp::Greater, 0)),
+        Action::Replace(Version(version), _) | Action::Delete(Some(Version(version))) => {
+            // No document has the revision 0, which is how etcd says that there is none; nor one that it cannot count up to.
+            let revision = i64::try_from(*version).ok().filter(|revision| *revision > 0).unwrap_or(i64::MAX);
+            Some(Compare::mod_revision(path, CompareOp::Equal, revision))
+        }
+        Action::Clear => None,
     }
-    let exists = answer.op_responses().iter().any(|response| match response {
-        TxnOpResponse::Get(found) => !found.kvs().is_empty(),
-        _ => false,
-    });
-    let kind = if exists { StoreErrorKind::VersionMismatch } else { StoreErrorKind::NotFound };
-    Err(StoreError::new(kind, operation, table, key))
 }
 
-fn written_at(answer: &TxnResponse) -> Version {
-    Version(answer.header().map_or(0, |header| header.revision().unsigned_abs()))
+/// Which of the writes could not be made, by what was read instead.
+fn refused(operation: &'static str, writes: &[Write], answer: &TxnResponse) -> StoreError {
+    let answers = answer.op_responses();
+    let version = |response: &TxnOpResponse| match response {
+        TxnOpResponse::Get(found) => found.kvs().first().map(|kv| Version(kv.mod_revision().unsigned_abs())),
+        _ => None,
+    };
+    let refusals = writes
+        .iter()
+        .zip(&answers)
+        .filter_map(|(write, response)| write.refusal(version(response)).map(|kind| write.error(operation, kind)));
+    let unclear = || StoreError::new(StoreErrorKind::Broken, operation, Table::new("store"), "");
+    refusals.into_iter().next().unwrap_or_else(|| unclear().with_detail("etcd refused it and does not say why"))
 }
 
-fn in_json(operation: &'static str, table: Table, key: &str, body: &Value) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec(body)
-        .map_err(|error| StoreError::new(StoreErrorKind::Invalid, operation, table, key).with_source(error))?;
+fn in_json(operation: &'static str, write: &Write, body: &Value) -> Result<Vec<u8>> {
+    let invalid = || write.error(operation, StoreErrorKind::Invalid);
+    let json = serde_json::to_vec(body).map_err(|error| invalid().with_source(error))?;
     if json.len() > LARGEST {
         let detail = format!("etcd takes documents of at most {LARGEST} bytes, and this one has {}", json.len());
-        return Err(StoreError::new(StoreErrorKind::Invalid, operation, table, key).with_detail(detail));
+        return Err(invalid().with_detail(detail));
     }
     Ok(json)
 }

@@ -12,6 +12,9 @@
 //! write is asked for again, and its random version says whether the first attempt took effect; where even that leaves
 //! it open, the error is [`StoreErrorKind::Unavailable`]. Changes to one document are told in their order, and so are
 //! changes of which one was answered before the next was asked for; RethinkDB promises no order among others.
+//!
+//! There are no transactions over several documents. Of writes that belong together the first is made alone, so that it
+//! decides who of several wins, and then the others at once.
 
 mod body;
 mod bounds;
@@ -34,6 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -45,7 +49,10 @@ use self::pool::Pool;
 use self::target::Target;
 use self::terms::{Queries, Query};
 use self::trouble::{ServerError, Trouble};
-use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, check_key, tables};
+use super::{
+    Action, Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    check_writes, tables,
+};
 
 /// Largest document, bytes of its JSON. The server takes 64 MB for a whole question, and is slow long before.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -199,8 +206,8 @@ impl RethinkDbStore {
     }
 
     /// Writes a document, under a version that says afterwards whether it was this write; or deletes one.
-    async fn write(&self, write: Write<'_>, query: Query) -> Result<()> {
-        let Write { operation, table, key, .. } = write;
+    async fn write(&self, write: Attempt<'_>, query: Query) -> Result<()> {
+        let Attempt { operation, table, key, .. } = write;
         let failed = |trouble: Trouble| trouble.into_store_error(operation, table, key);
         let mut attempts = Attempts::new(&self.shared.pool);
         let mut in_doubt = false;
@@ -225,8 +232,8 @@ impl RethinkDbStore {
     }
 
     /// What the answer to a write means. With a doubt, an earlier attempt may be what this one ran into.
-    async fn judge(&self, write: Write<'_>, answer: &[Value], in_doubt: bool) -> Result<()> {
-        let Write { operation, table, key, version, .. } = write;
+    async fn judge(&self, write: Attempt<'_>, answer: &[Value], in_doubt: bool) -> Result<()> {
+        let Attempt { operation, table, key, version, .. } = write;
         let failed = |kind| StoreError::new(kind, operation, table, key);
         let report = answer.first().unwrap_or(&Value::Null);
         let refused = match report["first_error"].as_str() {
@@ -248,6 +255,45 @@ impl RethinkDbStore {
         }
     }
 
+    /// Makes one write; a document gets that version.
+    async fn make(&self, operation: &'static str, write: &Write, version: Version) -> Result<Version> {
+        let Write { table, key, action } = write;
+        let (table, queries) = (*table, &self.shared.queries);
+        match check_key(operation, table, key) {
+            // Where no document can be there is none, and that is the answer to who changes it.
+            Err(_) if !matches!(action, Action::Insert(_)) => {
+                return Err(write.error(operation, StoreErrorKind::NotFound));
+            }
+            checked => checked?,
+        }
+        let query = match action {
+            Action::Insert(body) => queries.insert(table, row(operation, table, key, version, body)?),
+            Action::Replace(expected, body) => {
+                let row = row(operation, table, key, version, body)?;
+                queries.replace(table, key, *expected, Some(row))
+            }
+            Action::Delete(Some(expected)) => queries.replace(table, key, *expected, None),
+            Action::Delete(None) | Action::Clear => queries.delete(table, key),
+        };
+        let puts = matches!(action, Action::Insert(_) | Action::Replace(..));
+        let makes_tables = matches!(action, Action::Insert(_));
+        let attempt = Attempt { operation, table, key, version: puts.then_some(version), makes_tables };
+        match self.write(attempt, query).await {
+            Err(error) if *action == Action::Clear && error.kind() == StoreErrorKind::NotFound => Ok(version),
+            outcome => outcome.map(|()| version),
+        }
+    }
+
+    /// Refuses a write that could not be made now.
+    async fn check(&self, write: &Write) -> Result<()> {
+        if write.action == Action::Clear {
+            return Ok(());
+        }
+        let found = self.get(write.table, &write.key).await?;
+        let refusal = write.refusal(found.map(|document| document.version));
+        refusal.map_or(Ok(()), |kind| Err(write.error("commit", kind)))
+    }
+
     /// What there is in a table that is not there: nothing.
     async fn read(&self, operation: &'static str, table: Table, key: &str, query: &Query) -> Result<Vec<Value>> {
         match self.ask(query).await {
@@ -259,7 +305,7 @@ impl RethinkDbStore {
 
 /// A write, as far as it matters after it was sent.
 #[derive(Clone, Copy)]
-struct Write<'a> {
+struct Attempt<'a> {
     operation: &'static str,
     table: Table,
     key: &'a str,
@@ -310,11 +356,8 @@ fn row(operation: &'static str, table: Table, key: &str, version: Version, body:
 #[async_trait]
 impl Store for RethinkDbStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
-        check_key("insert", table, key)?;
         let version = body::fresh_version();
-        let row = row("insert", table, key, version, &body)?;
-        let write = Write { operation: "insert", table, key, version: Some(version), makes_tables: true };
-        self.write(write, self.shared.queries.insert(table, row)).await.map(|()| version)
+        self.make("insert", &Write::new(table, key, Action::Insert(body)), version).await
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -327,24 +370,23 @@ impl Store for RethinkDbStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        if check_key("replace", table, key).is_err() {
-            return Err(StoreError::new(StoreErrorKind::NotFound, "replace", table, key));
-        }
         let version = body::fresh_version();
-        let row = row("replace", table, key, version, &body)?;
-        let write = Write { operation: "replace", table, key, version: Some(version), makes_tables: false };
-        self.write(write, self.shared.queries.replace(table, key, expected, Some(row))).await.map(|()| version)
+        self.make("replace", &Write::new(table, key, Action::Replace(expected, body)), version).await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        if check_key("delete", table, key).is_err() {
-            return Err(StoreError::new(StoreErrorKind::NotFound, "delete", table, key));
-        }
-        let query = match expected {
-            Some(expected) => self.shared.queries.replace(table, key, expected, None),
-            None => self.shared.queries.delete(table, key),
-        };
-        self.write(Write { operation: "delete", table, key, version: None, makes_tables: false }, query).await
+        let version = body::fresh_version();
+        self.make("delete", &Write::new(table, key, Action::Delete(expected)), version).await.map(drop)
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        check_writes(&writes)?;
+        let version = body::fresh_version();
+        let Some((first, others)) = writes.split_first() else { return Ok(version) };
+        try_join_all(others.iter().map(|write| self.check(write))).await?;
+        self.make("commit", first, version).await?;
+        try_join_all(others.iter().map(|write| self.make("commit", write, version))).await?;
+        Ok(version)
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {

@@ -24,10 +24,11 @@ use tokio::sync::Semaphore;
 
 use super::watch::changes;
 use super::{
-    Change, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, check_key,
+    Action, Change, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write,
+    check_key, check_writes,
 };
 use file::DatabaseFile;
-use writer::{Write, Writer};
+use writer::Writer;
 
 /// How many reads run at once.
 const READERS: usize = 4;
@@ -111,7 +112,7 @@ fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<Document> {
 impl Store for SqliteStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
         check_key("insert", table, key)?;
-        self.writer.write("insert", table, key, Write::Insert(body)).await
+        self.writer.write("insert", vec![Write::new(table, key, Action::Insert(body))]).await
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -126,11 +127,16 @@ impl Store for SqliteStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        self.writer.write("replace", table, key, Write::Replace(expected, body)).await
+        self.writer.write("replace", vec![Write::new(table, key, Action::Replace(expected, body))]).await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        self.writer.write("delete", table, key, Write::Delete(expected)).await.map(drop)
+        self.writer.write("delete", vec![Write::new(table, key, Action::Delete(expected))]).await.map(drop)
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        check_writes(&writes)?;
+        self.writer.write("commit", writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {

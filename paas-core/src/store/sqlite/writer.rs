@@ -6,30 +6,28 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::file::convert;
 use crate::store::watch::BACKLOG;
-use crate::store::{Change, Document, Result, StoreError, StoreErrorKind, Table, Version};
+use crate::store::{Action, Change, Document, Result, StoreError, StoreErrorKind, Table, Version, Write};
 
-/// How many writes one commit takes along at most.
+/// How many requests one transaction takes along at most.
 const BATCH: usize = 1024;
 
-/// A change to one document.
-#[derive(Debug)]
-pub(super) enum Write {
-    Insert(Value),
-    Replace(Version, Value),
-    Delete(Option<Version>),
-}
-
+/// Writes to be made together, or not at all.
 struct Request {
     operation: &'static str,
-    table: Table,
-    key: String,
-    write: Write,
+    writes: Vec<Write>,
     answer: oneshot::Sender<Result<Version>>,
+}
+
+impl Request {
+    /// An error of the whole request, in the name of its first write.
+    fn error(&self, kind: StoreErrorKind) -> StoreError {
+        let nothing = || StoreError::new(kind, self.operation, Table::new("store"), "");
+        self.writes.first().map_or_else(nothing, |write| write.error(self.operation, kind))
+    }
 }
 
 type Watchers = Arc<Mutex<HashMap<Table, broadcast::Sender<Change>>>>;
@@ -56,21 +54,16 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread), watchers })
     }
 
-    /// Waits until a change is durable, or was refused.
-    pub(super) async fn write(
-        &self,
-        operation: &'static str,
-        table: Table,
-        key: &str,
-        write: Write,
-    ) -> Result<Version> {
-        let gone =
-            || StoreError::new(StoreErrorKind::Unavailable, operation, table, key).with_detail("the store is closed");
+    /// Waits until writes are durable, or one was refused.
+    pub(super) async fn write(&self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { operation, table, key: key.to_owned(), write, answer };
-        let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(request).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let request = Request { operation, writes, answer };
+        let gone = request.error(StoreErrorKind::Unavailable).with_detail("the store is closed");
+        let Some(queue) = &self.queue else { return Err(gone) };
+        if queue.send(request).await.is_err() {
+            return Err(gone);
+        }
+        answered.await.unwrap_or(Err(gone))
     }
 
     pub(super) fn subscribe(&self, table: Table) -> broadcast::Receiver<Change> {
@@ -110,7 +103,9 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Request>, watchers: &Watc
                     rusqlite::ffi::Error { code: code.unwrap_or(rusqlite::ErrorCode::Unknown), extended_code: 0 },
                     Some(error.to_string()),
                 );
-                let refusal = convert(again, request.operation, request.table, &request.key);
+                let (table, key) =
+                    request.writes.first().map_or((Table::new("store"), ""), |first| (first.table, &first.key));
+                let refusal = convert(again, request.operation, table, key);
                 // Whoever asked may have gone.
                 let _ = request.answer.send(Err(refusal));
             }
@@ -120,29 +115,47 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Request>, watchers: &Watc
     // Watchers first, in the order of the writes: who has an answer finds the change told.
     let watchers = watchers.lock();
     for (request, outcome) in batch.drain(..).zip(outcomes) {
-        if let (Ok(version), Some(watching)) = (&outcome, watchers.get(&request.table)) {
-            let change = match request.write {
-                Write::Insert(body) | Write::Replace(_, body) => {
-                    Change::Put(Document { key: request.key, version: *version, body })
+        let outcome = outcome.map(|written| {
+            for (write, made) in request.writes.into_iter().zip(&written.made) {
+                if let (true, Some(watching)) = (*made, watchers.get(&write.table)) {
+                    // Fails only when nobody watches any more.
+                    let _ = watching.send(told(write, written.version));
                 }
-                Write::Delete(_) => Change::Deleted(request.key),
-            };
-            let _ = watching.send(change);
-        }
+            }
+            written.version
+        });
         let _ = request.answer.send(outcome);
     }
 }
 
-fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Version>>> {
+fn told(write: Write, version: Version) -> Change {
+    match write.action {
+        Action::Insert(body) | Action::Replace(_, body) => Change::Put(Document { key: write.key, version, body }),
+        Action::Delete(_) | Action::Clear => Change::Deleted(write.key),
+    }
+}
+
+/// What became of a request that was not refused.
+struct Written {
+    version: Version,
+    /// Of each write, whether it changed anything: there may have been nothing to clear.
+    made: Vec<bool>,
+}
+
+fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Written>>> {
     let transaction = connection.transaction()?;
     let first: i64 = transaction.query_row("SELECT last_version FROM counter", [], |row| row.get(0))?;
     let mut last = first;
     let mut outcomes = Vec::with_capacity(batch.len());
     for request in batch {
-        outcomes.push(write_one(&transaction, request, last + 1)?.map(|()| {
-            last += 1;
-            Version(last.cast_unsigned())
-        }));
+        outcomes.push(match refusal(&transaction, request)? {
+            Some(refused) => Err(refused),
+            None => {
+                last += 1;
+                let made = request.writes.iter().map(|write| make(&transaction, write, last));
+                Ok(Written { version: Version(last.cast_unsigned()), made: made.collect::<rusqlite::Result<_>>()? })
+            }
+        });
     }
     if last == first {
         return Ok(outcomes);
@@ -152,34 +165,30 @@ fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Resu
     Ok(outcomes)
 }
 
-/// Makes one change, or says why not. The outer error is SQLite's and spoils the whole batch.
-fn write_one(transaction: &Transaction<'_>, request: &Request, version: i64) -> rusqlite::Result<Result<()>> {
-    let Request { operation, table, key, write, .. } = request;
-    let refused = |kind| Ok(Err(StoreError::new(kind, operation, *table, key.clone())));
-    let found: Option<i64> = transaction
-        .prepare_cached("SELECT version FROM documents WHERE tbl = ?1 AND key = ?2")?
-        .query_row(params![table.name(), key], |row| row.get(0))
-        .optional()?;
-    let expected = match write {
-        Write::Insert(_) => None,
-        Write::Replace(expected, _) => Some(*expected),
-        Write::Delete(expected) => *expected,
-    };
-    match (write, found) {
-        (Write::Insert(_), Some(_)) => return refused(StoreErrorKind::AlreadyExists),
-        (Write::Replace(..) | Write::Delete(_), None) => return refused(StoreErrorKind::NotFound),
-        (_, Some(found)) if expected.is_some_and(|expected| expected.0 != found.cast_unsigned()) => {
-            return refused(StoreErrorKind::VersionMismatch);
+/// Why a request cannot be done, if it cannot. The outer error is SQLite's and spoils the whole batch.
+fn refusal(transaction: &Transaction<'_>, request: &Request) -> rusqlite::Result<Option<StoreError>> {
+    for write in &request.writes {
+        let found: Option<i64> = transaction
+            .prepare_cached("SELECT version FROM documents WHERE tbl = ?1 AND key = ?2")?
+            .query_row(params![write.table.name(), write.key], |row| row.get(0))
+            .optional()?;
+        if let Some(kind) = write.refusal(found.map(|version| Version(version.cast_unsigned()))) {
+            return Ok(Some(write.error(request.operation, kind)));
         }
-        _ => {}
     }
-    match write {
-        Write::Insert(body) | Write::Replace(_, body) => transaction
+    Ok(None)
+}
+
+/// Makes one write that is not refused. Whether it changed anything.
+fn make(transaction: &Transaction<'_>, write: &Write, version: i64) -> rusqlite::Result<bool> {
+    let Write { table, key, action } = write;
+    let changed = match action {
+        Action::Insert(body) | Action::Replace(_, body) => transaction
             .prepare_cached("INSERT OR REPLACE INTO documents (tbl, key, version, body) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![table.name(), key, version, body.to_string()])?,
-        Write::Delete(_) => transaction
+        Action::Delete(_) | Action::Clear => transaction
             .prepare_cached("DELETE FROM documents WHERE tbl = ?1 AND key = ?2")?
             .execute(params![table.name(), key])?,
     };
-    Ok(Ok(()))
+    Ok(changed > 0)
 }

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use super::source::{PAGE, Row, Source, StoreSource};
 use super::{Report, Result, TransferError};
-use crate::store::{Direction, Document, KeyRange, Store, StoreErrorKind, Table, tables};
+use crate::store::{Action, Direction, Document, KeyRange, MAX_WRITES, Store, Table, Write, tables};
 
-/// How many writes are under way at once, so that a store can write many in one go.
-const AT_ONCE: usize = 256;
+/// How many commits are under way at once, so that a store can write many in one go.
+const AT_ONCE: usize = 8;
+/// How many bytes of documents one commit has, unless one document alone has more: etcd takes 1.5 MiB in one request.
+const COMMIT: usize = 1 << 20;
 
 /// The key of the mark.
 const MARK: &str = "into";
@@ -85,10 +87,10 @@ async fn fill_table(
         done += page.len();
         let wanted: BTreeMap<String, Value> = page.into_iter().collect();
         let there = all_within(to, table, from, end.clone()).await?;
-        let steps = steps(wanted, there);
-        changes += steps.len();
-        let take = |step| async move { apply(to, table, step).await };
-        stream::iter(steps).map(Ok).try_for_each_concurrent(AT_ONCE, take).await?;
+        let writes = differences(table, wanted, there);
+        changes += writes.len();
+        let commits = stream::iter(in_commits(writes)).map(Ok);
+        commits.try_for_each_concurrent(AT_ONCE, |writes| commit(to, table, writes)).await?;
         progress(table, done);
         // The page without an end was empty, and everything after the last key is looked at.
         let Some(end) = end else { return Ok(changes) };
@@ -116,39 +118,50 @@ async fn all_within(
     }
 }
 
-/// Something to be done with a document.
-enum Step {
-    Insert(Row),
-    Replace(Document, Value),
-    Delete(Document),
-}
-
-fn steps(wanted: BTreeMap<String, Value>, mut there: BTreeMap<String, Document>) -> Vec<Step> {
-    let mut steps = Vec::new();
+/// The writes that make a page what it should be.
+fn differences(table: Table, wanted: BTreeMap<String, Value>, mut there: BTreeMap<String, Document>) -> Vec<Write> {
+    let mut writes = Vec::new();
     for (key, body) in wanted {
         match there.remove(&key) {
-            None => steps.push(Step::Insert((key, body))),
+            None => writes.push(Write::new(table, key, Action::Insert(body))),
             Some(found) if found.body == body => {}
-            Some(found) => steps.push(Step::Replace(found, body)),
+            Some(found) => writes.push(Write::new(table, key, Action::Replace(found.version, body))),
         }
     }
-    steps.extend(there.into_values().map(Step::Delete));
-    steps
+    let deleted = |found: Document| Write::new(table, found.key, Action::Delete(Some(found.version)));
+    writes.extend(there.into_values().map(deleted));
+    writes
 }
 
-async fn apply(to: &dyn Store, table: Table, step: Step) -> Result<()> {
-    let (done, key) = match step {
-        Step::Insert((key, body)) => (to.insert(table, &key, body).await.map(drop), key),
-        Step::Replace(found, body) => (to.replace(table, &found.key, found.version, body).await.map(drop), found.key),
-        Step::Delete(found) => (to.delete(table, &found.key, Some(found.version)).await, found.key),
-    };
-    done.map_err(|error| match error.kind() {
-        // Somebody else was there since it was read.
-        StoreErrorKind::AlreadyExists | StoreErrorKind::NotFound | StoreErrorKind::VersionMismatch => {
-            TransferError::Differs { table, key }
+/// As few commits as a store takes them in.
+fn in_commits(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut commits: Vec<Vec<Write>> = Vec::new();
+    let mut room = 0;
+    for write in writes {
+        let size = match &write.action {
+            Action::Insert(body) | Action::Replace(_, body) => write.key.len() + body.to_string().len(),
+            Action::Delete(_) | Action::Clear => 0,
+        };
+        match commits.last_mut().filter(|commit| commit.len() < MAX_WRITES && size <= room) {
+            Some(commit) => {
+                commit.push(write);
+                room -= size;
+            }
+            None => {
+                commits.push(vec![write]);
+                room = COMMIT.saturating_sub(size);
+            }
         }
-        _ => TransferError::store("write", error),
-    })
+    }
+    commits
+}
+
+async fn commit(to: &dyn Store, table: Table, writes: Vec<Write>) -> Result<()> {
+    match to.commit(writes).await {
+        // Somebody else was there since it was read.
+        Err(error) if error.is_conflict_in(table) => Err(TransferError::Differs { table, key: error.key().to_owned() }),
+        outcome => outcome.map(drop).map_err(|error| TransferError::store("write", error)),
+    }
 }
 
 /// Reads both to the end. Says how many documents each table has, when they have the same.

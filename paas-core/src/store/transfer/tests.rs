@@ -100,22 +100,34 @@ async fn documents_go_to_rethinkdb_and_back() {
 
 #[tokio::test]
 async fn every_point_is_one_to_go_on_from() {
-    let source = filled(memory(), 30, 5).await;
+    let source = filled(memory(), 250, 5).await;
     let expected = contents(&*source).await;
-    let target = Arc::new(FailingStore::new(memory()));
-    // Each attempt gets one write further; the mark is one, and so is its end.
-    for attempt in 0..expected.len() + 1 {
-        target.fail_after_writes(Some(1));
-        assert!(copy(&*source, &*target, &mut nothing()).await.is_err(), "attempt {attempt}");
-        assert!(check_whole(&*target).await.is_err(), "and no server starts on it");
+    // The mark is a write as well, and so is its end.
+    for writes in 0..expected.len() + 2 {
+        let target = Arc::new(FailingStore::new(memory()));
+        target.fail_after_writes(Some(writes));
+        assert!(copy(&*source, &*target, &mut nothing()).await.is_err(), "after {writes} writes");
+        assert_eq!(check_whole(&*target).await.is_err(), writes > 0, "and no server starts on it");
+        target.fail_after_writes(None);
+        target.fail_after_reads(Some(5));
+        assert!(copy(&*source, &*target, &mut nothing()).await.is_err());
+        target.fail_after_reads(None);
+        copy(&*source, &*target, &mut nothing()).await.unwrap();
+        assert!(contents(&*target).await == expected, "after {writes} writes");
+        check_whole(&*target).await.unwrap();
     }
-    target.fail_after_writes(None);
-    target.fail_after_reads(Some(5));
-    assert!(copy(&*source, &*target, &mut nothing()).await.is_err());
-    target.fail_after_reads(None);
-    copy(&*source, &*target, &mut nothing()).await.unwrap();
-    assert_eq!(contents(&*target).await, expected);
-    check_whole(&*target).await.unwrap();
+}
+
+#[tokio::test]
+async fn documents_that_are_large_together_go_one_after_the_other() {
+    let source = memory();
+    for number in 0..5 {
+        source.insert(tables::ENGINES, &number.to_string(), json!("x".repeat(900_000))).await.unwrap();
+    }
+    let target = memory();
+    let report = copy(&*source, &*target, &mut nothing()).await.unwrap();
+    assert_eq!(report.changes, 5);
+    assert!(contents(&*target).await == contents(&*source).await);
 }
 
 #[tokio::test]

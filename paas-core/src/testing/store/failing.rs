@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
+use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// Passes everything on, until it was given as many calls as it may take. From then on the backend "does not answer".
 #[derive(Debug)]
@@ -36,10 +36,21 @@ impl FailingStore {
 }
 
 fn take(left: &Mutex<Option<usize>>, operation: &'static str, table: Table, key: &str) -> Result<()> {
+    take_many(left, 1, operation, table, key)
+}
+
+/// So many calls, or none.
+fn take_many(
+    left: &Mutex<Option<usize>>,
+    count: usize,
+    operation: &'static str,
+    table: Table,
+    key: &str,
+) -> Result<()> {
     match &mut *left.lock() {
-        Some(0) => Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key)),
+        Some(left) if *left < count => Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key)),
         Some(left) => {
-            *left -= 1;
+            *left -= count;
             Ok(())
         }
         None => Ok(()),
@@ -66,6 +77,13 @@ impl Store for FailingStore {
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
         take(&self.writes, "delete", table, key)?;
         self.inner.delete(table, key, expected).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+        if let Some(first) = writes.first() {
+            take_many(&self.writes, writes.len(), "commit", first.table, &first.key)?;
+        }
+        self.inner.commit(writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {

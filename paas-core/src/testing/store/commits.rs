@@ -1,0 +1,117 @@
+//! Writes that are made together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use serde_json::json;
+
+use super::table;
+use crate::store::{Action, Change, KeyRange, MAX_WRITES, Store, StoreErrorKind, Table, Version, Write};
+
+/// How long a watcher may take to hear of a change.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One commit inserts, replaces and deletes, in several tables; every document it wrote has its version, and watchers hear of
+/// all of it.
+pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
+    let (left, right) = (table(store, "conformance_commit").await, table(store, "conformance_commit_other").await);
+    let old = store.insert(left, "replaced", json!("old")).await.unwrap();
+    let doomed = store.insert(left, "deleted", json!(1)).await.unwrap();
+    store.insert(left, "deleted_whatever", json!(1)).await.unwrap();
+    store.insert(right, "cleared", json!(1)).await.unwrap();
+    let mut watcher = store.watch(left).await.unwrap();
+    let version = store
+        .commit(vec![
+            Write::new(left, "replaced", Action::Replace(old, json!("new"))),
+            Write::new(left, "inserted", Action::Insert(json!({"float": 0.5, "list": [1]}))),
+            Write::new(left, "deleted", Action::Delete(Some(doomed))),
+            Write::new(left, "deleted_whatever", Action::Delete(None)),
+            Write::new(left, "never there", Action::Clear),
+            Write::new(right, "cleared", Action::Clear),
+            Write::new(right, "inserted", Action::Insert(json!("the same key elsewhere"))),
+        ])
+        .await
+        .unwrap();
+    assert_ne!(version, old);
+    let there = |table: Table| async move {
+        let found = store.list(table, &KeyRange::all()).await.unwrap();
+        found.into_iter().map(|one| (one.key, one.version, one.body)).collect::<Vec<_>>()
+    };
+    let inserted = ("inserted".to_owned(), version, json!({"float": 0.5, "list": [1]}));
+    assert_eq!(there(left).await, [inserted, ("replaced".to_owned(), version, json!("new"))]);
+    assert_eq!(there(right).await, [("inserted".to_owned(), version, json!("the same key elsewhere"))]);
+    // In no order that a backend must keep: it was all at once.
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        let change = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("a change is heard").unwrap();
+        heard.push(match change {
+            Change::Put(document) => format!("put {}", document.key),
+            Change::Deleted(key) => format!("deleted {key}"),
+            Change::Missed => panic!("changes were missed"),
+        });
+    }
+    heard.sort();
+    assert_eq!(heard, ["deleted deleted", "deleted deleted_whatever", "put inserted", "put replaced"]);
+    let again = store.replace(left, "replaced", version, json!("newer")).await.unwrap();
+    assert_ne!(again, version, "and the version is one like any other");
+    assert!(store.commit(Vec::new()).await.is_ok(), "nothing is always done");
+}
+
+/// When one write is refused none is made, wherever in the commit it stands, and the error is that write's.
+pub async fn a_refused_commit_writes_nothing(store: &Arc<dyn Store>) {
+    let table = table(store, "conformance_refused").await;
+    let stale = store.insert(table, "there", json!(1)).await.unwrap();
+    let version = store.replace(table, "there", stale, json!(2)).await.unwrap();
+    let before = store.list(table, &KeyRange::all()).await.unwrap();
+    let fine = |key: &str| Write::new(table, key, Action::Insert(json!("not to be seen")));
+    for (write, kind) in [
+        (Write::new(table, "there", Action::Insert(json!(3))), StoreErrorKind::AlreadyExists),
+        (Write::new(table, "there", Action::Replace(stale, json!(3))), StoreErrorKind::VersionMismatch),
+        (Write::new(table, "there", Action::Delete(Some(stale))), StoreErrorKind::VersionMismatch),
+        (Write::new(table, "missing", Action::Replace(version, json!(3))), StoreErrorKind::NotFound),
+        (Write::new(table, "missing", Action::Replace(Version(0), json!(3))), StoreErrorKind::NotFound),
+        (Write::new(table, "missing", Action::Delete(None)), StoreErrorKind::NotFound),
+        (Write::new(table, "missing", Action::Delete(Some(version))), StoreErrorKind::NotFound),
+        (Write::new(table, "", Action::Insert(json!(3))), StoreErrorKind::Invalid),
+        (Write::new(table, "a", Action::Clear), StoreErrorKind::Invalid),
+    ] {
+        for place in 0..3 {
+            let mut writes = vec![fine("a"), fine("b")];
+            writes.insert(place, write.clone());
+            let error = store.commit(writes).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{write:?} at {place}: {error}");
+            assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before, "{write:?} at {place}");
+        }
+    }
+    let many = |count: usize| (0..count).map(|number| fine(&format!("{number:04}"))).collect::<Vec<_>>();
+    let error = store.commit(many(MAX_WRITES + 1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before);
+    store.commit(many(MAX_WRITES)).await.unwrap();
+    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap().len(), MAX_WRITES + 1);
+}
+
+/// Of many that commit at once, whose first write only one of them can make, one leaves anything behind.
+pub async fn of_many_commits_one_wins(store: &Arc<dyn Store>) {
+    let table = table(store, "conformance_commits").await;
+    let commits = (0..50).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let writes = vec![
+                Write::new(table, "contested", Action::Insert(json!(number))),
+                Write::new(table, format!("note {number}"), Action::Insert(json!(number))),
+            ];
+            store.commit(writes).await.map_err(|error| error.kind())
+        })
+    });
+    let outcomes: Vec<_> = join_all(commits).await.into_iter().map(|outcome| outcome.unwrap()).collect();
+    let winner = outcomes.iter().position(Result::is_ok).expect("one commit wins");
+    for (number, outcome) in outcomes.iter().enumerate().filter(|(number, _)| *number != winner) {
+        assert_eq!(*outcome, Err(StoreErrorKind::AlreadyExists), "{number}");
+    }
+    let there = store.list(table, &KeyRange::all()).await.unwrap();
+    let there: Vec<_> = there.into_iter().map(|one| (one.key, one.body)).collect();
+    assert_eq!(there, [("contested".to_owned(), json!(winner)), (format!("note {winner}"), json!(winner))]);
+}
