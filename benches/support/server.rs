@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn program() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--package", "paas-server"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--quiet", "--release", "--package", "paas-server"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     ensure!(build.stdout(Stdio::null()).status()?.success(), "the server cannot be built");
     // Benchmarks are in `target/release/deps`.
     let own = std::env::current_exe()?;
@@ -29,6 +29,7 @@ pub fn program() -> Result<PathBuf> {
 /// A server on loopback. It ends with this.
 #[derive(Debug)]
 pub struct Server {
+    program: PathBuf,
     process: Child,
     folder: tempfile::TempDir,
     /// Where it listens.
@@ -46,8 +47,9 @@ impl Server {
             options.push("--no-engine".to_owned());
         }
         options.extend([format!("--listen={address}"), format!("--data-dir={}", folder.path().join("data").display())]);
-        let process = spawn(&options, folder.path())?;
-        let server = Self { process, folder, address, options };
+        let program = program()?;
+        let process = spawn(&program, &options, folder.path())?;
+        let server = Self { program, process, folder, address, options };
         server.wait().await?;
         Ok(server)
     }
@@ -58,7 +60,7 @@ impl Server {
         // It finds its engines in the store.
         self.options.retain(|option| !option.starts_with("--engine="));
         let begun = Instant::now();
-        self.process = spawn(&self.options, self.folder.path())?;
+        self.process = spawn(&self.program, &self.options, self.folder.path())?;
         self.wait().await?;
         Ok(begun.elapsed())
     }
@@ -96,7 +98,7 @@ impl Server {
     /// Starts containers of one small spec.
     pub async fn run(&self, token: &str, mut count: usize) -> Result<()> {
         let spec = json!({
-            "name": "httpd", "cpus": 0.02, "memory": 16, "bind_ports": ["tcp/::80"],
+            "name": "httpd", "cpus": 0.02, "memory": 16, "bind_ports": [{"proto": "tcp", "container_port": 80}],
             "environment": {"GREETING": "hello", "LANG": "C"},
         });
         while count > 0 {
@@ -136,9 +138,9 @@ impl Drop for Server {
     }
 }
 
-fn spawn(options: &[String], folder: &Path) -> Result<Child> {
+fn spawn(program: &Path, options: &[String], folder: &Path) -> Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
-    let mut command = Command::new(program()?);
+    let mut command = Command::new(program);
     command.args(options).env("PAAS_ADMIN_PASSWORD", PASSWORD);
     Ok(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?)
 }
