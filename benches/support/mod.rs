@@ -13,8 +13,12 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 pub mod decide;
+pub mod hosts;
+pub mod load;
+pub mod plot;
 pub mod process;
 pub mod release;
+pub mod server;
 
 use std::time::Duration;
 

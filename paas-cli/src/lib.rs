@@ -5,11 +5,12 @@
 //! ```no_run
 //! # async fn example() -> Result<(), paas_cli::ClientError> {
 //! use paas_cli::Client;
+//! use paas_cli::client::ListQuery;
 //!
 //! let client = Client::new("http://127.0.0.1:5002".parse()?, None)?;
 //! let login = client.login("admin", "secret").await?;
 //! let client = Client::new("http://127.0.0.1:5002".parse()?, Some(&login.token))?;
-//! for container in client.containers(false).await?.iter() {
+//! for container in client.containers(&ListQuery::default()).await?.iter() {
 //!     println!("{} {}", container.id.short(), container.state);
 //! }
 //! # Ok(())

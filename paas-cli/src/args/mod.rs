@@ -70,6 +70,12 @@ pub(crate) enum Command {
         /// Also those that do not run
         #[arg(long, short)]
         all: bool,
+        /// No more than so many, 1 to 10000
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: Option<u32>,
+        /// Only those whose id comes after this: the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
     },
     /// Show one container
     #[command(visible_alias = "inspect-container")]

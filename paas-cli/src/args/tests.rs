@@ -187,7 +187,7 @@ fn an_engine_is_described_in_full() {
 
 #[test]
 fn long_names_mean_the_same_as_short_ones() {
-    assert!(matches!(parse("list-containers --all").unwrap().command, Command::Containers { all: true }));
+    assert!(matches!(parse("list-containers --all").unwrap().command, Command::Containers { all: true, .. }));
     assert!(matches!(parse("logs a -f").unwrap().command, Command::Log(arguments) if arguments.follow));
     assert!(matches!(parse("shell-completion bash").unwrap().command, Command::Completion { .. }));
     let with_alias = Cli::command().get_subcommands().filter(|sub| sub.get_visible_aliases().count() > 0).count();

@@ -23,6 +23,19 @@ pub struct RunOptions {
     pub pull: bool,
 }
 
+/// Which containers are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListQuery {
+    /// Also those that do not run.
+    pub all: bool,
+    /// No more than so many, 1 to 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Only those whose id comes after this: the last of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
 /// Which part of a log is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogQuery {
@@ -55,12 +68,12 @@ struct Timeout {
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// The containers that run; with `all`, the others too.
+    /// The containers that run, by id.
     ///
     /// # Errors
     /// No login, or no answer.
-    pub async fn containers(&self, all: bool) -> Result<Answer<Vec<Container>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "containers"]).query(&[("all", all)])).await
+    pub async fn containers(&self, query: &ListQuery) -> Result<Answer<Vec<Container>>, ClientError> {
+        self.fetch(self.request(Method::GET, &["api", "containers"]).query(query)).await
     }
 
     /// One container, by id, unique prefix of it, or name.

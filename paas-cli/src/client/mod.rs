@@ -27,7 +27,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, redirect};
 
-pub use containers::{LogQuery, RunOptions};
+pub use containers::{ListQuery, LogQuery, RunOptions};
 pub use error::{ClientError, Problem};
 pub use events::Live;
 pub use paas_core::controller::{Failure, LaunchSummary, Progress};

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::Result;
-use crate::client::ClientError;
+use crate::client::{ClientError, ListQuery};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
 use crate::output::{self, details, tables};
@@ -14,8 +14,8 @@ use crate::output::{self, details, tables};
 /// How many requests are under way at once. Stopping may take long, and the server bounds what each host does at once.
 const AT_ONCE: usize = 16;
 
-pub(super) async fn list(context: &Context, all: bool) -> Result {
-    let containers = context.client()?.containers(all).await?;
+pub(super) async fn list(context: &Context, query: &ListQuery) -> Result {
+    let containers = context.client()?.containers(query).await?;
     let ids = containers.iter().map(|container| container.id.to_string());
     context.output.show(containers.json(), ids, || tables::containers(&containers))
 }

@@ -15,6 +15,7 @@ use clap::CommandFactory;
 use clap_complete::shells;
 
 use crate::args::{Cli, Command, Shell};
+use crate::client::ListQuery;
 use crate::context::Context;
 use crate::credentials;
 use crate::failure::{Failure, Status};
@@ -53,7 +54,7 @@ fn finish(result: Result, line: impl FnOnce(&Failure) -> Option<String>) -> Exit
 
 async fn dispatch(context: &Context, command: Command) -> Result {
     match command {
-        Command::Containers { all } => containers::list(context, all).await,
+        Command::Containers { all, limit, after } => containers::list(context, &ListQuery { all, limit, after }).await,
         Command::Container { target } => containers::inspect(context, &target.id).await,
         Command::Run(arguments) => launch::run(context, *arguments).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,

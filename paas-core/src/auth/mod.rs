@@ -46,7 +46,7 @@ pub struct AuthSettings {
 }
 
 impl Default for AuthSettings {
-    /// Tokens for 12 hours; hashes that take 19 MiB.
+    /// Tokens for 12 hours; hashes that take 46 MiB.
     fn default() -> Self {
         Self { token_ttl: Duration::from_secs(12 * 3600), hash_cost: HashCost::default() }
     }

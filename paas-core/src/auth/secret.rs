@@ -22,6 +22,21 @@ pub(super) struct TokenHash(pub(super) String);
 
 impl TokenHash {
     pub(super) fn of(token: &str) -> Self {
-        Self(Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+        // Every request comes through here, so the digits are not formatted one byte at a time.
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        let hash = Sha256::digest(token.as_bytes());
+        Self(hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_written_in_hexadecimal() {
+        // The example of FIPS 180-2.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(TokenHash::of("abc").0, expected);
     }
 }

@@ -93,8 +93,9 @@ impl Sessions {
     }
 
     pub(super) fn find(&self, presented: &Presented) -> Option<Session> {
+        let hash = TokenHash::of(&presented.token);
         let known = self.known.read();
-        let session = known.get(&TokenHash::of(&presented.token))?;
+        let session = known.get(&hash)?;
         let fits = presented.username.as_deref().is_none_or(|name| name == session.username.as_str());
         (fits && session.expires > Timestamp::now()).then(|| session.clone())
     }

@@ -302,8 +302,17 @@ impl Cluster {
 
     /// The containers, by id; with `all` also those that do not run.
     pub fn containers(&self, all: bool) -> Vec<Arc<Container>> {
+        self.containers_after(None, all, usize::MAX)
+    }
+
+    /// The first `limit` containers whose id comes after `after`, by id; with `all` also those that do not run.
+    ///
+    /// A list that is read piece by piece has every container once that is there all the time, whatever comes and goes
+    /// meanwhile.
+    pub fn containers_after(&self, after: Option<&ContainerId>, all: bool, limit: usize) -> Vec<Arc<Container>> {
         let view = self.shared.view.read();
-        let wanted = view.containers().filter(|entry| all || entry.container.state.holds_resources());
+        let following = view.containers_after(after.map(ContainerId::as_str));
+        let wanted = following.filter(|entry| all || entry.container.state.holds_resources()).take(limit);
         wanted.map(|entry| view.shown(entry)).collect()
     }
 

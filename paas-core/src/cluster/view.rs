@@ -13,6 +13,7 @@ mod tombstones;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use crate::model::{
 use crate::scheduler::{Claim, EngineState, Snapshot};
 
 use tombstones::Tombstones;
+use totals::Images;
 
 /// Order of observations: one that began later wins over one that began earlier.
 pub(crate) type Ticket = u64;
@@ -35,7 +37,7 @@ struct Hold {
     /// Present while it runs or is about to.
     resources: Option<Resources>,
     /// Present as long as it exists, running or not: a stopped container can be started again.
-    image: Option<String>,
+    image: Option<Arc<str>>,
     ports: Vec<HostPort>,
 }
 
@@ -61,7 +63,8 @@ pub(super) struct ContainerEntry {
     pub(super) container: Arc<Container>,
     pub(super) managed: Option<Managed>,
     promised: Resources,
-    image: String,
+    /// Canonical name of its image.
+    image: Arc<str>,
     hold: Hold,
     ticket: Ticket,
 }
@@ -88,6 +91,9 @@ pub(super) struct View {
     /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
     doomed: HashSet<LaunchId>,
     gone: Tombstones,
+    /// How many containers run.
+    running: usize,
+    images: Images,
 }
 
 impl View {
@@ -125,6 +131,7 @@ impl View {
     /// Takes an engine out, with its containers and the reservations on it.
     pub(super) fn remove_engine(&mut self, id: &EngineId) -> bool {
         let Some(entry) = self.engines.remove(id) else { return false };
+        self.images.remove(entry.info.as_ref());
         self.snapshot.remove(id);
         self.reservations.retain(|_, reserved| reserved.engine != *id);
         for container in entry.containers {
@@ -180,7 +187,9 @@ impl View {
         let total =
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
         let summary = summary(&entry.spec, total);
-        entry.info = Some(info);
+        self.images.add(&info);
+        let before = entry.info.replace(info);
+        self.images.remove(before.as_ref());
         if *entry.summary != summary {
             entry.summary = Arc::new(summary);
         }
@@ -252,10 +261,16 @@ impl View {
         self.containers.values()
     }
 
+    /// The containers whose id comes after `after`, by id.
+    pub(super) fn containers_after(&self, after: Option<&str>) -> impl Iterator<Item = &ContainerEntry> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.containers.range::<str, _>((after, Bound::Unbounded)).map(|(_, entry)| entry)
+    }
+
     /// Containers whose id starts with `prefix`, at most `limit`.
     pub(super) fn by_prefix(&self, prefix: &str, limit: usize) -> Vec<&ContainerEntry> {
         self.containers
-            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(id, _)| id.as_str().starts_with(prefix))
             .take(limit)
             .map(|(_, entry)| entry)
@@ -294,16 +309,23 @@ impl View {
             return;
         }
         host.containers.insert(found.id.clone());
+        let summary = host.summary.clone();
         let known = self.containers.get(&found.id);
-        let image = match known {
-            Some(known) if *known.container.image == found.spec => known.container.image.clone(),
-            _ => Arc::new(found.spec),
+        // Of thousands of equal containers the description is kept once.
+        let alike = found.managed.as_ref().and_then(|managed| self.group(&managed.group).next());
+        let alike = [known, alike].into_iter().flatten().find(|other| *other.container.image == found.spec);
+        let (spec, image) = match alike {
+            Some(alike) => (alike.container.image.clone(), alike.image.clone()),
+            None => {
+                let image = found.spec.name.canonical().into();
+                (Arc::new(found.spec), image)
+            }
         };
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
-            image,
-            engine: host.summary.clone(),
+            image: spec,
+            engine: summary,
             state: found.state,
             ports: found.ports,
             created: found.created,
@@ -315,15 +337,10 @@ impl View {
                 self.requests.entry(mark.request).or_default().insert(found.id.clone());
             }
         }
+        self.running += usize::from(container.state.holds_resources());
+        self.running -= usize::from(known.is_some_and(|known| known.container.state.holds_resources()));
         let hold = known.map(|known| known.hold.clone()).unwrap_or_default();
-        let entry = ContainerEntry {
-            image: container.image.name.canonical(),
-            container,
-            managed: found.managed,
-            promised: found.promised,
-            hold,
-            ticket,
-        };
+        let entry = ContainerEntry { image, container, managed: found.managed, promised: found.promised, hold, ticket };
         self.containers.insert(found.id.clone(), entry);
         self.recount(&found.id);
     }
@@ -351,6 +368,7 @@ impl View {
 
     fn forget(&mut self, id: &ContainerId) {
         let Some(entry) = self.containers.remove(id) else { return };
+        self.running -= usize::from(entry.container.state.holds_resources());
         let engine = entry.container.engine.id.clone();
         self.change_hold(&engine, &entry.hold, false);
         if let Some(host) = self.engines.get_mut(&engine) {

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, LogChunk, LogOptions};
-use crate::model::{Container, ContainerState, EngineId, EngineStatus, Event, EventKind, Invalid};
+use crate::model::{Container, ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, Invalid};
 
 /// The most ids that are named when a prefix fits several containers.
 const CANDIDATES: usize = 10;
@@ -17,6 +17,12 @@ impl Controller {
     /// The containers on all engines, by id; with `all` also those that do not run.
     pub fn containers(&self, all: bool) -> Vec<Arc<Container>> {
         self.shared.cluster.containers(all)
+    }
+
+    /// The first `limit` containers whose id comes after `after`, by id; with `all` also those that do not run. A list that is
+    /// read piece by piece has every container once that is there all the time.
+    pub fn containers_after(&self, after: Option<&ContainerId>, all: bool, limit: usize) -> Vec<Arc<Container>> {
+        self.shared.cluster.containers_after(after, all, limit)
     }
 
     /// One container, by its id, a unique prefix of it, or its name.

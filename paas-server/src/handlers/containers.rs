@@ -12,8 +12,9 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use paas_core::controller::RunRequest;
 use paas_core::engine::LogOptions;
-use paas_core::model::{Container, ContainerSpec};
+use paas_core::model::{Container, ContainerSpec, Invalid};
 
+use super::listing::Listing;
 use super::progress;
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params, wants_progress};
@@ -21,14 +22,25 @@ use crate::once::Named;
 use crate::problem::{Answer, Problem};
 
 const MOST_CONTAINERS: u64 = 10_000;
+/// The largest page.
+const MOST_LISTED: u64 = 10_000;
 
 /// How long a container may take to end before it is killed, seconds.
 const DEFAULT_GRACE: u64 = 10;
 const LONGEST_GRACE: u64 = 3600;
 
-pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer<Json<Vec<Arc<Container>>>> {
-    let all = Params::of(&uri, &["all"])?.flag("all")?.unwrap_or(false);
-    Ok(Json(app.controller.containers(all)))
+pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
+    let params = Params::of(&uri, &["all", "limit", "after"])?;
+    let listing = Listing {
+        controller: app.controller,
+        all: params.flag("all")?.unwrap_or(false),
+        after: params.text("after").map(str::parse).transpose().map_err(|invalid: Invalid| {
+            // The id of the last container of the page before.
+            Problem::invalid("after", invalid.message)
+        })?,
+        left: params.number("limit", 1, MOST_LISTED)?.map(|limit| limit as usize),
+    };
+    listing.answer()
 }
 
 pub(crate) async fn show(State(app): State<App>, Id(id): Id, _: NoParams) -> Answer<Json<Arc<Container>>> {

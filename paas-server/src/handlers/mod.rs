@@ -9,5 +9,6 @@ pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod join;
+mod listing;
 pub(crate) mod progress;
 pub(crate) mod registry_logins;

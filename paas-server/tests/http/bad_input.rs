@@ -97,6 +97,8 @@ async fn parameters_that_are_not_there() {
         get("/api/containers?al=true".into(), "al"),
         get("/api/containers?all=perhaps".into(), "all"),
         get("/api/containers?all=true&all=false".into(), "all"),
+        get("/api/containers?limit=0".into(), "limit"),
+        get("/api/containers?after=not-an-id".into(), "after"),
         get("/api/events?limit=3".into(), "limit"),
         get("/api/engines?all=true".into(), "all"),
         get("/api/cluster/info?verbose=1".into(), "verbose"),

@@ -34,6 +34,41 @@ async fn containers_are_run_and_listed() {
 }
 
 #[tokio::test]
+async fn a_list_is_read_whole_or_page_by_page() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    assert_eq!(user.get("/api/containers").await.json(), json!([]));
+    // More than one piece of the stream, and not a whole number of them.
+    for _ in 0..3 {
+        let spec = json!({"name": "web", "memory": 6, "cpus": 0.001});
+        assert_eq!(user.post("/api/containers?count=100", &spec).await.status, 201);
+    }
+    let whole = user.get("/api/containers").await.json();
+    let ids = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|container| container["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = ids(&whole);
+    assert_eq!(all.len(), 300);
+    assert!(all.is_sorted());
+    for size in [7, 128, 256, 300, 10_000] {
+        let mut paged = Vec::new();
+        loop {
+            let after = paged.last().map(|last| format!("&after={last}")).unwrap_or_default();
+            let page = ids(&user.get(&format!("/api/containers?limit={size}{after}")).await.json());
+            assert!(page.len() <= size);
+            let is_last = page.len() < size;
+            paged.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(paged, all, "{size}");
+    }
+    let after_the_last = format!("/api/containers?after={}", all.last().unwrap());
+    assert_eq!(user.get(&after_the_last).await.json(), json!([]));
+}
+
+#[tokio::test]
 async fn the_clients_of_the_source_system_are_understood() {
     let server = Server::start().await;
     let token = server.admin().await.token.unwrap();

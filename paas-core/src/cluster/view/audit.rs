@@ -29,6 +29,10 @@ impl View {
                 return Err(format!("{id}: ports are counted apart"));
             }
         }
+        let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
+        if running != self.running {
+            return Err(format!("{running} containers run, and {} are counted", self.running));
+        }
         self.snapshot.audit()
     }
 }

@@ -1,5 +1,7 @@
 //! Room that is promised: placing, starting again, giving back, and turning into a container.
 
+use std::sync::Arc;
+
 use super::{ContainerId, EngineId, FoundContainer, Hold, Reserved, Ticket, View};
 use crate::model::{ContainerType, LaunchId};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
@@ -12,12 +14,13 @@ impl View {
         request: &PlacementRequest,
     ) -> Result<Vec<(LaunchId, EngineId)>, Refusal> {
         let chosen = scheduler.place(&self.snapshot, request)?;
+        let image: Arc<str> = request.image.as_str().into();
         let placed = chosen
             .into_iter()
             .map(|engine| {
                 let hold = Hold {
                     resources: Some(request.resources),
-                    image: Some(request.image.clone()),
+                    image: Some(image.clone()),
                     ports: request.host_ports.clone(),
                 };
                 let launch = LaunchId::new();

@@ -1,8 +1,9 @@
 //! Sums over everything, and a check that they are right.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::View;
+use crate::engine::EngineInfo;
 use crate::model::{EngineStatus, HostUsage, MemoryMb, Resources};
 
 /// Sums over all engines, for the cluster info.
@@ -26,16 +27,45 @@ pub(in crate::cluster) struct Counts {
     pub(in crate::cluster) unknown: usize,
 }
 
+/// The images on all engines, each with the number of engines that have it.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    engines: HashMap<String, usize>,
+}
+
+impl Images {
+    /// Counts those of one engine.
+    pub(super) fn add(&mut self, info: &EngineInfo) {
+        for image in &info.images {
+            match self.engines.get_mut(image) {
+                Some(engines) => *engines += 1,
+                None => drop(self.engines.insert(image.clone(), 1)),
+            }
+        }
+    }
+
+    /// Counts those of one engine no more.
+    pub(super) fn remove(&mut self, info: Option<&EngineInfo>) {
+        for image in info.iter().flat_map(|info| &info.images) {
+            let Some(engines) = self.engines.get_mut(image) else { continue };
+            *engines -= 1;
+            if *engines == 0 {
+                self.engines.remove(image);
+            }
+        }
+    }
+}
+
 impl View {
     pub(in crate::cluster) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        let mut images = HashSet::new();
-        for entry in self.engines.values() {
+        // Both are ordered by id, and have the same engines.
+        for (entry, state) in self.engines.values().zip(self.snapshot.engines()) {
             if entry.health.status == EngineStatus::Duplicate {
                 continue;
             }
             totals.total += Resources { cpus: entry.summary.cpus, memory: entry.summary.memory };
-            totals.reserved += self.snapshot.get(&entry.spec.id).map_or(Resources::ZERO, |state| state.reserved);
+            totals.reserved += state.reserved;
             totals.up += usize::from(entry.health.status == EngineStatus::Up);
             totals.simulated += usize::from(entry.summary.simulated);
             if entry.health.status == EngineStatus::Up {
@@ -44,20 +74,17 @@ impl View {
                 totals.used_cpus += used.cpus;
                 totals.used_memory += used.memory;
             }
-            images.extend(entry.info.iter().flat_map(|info| info.images.iter()));
         }
-        totals.images = images.len();
+        // An engine that is another one over again has the images of that one.
+        totals.images = self.images.engines.len();
         totals
     }
 
+    /// How many containers there are, and what is known of them. Asks for those of engines that are down, one by one.
     pub(in crate::cluster) fn counts(&self) -> Counts {
-        let is_down = |id| self.engines.get(id).is_some_and(|engine| engine.health.status == EngineStatus::Down);
-        let active = self.containers.values().filter(|entry| entry.container.state.holds_resources());
-        let (unknown, running) =
-            active.fold((0, 0), |(unknown, running), entry| match is_down(&entry.container.engine.id) {
-                true => (unknown + 1, running),
-                false => (unknown, running + 1),
-            });
-        Counts { all: self.containers.len(), running, unknown }
+        let down = self.engines.values().filter(|engine| engine.health.status == EngineStatus::Down);
+        let there = down.flat_map(|engine| &engine.containers).filter_map(|id| self.containers.get(id));
+        let unknown = there.filter(|entry| entry.container.state.holds_resources()).count();
+        Counts { all: self.containers.len(), running: self.running - unknown, unknown }
     }
 }
