@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use support::process::{cpu_seconds, resident_mb};
-use support::server::{Server, program, simulated};
-use support::{Figure, hosts, rounds};
+use support::server::{Server, simulated};
+use support::{Figure, hosts, release, rounds};
 
 const ENGINES: usize = 1_000;
 const CONTAINERS: usize = 30_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let size = std::fs::metadata(program()?)?.len() as f64 / 1e6;
+    let size = std::fs::metadata(release::build().join("paas-server"))?.len() as f64 / 1e6;
     Figure::new("release binary", size, "MB").at_most(25.0).print();
 
     let idle = Server::start(&[]).await?;
