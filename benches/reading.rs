@@ -20,8 +20,8 @@ async fn main() -> Result<()> {
     server.run(&token, containers).await?;
     let asked = |path: &str| load::get(path, &token);
 
-    let list = server.read(&token, "/api/containers?limit=20000").await?;
-    let middle = list[15_000]["id"].as_str().context("there is no container in the middle")?.to_owned();
+    let list = server.read(&token, "/api/containers?limit=10000").await?;
+    let middle = list[5_000]["id"].as_str().context("there is no container in the middle")?.to_owned();
 
     let page = asked(&format!("/api/containers?limit=100&after={middle}"));
     let took = load::one_by_one(server.address, &page, rounds(2_000, 500)).await?;
