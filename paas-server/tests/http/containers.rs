@@ -40,7 +40,7 @@ async fn a_list_is_read_whole_or_page_by_page() {
     assert_eq!(user.get("/api/containers").await.json(), json!([]));
     // More than one piece of the stream, and not a whole number of them.
     for _ in 0..3 {
-        let spec = json!({"name": "web", "memory": 6, "cpus": 0.001});
+        let spec = json!({"name": "web", "memory": 6, "cpus": 0.01});
         assert_eq!(user.post("/api/containers?count=100", &spec).await.status, 201);
     }
     let whole = user.get("/api/containers").await.json();
