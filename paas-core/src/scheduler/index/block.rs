@@ -16,7 +16,7 @@ pub(in crate::scheduler) struct Measure {
     weights: Weights,
     /// 1 when the most room left is the best, -1 when the least is.
     sign: f64,
-    /// The weights are this much of those that [`Block::least_use`] is computed with, and this much more of one of the two.
+    /// The weights are this much of those that [`Extremes::used`] is computed with, and this much more of one of the two.
     usual: f64,
     more_cpu: f64,
     more_memory: f64,
