@@ -30,7 +30,11 @@ async fn main() -> Result<()> {
     Figure::new("memory, idle after a login", resident_mb(&idle.pid()), "MB").at_most(20.0).print();
     drop(idle);
 
-    let mut server = Server::start(&hosts::start(ENGINES, CONTAINERS / ENGINES).await?).await?;
+    let engines = hosts::start(ENGINES, CONTAINERS / ENGINES).await?;
+    let begun = Instant::now();
+    let mut server = Server::start(&engines).await?;
+    let each = begun.elapsed().as_secs_f64() * 1e3 / ENGINES as f64;
+    Figure::new("adding one engine after another, each", each, "ms").print();
     let token = server.token().await?;
     all_known(&server, &token).await?;
     let begun = Instant::now();
@@ -43,10 +47,13 @@ async fn main() -> Result<()> {
     let watched_for = Duration::from_secs(rounds(30, 15));
     tokio::time::sleep(watched_for).await;
     Figure::new("the same after half a minute", resident_mb(&server.pid()), "MB").at_most(120.0).print();
-    let before = cpu_seconds(&server.pid());
-    tokio::time::sleep(watched_for).await;
-    let share = (cpu_seconds(&server.pid()) - before) / watched_for.as_secs_f64() * 100.0;
+    let share = cpu_share(&server, watched_for).await;
     Figure::new("idle CPU, 1,000 hosts over TCP, use of 30,000 containers measured", share, "% of a core").print();
+    server.hear_agents(&token, &engines).await?;
+    // What was being measured comes to its end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let share = cpu_share(&server, watched_for).await;
+    Figure::new("idle CPU, 1,000 hosts over TCP with agents", share, "% of a core").print();
     drop(server);
 
     let server = Server::start(&simulated(ENGINES)).await?;
@@ -55,6 +62,13 @@ async fn main() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     Figure::new("memory, the same simulated within the server", resident_mb(&server.pid()), "MB").print();
     Ok(())
+}
+
+/// What a server takes of a core while nobody asks it anything.
+async fn cpu_share(server: &Server, watched_for: Duration) -> f64 {
+    let before = cpu_seconds(&server.pid());
+    tokio::time::sleep(watched_for).await;
+    (cpu_seconds(&server.pid()) - before) / watched_for.as_secs_f64() * 100.0
 }
 
 /// Waits until the server knows every container.

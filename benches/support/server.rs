@@ -98,6 +98,27 @@ impl Server {
         Ok(())
     }
 
+    /// Says for each engine, `ID=ADDRESS`, what is in use on its host, as an agent there would; once, and for five minutes.
+    pub async fn hear_agents(&self, token: &str, engines: &[String]) -> Result<()> {
+        let made = self.http().post(self.url("/api/join-tokens")).bearer_auth(token).send().await?;
+        let made: Value = made.error_for_status()?.json().await?;
+        let join = made["token"].as_str().context("there is no join token")?;
+        let http = self.http();
+        for (number, engine) in engines.iter().enumerate() {
+            let (id, addr) = engine.split_once('=').context("an engine is ID=ADDRESS")?;
+            let heartbeat = json!({
+                "session": uuid::Uuid::now_v7(), "ttl_seconds": 300,
+                "member": {
+                    "id": id, "addr": addr, "cpus": 4, "memory": 8192, "daemon_id": format!("paper-{number}"),
+                    "docker_version": "28.0.0", "usage": {"cpus": 1.0, "memory": 1024},
+                },
+            });
+            let url = self.url(&format!("/join/engines/{id}"));
+            http.post(url).bearer_auth(join).json(&heartbeat).send().await?.error_for_status()?;
+        }
+        Ok(())
+    }
+
     /// What it says at a path.
     pub async fn read(&self, token: &str, path: &str) -> Result<Value> {
         Ok(self.http().get(self.url(path)).bearer_auth(token).send().await?.error_for_status()?.json().await?)

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Cluster;
-use crate::engine::{DockerEngine, EngineError, EngineEvent};
+use super::monitor::part_of;
+use crate::engine::{DockerEngine, EngineError, EngineEvent, EngineInfo};
 use crate::model::{ContainerId, EngineId, EngineStatus, Event, EventKind, TAG_DOCKER};
 
 /// How many containers of one engine are read again at once.
@@ -69,16 +70,20 @@ async fn follow_once(
     seen: &mut Seen,
     was_read: &mut bool,
 ) -> Result<Ended, EngineError> {
-    if !read_info(cluster, id, engine).await? {
+    let info = engine.info().await?;
+    let asked = info.time;
+    if !take_info(cluster, id, info).await {
         return Ok(Ended::Over);
     }
-    let mut events = engine.events(seen.latest).await?;
+    // What happens from here on is in the stream, and what was before is in the list.
+    let mut events = engine.events(seen.latest.or(asked)).await?;
     read_all(cluster, id, engine).await?;
     *was_read = true;
     cluster.set_status(id, EngineStatus::Up, None).await;
 
     let every = cluster.shared.settings.resync_interval;
-    let mut next_read = Instant::now() + every;
+    // Those of a thousand hosts that were read at once are not to be read at once again.
+    let mut next_read = Instant::now() + part_of(every);
     let mut changed = Changed::default();
     let mut refreshes = FuturesUnordered::new();
     loop {
@@ -97,10 +102,10 @@ async fn follow_once(
             }
             () = sleep_until(changed.info_due.unwrap_or(next_read)), if changed.info_due.is_some() => {
                 changed.info_due = None;
-                read_info(cluster, id, engine).await?;
+                take_info(cluster, id, engine.info().await?).await;
             }
             () = sleep_until(next_read) => {
-                read_info(cluster, id, engine).await?;
+                take_info(cluster, id, engine.info().await?).await;
                 read_all(cluster, id, engine).await?;
                 next_read = Instant::now() + every;
             }
@@ -115,15 +120,14 @@ async fn follow_once(
 }
 
 /// Notes what the engine says of itself. False when it is the same daemon as another engine.
-async fn read_info(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<bool, EngineError> {
-    let info = engine.info().await?;
+async fn take_info(cluster: &Cluster, id: &EngineId, info: EngineInfo) -> bool {
     if let Some(other) = cluster.engine_of_daemon(id, &info.daemon_id) {
         let reason = format!("it is the same Docker daemon as engine {other}; delete one of the two");
         cluster.set_status(id, EngineStatus::Duplicate, Some(reason)).await;
-        return Ok(false);
+        return false;
     }
-    cluster.shared.view.write().set_info(id, info);
-    Ok(true)
+    cluster.set_info(id, info);
+    true
 }
 
 async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<(), EngineError> {
@@ -260,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::ClusterSettings;
-    use crate::engine::{EngineErrorKind, EngineInfo, EngineUsage, MockDockerEngine};
+    use crate::engine::{EngineErrorKind, EngineUsage, MockDockerEngine};
     use crate::events::RecordingSink;
     use crate::model::{Cpus, EngineSpec, MemoryMb};
     use crate::scheduler::Spread;
@@ -275,6 +279,7 @@ mod tests {
             memory: MemoryMb::new(1024),
             docker_version: "test".into(),
             images: Vec::new(),
+            time: None,
         };
         engine.expect_info().returning(move || Ok(info.clone()));
         engine.expect_list().returning(|| Ok(Vec::new()));

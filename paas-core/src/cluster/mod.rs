@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundContainer};
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo, FoundContainer};
 use crate::events::EventSink;
 use crate::model::{
     ClusterInfo, Container, ContainerId, ContainerState, Cpus, Engine, EngineId, EngineSpec, EngineStatus, Event,
@@ -52,7 +52,8 @@ pub struct ClusterSettings {
     pub probe_misses: u32,
     /// How often everything on an engine is read again, beside the events.
     pub resync_interval: Duration,
-    /// How often the use of CPU and memory is measured.
+    /// How often the use of CPU and memory is measured on a host that has no agent to say it; on one with more than ten
+    /// containers, as much more rarely as it has more.
     pub usage_interval: Duration,
     /// How far the size of an engine may be exceeded: 1.0 not at all, 1.5 by half.
     pub overbooking: f64,
@@ -92,6 +93,8 @@ struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: RwLock<std::collections::HashMap<EngineId, Watched>>,
+    /// Rings whenever the status of an engine may be another.
+    status_changes: Notify,
     tidying: tidy::Tidying,
 }
 
@@ -135,6 +138,7 @@ impl Cluster {
             tasks,
             stop,
             watched: RwLock::default(),
+            status_changes: Notify::new(),
             tidying: tidy::Tidying::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -169,12 +173,15 @@ impl Cluster {
         if let Some(watched) = self.shared.watched.write().remove(id) {
             watched.stop.cancel();
         }
-        self.shared.view.write().remove_engine(id)
+        let removed = self.shared.view.write().remove_engine(id);
+        self.shared.status_changes.notify_waiters();
+        removed
     }
 
     /// Notes that an engine left the registry, or is back. While it is away it is down, even if its daemon answers.
     pub fn set_absent(&self, id: &EngineId, absent: bool) {
         self.shared.view.write().set_absent(id, absent);
+        self.shared.status_changes.notify_waiters();
         if !absent && let Some(watched) = self.shared.watched.read().get(id) {
             watched.wake.notify_one();
         }
@@ -194,9 +201,18 @@ impl Cluster {
         self.shared.view.write().set_labels(id, labels)
     }
 
+    /// Notes what an engine says of itself.
+    pub(crate) fn set_info(&self, id: &EngineId, info: EngineInfo) {
+        self.shared.view.write().set_info(id, info);
+    }
+
     /// Notes what is in use on the host of an engine, containers and everything else; `None` when nobody says.
     pub fn set_host_usage(&self, id: &EngineId, usage: Option<HostUsage>) {
         self.shared.view.write().set_host_usage(id, usage);
+    }
+
+    fn tells_its_use(&self, id: &EngineId) -> bool {
+        self.shared.view.read().engine(id.as_str()).is_some_and(|entry| entry.host_usage.is_some())
     }
 
     /// All engines, by id.
@@ -247,6 +263,27 @@ impl Cluster {
     /// Whether an engine answers.
     pub fn status(&self, id: &EngineId) -> Option<EngineStatus> {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.health.status)
+    }
+
+    /// Waits until an engine was heard: it was read, or something is wrong with it, or it is gone.
+    pub async fn until_heard(&self, id: &EngineId) {
+        self.until(|view| view.engine(id.as_str()).is_none_or(|entry| !is_pending(entry))).await;
+    }
+
+    /// Waits until every engine that is known was heard.
+    pub async fn until_all_heard(&self) {
+        self.until(|view| !view.engines().any(is_pending)).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&View) -> bool) {
+        loop {
+            // Listens before it looks, so that no change is missed in between.
+            let change = self.shared.status_changes.notified();
+            if is_so(&self.shared.view.read()) {
+                return;
+            }
+            change.await;
+        }
     }
 
     /// Waits for an answer of an engine, as long as the engine is up: when it is found down meanwhile, nobody waits for
@@ -434,6 +471,7 @@ impl Cluster {
     async fn set_status(&self, id: &EngineId, status: EngineStatus, reason: Option<String>) {
         let before = self.shared.view.write().set_status(id, status, reason.clone());
         let Some(before) = before else { return };
+        self.shared.status_changes.notify_waiters();
         let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         tracing::info!(engine = %id, %before, %status, "engine changed{why}");
         let event = Event::new(EventKind::EngineStatus, format!("engine {id} is {status}, was {before}{why}"));
@@ -450,6 +488,10 @@ impl Cluster {
     fn release(&self, launch: LaunchId) {
         self.shared.view.write().release(launch);
     }
+}
+
+fn is_pending(entry: &EngineEntry) -> bool {
+    entry.health.status == EngineStatus::Pending
 }
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {

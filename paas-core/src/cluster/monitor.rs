@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::Cluster;
 use crate::engine::DockerEngine;
@@ -16,6 +16,9 @@ use crate::model::{EngineId, EngineStatus};
 
 /// How long an answer that is late is still listened for, beyond the timeout. It tells a slow host from a dead one.
 const LATE: Duration = Duration::from_secs(10);
+
+/// The most containers of a host that are asked about in each interval, on average: Docker has to be asked for each of them.
+const MEASURED_AN_INTERVAL: usize = 10;
 
 /// What became of a probe.
 enum Outcome {
@@ -113,26 +116,74 @@ async fn unanswered(cluster: &Cluster, id: &EngineId, missed: u32, reason: Strin
     true
 }
 
-/// Measures for ever what the containers of one engine use.
+/// Measures for ever what the containers of one engine use, where the host does not say by itself what is in use. One with many
+/// containers is measured less often, so that being measured costs a host no more the more it does.
 pub(super) async fn measure(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>) {
-    let mut ticker = jittered(cluster.shared.settings.usage_interval);
+    let every = cluster.shared.settings.usage_interval;
+    sleep(part_of(every)).await;
     loop {
-        ticker.tick().await;
-        if cluster.status(&id) != Some(EngineStatus::Up) {
-            continue;
+        if cluster.status(&id) == Some(EngineStatus::Up) && !cluster.tells_its_use(&id) {
+            match engine.usage().await {
+                Ok(usage) => cluster.shared.view.write().set_usage(&id, usage),
+                Err(error) => tracing::debug!(engine = %id, %error, "use of CPU and memory not measured"),
+            }
         }
-        match engine.usage().await {
-            Ok(usage) => cluster.shared.view.write().set_usage(&id, usage),
-            Err(error) => tracing::debug!(engine = %id, %error, "use of CPU and memory not measured"),
-        }
+        let containers = cluster.shared.view.read().containers_on(&id);
+        let intervals = containers.div_ceil(MEASURED_AN_INTERVAL).max(1);
+        sleep(every * u32::try_from(intervals).unwrap_or(u32::MAX)).await;
     }
 }
 
 /// A ticker whose first tick comes at a random moment of the first interval, so that a thousand of them do not all tick
 /// at once.
 fn jittered(every: Duration) -> tokio::time::Interval {
-    let first = every.mul_f64(rand::rng().random_range(0.0..1.0));
-    let mut ticker = interval_at(Instant::now() + first, every);
+    let mut ticker = interval_at(Instant::now() + part_of(every), every);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
+}
+
+/// A random part of a time.
+pub(super) fn part_of(time: Duration) -> Duration {
+    time.mul_f64(rand::rng().random_range(0.0..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::cluster::ClusterSettings;
+    use crate::engine::{EngineUsage, MockDockerEngine};
+    use crate::events::RecordingSink;
+    use crate::model::{EngineSpec, HostUsage, MemoryMb};
+    use crate::scheduler::Spread;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_says_what_is_in_use_is_not_asked() {
+        let (events, scheduler) = (Arc::new(RecordingSink::default()), Arc::new(Spread::default()));
+        let cluster = Cluster::new(ClusterSettings::default(), scheduler, events, "test".to_owned());
+        let id: EngineId = "one".parse().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let mut engine = MockDockerEngine::new();
+        engine.expect_usage().returning({
+            let asked = asked.clone();
+            move || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                Ok(EngineUsage::default())
+            }
+        });
+        let engine: Arc<dyn DockerEngine> = Arc::new(engine);
+        let spec = EngineSpec::new(id.clone(), "sim://one".parse().unwrap());
+        cluster.shared.view.write().add_engine(spec, engine.clone());
+        cluster.shared.view.write().set_status(&id, EngineStatus::Up, None);
+        let in_a_minute = async |said| {
+            cluster.set_host_usage(&id, said);
+            let measuring = measure(cluster.clone(), id.clone(), engine.clone());
+            let _ = timeout(Duration::from_secs(60), measuring).await;
+            asked.swap(0, Ordering::SeqCst)
+        };
+        assert_eq!(in_a_minute(Some(HostUsage { cpus: 1.0, memory: MemoryMb::new(1) })).await, 0);
+        assert!(in_a_minute(None).await >= 4);
+        cluster.shutdown().await;
+    }
 }

@@ -55,7 +55,7 @@ impl Cluster {
         let view = self.shared.view.read();
         let is_leftover = |found: &&FoundContainer| {
             found.managed.as_ref().is_some_and(|managed| {
-                managed.platform == self.shared.platform
+                *managed.platform == *self.shared.platform
                     && !view.is_reserved(managed.launch)
                     && (found.state == ContainerState::Created || view.is_doomed(managed.launch))
             })
@@ -80,7 +80,7 @@ impl Cluster {
                 .filter(|(other, _)| other.index == mark.index)
                 .filter_map(|(_, entry)| Some((entry, entry.managed.as_ref()?)))
                 .filter(|(entry, managed)| {
-                    managed.platform == self.shared.platform
+                    *managed.platform == *self.shared.platform
                         && entry.container.state != ContainerState::Created
                         && !view.is_reserved(managed.launch)
                         && !view.is_doomed(managed.launch)

@@ -82,7 +82,8 @@ struct Reserved {
 pub(super) struct View {
     snapshot: Snapshot,
     engines: BTreeMap<EngineId, EngineEntry>,
-    containers: BTreeMap<ContainerId, ContainerEntry>,
+    /// Boxed: of a large entry in the tree itself, three of ten would be room for more.
+    containers: BTreeMap<ContainerId, Box<ContainerEntry>>,
     groups: HashMap<Group, BTreeSet<ContainerId>>,
     /// The containers of each request that has a name.
     requests: HashMap<RequestId, BTreeSet<ContainerId>>,
@@ -254,17 +255,17 @@ impl View {
     // ---- containers ----
 
     pub(super) fn container(&self, id: &ContainerId) -> Option<&ContainerEntry> {
-        self.containers.get(id)
+        self.containers.get(id).map(|entry| &**entry)
     }
 
     pub(super) fn containers(&self) -> impl Iterator<Item = &ContainerEntry> {
-        self.containers.values()
+        self.containers.values().map(|entry| &**entry)
     }
 
     /// The containers whose id comes after `after`, by id.
     pub(super) fn containers_after(&self, after: Option<&str>) -> impl Iterator<Item = &ContainerEntry> {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.containers.range::<str, _>((after, Bound::Unbounded)).map(|(_, entry)| entry)
+        self.containers.range::<str, _>((after, Bound::Unbounded)).map(|(_, entry)| &**entry)
     }
 
     /// Containers whose id starts with `prefix`, at most `limit`.
@@ -273,17 +274,17 @@ impl View {
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(id, _)| id.as_str().starts_with(prefix))
             .take(limit)
-            .map(|(_, entry)| entry)
+            .map(|(_, entry)| &**entry)
             .collect()
     }
 
     pub(super) fn group(&self, group: &Group) -> impl Iterator<Item = &ContainerEntry> {
-        self.groups.get(group).into_iter().flatten().filter_map(|id| self.containers.get(id))
+        self.groups.get(group).into_iter().flatten().filter_map(|id| self.container(id))
     }
 
     /// The containers of a request, with the mark of each.
     pub(super) fn of_request(&self, request: RequestId) -> impl Iterator<Item = (RequestMark, &ContainerEntry)> {
-        let members = self.requests.get(&request).into_iter().flatten().filter_map(|id| self.containers.get(id));
+        let members = self.requests.get(&request).into_iter().flatten().filter_map(|id| self.container(id));
         members.filter_map(|entry| Some((entry.managed.as_ref()?.mark?, entry)))
     }
 
@@ -302,7 +303,7 @@ impl View {
     }
 
     /// Notes a container as it was found by an observation that began at `ticket`.
-    pub(super) fn observe(&mut self, engine: &EngineId, found: FoundContainer, ticket: Ticket) {
+    pub(super) fn observe(&mut self, engine: &EngineId, mut found: FoundContainer, ticket: Ticket) {
         let Some(host) = self.engines.get_mut(engine) else { return };
         let newer_is_known = self.containers.get(&found.id).is_some_and(|known| known.ticket > ticket);
         if newer_is_known || self.gone.forbid(&found.id, ticket) {
@@ -310,10 +311,15 @@ impl View {
         }
         host.containers.insert(found.id.clone());
         let summary = host.summary.clone();
-        let known = self.containers.get(&found.id);
-        // Of thousands of equal containers the description is kept once.
+        let known = self.containers.get(&found.id).map(|entry| &**entry);
+        // Of thousands of equal containers the description is kept once, and the words that they have in common.
         let alike = found.managed.as_ref().and_then(|managed| self.group(&managed.group).next());
         let alike = [known, alike].into_iter().flatten().find(|other| *other.container.image == found.spec);
+        if let (Some(managed), Some(other)) = (&mut found.managed, alike.and_then(|other| other.managed.as_ref())) {
+            share(&mut managed.group, &other.group);
+            share(&mut managed.platform, &other.platform);
+            share(&mut managed.user, &other.user);
+        }
         let (spec, image) = match alike {
             Some(alike) => (alike.container.image.clone(), alike.image.clone()),
             None => {
@@ -341,7 +347,7 @@ impl View {
         self.running -= usize::from(known.is_some_and(|known| known.container.state.holds_resources()));
         let hold = known.map(|known| known.hold.clone()).unwrap_or_default();
         let entry = ContainerEntry { image, container, managed: found.managed, promised: found.promised, hold, ticket };
-        self.containers.insert(found.id.clone(), entry);
+        self.containers.insert(found.id.clone(), Box::new(entry));
         self.recount(&found.id);
     }
 
@@ -432,6 +438,13 @@ impl View {
         } else {
             self.snapshot.give_back(engine, claim);
         }
+    }
+}
+
+/// Keeps an equal value once, where it is cheap to clone.
+fn share<T: PartialEq + Clone>(mine: &mut T, others: &T) {
+    if *mine == *others {
+        mine.clone_from(others);
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Actor, Controller, ControllerError, Result, Shared};
-use crate::engine::{DockerEngine, EngineErrorKind};
-use crate::model::{Engine, EngineId, EngineSpec, EngineStatus, Event, EventKind, Invalid};
+use crate::engine::{DockerEngine, EngineErrorKind, EngineInfo};
+use crate::model::{Engine, EngineId, EngineSpec, Event, EventKind, Invalid};
 use crate::store::tables::ENGINES;
 use crate::store::{StoreErrorKind, Write};
 
@@ -43,23 +43,18 @@ impl Controller {
             self.until_read(&spec.id).await;
             return self.engine(spec.id.as_str());
         }
-        let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
         let id = spec.id.clone();
-        if cluster.engine(id.as_str()).is_some() {
-            return Err(exists(format!(
-                "there is an engine '{id}' already; choose another id, or delete that one first"
-            )));
-        }
-        if let Some(other) = cluster.engine_at(&spec.addr.place()) {
-            return Err(exists(format!("{} is engine '{other}' already", spec.addr)));
-        }
+        self.check_is_new(&spec, None)?;
         #[cfg(feature = "docker")]
         if let Some(tls) = &spec.tls {
             crate::engine::check_certificates(tls).map_err(refused)?;
         }
         let connection = (self.shared.connector.0)(&spec).map_err(refused)?;
-        let answers = self.first_contact(&id, &*connection).await?;
+        // Asked before the others have to wait: it may not answer.
+        let info = first_contact(&*connection).await?;
+        let mut members = self.shared.membership.lock().await;
+        self.check_is_new(&spec, info.as_ref())?;
         let event = Event::new(EventKind::AddEngine, format!("added engine {id} at {}", spec.addr)).on(&id);
         let insertion = self.shared.engines.insertion(id.as_str(), &spec).map_err(ControllerError::Store)?;
         match self.commit(vec![insertion], self.telling(actor, event)?).await {
@@ -71,34 +66,40 @@ impl Controller {
         }
         members.added_by_hand(&id);
         cluster.add_engine(spec, connection);
+        let answers = info.is_some();
+        if let Some(info) = info {
+            // Known before the next is let in, which may be the same daemon.
+            cluster.set_info(&id, info);
+        }
+        drop(members);
         if answers {
             self.until_read(&id).await;
         }
         self.engine(id.as_str())
     }
 
-    /// Asks a new engine what it is; false when it does not answer yet.
-    async fn first_contact(&self, id: &EngineId, connection: &dyn DockerEngine) -> Result<bool> {
-        let info = match timeout(FIRST_ANSWER, connection.info()).await {
-            Ok(Ok(info)) => info,
-            Ok(Err(error)) if error.kind() == EngineErrorKind::Tls => return Err(refused(error)),
-            Ok(Err(_)) | Err(_) => return Ok(false),
-        };
-        match self.shared.cluster.engine_of_daemon(id, &info.daemon_id) {
-            Some(other) => Err(exists(format!("that is the Docker daemon of engine '{other}' under another address"))),
-            None => Ok(true),
+    /// Refuses an engine whose id, address or daemon is another's; the daemon only when it is known.
+    fn check_is_new(&self, spec: &EngineSpec, info: Option<&EngineInfo>) -> Result<()> {
+        let cluster = &self.shared.cluster;
+        let EngineSpec { id, addr, .. } = spec;
+        if cluster.engine_spec(id).is_some() {
+            return Err(exists(format!(
+                "there is an engine '{id}' already; choose another id, or delete that one first"
+            )));
         }
+        if let Some(other) = cluster.engine_at(&addr.place()) {
+            return Err(exists(format!("{addr} is engine '{other}' already")));
+        }
+        if let Some(other) = info.and_then(|info| cluster.engine_of_daemon(id, &info.daemon_id)) {
+            return Err(exists(format!("that is the Docker daemon of engine '{other}' under another address")));
+        }
+        Ok(())
     }
 
     /// Waits until what runs on a new engine is known, so that it can be placed on as soon as it was added.
     async fn until_read(&self, id: &EngineId) {
-        let read = async {
-            while self.shared.cluster.status(id) == Some(EngineStatus::Pending) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
         // Not read in time: it is pending, and becomes ready by itself.
-        let _ = timeout(FIRST_ANSWER, read).await;
+        let _ = timeout(FIRST_ANSWER, self.shared.cluster.until_heard(id)).await;
     }
 
     /// Keeps new containers away from an engine, or lets them come again. Those on it go on running.
@@ -206,6 +207,15 @@ impl Controller {
             }
         }
         Ok(())
+    }
+}
+
+/// Asks a new engine what it is; nothing when it does not answer yet.
+async fn first_contact(connection: &dyn DockerEngine) -> Result<Option<EngineInfo>> {
+    match timeout(FIRST_ANSWER, connection.info()).await {
+        Ok(Ok(info)) => Ok(Some(info)),
+        Ok(Err(error)) if error.kind() == EngineErrorKind::Tls => Err(refused(error)),
+        Ok(Err(_)) | Err(_) => Ok(None),
     }
 }
 

@@ -189,6 +189,8 @@ impl Controller {
 
     async fn left(&self, id: &EngineId) {
         let mut members = self.shared.membership.lock().await;
+        // One that was added by hand stays, and is measured again.
+        self.shared.cluster.set_host_usage(id, None);
         if members.left(id) {
             self.shared.cluster.set_absent(id, true);
             self.note(Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id)).await;

@@ -44,7 +44,7 @@ use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
 use crate::leadership::Term;
-use crate::model::{ClusterInfo, EngineSpec, EngineStatus, Event, RegistryLogin};
+use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, Store, StoreErrorKind};
 
@@ -149,15 +149,9 @@ impl Controller {
     /// Waits until every engine that is known was read once, so that what runs is known; at most `patience`, for hosts that
     /// do not answer.
     pub async fn settle(&self, patience: Duration) {
-        let is_settled = || {
-            let engines = self.shared.cluster.engines();
-            engines.iter().all(|engine| engine.health.status != EngineStatus::Pending)
-        };
         let settled = async {
             self.shared.listed.cancelled().await;
-            while !is_settled() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            self.shared.cluster.until_all_heard().await;
         };
         if tokio::time::timeout(patience, settled).await.is_err() {
             tracing::info!("not every engine was heard yet; the others serve");

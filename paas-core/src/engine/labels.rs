@@ -48,7 +48,7 @@ pub fn read(labels: &HashMap<String, String>) -> Option<(ContainerSpec, Managed)
     let spec: ContainerSpec = serde_json::from_str(labels.get(KEY_SPEC)?).ok()?;
     let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
     let group: Group = spec.group();
-    let text = |key| labels.get(key).cloned().unwrap_or_default();
+    let text = |key| labels.get(key).map(|text| text.as_str().into()).unwrap_or_default();
     let mark = labels.get(KEY_REQUEST).and_then(|text| {
         let (request, index) = text.split_once('/')?;
         Some(RequestMark { request: request.parse().ok()?, index: index.parse().ok()? })
@@ -81,7 +81,7 @@ mod tests {
         let unmarked = CreateRequest { mark: None, ..request };
         assert_eq!(read(&write(&unmarked)).unwrap().1.mark, None);
         assert_eq!(managed.group, spec.group());
-        assert_eq!((managed.platform.as_str(), managed.user.as_str()), ("p1", "admin"));
+        assert_eq!((&*managed.platform, &*managed.user), ("p1", "admin"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What goes to an engine and what comes back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -21,6 +23,8 @@ pub struct EngineInfo {
     pub docker_version: String,
     /// The images on the host, by Docker's image id.
     pub images: Vec<String>,
+    /// The host's own clock, from before anything that is asked after this. `None` when it does not tell.
+    pub time: Option<Timestamp>,
 }
 
 /// A container that is to be made.
@@ -80,13 +84,13 @@ pub struct FoundContainer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
     /// The platform that made it.
-    pub platform: String,
+    pub platform: Arc<str>,
     /// The attempt it belongs to.
     pub launch: LaunchId,
     /// The group it belongs to.
     pub group: Group,
     /// Who asked for it.
-    pub user: String,
+    pub user: Arc<str>,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -135,7 +136,9 @@ impl ContainerSpec {
         // A spec has no map with keys other than strings, so it always has a JSON form.
         let json = serde_json::to_vec(self).unwrap_or_default();
         let digest = Sha256::digest(&json);
-        Group(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Group(format!("{:016x}", u64::from_be_bytes(first)).into())
     }
 
     /// Checks everything that the types do not.
@@ -354,7 +357,7 @@ impl RestartPolicy {
 /// would have been one to it, and scaling one down could have destroyed the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Group(String);
+pub struct Group(Arc<str>);
 
 impl Group {
     /// The name as text: 16 hexadecimal digits.

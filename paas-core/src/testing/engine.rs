@@ -150,7 +150,7 @@ impl Bench {
         let request = self.request(self.sleeping());
         let id = self.engine.create(&request).await.unwrap();
         let managed = self.engine.inspect(&id).await.unwrap().managed.expect("it is the platform's");
-        assert_eq!((managed.platform, managed.user), (request.platform, request.user));
+        assert_eq!((&*managed.platform, &*managed.user), (&*request.platform, &*request.user));
         assert_eq!((managed.launch, managed.group), (request.launch, request.spec.group()));
         self.engine.remove(&id).await.unwrap();
     }

@@ -27,6 +27,7 @@ fn view_of(engines: usize) -> View {
             memory: TOTAL.memory,
             docker_version: "test".into(),
             images: Vec::new(),
+            time: None,
         };
         view.set_info(&id, info);
         view.set_status(&id, EngineStatus::Up, None);

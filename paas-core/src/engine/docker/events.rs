@@ -1,60 +1,53 @@
 //! The event stream of a Docker host.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use bollard::Docker as Client;
+use bollard::body_full;
+use bollard::errors::Error;
 use bollard::models::{EventMessage, EventMessageTypeEnum};
-use bollard::query_parameters::EventsOptions;
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::channel::mpsc;
 use futures::stream::{self, BoxStream};
+use hyper::Request;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::deadlines;
 use super::errors::Call;
+use super::lines::Lines;
+use super::transport::Transport;
 use crate::engine::{EngineError, EngineEvent, Result, labels};
 
 /// How many events may wait for their reader. Docker throws events away without a word when a connection is not read,
-/// so they are read at once and wait here; a reader that falls further behind is told, by the end of its stream.
+/// so they are read at once and wait here; a reader that falls further behind is told, by the end of its stream. The queue
+/// takes memory for what waits and not for what could.
 const WAITING: usize = 4096;
 
-/// The kinds of objects whose events are wanted. Asked for by name, so that a kind that a later Docker invents cannot
-/// break the stream.
-const KINDS: [&str; 5] = ["container", "image", "volume", "network", "daemon"];
+/// The kinds of objects whose events are wanted, `{"type":["container","image","volume","network","daemon"]}` as a URL
+/// takes it. Asked for by name, so that a kind that a later Docker invents cannot break the stream.
+const KINDS: &str =
+    "%7B%22type%22%3A%5B%22container%22%2C%22image%22%2C%22volume%22%2C%22network%22%2C%22daemon%22%5D%7D";
 
 /// Reads everything after `after`, from the moment of the call, whether or not the stream is polled.
-pub(super) fn open(client: &Client, call: Call, after: Timestamp) -> BoxStream<'static, Result<EngineEvent>> {
-    let options = EventsOptions {
-        since: Some(docker_time(after)),
-        until: None,
-        filters: Some(HashMap::from([("type".to_owned(), KINDS.map(str::to_owned).into())])),
-    };
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let mut source = Box::pin(client.events(Some(options)));
+pub(super) fn open(transport: Arc<Transport>, call: Call, after: Timestamp) -> BoxStream<'static, Result<EngineEvent>> {
+    let (mut sender, receiver) = mpsc::channel(WAITING);
     let errors = call.clone();
     let reader = tokio::spawn(async move {
-        loop {
-            let item = match source.next().await {
-                // Docker gives the events at `since` itself, too.
-                Some(Ok(message)) => match engine_event(message) {
-                    Some(event) if event.time > after => Ok(event),
-                    _ => continue,
-                },
-                Some(Err(err)) => Err(lost(&errors, &errors.failure(err))),
-                None => Err(errors.unreachable("the event stream ended")),
-            };
-            let is_last = item.is_err();
-            if sender.try_send(item).is_err() || is_last {
-                return;
-            }
-        }
+        let end = match tell(&transport, after, &mut sender).await {
+            Ok(()) => errors.unreachable("the event stream ended"),
+            Err(err) => lost(&errors, &errors.failure(err)),
+        };
+        // To one that is too far behind the queue is closed, and that tells it.
+        let _ = sender.try_send(Err(end));
     });
     let state = Some((receiver, AbortOnDropHandle::new(reader)));
     stream::unfold(state, move |state| {
         let call = call.clone();
         async move {
             let (mut receiver, reader) = state?;
-            match receiver.recv().await {
+            match receiver.next().await {
                 Some(Ok(event)) => Some((Ok(event), Some((receiver, reader)))),
                 Some(Err(err)) => Some((Err(err), None)),
                 None => Some((Err(call.unreachable("more events came than were read")), None)),
@@ -62,6 +55,28 @@ pub(super) fn open(client: &Client, call: Call, after: Timestamp) -> BoxStream<'
         }
     })
     .boxed()
+}
+/// Passes on what comes, until nothing more comes or the reader is too far behind.
+async fn tell(
+    transport: &Transport,
+    after: Timestamp,
+    reader: &mut mpsc::Sender<Result<EngineEvent>>,
+) -> Result<(), Error> {
+    let path = format!("/events?since={}&filters={KINDS}", docker_time(after));
+    let request = Request::get(path).body(body_full(Bytes::new()))?;
+    let answer = timeout(deadlines::OPEN, transport.send(request)).await;
+    let mut lines = Lines::of(answer.map_err(|_| Error::RequestTimeoutError)??).await?;
+    while let Some(line) = lines.next().await? {
+        // Docker gives the events at `since` itself, too.
+        let Some(event) = engine_event(serde_json::from_slice(&line)?).filter(|event| event.time > after) else {
+            continue;
+        };
+        if reader.try_send(Ok(event)).is_err() {
+            reader.close_channel();
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// However a stream of events breaks, the host is lost for its reader.

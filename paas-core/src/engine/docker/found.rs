@@ -146,6 +146,8 @@ fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
         let twin = |other: &BoundPort| BoundPort { host_ip: port.host_ip, ..other.clone() } == *port;
         !(is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv6()) && on_ipv4.iter().any(twin))
     });
+    // Kept as long as the container, and most have one.
+    all.shrink_to_fit();
     all
 }
 

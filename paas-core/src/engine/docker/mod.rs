@@ -7,6 +7,7 @@ mod describe;
 mod errors;
 mod events;
 mod found;
+mod lines;
 mod logs;
 mod pull;
 #[cfg(test)]
@@ -71,6 +72,8 @@ const REMOVAL_POLL: Duration = Duration::from_millis(100);
 /// A Docker host. Docker 20.10 (API 1.41) and later.
 pub struct Docker {
     address: EngineAddress,
+    transport: Arc<Transport>,
+    /// Speaks through the transport.
     client: Client,
     samples: Samples,
 }
@@ -90,15 +93,18 @@ impl Docker {
     /// an address that is not Docker's.
     pub fn new(address: &EngineAddress, tls: Option<&TlsMaterial>) -> Result<Self> {
         let transport = Arc::new(Transport::new(address, tls)?);
-        let send = move |request: BollardRequest| {
-            let transport = Arc::clone(&transport);
-            async move { transport.send(request).await }
+        let send = {
+            let transport = transport.clone();
+            move |request: BollardRequest| {
+                let transport = transport.clone();
+                async move { transport.send(request).await }
+            }
         };
         // The transport knows where to connect; the host of the URL is never looked at.
         let url = Some("http://docker");
         let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
             .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
-        Ok(Self { address: address.clone(), client, samples: Samples::default() })
+        Ok(Self { address: address.clone(), transport, client, samples: Samples::default() })
     }
 
     fn call(&self, operation: &'static str, subject: Subject) -> Call {
@@ -202,6 +208,7 @@ impl DockerEngine for Docker {
             memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),
+            time: info.system_time.and_then(|time| time.parse().ok()),
         })
     }
 
@@ -308,9 +315,11 @@ impl DockerEngine for Docker {
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
         let call = self.call("read the events", Subject::Host);
         // Opened at a known time of the host's own clock, so that what happens while the connection is made is in it.
-        let now = self.now(&call).await?;
-        let client = self.client.clone().with_timeout(deadlines::OPEN);
-        Ok(events::open(&client, call, since.unwrap_or(now)))
+        let since = match since {
+            Some(since) => since,
+            None => self.now(&call).await?,
+        };
+        Ok(events::open(self.transport.clone(), call, since))
     }
 
     async fn usage(&self) -> Result<EngineUsage> {

@@ -73,10 +73,10 @@ impl Host {
             ));
         }
         let managed = Managed {
-            platform: request.platform.clone(),
+            platform: request.platform.as_str().into(),
             launch: request.launch,
             group: request.spec.group(),
-            user: request.user.clone(),
+            user: request.user.as_str().into(),
             mark: request.mark,
         };
         Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.promised(), Some(managed)))

@@ -230,6 +230,7 @@ impl DockerEngine for SimulatedEngine {
             memory: settings.memory,
             docker_version: "simulated".to_owned(),
             images: self.shared.host.lock().images(),
+            time: Some(Timestamp::now()),
         })
     }
 

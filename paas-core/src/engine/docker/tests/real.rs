@@ -65,7 +65,7 @@ async fn every_field_of_a_description_reaches_docker() {
         assert_eq!(found.promised, Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(20) });
         assert_eq!(found.state, ContainerState::Running);
         let managed = found.managed.as_ref().unwrap();
-        assert_eq!((managed.launch, managed.user.as_str()), (request.launch, "somebody"));
+        assert_eq!((managed.launch, &*managed.user), (request.launch, "somebody"));
         assert!(found.ports.iter().any(|port| port.container_port == 80 && port.host_ip == "127.0.0.1".parse().ok()));
         assert!(found.ports.iter().any(|port| port.container_port == 53 && port.host_port > 0));
         assert_eq!(host.listed(&id).await.unwrap(), found, "a list shows the same");
