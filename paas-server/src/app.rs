@@ -1,5 +1,6 @@
 //! What every handler has at hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -14,8 +15,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) controller: Controller,
-    /// Rings when the server begins to shut down: streams without an end are ended then.
-    pub(crate) closing: CancellationToken,
+    /// Rings when the server begins to shut down: streams without an end are ended then. Shared, because a token counts its
+    /// clones under a lock, and the state is cloned several times for each request.
+    pub(crate) closing: Arc<CancellationToken>,
     /// The largest body, bytes.
     pub(crate) body_limit: usize,
 }

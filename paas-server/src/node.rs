@@ -96,7 +96,8 @@ impl Node {
 
     async fn lead(&self, controller: Controller, term: Term, stop: &CancellationToken, end: &CancellationToken) {
         let closing = stop.child_token();
-        let app = App { controller: controller.clone(), closing: closing.clone(), body_limit: self.body_limit };
+        let app =
+            App { controller: controller.clone(), closing: Arc::new(closing.clone()), body_limit: self.body_limit };
         self.role.send_replace(Role::Leading(router(app), term.clone()));
         tokio::select! {
             () = term.over() => tracing::warn!("leads no more: the lease could not be kept"),

@@ -60,7 +60,7 @@ pub async fn serve(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let app = App { controller: controller.clone(), closing: stop.clone(), body_limit: options.body_limit };
+    let app = App { controller: controller.clone(), closing: Arc::new(stop.clone()), body_limit: options.body_limit };
     serve_with(listener, router(app), options, stop, async move { controller.shutdown().await }).await
 }
 

@@ -129,8 +129,9 @@ pub(super) async fn measure(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
             }
         }
         let containers = cluster.shared.view.read().containers_on(&id);
-        let intervals = containers.div_ceil(MEASURED_AN_INTERVAL).max(1);
-        sleep(every * u32::try_from(intervals).unwrap_or(u32::MAX)).await;
+        let pause = every * u32::try_from(containers.div_ceil(MEASURED_AN_INTERVAL).max(1)).unwrap_or(u32::MAX);
+        // Sooner or later than that each time, so that those that were started together do not stay together.
+        sleep(pause / 2 + part_of(pause)).await;
     }
 }
 

@@ -69,6 +69,23 @@ pub(super) struct ContainerEntry {
     ticket: Ticket,
 }
 
+impl ContainerEntry {
+    /// Whether a container was found, on that engine, just as it is known.
+    fn is(&self, found: &FoundContainer, engine: &EngineSummary) -> bool {
+        let FoundContainer { id, name, spec, promised, state, ports, created, managed } = found;
+        let Container { image, engine: host, .. } = &*self.container;
+        self.container.id == *id
+            && self.container.name == *name
+            && **image == *spec
+            && **host == *engine
+            && self.container.state == *state
+            && self.container.ports == *ports
+            && self.container.created == *created
+            && self.promised == *promised
+            && self.managed == *managed
+    }
+}
+
 #[derive(Debug)]
 struct Reserved {
     engine: EngineId,
@@ -183,8 +200,13 @@ impl View {
     }
 
     /// Notes what an engine says of itself. What the operator said of its size counts more.
-    pub(super) fn set_info(&mut self, id: &EngineId, info: EngineInfo) {
+    pub(super) fn set_info(&mut self, id: &EngineId, mut info: EngineInfo) {
         let Some(entry) = self.engines.get_mut(id) else { return };
+        // Its clock goes on; the rest is mostly what it was, and then stays where it is.
+        info.time = None;
+        if entry.info.as_ref() == Some(&info) {
+            return;
+        }
         let total =
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
         let summary = summary(&entry.spec, total);
@@ -311,6 +333,15 @@ impl View {
         }
         host.containers.insert(found.id.clone());
         let summary = host.summary.clone();
+        // Everything is read again each minute and mostly is as it was. If each were put down anew every time, the room of
+        // those before would be left in pieces between them.
+        if let Some(known) = self.containers.get_mut(&found.id)
+            && known.is(&found, &summary)
+        {
+            known.ticket = ticket;
+            self.recount(&found.id);
+            return;
+        }
         let known = self.containers.get(&found.id).map(|entry| &**entry);
         // Of thousands of equal containers the description is kept once, and the words that they have in common.
         let alike = found.managed.as_ref().and_then(|managed| self.group(&managed.group).next());
