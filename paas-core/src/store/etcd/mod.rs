@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use futures::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 
@@ -18,12 +18,14 @@ use super::{
     Action, Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
     check_writes,
 };
-use crate::etcd::{Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
+use crate::etcd::{self, Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
 
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest document, bytes of JSON. etcd takes requests of 1.5 MiB unless told otherwise; some of it is for the key.
 const LARGEST: usize = 1_500_000;
+/// How often a write is tried that was refused although nothing speaks against it when it is looked at.
+const WRITE_ATTEMPTS: usize = 10;
 
 /// Documents in etcd, which several servers can share. Cheap to clone.
 ///
@@ -58,15 +60,14 @@ impl EtcdStore {
         self.prefix(table) + key
     }
 
-    /// Makes writes if all of them can be made; otherwise reads how it is, for the error. Asked once: a write whose answer was
-    /// lost may have happened.
+    /// Makes writes if all of them can be made. Asked once: a write whose answer was lost may have happened.
     async fn write(&self, operation: &'static str, writes: &[Write]) -> Result<Version> {
         let Some(first) = writes.first() else { return Ok(Version(0)) };
-        let (mut when, mut then, mut otherwise, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let failed = |error| failed(operation, first.table, &first.key, error);
+        let (mut when, mut then, mut size) = (Vec::new(), Vec::new(), 0);
         for write in writes {
             let path = self.key(write.table, &write.key);
             when.extend(condition(&path, &write.action));
-            otherwise.push(TxnOp::get(path.as_str(), Some(GetOptions::new().with_keys_only())));
             then.push(match &write.action {
                 Action::Insert(body) | Action::Replace(_, body) => {
                     let json = in_json(operation, write, body)?;
@@ -80,16 +81,44 @@ impl EtcdStore {
             let detail = format!("etcd takes at most {LARGEST} bytes at once, and these writes have {size} together");
             return Err(first.error(operation, StoreErrorKind::Invalid).with_detail(detail));
         }
-        let txn = Txn::new().when(when).and_then(then).or_else(otherwise);
-        let answer = self.connection.call(Effect::Different, |client| {
+        let txn = Txn::new().when(when).and_then(then);
+        for _ in 0..WRITE_ATTEMPTS {
+            let answer = self.transact(Effect::Different, &txn).await.map_err(failed)?;
+            if answer.succeeded() {
+                return Ok(Version(answer.header().map_or(0, |header| header.revision().unsigned_abs())));
+            }
+            // To ask for this along with each write would make every write half as large again for etcd's log.
+            if let Some(refusal) = self.refusal(operation, writes).await.map_err(failed)? {
+                return Err(refusal);
+            }
+            // What was in the way is gone already.
+        }
+        let detail = "others keep changing the same documents";
+        Err(first.error(operation, StoreErrorKind::Unavailable).with_detail(detail))
+    }
+
+    async fn transact(&self, effect: Effect, txn: &Txn) -> etcd::Result<TxnResponse> {
+        let call = |client: Client| {
             let txn = txn.clone();
             async move { Ok(client.kv_client().txn(txn).await?) }
-        });
-        let answer = answer.await.map_err(|error| failed(operation, first.table, &first.key, error))?;
-        if answer.succeeded() {
-            return Ok(Version(answer.header().map_or(0, |header| header.revision().unsigned_abs())));
-        }
-        Err(refused(operation, writes, &answer))
+        };
+        self.connection.call(effect, call).await
+    }
+
+    /// Which of the writes cannot be made, as everything is now.
+    async fn refusal(&self, operation: &'static str, writes: &[Write]) -> etcd::Result<Option<StoreError>> {
+        let read =
+            |write: &Write| TxnOp::get(self.key(write.table, &write.key), Some(GetOptions::new().with_keys_only()));
+        let answer =
+            self.transact(Effect::Same, &Txn::new().and_then(writes.iter().map(read).collect::<Vec<_>>())).await?;
+        let version = |response: &TxnOpResponse| match response {
+            TxnOpResponse::Get(found) => found.kvs().first().map(|kv| Version(kv.mod_revision().unsigned_abs())),
+            _ => None,
+        };
+        let answers = answer.op_responses();
+        let refusal =
+            |(write, found): (&Write, _)| write.refusal(version(found)).map(|kind| write.error(operation, kind));
+        Ok(writes.iter().zip(&answers).find_map(refusal))
     }
 }
 
@@ -162,21 +191,6 @@ fn condition(path: &str, action: &Action) -> Option<Compare> {
         }
         Action::Clear => None,
     }
-}
-
-/// Which of the writes could not be made, by what was read instead.
-fn refused(operation: &'static str, writes: &[Write], answer: &TxnResponse) -> StoreError {
-    let answers = answer.op_responses();
-    let version = |response: &TxnOpResponse| match response {
-        TxnOpResponse::Get(found) => found.kvs().first().map(|kv| Version(kv.mod_revision().unsigned_abs())),
-        _ => None,
-    };
-    let refusals = writes
-        .iter()
-        .zip(&answers)
-        .filter_map(|(write, response)| write.refusal(version(response)).map(|kind| write.error(operation, kind)));
-    let unclear = || StoreError::new(StoreErrorKind::Broken, operation, Table::new("store"), "");
-    refusals.into_iter().next().unwrap_or_else(|| unclear().with_detail("etcd refused it and does not say why"))
 }
 
 fn in_json(operation: &'static str, write: &Write, body: &Value) -> Result<Vec<u8>> {
