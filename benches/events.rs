@@ -1,8 +1,13 @@
 //! Bursts of events from Docker hosts: whether all are kept and told, and what a user's change takes meanwhile.
 //!
+//! A change asks the store for a document and then commits two. Beside it stands what the store takes for just that, in quiet and
+//! while as many events go straight into the store: what a burst adds to a change beyond the latter is the platform's doing.
+//!
 //! Run with `cargo bench --bench events`, or with the name of a store for that one alone.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,9 +19,12 @@ use futures::StreamExt;
 use paas_core::controller::{Actor, Controller, Settings};
 use paas_core::engine::{Connector, DockerEngine, SimulatedEngine};
 use paas_core::events::{EventError, EventSink, Notice, Retention};
-use paas_core::model::{EngineAddress, EngineSpec, EngineStatus, Event, RegistryLogin, SimulatedHost, TAG_DOCKER};
-use paas_core::store::{Action, KeyRange, Store, Table, Write, open_store, tables};
+use paas_core::model::{
+    EngineAddress, EngineSpec, EngineStatus, Event, EventKind, RegistryLogin, SimulatedHost, TAG_DOCKER,
+};
+use paas_core::store::{Action, KeyRange, MAX_WRITES, Store, Table, Write, open_store, tables};
 use paas_core::testing::etcd::Etcd;
+use support::{Figure, ms, percentile, rounds};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const ENGINES: usize = 20;
@@ -26,9 +34,9 @@ const EVENTS_OF_A_LIFE: usize = 5;
 /// How often the hosts make something happen.
 const TICK: Duration = Duration::from_millis(10);
 /// How often a user changes something.
-const CHANGES: Duration = Duration::from_millis(20);
-/// For how long a rate of events is held.
-const LASTS: Duration = Duration::from_secs(3);
+const CHANGES: Duration = Duration::from_millis(10);
+/// The table that what is written without the platform goes to.
+const BENCH: Table = Table::new("bench");
 /// How long everything may take to be kept and told after that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -91,9 +99,9 @@ impl Platform {
         let (begun, mut lives) = (Instant::now(), 0);
         let mut ticker = interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        while begun.elapsed() < LASTS {
+        while begun.elapsed() < lasts() {
             ticker.tick().await;
-            let due = begun.elapsed().min(LASTS).as_secs_f64() * (per_second / EVENTS_OF_A_LIFE) as f64;
+            let due = begun.elapsed().min(lasts()).as_secs_f64() * (per_second / EVENTS_OF_A_LIFE) as f64;
             while lives < due as usize {
                 let host = &self.hosts[lives % ENGINES];
                 let id = host.outsider_run(IMAGE.parse().unwrap(), None);
@@ -123,7 +131,7 @@ impl Platform {
         let (begun, mut times) = (Instant::now(), Vec::new());
         let mut ticker = interval(CHANGES);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while begun.elapsed() < LASTS {
+        while begun.elapsed() < lasts() {
             ticker.tick().await;
             let login = RegistryLogin {
                 server: Some("registry.test".into()),
@@ -138,28 +146,52 @@ impl Platform {
         times
     }
 
-    /// The store alone: what a write like that of a change takes, shortest first.
+    /// What the store alone takes for what a change asks of it, shortest first.
     async fn store_alone(&self) -> Vec<Duration> {
-        const BENCH: Table = Table::new("bench");
         let (begun, mut times) = (Instant::now(), Vec::new());
-        while begun.elapsed() < LASTS {
-            sleep(CHANGES).await;
+        let mut ticker = interval(CHANGES);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while begun.elapsed() < lasts() {
+            ticker.tick().await;
             let one = Instant::now();
-            let write = |key: String| Write::new(BENCH, key, Action::Insert(serde_json::json!({"a": "value"})));
-            let number = times.len();
-            self.store.commit(vec![write(format!("{number}-a")), write(format!("{number}-b"))]).await.unwrap();
+            let key = format!("{:?}-{}", begun, times.len());
+            assert!(self.store.get(BENCH, &key).await.unwrap().is_none());
+            let write = |part: &str| Write::new(BENCH, format!("{key}-{part}"), Action::Insert(body()));
+            self.store.commit(vec![write("a"), write("b")]).await.unwrap();
             times.push(one.elapsed());
         }
         times.sort_unstable();
         times
     }
+
+    /// Puts so many events a second straight into the store, as many at once as the platform does, until it is dropped.
+    async fn fill(&self, per_second: usize) {
+        let mut ticker = interval(TICK);
+        let at_once = per_second / (1000 / TICK.as_millis() as usize);
+        for round in 0.. {
+            ticker.tick().await;
+            let key = |number: usize| format!("fill-{per_second:05}-{round:08}-{number:04}");
+            let events: Vec<Write> =
+                (0..at_once).map(|number| Write::new(BENCH, key(number), Action::Insert(body()))).collect();
+            for together in events.chunks(MAX_WRITES) {
+                self.store.commit(together.to_vec()).await.unwrap();
+            }
+        }
+    }
 }
 
-fn ms(sorted: &[Duration], of_hundred: usize) -> String {
-    format!("{:.2}", sorted[(sorted.len() - 1) * of_hundred / 100].as_secs_f64() * 1000.0)
+/// An event of a host, as it is stored.
+fn body() -> serde_json::Value {
+    let event = Event::new(EventKind::Login, "start web-0123456789ab (web:1) on e1").tagged(TAG_DOCKER);
+    serde_json::to_value(event).unwrap()
 }
 
-/// Waits until a count is reached, or until it has not grown for a while. What it was, and when it was reached.
+/// For how long a rate of events is held.
+fn lasts() -> Duration {
+    rounds(Duration::from_secs(5), Duration::from_secs(2))
+}
+
+/// Waits until a count is reached, or until that takes too long. What it was, and when it was reached.
 async fn until(count: usize, reached: impl AsyncFn() -> usize) -> (usize, Duration) {
     let begun = Instant::now();
     loop {
@@ -173,23 +205,37 @@ async fn until(count: usize, reached: impl AsyncFn() -> usize) -> (usize, Durati
 
 /// What a user's change takes alone, and while hosts tell so much.
 async fn delays(name: &str, platform: &Platform) {
-    let store = platform.store_alone().await;
+    let alone = platform.store_alone().await;
     let quiet = platform.change().await;
     for per_second in [10_000, 20_000] {
+        let loaded = tokio::select! {
+            times = platform.store_alone() => times,
+            () = platform.fill(per_second) => unreachable!("it goes on for ever"),
+        };
         let before = platform.kept();
         let (happened, busy) = tokio::join!(platform.burst(per_second), platform.change());
         let (kept, took) = until(before + happened, async || platform.kept()).await;
-        println!(
-            "{name:<8} {per_second:>8} {happened:>9} {:>6} {:>8.1} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}",
-            (before + happened).abs_diff(kept),
-            took.as_secs_f64(),
-            ms(&store, 50),
-            ms(&store, 99),
-            ms(&quiet, 50),
-            ms(&quiet, 99),
-            ms(&busy, 50),
-            ms(&busy, 99),
-        );
+        let lost = (before + happened).abs_diff(kept);
+        let columns = [&alone, &loaded, &quiet, &busy].map(|times| {
+            let of = |percent| ms(percentile(times, percent));
+            format!("{:>8.2} {:>6.2}", of(50.0), of(99.0))
+        });
+        let took = took.as_secs_f64();
+        println!("{name:<8} {per_second:>8} {happened:>9} {lost:>6} {took:>8.1} {}", columns.join(" "));
+        if per_second == 10_000 {
+            let what = format!("{name}: 10,000 events/s");
+            Figure::new(format!("{what}, lost"), lost as f64, "events").at_most(0.0).print();
+            if name == "memory" {
+                continue;
+            }
+            // A burst may well happen to be quicker.
+            let delay = |percent| (ms(percentile(&busy, percent)) - ms(percentile(&quiet, percent))).max(0.0);
+            let what = format!("{what}, a change is later by");
+            let against = |figure: Figure, times, percent| figure.against(ms(percentile(times, percent)));
+            against(Figure::new(format!("{what}, p50"), delay(50.0), "ms"), &alone, 50.0).ratio_at_most(1.0).print();
+            // The one of a hundred that waits longest waits for the disk that takes the events, with and without us.
+            against(Figure::new(format!("{what}, p99"), delay(99.0), "ms"), &loaded, 99.0).ratio_at_most(1.0).print();
+        }
     }
 }
 
@@ -223,6 +269,11 @@ async fn listeners(name: &str, platform: &Platform, per_second: usize) {
         Some(Notice::Missed(count)) => format!("told that it missed {count}"),
         other => format!("{other:?}"),
     };
+    if per_second == 20_000 {
+        let not_heard = all.abs_diff(heard) as f64;
+        let figure = Figure::new(format!("{name}: 20,000 events/s to 100 listeners, unheard"), not_heard, "notices");
+        figure.at_most(0.0).print();
+    }
     println!(
         "{name:<8} {per_second:>8} {happened:>9} {:>6} {:>8.1} {:>12} {missed:>8}   one that did not read: {idle}",
         (before + happened).abs_diff(kept),
@@ -246,10 +297,11 @@ async fn main() -> anyhow::Result<()> {
     }
 
     println!(
-        "What a change takes, ms: the store alone (p50, p99), without a burst, and during one that lasts {LASTS:?}."
+        "What a change takes, ms, p50 and p99: the store alone in quiet, and while it takes as many events without the"
     );
+    println!("platform; then a change on the platform, in quiet and during a burst that lasts {:?}.", lasts());
     println!("'lost' of the host events that happened are not in the store; the last was there 'after s' seconds.");
-    println!("store       per s  happened   lost  after s   alone     p99   quiet     p99   burst     p99");
+    println!("store       per s  happened   lost  after s    alone        filled         quiet           burst");
     for (name, platform) in &platforms {
         delays(name, platform).await;
     }
