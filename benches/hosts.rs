@@ -19,6 +19,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use support::process::machine_busy_seconds;
 use support::{Figure, median, rounds};
 use system::{Api, Server, bed, eventually};
 use xtask::bed::{Bed, Hosts};
@@ -38,6 +39,8 @@ struct Launch {
     first: f64,
     /// From when Docker began to make a container until it ran: the middle of all.
     each: f64,
+    /// CPU time of the whole machine meanwhile.
+    cpu: f64,
 }
 
 /// The platform over the bed.
@@ -75,8 +78,10 @@ impl Platform {
     }
 
     async fn run(&self, bare: &Bare, count: usize) -> Launch {
+        let busy = machine_busy_seconds();
         let (first, wall) = self.progress(&format!("/api/containers?count={count}"), Some(spec())).await;
-        Launch { wall, first, each: median(bare.start_times().await) }
+        let cpu = machine_busy_seconds() - busy;
+        Launch { wall, first, each: median(bare.start_times().await), cpu }
     }
 
     async fn scale(&self, count: usize) -> f64 {
@@ -120,7 +125,8 @@ fn spec() -> Value {
 /// The middle of several launches, each figure by itself.
 fn middle(launches: &[Launch]) -> Launch {
     let of = |figure: fn(&Launch) -> f64| median(launches.iter().map(figure).collect());
-    Launch { wall: of(|one| one.wall), first: of(|one| one.first), each: of(|one| one.each) }
+    let (wall, first, each) = (of(|one| one.wall), of(|one| one.first), of(|one| one.each));
+    Launch { wall, first, each, cpu: of(|one| one.cpu) }
 }
 
 #[tokio::main]
@@ -165,10 +171,10 @@ async fn launching(bare: &Bare, platform: &Platform, single: f64, count: usize, 
     let mut ours = Vec::new();
     for _ in 0..rounds {
         for (at_once, launches) in &mut directly {
-            let begun = Instant::now();
+            let (begun, busy) = (Instant::now(), machine_busy_seconds());
             let first = bare.launch(count, *at_once).await;
-            let wall = begun.elapsed().as_secs_f64();
-            launches.push(Launch { wall, first, each: median(bare.start_times().await) });
+            let (wall, cpu) = (begun.elapsed().as_secs_f64(), machine_busy_seconds() - busy);
+            launches.push(Launch { wall, first, each: median(bare.start_times().await), cpu });
             bare.remove_all(4).await;
         }
         ours.push(platform.run(bare, count).await);

@@ -27,3 +27,14 @@ fn status_kib(process: &str, name: &str) -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
 }
+
+/// How many seconds the cores of this machine were busy since it started, all together, with everything that runs on it.
+pub fn machine_busy_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks =
+        stat.lines().next().unwrap_or_default().split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0));
+    // user, nice, system, idle, iowait, irq, softirq. What a hypervisor took follows, and is nobody's here.
+    let busy: f64 =
+        ticks.take(7).enumerate().filter(|(field, _)| ![3, 4].contains(field)).map(|(_, ticks)| ticks).sum::<f64>();
+    busy / TICKS
+}
