@@ -234,9 +234,9 @@ impl Launcher {
         if let Some(pulls) = &self.pulls {
             pulls.pulled(&engine).await.map_err(failed)?;
         }
-        let slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
+        let mut slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
         let request = self.request(&engine, reservation.launch(), index);
-        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
+        let created = slot.during(shared.cluster.while_up(&engine, connection.create(&request))).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
@@ -246,20 +246,22 @@ impl Launcher {
                 return Err(failed(error));
             }
         };
-        let ready = async {
-            self.start(&*connection, &id).await?;
-            // What happens to it from here on is newer.
-            let seen = shared.cluster.ticket();
-            Ok((connection.inspect(&id).await?, seen))
-        };
-        let (found, seen) = match shared.cluster.while_up(&engine, ready).await {
+        let started = slot.during(shared.cluster.while_up(&engine, self.start(&*connection, &id))).await;
+        if let Err(error) = started {
+            self.undo(&*connection, reservation, &id).await;
+            return Err(failed(error));
+        }
+        // The next one need not wait for what is only to be known about this one.
+        slot.done();
+        // What happens to it from here on is newer.
+        let seen = shared.cluster.ticket();
+        let found = match shared.cluster.while_up(&engine, connection.inspect(&id)).await {
             Ok(found) => found,
             Err(error) => {
                 self.undo(&*connection, reservation, &id).await;
                 return Err(failed(error));
             }
         };
-        slot.done();
         if let Err(error) = self.note_success(&engine, &found).await {
             self.undo(&*connection, reservation, &id).await;
             return Err(error);

@@ -3,13 +3,17 @@
 //! Starts that do not slow each other down take as long together as one alone, so that each further one raises the rate. Where
 //! they share what they need, as on a host whose cores are busy, the rate stays and only the waiting grows. So the pace is
 //! found by trying: one more at once is kept if it brings at least half of what it would bring were they independent, and
-//! one less if it costs less than that. What was tried in vain is tried again ever more rarely. The rate is not counted but
-//! follows from how long starts take: at once divided by latency (Little's law).
+//! one less if it costs less than that. What was tried in vain is tried again ever more rarely, and a trial of more ends with the
+//! first starts that speak against it: those who wait for them meanwhile wait longer. The rate is not counted but follows
+//! from how long starts take: at once divided by latency (Little's law).
 
 use std::time::Duration;
 
-/// The fewest starts that say something about a pace.
-const FEWEST: usize = 2;
+/// The fewest starts that say something about a pace: on a machine with something else to do, one start takes twice as long
+/// as another for no reason of ours.
+const FEWEST: usize = 6;
+/// How many starts are enough to give up a trial of more.
+const DISCOURAGING: usize = 2;
 /// For how many windows a pace is kept before another is tried: at first, and at most.
 const PATIENCE: usize = 4;
 const LONGEST_PATIENCE: usize = 64;
@@ -28,8 +32,9 @@ pub(super) struct Pace {
 /// What is being found out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trial {
-    /// Nothing, for so many windows. Then one less is tried if `down`, otherwise one more.
-    Rest { windows: usize, down: bool },
+    /// Nothing, for so many windows. Then one less is tried if `down`, otherwise one more. The best rate meanwhile is what one
+    /// more has to beat: hosts that share a machine slow each other down for a while, and that is not to be gained back.
+    Rest { windows: usize, down: bool, best: f64 },
     /// Whether one more at once is worth it, over this rate.
     Up { rate: f64 },
     /// Whether one less costs anything, against this rate.
@@ -40,7 +45,7 @@ impl Pace {
     /// Begins with `at_once`, and never has more than `most`.
     pub(super) fn new(at_once: usize, most: usize) -> Self {
         let most = most.max(1);
-        let trial = Trial::Rest { windows: 0, down: false };
+        let trial = Trial::Rest { windows: PATIENCE, down: false, best: 0.0 };
         Self { at_once: at_once.clamp(1, most), most, window: (0, Duration::ZERO), trial, patience: PATIENCE }
     }
 
@@ -53,26 +58,27 @@ impl Pace {
     pub(super) fn took(&mut self, latency: Duration) {
         self.window = (self.window.0 + 1, self.window.1 + latency);
         let (starts, time) = self.window;
-        if starts < FEWEST.max(self.at_once) {
-            return;
-        }
-        self.window = (0, Duration::ZERO);
         let rate = (self.at_once * starts) as f64 / time.as_secs_f64().max(1e-9);
-        self.decide(rate);
+        let is_in_vain = matches!(self.trial, Trial::Up { rate: before } if rate < before * worth(self.at_once - 1));
+        if starts >= FEWEST.max(self.at_once) || (starts >= DISCOURAGING && is_in_vain) {
+            self.window = (0, Duration::ZERO);
+            self.decide(rate);
+        }
     }
 
     fn decide(&mut self, rate: f64) {
         match self.trial {
-            Trial::Rest { windows: 0, down } if down && self.at_once > 1 => {
+            Trial::Rest { windows: 0, down: true, .. } if self.at_once > 1 => {
                 self.at_once -= 1;
                 self.trial = Trial::Down { rate };
             }
-            Trial::Rest { windows: 0, .. } if self.at_once < self.most => {
+            Trial::Rest { windows: 0, best, .. } if self.at_once < self.most => {
                 self.at_once += 1;
-                self.trial = Trial::Up { rate };
+                self.trial = Trial::Up { rate: rate.max(best) };
             }
-            Trial::Rest { windows, down } => {
-                self.trial = Trial::Rest { windows: windows.saturating_sub(1), down: down || windows == 0 };
+            Trial::Rest { windows, down, best } => {
+                let (windows, down) = (windows.saturating_sub(1), down || windows == 0);
+                self.trial = Trial::Rest { windows, down, best: rate.max(best) };
             }
             Trial::Up { rate: before } if rate >= before * worth(self.at_once - 1) => {
                 self.patience = PATIENCE;
@@ -105,7 +111,7 @@ impl Pace {
     }
 
     fn rest(&mut self, down: bool) {
-        self.trial = Trial::Rest { windows: self.patience, down };
+        self.trial = Trial::Rest { windows: self.patience, down, best: 0.0 };
     }
 }
 
