@@ -21,7 +21,7 @@ const REMOVALS: usize = 4;
 const CPUS_PER_START: u64 = 2;
 /// After what part of the time that a start usually takes the next one begins. A start has the daemon wait for the disk and
 /// the kernel, and one after the other leaves a fifth of busy cores idle; two all along let each take most of twice its time.
-/// Measured with three hosts on two cores, 90 containers: 12.0 s one after the other (each 0.37 s), 10.4 s so (0.47 s), 10.0 s
+/// Measured with three hosts on two cores, 90 containers: 12.0 s one after the other (each 0.37 s), 10.3 s so (0.48 s), 10.0 s
 /// two at once (0.63 s), 9.8 s four at once (1.15 s).
 const HANDOVER: f64 = 0.75;
 /// The same where no more wait than may begin at once: the last ones make nobody behind them wait longer.

@@ -171,6 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_of_more_ends_with_the_first_starts_that_speak_against_it() {
+        let mut pace = Pace::new(1, 16);
+        while pace.at_once() == 1 {
+            pace.took(Duration::from_millis(200));
+        }
+        pace.took(Duration::from_millis(400));
+        assert_eq!(pace.at_once(), 2, "one start alone may be slow for any reason");
+        pace.took(Duration::from_millis(400));
+        assert_eq!(pace.at_once(), 1);
+    }
+
+    #[test]
+    fn one_more_has_to_beat_the_best_that_there_was() {
+        let mut pace = Pace::new(1, 16);
+        // Somebody else slows the host down in the end, and no longer when more is tried.
+        for _ in 0..FEWEST * PATIENCE {
+            pace.took(Duration::from_millis(200));
+        }
+        while pace.at_once() == 1 {
+            pace.took(Duration::from_millis(400));
+        }
+        for _ in 0..FEWEST {
+            pace.took(Duration::from_millis(390));
+        }
+        assert_eq!(pace.at_once(), 1);
+    }
+
+    #[test]
     fn a_pace_has_bounds() {
         assert_eq!(Pace::new(0, 0).at_once(), 1);
         assert_eq!(Pace::new(9, 4).at_once(), 4);
