@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, PermissionType};
@@ -194,9 +195,20 @@ impl Etcd {
         fs::remove_dir_all(self.folder.join("data")).expect("there is data");
     }
 
-    /// Stops it in the middle of whatever it does. Its connections stay open.
+    /// Stops it in the middle of whatever it does, and waits until nothing of it runs any more. Its connections stay open.
+    ///
+    /// # Panics
+    /// Where it goes on.
     pub fn pause(&self) {
         self.send("-STOP");
+        if let Some(process) = &self.process {
+            let begun = Instant::now();
+            // The signal is sent before all threads heard of it, and one that runs may still answer.
+            while !is_stopped(process.id()) {
+                assert!(begun.elapsed() < PATIENCE, "etcd does not stop");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// Lets it go on after [`Etcd::pause`].
@@ -263,6 +275,15 @@ fn is_installed() -> bool {
 fn free_port(ip: IpAddr) -> u16 {
     let listener = TcpListener::bind((ip, 0)).expect("there is a free port");
     listener.local_addr().expect("a listener has an address").port()
+}
+
+/// Whether each thread of a process is stopped.
+fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process has threads");
+    let mut states =
+        threads.map(|thread| fs::read_to_string(thread.expect("a thread has a folder").path().join("stat")));
+    // The state stands behind the name, which is in parentheses and may hold some itself. A thread that is gone is no danger.
+    states.all(|stat| stat.ok().is_none_or(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))))
 }
 
 fn signal(name: &str, pid: u32) {
