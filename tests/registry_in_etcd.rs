@@ -150,7 +150,7 @@ async fn nothing_that_happens_to_etcd_costs_an_engine() {
     assert_eq!(engines(&api).await, all_up);
 
     // Hung for a while.
-    etcd.pause();
+    etcd.pause().await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(engines(&api).await, all_up);
     etcd.resume();

@@ -8,6 +8,8 @@ use paas_core::auth::{Presented, Session};
 use paas_core::controller::{Actor, Controller, InHand};
 use tokio_util::sync::CancellationToken;
 
+use crate::serve::ServeOptions;
+
 /// How often a stream without an end looks whether its reader may still read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -20,6 +22,8 @@ pub(crate) struct App {
     pub(crate) closing: Arc<CancellationToken>,
     /// The largest body, bytes.
     pub(crate) body_limit: usize,
+    /// How long a reader of live events may take nothing.
+    pub(crate) reader_timeout: Duration,
 }
 
 /// Who asks. Only the chain in front of the handlers makes one, of a token that is worth something.
@@ -43,6 +47,12 @@ impl Caller {
 }
 
 impl App {
+    /// The state of a server that closes when `closing` rings.
+    pub(crate) fn new(controller: Controller, closing: CancellationToken, options: &ServeOptions) -> Self {
+        let ServeOptions { body_limit, reader_timeout, .. } = *options;
+        Self { controller, closing: Arc::new(closing), body_limit, reader_timeout }
+    }
+
     /// Ends when a stream for `caller` has to end: the server shuts down, or the token is not worth anything any more.
     pub(crate) fn until_over(&self, caller: Caller) -> impl Future<Output = ()> + Send + use<> {
         let app = self.clone();

@@ -18,3 +18,4 @@ pub mod serve;
 pub mod start;
 pub mod store;
 pub mod tls;
+mod write_timeout;

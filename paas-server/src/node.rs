@@ -24,6 +24,7 @@ use crate::handlers::health;
 use crate::once;
 use crate::problem::{Answer, Code, Problem};
 use crate::router::router;
+use crate::serve::ServeOptions;
 
 /// How long a request waits for a server to lead before it is sent away.
 const LEADER_PATIENCE: Duration = Duration::from_secs(8);
@@ -44,8 +45,7 @@ pub(crate) struct Node {
     role: watch::Sender<Role>,
     candidate: Candidate,
     forwarder: Arc<Forwarder>,
-    body_limit: usize,
-    shutdown_timeout: Duration,
+    options: ServeOptions,
 }
 
 /// What a server is at this moment.
@@ -58,14 +58,8 @@ enum Role {
 }
 
 impl Node {
-    pub(crate) fn new(
-        candidate: Candidate,
-        forwarder: Forwarder,
-        body_limit: usize,
-        shutdown_timeout: Duration,
-    ) -> Self {
-        let role = watch::Sender::new(Role::Following);
-        Self { role, candidate, forwarder: Arc::new(forwarder), body_limit, shutdown_timeout }
+    pub(crate) fn new(candidate: Candidate, forwarder: Forwarder, options: ServeOptions) -> Self {
+        Self { role: watch::Sender::new(Role::Following), candidate, forwarder: Arc::new(forwarder), options }
     }
 
     /// Stands for election again and again, and leads when elected, until `end` rings. Streams without an end are ended when
@@ -96,8 +90,7 @@ impl Node {
 
     async fn lead(&self, controller: Controller, term: Term, stop: &CancellationToken, end: &CancellationToken) {
         let closing = stop.child_token();
-        let app =
-            App { controller: controller.clone(), closing: Arc::new(closing.clone()), body_limit: self.body_limit };
+        let app = App::new(controller.clone(), closing.clone(), &self.options);
         self.role.send_replace(Role::Leading(router(app), term.clone()));
         tokio::select! {
             () = term.over() => tracing::warn!("leads no more: the lease could not be kept"),
@@ -106,7 +99,7 @@ impl Node {
         self.role.send_replace(Role::Following);
         closing.cancel();
         // Whoever is still at work is refused every change once the term is over, so this does not take long then.
-        if timeout(self.shutdown_timeout, controller.shutdown()).await.is_err() {
+        if timeout(self.options.shutdown_timeout, controller.shutdown()).await.is_err() {
             tracing::error!("launches were still under way and were abandoned");
         }
         term.resign();
@@ -135,7 +128,7 @@ impl Node {
     async fn follow(&self, request: Request) -> Answer {
         let gives_up = Instant::now() + LEADER_PATIENCE;
         let (parts, body) = request.into_parts();
-        let body = read(body, self.body_limit).await?;
+        let body = read(body, self.options.body_limit).await?;
         let mut why = "no server leads at this moment";
         while Instant::now() < gives_up {
             if let Some(router) = self.leading() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum_server::accept::NoDelayAcceptor;
+use axum::middleware::from_fn;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use paas_core::controller::Controller;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::router::router;
+use crate::write_timeout::{WriteTimeout, mark};
 
 /// How long a client may take to send the head of a request, or keep a connection without one.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -30,11 +31,19 @@ pub struct ServeOptions {
     pub body_limit: usize,
     /// How long requests and launches under way may take to end once the server is told to stop.
     pub shutdown_timeout: Duration,
+    /// How long a reader of live events may take nothing of what there is for it. Then its stream ends, with a message that
+    /// says so; when it has taken nothing for twice as long, its connection is closed.
+    pub reader_timeout: Duration,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { tls: None, body_limit: 1 << 20, shutdown_timeout: Duration::from_secs(30) }
+        Self {
+            tls: None,
+            body_limit: 1 << 20,
+            shutdown_timeout: Duration::from_secs(30),
+            reader_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -60,7 +69,7 @@ pub async fn serve(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let app = App { controller: controller.clone(), closing: Arc::new(stop.clone()), body_limit: options.body_limit };
+    let app = App::new(controller.clone(), stop.clone(), &options);
     serve_with(listener, router(app), options, stop, async move { controller.shutdown().await }).await
 }
 
@@ -72,13 +81,14 @@ pub(crate) async fn serve_with(
     stop: CancellationToken,
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let service = router.into_make_service();
+    let service = router.layer(from_fn(mark)).into_make_service();
+    let acceptor = WriteTimeout { after: options.reader_timeout * 2 };
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
     let mut serving = match options.tls {
-        None => tokio::spawn(server.acceptor(NoDelayAcceptor::new()).serve(service)),
+        None => tokio::spawn(server.acceptor(acceptor).serve(service)),
         Some(config) => {
-            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(NoDelayAcceptor::new());
+            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(acceptor);
             tokio::spawn(server.acceptor(acceptor).serve(service))
         }
     };

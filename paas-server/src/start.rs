@@ -49,8 +49,12 @@ pub async fn run(config: Config) -> Result<()> {
         tracing::warn!("passwords and tokens travel in clear; give --tls-cert and --tls-key, or trust the network");
     }
     let parts = Parts::open(config, reachable(&url)).await?;
-    let options =
-        ServeOptions { tls, body_limit: parts.config.body_limit, shutdown_timeout: parts.config.shutdown_timeout };
+    let options = ServeOptions {
+        tls,
+        body_limit: parts.config.body_limit,
+        shutdown_timeout: parts.config.shutdown_timeout,
+        ..ServeOptions::default()
+    };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
     match parts.config.peers.clone() {
         None => {
@@ -75,7 +79,7 @@ async fn serve_as_one_of_several(
 ) -> Result<()> {
     let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    let node = Node::new(candidate, forwarder, options.body_limit, options.shutdown_timeout);
+    let node = Node::new(candidate, forwarder, options.clone());
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {
         let parts = parts.clone();

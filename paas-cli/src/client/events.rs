@@ -20,6 +20,8 @@ pub enum Live {
     },
     /// So many events were left out, because this reader was too slow. They are in the list of events.
     Missed(u64),
+    /// The last thing to come: nothing was read for so many seconds, so no more is told.
+    Dropped(f64),
 }
 
 impl Client {
@@ -93,8 +95,10 @@ impl Message {
         if self.data.is_empty() {
             return Ok(None);
         }
-        if self.kind == "missed" {
-            return serde_json::from_str(&self.data).map(|count| Some(Live::Missed(count)));
+        match self.kind.as_str() {
+            "missed" => return serde_json::from_str(&self.data).map(|count| Some(Live::Missed(count))),
+            "dropped" => return serde_json::from_str(&self.data).map(|seconds| Some(Live::Dropped(seconds))),
+            _ => {}
         }
         let event = serde_json::from_str(&self.data)?;
         Ok(Some(Live::Event { event, json: self.data }))
@@ -115,13 +119,12 @@ mod tests {
     #[test]
     fn events_are_read_and_comments_are_not() {
         let json = serde_json::to_string(&Event::new(EventKind::Login, "admin logged in")).unwrap();
-        let text =
-            format!(": hello\n\nevent: login\nid: 1\ndata: {json}\n\nevent:missed\ndata:7\n\n: bye\n\ndata: cut");
-        let found = messages(&text);
-        assert_eq!(found.len(), 2);
+        let told = "event:missed\ndata:7\n\n: bye\n\nevent: dropped\ndata: 30\n\ndata: cut";
+        let found = messages(&format!(": hello\n\nevent: login\nid: 1\ndata: {json}\n\n{told}"));
+        assert_eq!(found.len(), 3);
         assert!(matches!(&found[0], Live::Event { event, json: sent }
             if event.kind == EventKind::Login && *sent == json));
-        assert_eq!(found[1], Live::Missed(7));
+        assert_eq!(found[1..], [Live::Missed(7), Live::Dropped(30.0)]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{Result, unless_interrupted};
 use crate::args::Format;
 use crate::client::{Client, Live};
 use crate::context::Context;
+use crate::failure::Failure;
 use crate::output::{self, tables};
 
 const DEFAULT_COUNT: u32 = 20;
@@ -45,6 +46,10 @@ async fn write_all(context: &Context, client: &Client, count: Option<u32>) -> Re
                 }
             }
             Live::Missed(count) => output::complain(&format!("{count} events were missed; list them without --follow")),
+            Live::Dropped(seconds) => {
+                let what = format!("the server tells no more, as nothing was read for {seconds} s; follow again");
+                return Err(Failure::Failed(what));
+            }
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Telling everybody who listens.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -15,11 +16,44 @@ use crate::model::Event;
 /// How many events a listener takes at once.
 const AT_ONCE: usize = 256;
 
+/// An event that all listeners share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharedEvent(Arc<(Event, OnceLock<String>)>);
+
+impl SharedEvent {
+    /// Its JSON, on one line. It is made once, for all who share it.
+    pub fn json(&self) -> &str {
+        let (event, json) = &*self.0;
+        // An event is text, numbers and lists, so it always has a JSON form.
+        json.get_or_init(|| serde_json::to_string(event).unwrap_or_default())
+    }
+}
+
+impl From<Event> for SharedEvent {
+    fn from(event: Event) -> Self {
+        Self(Arc::new((event, OnceLock::new())))
+    }
+}
+
+impl Deref for SharedEvent {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.0.0
+    }
+}
+
+impl PartialEq for SharedEvent {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An event.
-    Event(Arc<Event>),
+    Event(SharedEvent),
     /// The listener was too slow, and so many events were dropped for it.
     Missed(u64),
 }
@@ -45,7 +79,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Newest {
     before: u64,
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<SharedEvent>,
 }
 
 impl BroadcastSink {
@@ -100,7 +134,7 @@ impl EventSink for BroadcastSink {
             return Ok(());
         }
         let mut newest = self.shared.newest.write();
-        newest.events.extend(events.iter().cloned().map(Arc::new));
+        newest.events.extend(events.iter().cloned().map(SharedEvent::from));
         while newest.events.len() > self.shared.backlog {
             newest.events.pop_front();
             newest.before += 1;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::model::Event;
 use crate::store::StoreError;
 
-pub use broadcast::{BroadcastSink, Notice};
+pub use broadcast::{BroadcastSink, Notice, SharedEvent};
 pub use fan_out::FanOut;
 pub use log::EventLog;
 pub use recording::RecordingSink;

@@ -6,7 +6,6 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, PermissionType};
@@ -199,14 +198,14 @@ impl Etcd {
     ///
     /// # Panics
     /// Where it goes on.
-    pub fn pause(&self) {
+    pub async fn pause(&self) {
         self.send("-STOP");
         if let Some(process) = &self.process {
             let begun = Instant::now();
             // The signal is sent before all threads heard of it, and one that runs may still answer.
             while !is_stopped(process.id()) {
                 assert!(begun.elapsed() < PATIENCE, "etcd does not stop");
-                thread::sleep(Duration::from_millis(1));
+                sleep(Duration::from_millis(1)).await;
             }
         }
     }

@@ -1,15 +1,19 @@
 //! What happened, and what happens.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::Uri;
-use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::http::{Uri, header};
+use axum::response::IntoResponse;
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use paas_core::events::Notice;
 use paas_core::model::Event;
+use tokio::time::{Instant, timeout};
 
 use crate::app::{App, Caller};
 use crate::extract::{NoParams, Params};
@@ -20,6 +24,8 @@ const DEFAULT: u64 = 100;
 
 /// How often a reader to whom nothing is told hears that the connection stands.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many notices are sent together, if so many are there.
+const TOGETHER: usize = 256;
 
 pub(crate) async fn newest(State(app): State<App>, uri: Uri) -> Answer<Json<Vec<Event>>> {
     let count = Params::of(&uri, &["count"])?.number("count", 1, MOST)?.unwrap_or(DEFAULT);
@@ -27,25 +33,60 @@ pub(crate) async fn newest(State(app): State<App>, uri: Uri) -> Answer<Json<Vec<
     Ok(Json(app.controller.events(count).await?))
 }
 
-pub(crate) async fn live(
-    State(app): State<App>,
-    caller: Caller,
-    _: NoParams,
-) -> Answer<Sse<impl Stream<Item = Result<Message, Infallible>>>> {
+pub(crate) async fn live(State(app): State<App>, caller: Caller, _: NoParams) -> Answer {
     let over = Box::pin(app.until_over(caller));
-    let messages = app.controller.live_events().take_until(over).map(|notice| Ok(message(&notice)));
-    Ok(Sse::new(messages).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let reader = Reader {
+        notices: app.controller.live_events().take_until(over).ready_chunks(TOGETHER).boxed(),
+        patience: app.reader_timeout,
+        given: None,
+    };
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(reader.messages())).into_response())
 }
 
-fn message(notice: &Notice) -> Message {
-    match notice {
-        Notice::Event(event) => {
-            // The words of a Docker host may have several lines, which the name of a message must not have.
-            let name: String = event.kind.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            // An event is text, numbers and lists, so it always has a JSON form.
-            let data = serde_json::to_string(&**event).unwrap_or_default();
-            Message::default().event(name).id(event.id.to_string()).data(data)
-        }
-        Notice::Missed(count) => Message::default().event("missed").data(count.to_string()),
+/// Somebody who reads server-sent events, as the HTML standard has them.
+struct Reader {
+    notices: BoxStream<'static, Vec<Notice>>,
+    patience: Duration,
+    /// When it was given something for the last time. More is asked for when there is room for it.
+    given: Option<Instant>,
+}
+
+impl Reader {
+    fn messages(self) -> impl Stream<Item = Result<String, Infallible>> {
+        stream::unfold(Some(self), async |reader| {
+            let mut reader = reader?;
+            if reader.given.is_some_and(|given| given.elapsed() > reader.patience) {
+                return Some((Ok(dropped(reader.patience)), None));
+            }
+            let text = match timeout(KEEP_ALIVE, reader.notices.next()).await {
+                Ok(notices) => together(&notices?),
+                Err(_) => ":\n\n".to_owned(),
+            };
+            reader.given = Some(Instant::now());
+            Some((Ok(text), Some(reader)))
+        })
     }
+}
+
+/// Messages of notices.
+fn together(notices: &[Notice]) -> String {
+    let mut text = String::with_capacity(512 * notices.len());
+    for notice in notices {
+        // Writing to text never fails.
+        let _ = match notice {
+            Notice::Event(event) => {
+                // The words of a Docker host may have several lines, which the name of a message must not have.
+                let name = event.kind.as_str().replace(char::is_control, " ");
+                write!(text, "event: {name}\nid: {}\ndata: {}\n\n", event.id, event.json())
+            }
+            Notice::Missed(count) => write!(text, "event: missed\ndata: {count}\n\n"),
+        };
+    }
+    text
+}
+
+/// The last message for a reader that did not read.
+fn dropped(patience: Duration) -> String {
+    format!("event: dropped\ndata: {}\n\n", patience.as_secs_f64())
 }

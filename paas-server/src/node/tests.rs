@@ -63,7 +63,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let candidate = Candidate::new(common.registry.clone(), url.clone(), LEASE);
         let options = ServeOptions::default();
-        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.body_limit, options.shutdown_timeout);
+        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone());
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let common = common.clone();
         let take_over: TakeOver = Arc::new(move |term| Box::pin(common.clone().controller(term)));

@@ -1,10 +1,16 @@
 //! What is told as it happens: progress, live events, logs.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use paas_core::engine::SimulatedEngine;
+use paas_core::model::SimulatedHost;
+use paas_server::serve::ServeOptions;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::{Answer, Api, PATIENCE, Server, Start, eventually};
@@ -121,6 +127,78 @@ async fn live_events_end_with_the_login() {
     let live = user.open("/api/events/live").await;
     assert_eq!(user.post("/account/logout", &Value::Null).await.status, 204);
     until_end(live).await;
+}
+
+/// A connection that asks for live events and has read nothing but the head of the answer.
+async fn asks_and_does_not_read(server: &Server, user: &Api) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    // The less the system keeps for us, the less has to happen until nothing more can be sent.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let port = server.url.rsplit(':').next().unwrap().parse().unwrap();
+    let mut connection = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+    let token = user.token.as_ref().unwrap();
+    let ask = format!("GET /api/events/live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    connection.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{head:?}");
+    connection
+}
+
+/// Lets things happen on the host for a while, more than anybody keeps for a reader that does not read.
+async fn let_much_happen(server: &Server, during: Duration) {
+    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let begun = Instant::now();
+    while begun.elapsed() < during {
+        for _ in 0..50 {
+            let id = host.outsider_run("web:1".parse().unwrap(), None);
+            host.outsider_remove(&id).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What is left to be read, and how it ends.
+async fn rest_of(mut connection: TcpStream) -> (String, std::io::Result<usize>) {
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("the server closes the connection");
+    (String::from_utf8_lossy(&rest).into_owned(), end)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_events_that_does_not_read_is_dropped_with_a_notice() {
+    let options = ServeOptions { reader_timeout: Duration::from_secs(1), ..ServeOptions::default() };
+    let server = Server::with(Start { options, send_buffer: Some(4096), ..Start::default() }).await;
+    let user = server.login("user").await;
+    let mut reads = user.open("/api/events/live").await;
+    let reading = tokio::spawn(async move { while reads.chunk().await.unwrap().is_some() {} });
+    let mut connection = asks_and_does_not_read(&server, &user).await;
+    let_much_happen(&server, Duration::from_millis(1500)).await;
+    let mut told = Vec::new();
+    while !told.ends_with(b"\r\n0\r\n\r\n") {
+        assert!(timeout(PATIENCE, connection.read_buf(&mut told)).await.unwrap().unwrap() > 0, "it ends as it should");
+    }
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("event: start\n"));
+    assert!(told.trim_end().ends_with("event: dropped\ndata: 1\n\n\r\n0"), "{}", &told[told.len() - 200..]);
+    assert!(!reading.is_finished(), "who reads is told everything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_events_that_does_not_read_at_all_is_disconnected_and_one_of_a_log_is_not() {
+    let options = ServeOptions { reader_timeout: Duration::from_millis(300), ..ServeOptions::default() };
+    let server = Server::with(Start { options, send_buffer: Some(4096), ..Start::default() }).await;
+    let user = server.login("user").await;
+    let id = &server.run("web", 1).await[0];
+    let mut log = user.open(&format!("/api/containers/{id}/logs?follow=true")).await;
+    let connection = asks_and_does_not_read(&server, &user).await;
+    let_much_happen(&server, Duration::from_millis(2500)).await;
+    let (told, end) = rest_of(connection).await;
+    assert!(!told.contains("event: dropped"), "it is too late to tell it");
+    assert!(end.is_err() || !told.ends_with("\r\n0\r\n\r\n"), "and nobody takes it for the end");
+    read_until(&mut log, "last\n").await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A server on a free port, and a client of it.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, New
 use paas_server::serve::{ServeError, ServeOptions, serve};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,11 +37,18 @@ pub(crate) struct Start {
     pub(crate) engine: &'static str,
     pub(crate) token_ttl: Duration,
     pub(crate) options: ServeOptions,
+    /// How much the system keeps for a client that does not read, bytes; as much as it likes without.
+    pub(crate) send_buffer: Option<u32>,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { engine: "cpus=8&memory=16384", token_ttl: Duration::from_secs(3600), options: ServeOptions::default() }
+        Self {
+            engine: "cpus=8&memory=16384",
+            token_ttl: Duration::from_secs(3600),
+            options: ServeOptions::default(),
+            send_buffer: None,
+        }
     }
 }
 
@@ -64,14 +72,18 @@ impl Server {
         let controller = builder.build().await.unwrap();
         controller.ensure_admin(Some(PASSWORD.to_owned())).await.unwrap();
         let host = unique("http");
-        let server = Self::serve(controller, start.options, host);
+        let server = Self::serve(controller, start.options, start.send_buffer, host);
         server.add_account("user", "user").await;
         server.add_engine("one", &format!("sim://{}?{}", server.host, start.engine)).await;
         server
     }
 
-    fn serve(controller: Controller, options: ServeOptions, host: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn serve(controller: Controller, options: ServeOptions, send_buffer: Option<u32>, host: String) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Every connection has it from the listener.
+        send_buffer.map(|size| socket.set_send_buffer_size(size).unwrap());
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(128).unwrap().into_std().unwrap();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         // By name, because certificates are made out to names.
         let url = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());

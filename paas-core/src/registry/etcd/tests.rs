@@ -71,7 +71,7 @@ async fn an_etcd_that_is_away_is_told_in_time_and_found_again() {
         match way {
             "stopped" => etcd.stop().await,
             "killed" => etcd.kill(),
-            _ => etcd.pause(),
+            _ => etcd.pause().await,
         }
         let asked = Instant::now();
         let new = member(way);

@@ -196,7 +196,7 @@ async fn no_verb_hangs_on_an_etcd_that_does() {
     let Some(mut etcd) = Etcd::start("no_verb_hangs_on_an_etcd_that_does").await else { return };
     let store = open(&etcd).await;
     let version = store.insert(TABLE, "one", json!(1)).await.unwrap();
-    etcd.pause();
+    etcd.pause().await;
     let begun = Instant::now();
     let range = KeyRange::all();
     let all = tokio::join!(
