@@ -12,6 +12,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each benchmark takes what it needs")]
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+pub mod burst;
 pub mod decide;
 pub mod hosts;
 pub mod load;

@@ -81,7 +81,9 @@ impl Server {
     fn serve(controller: Controller, options: ServeOptions, send_buffer: Option<u32>, host: String) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         // Every connection has it from the listener.
-        send_buffer.map(|size| socket.set_send_buffer_size(size).unwrap());
+        if let Some(size) = send_buffer {
+            socket.set_send_buffer_size(size).unwrap();
+        }
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let listener = socket.listen(128).unwrap().into_std().unwrap();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
