@@ -2,19 +2,21 @@
 //!
 //! The baseline in the same run is the same engines, asked directly to create, start and inspect as many containers, with
 //! the same number at once per engine.
+//!
+//! Run with `cargo bench --bench launch`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
-#![allow(missing_docs, reason = "the macro that makes the main function has none")]
+
+mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use paas_core::controller::{Actor, Controller, RunRequest, Settings};
 use paas_core::engine::{CreateRequest, DockerEngine, connect};
 use paas_core::model::{ContainerSpec, EngineSpec, LaunchId};
-use tokio::runtime::Runtime;
+use support::{Figure, median, ms, rounds};
 
 const ENGINES: usize = 10;
 const AT_ONCE_PER_ENGINE: usize = 4;
@@ -57,46 +59,39 @@ async fn directly(engines: &[Arc<dyn DockerEngine>], count: usize) {
     per_engine.for_each_concurrent(ENGINES, |engine| engine).await;
 }
 
-fn launch(c: &mut Criterion) {
-    let runtime = Runtime::new().unwrap();
-    let mut group = c.benchmark_group("launch");
-    group.sample_size(10).measurement_time(Duration::from_secs(5));
-    for count in [30, 300] {
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_with_input(BenchmarkId::new("engines-directly", count), &count, |b, &count| {
-            b.to_async(&runtime).iter_custom(|rounds| async move {
-                let mut took = Duration::ZERO;
-                for _ in 0..rounds {
-                    let engines: Vec<_> = engines("direct").iter().map(|spec| connect(spec).unwrap()).collect();
-                    let begun = Instant::now();
-                    directly(&engines, count).await;
-                    took += begun.elapsed();
-                }
-                took
-            });
-        });
-        group.bench_with_input(BenchmarkId::new("controller", count), &count, |b, &count| {
-            b.to_async(&runtime).iter_custom(|rounds| async move {
-                let mut took = Duration::ZERO;
-                for _ in 0..rounds {
-                    let settings = Settings { starts_per_engine: AT_ONCE_PER_ENGINE, ..Settings::default() };
-                    let controller = Controller::builder().settings(settings).build().await.unwrap();
-                    for engine in engines("controller") {
-                        controller.add_engine(&Actor::system(), engine).await.unwrap();
-                    }
-                    let begun = Instant::now();
-                    let request = RunRequest { spec: spec(), count, pull: false };
-                    let summary = controller.run(&Actor::system(), request).await.unwrap().finish().await;
-                    took += begun.elapsed();
-                    assert_eq!(summary.started.len(), count);
-                    controller.shutdown().await;
-                }
-                took
-            });
-        });
-    }
-    group.finish();
+/// How long the engines take when they are asked by nobody but us.
+async fn by_engines(count: usize) -> Duration {
+    let engines: Vec<_> = engines("direct").iter().map(|spec| connect(spec).unwrap()).collect();
+    let begun = Instant::now();
+    directly(&engines, count).await;
+    begun.elapsed()
 }
 
-criterion_group!(benches, launch);
-criterion_main!(benches);
+/// How long a run takes.
+async fn by_controller(count: usize) -> Duration {
+    let settings = Settings { starts_per_engine: AT_ONCE_PER_ENGINE, ..Settings::default() };
+    let controller = Controller::builder().settings(settings).build().await.unwrap();
+    for engine in engines("controller") {
+        controller.add_engine(&Actor::system(), engine).await.unwrap();
+    }
+    let begun = Instant::now();
+    let request = RunRequest { spec: spec(), count, pull: false };
+    let summary = controller.run(&Actor::system(), request).await.unwrap().finish().await;
+    let took = begun.elapsed();
+    assert_eq!(summary.started.len(), count);
+    controller.shutdown().await;
+    took
+}
+
+#[tokio::main]
+async fn main() {
+    for count in [30, 300] {
+        let (mut ours, mut directly) = (Vec::new(), Vec::new());
+        for _ in 0..rounds(20, 5) {
+            directly.push(ms(by_engines(count).await));
+            ours.push(ms(by_controller(count).await));
+        }
+        let what = format!("run {count} on {ENGINES} simulated engines that take {LATENCY_MS} ms");
+        Figure::new(what, median(ours), "ms").against(median(directly)).print();
+    }
+}

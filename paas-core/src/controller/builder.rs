@@ -19,7 +19,7 @@ use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, FencedStore, MemoryStore, Store, StoreErrorKind, transfer};
+use crate::store::{Collection, CourteousStore, FencedStore, MemoryStore, Store, StoreErrorKind, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -107,7 +107,9 @@ impl ControllerBuilder {
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
-        let log = Arc::new(EventLog::new(store.clone()));
+        let courteous = CourteousStore::new(store);
+        let log = Arc::new(EventLog::beside_others(courteous.clone()));
+        let store: Arc<dyn Store> = Arc::new(courteous);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
         let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
         listening.extend(self.sinks);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -9,16 +10,19 @@ use tokio::sync::Notify;
 use super::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::tables::EVENTS;
-use crate::store::{Collection, KeyRange, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
+use crate::store::{Collection, CourteousStore, KeyRange, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
 
 /// After how many events it is time to look whether there are too many.
 pub(super) const MANY: usize = 2000;
+
+/// How long events wait for others who use the store, each time that some are written: 20,000 a second still get through.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
 #[derive(Debug)]
 pub struct EventLog {
     events: Collection<Event>,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: CourteousStore,
     /// Events since somebody was told that many came.
     new: AtomicUsize,
     /// Tells that many came.
@@ -28,7 +32,13 @@ pub struct EventLog {
 impl EventLog {
     /// The log in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { events: Collection::new(store.clone(), EVENTS), store, new: AtomicUsize::new(0), grown: Notify::new() }
+        Self::beside_others(CourteousStore::new(store))
+    }
+
+    /// The log in a store of which others ask something as well, and they go first where many events come at once.
+    pub(crate) fn beside_others(store: CourteousStore) -> Self {
+        let events = Collection::new(Arc::new(store.clone()), EVENTS);
+        Self { events, store, new: AtomicUsize::new(0), grown: Notify::new() }
     }
 
     /// The newest `count` events, the newest first. Asking for more than there are gives what there is.
@@ -61,7 +71,11 @@ impl EventLog {
     /// Keeps a few events, in one write.
     async fn keep_together(&self, events: &[Event]) -> Result<(), StoreError> {
         let writes = events.iter().map(|event| self.insertion(event)).collect::<Result<Vec<_>, _>>()?;
-        match self.store.commit(writes).await {
+        let kept = match events {
+            [_] => self.store.commit(writes).await,
+            _ => self.store.commit_when_quiet(writes, PATIENCE).await,
+        };
+        match kept {
             // Together they are more than the store takes at once.
             Err(error) if error.kind() == StoreErrorKind::Invalid && events.len() > 1 => {
                 for event in events {

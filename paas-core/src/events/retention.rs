@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{EventError, EventLog};
 use crate::model::EventId;
 use crate::store::tables::EVENTS;
-use crate::store::{Direction, KeyRange, Result, StoreErrorKind};
+use crate::store::{Direction, KeyRange, Result, Store, StoreErrorKind};
 
 /// How many events are read or deleted before others get a turn.
 const STEP: usize = 250;

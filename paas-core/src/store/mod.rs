@@ -4,6 +4,7 @@
 //! access sits on top, once, in [`Collection`].
 
 mod collection;
+mod courteous;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -26,6 +27,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
+pub(crate) use courteous::CourteousStore;
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdStore;
