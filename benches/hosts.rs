@@ -159,9 +159,7 @@ async fn main() {
         command_line(&bare, &platform, &programs, &bed).await;
     }
     if is_wanted("scale") {
-        for _ in 0..rounds(3, 1) {
-            scaling(&bare, &platform).await;
-        }
+        scaling(&bare, &platform, rounds(3, 1)).await;
     }
 }
 
@@ -219,26 +217,30 @@ async fn command_line(bare: &Bare, platform: &Platform, programs: &std::path::Pa
 }
 
 /// From 90 to 3 and back.
-async fn scaling(bare: &Bare, platform: &Platform) {
-    let mut removals = Vec::new();
-    for removed_at_once in REMOVED_AT_ONCE {
-        bare.launch(87, MOST_AT_ONCE).await;
+async fn scaling(bare: &Bare, platform: &Platform, rounds: usize) {
+    let mut removals: Vec<Vec<f64>> = vec![Vec::new(); REMOVED_AT_ONCE.len()];
+    let (mut launched, mut down, mut up) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        for (removed_at_once, removals) in REMOVED_AT_ONCE.into_iter().zip(&mut removals) {
+            let begun = Instant::now();
+            bare.launch(87, MOST_AT_ONCE).await;
+            launched.push(begun.elapsed().as_secs_f64());
+            let begun = Instant::now();
+            bare.remove_all(removed_at_once).await;
+            removals.push(begun.elapsed().as_secs_f64());
+        }
+        platform.run(bare, 90).await;
+        down.push(platform.scale(3).await);
+        up.push(platform.scale(90).await);
         let begun = Instant::now();
-        bare.remove_all(removed_at_once).await;
-        removals.push(begun.elapsed().as_secs_f64());
-        println!("87 removed directly, {removed_at_once} at once per host: {:.2} s", removals.last().unwrap());
+        platform.api.destroy_all(bed::IMAGE).await;
+        println!("90 destroyed, each by a request of its own: {:.2} s", begun.elapsed().as_secs_f64());
     }
-    let begun = Instant::now();
-    bare.launch(87, MOST_AT_ONCE).await;
-    let launched = begun.elapsed().as_secs_f64();
-    bare.remove_all(4).await;
-    platform.run(bare, 90).await;
-    let down = platform.scale(3).await;
-    let up = platform.scale(90).await;
-    let begun = Instant::now();
-    platform.api.destroy_all(bed::IMAGE).await;
-    println!("90 destroyed, each by a request of its own: {:.2} s", begun.elapsed().as_secs_f64());
+    let removals: Vec<f64> = removals.into_iter().map(median).collect();
+    for (at_once, removed) in REMOVED_AT_ONCE.iter().zip(&removals) {
+        println!("87 removed directly, {at_once} at once per host: {removed:.2} s");
+    }
     let removed = removals.into_iter().fold(f64::INFINITY, f64::min);
-    Figure::new("scale 90 to 3", down, "s").against(removed).ratio_at_most(1.05).print();
-    Figure::new("scale 3 to 90", up, "s").against(launched).ratio_at_most(1.05).print();
+    Figure::new("scale 90 to 3", median(down), "s").against(removed).ratio_at_most(1.05).print();
+    Figure::new("scale 3 to 90", median(up), "s").against(median(launched)).ratio_at_most(1.05).print();
 }

@@ -10,18 +10,27 @@
 mod support;
 
 use std::hint::black_box;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::BoxStream;
 use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Controller, RunRequest, Settings};
-use paas_core::model::{ContainerSpec, EngineSpec, MemoryMb};
+use paas_core::engine::SimulatedEngine;
+use paas_core::events::Notice;
+use paas_core::model::{ContainerSpec, EngineAddress, EngineSpec, MemoryMb, SimulatedHost, TAG_DOCKER};
 use paas_core::scheduler::{Scheduler, Snapshot, Spread};
 use paas_server::serve::{ServeOptions, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use support::burst::EVENTS_OF_A_LIFE;
 use support::decide::{Dice, any_request, request, used_engines};
 use support::{Figure, load};
 
@@ -36,10 +45,12 @@ struct Way {
     go: fn(usize),
 }
 
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 8] = [
     Way { name: "decide", unit: "per decision, 1,000 engines", times: 2_000, go: decide },
     Way { name: "batch", unit: "per placement, 10,000 on 1,000 engines", times: 10_000, go: batch },
     Way { name: "launch", unit: "per container, 10 simulated engines", times: 500, go: launch },
+    Way { name: "event", unit: "per event of a host, kept and told to one", times: 1_000, go: keep_events },
+    Way { name: "told", unit: "per event and listener over HTTP, of 20", times: 20_000, go: tell_events },
     Way { name: "request", unit: "per request for one container", times: 500, go: ask_for_one },
     Way { name: "page", unit: "per container of a page of 100", times: 2_000, go: ask_for_pages },
     Way { name: "list", unit: "per container of a whole list of 3,000", times: 3_000, go: ask_for_all },
@@ -111,6 +122,81 @@ fn launch(times: usize) {
     assert_eq!(summary, times);
 }
 
+fn keep_events(times: usize) {
+    let runtime = runtime();
+    let (controller, mut events) = runtime.block_on(async {
+        let controller = platform(10).await;
+        // With the first container a host tells of its image as well.
+        let mut events = controller.live_events();
+        let_happen(10);
+        hear(&mut events, 10 * (EVENTS_OF_A_LIFE + 1)).await;
+        (controller, events)
+    });
+    counted(|| {
+        runtime.block_on(async {
+            let_happen(times / EVENTS_OF_A_LIFE);
+            hear(&mut events, times).await;
+        });
+    });
+    drop(controller);
+}
+
+/// Waits for so many events of hosts.
+async fn hear(events: &mut BoxStream<'static, Notice>, mut count: usize) {
+    while count > 0 {
+        match events.next().await.unwrap() {
+            Notice::Event(event) => count -= usize::from(event.tags.iter().any(|tag| tag == TAG_DOCKER)),
+            Notice::Missed(missed) => panic!("{missed} were missed"),
+        }
+    }
+}
+
+/// Containers come and go on the ten hosts of a platform.
+fn let_happen(lives: usize) {
+    for number in 0..lives {
+        let host = SimulatedEngine::named(&host(10, number % 10));
+        let id = host.outsider_run("web:1".parse().unwrap(), None);
+        host.outsider_remove(&id).unwrap();
+    }
+}
+
+fn tell_events(times: usize) {
+    const LISTENERS: usize = 20;
+    let runtime = runtime();
+    let mut connections = runtime.block_on(async {
+        let controller = platform(10).await;
+        let token = controller.login("admin", "benchmarks have no secrets").await.unwrap().token;
+        let address = served(controller);
+        let mut connections = Vec::new();
+        for _ in 0..LISTENERS {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            connection.write_all(&load::get("/api/events/live", &token)).await.unwrap();
+            // The head of the answer.
+            assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
+            connections.push(connection);
+        }
+        let_happen(10);
+        join_all(connections.iter_mut().map(|one| read_events(one, 10 * (EVENTS_OF_A_LIFE + 1)))).await;
+        connections
+    });
+    let events = times / LISTENERS;
+    counted(|| {
+        runtime.block_on(async {
+            let_happen(events / EVENTS_OF_A_LIFE);
+            join_all(connections.iter_mut().map(|one| read_events(one, events))).await;
+        });
+    });
+}
+
+/// Reads until so many events came, each of which has one brace that opens.
+async fn read_events(connection: &mut TcpStream, mut count: usize) {
+    let mut buffer = vec![0; 64 << 10];
+    while count > 0 {
+        let read = connection.read(&mut buffer).await.unwrap();
+        count -= buffer[..read].iter().filter(|&&byte| byte == b'{').count();
+    }
+}
+
 fn ask_for_one(times: usize) {
     ask(|id| format!("/api/containers/{id}"), times);
 }
@@ -131,10 +217,7 @@ fn ask(path: impl Fn(&str) -> String, times: usize) {
         assert_eq!(run(&controller, 3_000).await, 3_000);
         let token = controller.login("admin", "benchmarks have no secrets").await.unwrap().token;
         let middle = controller.containers(true)[1_500].id.clone();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, controller, ServeOptions::default(), CancellationToken::new()));
-        let mut connection = load::Connection::open(address).await.unwrap();
+        let mut connection = load::Connection::open(served(controller)).await.unwrap();
         let request = load::get(&path(middle.as_str()), &token);
         // What is done once only is done now.
         assert_eq!(connection.ask(&request).await.unwrap().0, 200);
@@ -149,6 +232,14 @@ fn ask(path: impl Fn(&str) -> String, times: usize) {
     });
 }
 
+/// Where a server listens from now on.
+fn served(controller: Controller) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, controller, ServeOptions::default(), CancellationToken::new()));
+    address
+}
+
 /// One thread, so that what is counted is everything and nothing else.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -161,11 +252,20 @@ async fn platform(engines: usize) -> Controller {
     let controller = Controller::builder().settings(settings).build().await.unwrap();
     controller.ensure_admin(Some("benchmarks have no secrets".to_owned())).await.unwrap();
     for number in 0..engines {
-        let address = format!("sim://counted-{engines}-{number}?cpus=64&memory=131072");
-        let spec = EngineSpec::new(format!("e{number}").parse().unwrap(), address.parse().unwrap());
+        let spec =
+            EngineSpec::new(format!("e{number}").parse().unwrap(), EngineAddress::Simulated(host(engines, number)));
         controller.add_engine(&Actor::system(), spec).await.unwrap();
     }
     controller
+}
+
+/// One of so many hosts.
+fn host(of: usize, number: usize) -> SimulatedHost {
+    let address = format!("sim://counted-{of}-{number}?cpus=64&memory=131072").parse();
+    match address.unwrap() {
+        EngineAddress::Simulated(host) => host,
+        other => unreachable!("{other}"),
+    }
 }
 
 /// Runs containers of one small spec; how many were started.

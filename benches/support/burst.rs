@@ -18,7 +18,7 @@ use super::rounds;
 const ENGINES: usize = 20;
 const IMAGE: &str = "web:1";
 /// What a host tells of a container that somebody starts and removes: create, start, kill, die, destroy.
-const EVENTS_OF_A_LIFE: usize = 5;
+pub const EVENTS_OF_A_LIFE: usize = 5;
 /// How often the hosts make something happen.
 pub const TICK: Duration = Duration::from_millis(10);
 /// How long everything may take to be kept and told after that.

@@ -161,7 +161,7 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.removed(container),
-        Some(_) if is_told_by_its_launch(cluster, &event) => {}
+        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.is_being_removed(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
         None if changes_host(&event.action) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
@@ -345,6 +345,24 @@ mod tests {
             image: None,
             launch: None,
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_platform_removes_is_not_read_meanwhile() {
+        let (events, scheduler) = (Arc::new(RecordingSink::default()), Arc::new(Spread::default()));
+        let cluster = Cluster::new(ClusterSettings::default(), scheduler, events.clone(), "test".to_owned());
+        let (engine, container): (EngineId, ContainerId) =
+            ("one".parse().unwrap(), "0123456789abcdef".parse().unwrap());
+        let (mut seen, mut changed) = (Seen::default(), Changed::default());
+        let removal = cluster.removing(&container);
+        let die = |nanoseconds| EngineEvent { container: Some(container.clone()), ..event(nanoseconds, "die") };
+        take_event(&cluster, &engine, die(1), &mut seen, &mut changed).await;
+        assert_eq!(changed.take(), None);
+        drop(removal);
+        take_event(&cluster, &engine, die(2), &mut seen, &mut changed).await;
+        assert_eq!(changed.take(), Some(container.clone()));
+        cluster.shutdown().await;
+        assert_eq!(events.events().len(), 2, "both are told");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod follow;
 mod monitor;
 mod probe;
 mod recorder;
+mod removing;
 mod reservation;
 mod tidy;
 mod view;
@@ -96,6 +97,7 @@ struct Shared {
     /// Rings whenever the status of an engine may be another.
     status_changes: Notify,
     tidying: tidy::Tidying,
+    removing: removing::Removing,
 }
 
 /// The tasks of one engine.
@@ -140,6 +142,7 @@ impl Cluster {
             watched: RwLock::default(),
             status_changes: Notify::new(),
             tidying: tidy::Tidying::default(),
+            removing: removing::Removing::default(),
         };
         Self { shared: Arc::new(shared) }
     }

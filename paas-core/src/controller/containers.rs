@@ -90,7 +90,10 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Engine`].
     pub async fn destroy(&self, actor: &Actor, reference: &str) -> Result<()> {
+        let controller = self.clone();
         self.change(actor, reference, EventKind::DestroyContainer, "destroyed", |target| async move {
+            let _slot = controller.shared.slots.removal(&target.engine).await;
+            let _removal = controller.shared.cluster.removing(&target.container.id);
             target.connection.remove(&target.container.id).await
         })
         .await

@@ -69,7 +69,7 @@ impl Controller {
         Ok(operation)
     }
 
-    /// Destroys containers, as many at once as their engines let; how many were destroyed, and how many were not.
+    /// Destroys containers; how many were destroyed, and how many were not.
     async fn destroy_all(
         &self,
         actor: &Actor,
@@ -81,7 +81,6 @@ impl Controller {
             .enumerate()
             .map(|(index, container)| async move {
                 let engine = container.engine.id.clone();
-                let _slot = self.shared.slots.removal(&engine).await;
                 (index, engine, self.destroy(actor, container.id.as_str()).await, container)
             })
             .collect();

@@ -1,0 +1,39 @@
+//! Containers that the platform removes at this moment.
+//!
+//! A host tells of each several times while it goes. Whoever removes it says what became of it, so nobody needs to ask the host
+//! meanwhile, which has enough to do.
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
+use super::Cluster;
+use crate::model::ContainerId;
+
+#[derive(Debug, Default)]
+pub(super) struct Removing(Mutex<HashSet<ContainerId>>);
+
+/// A container is being removed until this is dropped. Then it is to be noted as gone, or read again.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    cluster: Cluster,
+    id: ContainerId,
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.cluster.shared.removing.0.lock().remove(&self.id);
+    }
+}
+
+impl Cluster {
+    /// Notes that a container is being removed. Only one may do that at a time.
+    pub(crate) fn removing(&self, id: &ContainerId) -> Removal {
+        self.shared.removing.0.lock().insert(id.clone());
+        Removal { cluster: self.clone(), id: id.clone() }
+    }
+
+    pub(super) fn is_being_removed(&self, id: &ContainerId) -> bool {
+        self.shared.removing.0.lock().contains(id)
+    }
+}
