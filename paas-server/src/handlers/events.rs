@@ -73,15 +73,20 @@ impl Reader {
 fn together(notices: &[Notice]) -> String {
     let mut text = String::with_capacity(512 * notices.len());
     for notice in notices {
-        // Writing to text never fails.
-        let _ = match notice {
+        match notice {
             Notice::Event(event) => {
+                text.push_str("event: ");
                 // The words of a Docker host may have several lines, which the name of a message must not have.
-                let name = event.kind.as_str().replace(char::is_control, " ");
-                write!(text, "event: {name}\nid: {}\ndata: {}\n\n", event.id, event.json())
+                text.extend(event.kind.as_str().chars().map(|c| if c.is_control() { ' ' } else { c }));
+                // Writing to text never fails.
+                let _ = write!(text, "\nid: {}\ndata: ", event.id);
+                text.push_str(event.json());
+                text.push_str("\n\n");
             }
-            Notice::Missed(count) => write!(text, "event: missed\ndata: {count}\n\n"),
-        };
+            Notice::Missed(count) => {
+                let _ = write!(text, "event: missed\ndata: {count}\n\n");
+            }
+        }
     }
     text
 }
