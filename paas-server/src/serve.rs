@@ -82,7 +82,7 @@ pub(crate) async fn serve_with(
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service = router.layer(from_fn(mark)).into_make_service();
-    let acceptor = WriteTimeout { after: options.reader_timeout * 2 };
+    let acceptor = WriteTimeout { after: options.reader_timeout * 2, stop: stop.clone() };
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
     let mut serving = match options.tls {

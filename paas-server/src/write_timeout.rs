@@ -16,9 +16,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum_server::accept::Accept;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tower_http::add_extension::AddExtension;
 
 /// What the content type of a stream of events begins with.
@@ -42,11 +45,27 @@ pub(crate) async fn mark(request: Request, next: Next) -> Response {
     response
 }
 
-/// Accepts connections that are closed when an answer that [`mark`] marked was not read for `after`. Small writes are sent at
-/// once.
-#[derive(Clone, Copy, Debug)]
+/// How long a server that ends waits for such a reader.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
+
+/// Accepts connections that are closed when an answer that [`mark`] marked was not read for `after`, or shortly after `stop`
+/// rang. Small writes are sent at once.
+#[derive(Clone, Debug)]
 pub(crate) struct WriteTimeout {
     pub(crate) after: Duration,
+    pub(crate) stop: CancellationToken,
+}
+
+impl WriteTimeout {
+    /// Waits until it is over.
+    async fn pass(self) {
+        let ended = async {
+            self.stop.cancelled().await;
+            sleep(AFTER_THE_END).await;
+        };
+        // Either ends it.
+        let _ = timeout(self.after, ended).await;
+    }
 }
 
 impl<S> Accept<TcpStream, S> for WriteTimeout {
@@ -57,7 +76,7 @@ impl<S> Accept<TcpStream, S> for WriteTimeout {
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let applies = Applies::default();
         let accepted = stream.set_nodelay(true).map(|()| {
-            let timed = Timed { stream, after: self.after, applies: applies.clone(), waiting: None };
+            let timed = Timed { stream, timeout: self.clone(), applies: applies.clone(), waiting: None };
             (timed, AddExtension::new(service, applies))
         });
         ready(accepted)
@@ -65,13 +84,12 @@ impl<S> Accept<TcpStream, S> for WriteTimeout {
 }
 
 /// A connection that may be waited for only for so long.
-#[derive(Debug)]
 pub(crate) struct Timed<S> {
     stream: S,
-    after: Duration,
+    timeout: WriteTimeout,
     applies: Applies,
     /// Since the first write that the other side did not take.
-    waiting: Option<Pin<Box<Sleep>>>,
+    waiting: Option<BoxFuture<'static, ()>>,
 }
 
 impl<S> Timed<S> {
@@ -81,9 +99,8 @@ impl<S> Timed<S> {
             self.waiting = None;
             return written;
         }
-        let after = self.after;
-        when_ready!(self.waiting.get_or_insert_with(|| Box::pin(sleep(after))).as_mut().poll(context));
-        tracing::info!("a reader of events took nothing for {after:?} and is disconnected");
+        when_ready!(self.waiting.get_or_insert_with(|| self.timeout.clone().pass().boxed()).as_mut().poll(context));
+        tracing::info!("a reader of events that takes nothing is disconnected");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -125,7 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -134,7 +151,8 @@ mod tests {
     fn connection(applies: bool) -> (Timed<DuplexStream>, DuplexStream) {
         let (stream, other) = duplex(10);
         let applies = Applies(Arc::new(AtomicBool::new(applies)));
-        (Timed { stream, after: AFTER, applies, waiting: None }, other)
+        let timeout = WriteTimeout { after: AFTER, stop: CancellationToken::new() };
+        (Timed { stream, timeout, applies, waiting: None }, other)
     }
 
     #[tokio::test(start_paused = true)]
@@ -144,6 +162,18 @@ mod tests {
         let error = timed.write_all(&[0; 11]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), AFTER.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_does_not_wait_as_long() {
+        let (mut timed, _other) = connection(true);
+        let (begun, stop) = (Instant::now(), timed.timeout.stop.clone());
+        let (written, ()) = tokio::join!(timed.write_all(&[0; 11]), async {
+            sleep(Duration::from_secs(5)).await;
+            stop.cancel();
+        });
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 6);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod audit;
+mod engines;
 mod reservations;
 #[cfg(test)]
 mod tests;
@@ -16,14 +17,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed, RequestMark};
 use crate::model::{
     Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
     HostPort, HostUsage, LaunchId, RequestId, Resources,
 };
-use crate::scheduler::{Claim, EngineState, Snapshot};
+use crate::scheduler::{Claim, Snapshot};
 
 use tombstones::Tombstones;
 use totals::Images;
@@ -115,167 +114,6 @@ pub(super) struct View {
 }
 
 impl View {
-    // ---- engines ----
-
-    pub(super) fn add_engine(&mut self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
-        let id = spec.id.clone();
-        let mut state = EngineState::new(id.clone(), Resources::ZERO);
-        state.status = EngineStatus::Pending;
-        let health = EngineHealth {
-            status: EngineStatus::Pending,
-            response_time_ms: None,
-            reason: None,
-            since: Timestamp::now(),
-        };
-        let summary = Arc::new(summary(&spec, Resources::ZERO));
-        let entry = EngineEntry {
-            spec: Arc::new(spec),
-            engine,
-            summary,
-            health,
-            info: None,
-            usage: EngineUsage::default(),
-            host_usage: None,
-            absent: false,
-            containers: BTreeSet::new(),
-            ports: HashMap::new(),
-        };
-        state.draining = entry.spec.draining;
-        state.labels = entry.spec.labels.iter().cloned().collect();
-        self.snapshot.insert(state);
-        self.engines.insert(id, entry);
-    }
-
-    /// Takes an engine out, with its containers and the reservations on it.
-    pub(super) fn remove_engine(&mut self, id: &EngineId) -> bool {
-        let Some(entry) = self.engines.remove(id) else { return false };
-        self.images.remove(entry.info.as_ref());
-        self.snapshot.remove(id);
-        self.reservations.retain(|_, reserved| reserved.engine != *id);
-        for container in entry.containers {
-            self.starting.remove(&container);
-            self.forget(&container);
-        }
-        true
-    }
-
-    pub(super) fn set_absent(&mut self, id: &EngineId, absent: bool) {
-        if let Some(entry) = self.engines.get_mut(id) {
-            entry.absent = absent;
-        }
-        if absent {
-            self.set_status(id, EngineStatus::Down, None);
-        }
-    }
-
-    /// Lets an engine take new containers, or not. False when there is none of that id.
-    pub(super) fn set_draining(&mut self, id: &EngineId, draining: bool) -> bool {
-        let Some(entry) = self.engines.get_mut(id) else { return false };
-        entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
-        self.snapshot.update(id, |state| state.draining = draining)
-    }
-
-    /// Changes the labels that containers can ask for. False when there is none of that id.
-    pub(super) fn set_labels(&mut self, id: &EngineId, labels: &[String]) -> bool {
-        let Some(entry) = self.engines.get_mut(id) else { return false };
-        entry.spec = Arc::new(EngineSpec { labels: labels.to_vec(), ..EngineSpec::clone(&entry.spec) });
-        entry.summary = Arc::new(EngineSummary { labels: labels.to_vec(), ..EngineSummary::clone(&entry.summary) });
-        self.snapshot.update(id, |state| state.labels = labels.iter().cloned().collect())
-    }
-
-    pub(super) fn engine(&self, id: &str) -> Option<&EngineEntry> {
-        self.engines.get(id)
-    }
-
-    pub(super) fn engines(&self) -> impl Iterator<Item = &EngineEntry> {
-        self.engines.values()
-    }
-
-    pub(super) fn state(&self, id: &EngineId) -> Option<&EngineState> {
-        self.snapshot.get(id)
-    }
-
-    pub(super) fn containers_on(&self, id: &EngineId) -> usize {
-        self.engines.get(id).map_or(0, |entry| entry.containers.len())
-    }
-
-    /// Notes what an engine says of itself. What the operator said of its size counts more.
-    pub(super) fn set_info(&mut self, id: &EngineId, mut info: EngineInfo) {
-        let Some(entry) = self.engines.get_mut(id) else { return };
-        // Its clock goes on; the rest is mostly what it was, and then stays where it is.
-        info.time = None;
-        if entry.info.as_ref() == Some(&info) {
-            return;
-        }
-        let total =
-            Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
-        let summary = summary(&entry.spec, total);
-        self.images.add(&info);
-        let before = entry.info.replace(info);
-        self.images.remove(before.as_ref());
-        if *entry.summary != summary {
-            entry.summary = Arc::new(summary);
-        }
-        if self.snapshot.get(id).is_some_and(|state| state.total != total) {
-            self.snapshot.update(id, |state| state.total = total);
-        }
-    }
-
-    pub(super) fn set_usage(&mut self, id: &EngineId, usage: EngineUsage) {
-        if let Some(entry) = self.engines.get_mut(id) {
-            entry.usage = usage;
-        }
-    }
-
-    pub(super) fn set_host_usage(&mut self, id: &EngineId, usage: Option<HostUsage>) {
-        if let Some(entry) = self.engines.get_mut(id) {
-            entry.host_usage = usage;
-        }
-    }
-
-    /// Notes how an engine is; says what it was when that is something else.
-    pub(super) fn set_status(
-        &mut self,
-        id: &EngineId,
-        status: EngineStatus,
-        reason: Option<String>,
-    ) -> Option<EngineStatus> {
-        let entry = self.engines.get_mut(id)?;
-        let before = entry.health.status;
-        let (status, reason) = match entry.absent {
-            true => (EngineStatus::Down, Some("it left the registry".to_owned())),
-            false => (status, reason),
-        };
-        entry.health.reason = reason;
-        if before == status {
-            return None;
-        }
-        entry.health.status = status;
-        entry.health.since = Timestamp::now();
-        self.snapshot.update(id, |state| state.status = status);
-        Some(before)
-    }
-
-    pub(super) fn set_response_time(&mut self, id: &EngineId, milliseconds: u64) {
-        if let Some(entry) = self.engines.get_mut(id) {
-            entry.health.response_time_ms = Some(milliseconds);
-        }
-    }
-
-    /// Another engine that is the same daemon.
-    pub(super) fn same_daemon(&self, id: &EngineId, daemon_id: &str) -> Option<&EngineId> {
-        self.engines
-            .values()
-            .find(|entry| {
-                entry.spec.id != *id
-                    && entry.health.status != EngineStatus::Duplicate
-                    && entry.info.as_ref().is_some_and(|info| info.daemon_id == daemon_id)
-            })
-            .map(|entry| &entry.spec.id)
-    }
-
-    // ---- containers ----
-
     pub(super) fn container(&self, id: &ContainerId) -> Option<&ContainerEntry> {
         self.containers.get(id).map(|entry| &**entry)
     }
@@ -486,16 +324,5 @@ fn take_out<K: std::hash::Hash + Eq>(sets: &mut HashMap<K, BTreeSet<ContainerId>
         if members.is_empty() {
             sets.remove(key);
         }
-    }
-}
-
-fn summary(spec: &EngineSpec, total: Resources) -> EngineSummary {
-    EngineSummary {
-        id: spec.id.clone(),
-        addr: spec.addr.to_string(),
-        cpus: total.cpus,
-        memory: total.memory,
-        labels: spec.labels.clone(),
-        simulated: spec.addr.is_simulated(),
     }
 }

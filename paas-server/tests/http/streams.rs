@@ -1,7 +1,7 @@
 //! What is told as it happens: progress, live events, logs.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use paas_core::engine::SimulatedEngine;
@@ -147,16 +147,20 @@ async fn asks_and_does_not_read(server: &Server, user: &Api) -> TcpStream {
     connection
 }
 
-/// Lets things happen on the host for a while, more than anybody keeps for a reader that does not read.
-async fn let_much_happen(server: &Server, during: Duration) {
+/// Lets more happen on the host than anybody keeps for a reader that does not read: another one reads it.
+async fn let_much_happen(server: &Server, user: &Api) {
+    const EVENTS: usize = 5000;
+    let mut reads = user.open("/api/events/live").await;
     let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
-    let begun = Instant::now();
-    while begun.elapsed() < during {
+    let mut told = 0;
+    while told < EVENTS {
         for _ in 0..50 {
             let id = host.outsider_run("web:1".parse().unwrap(), None);
             host.outsider_remove(&id).unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        let piece = timeout(PATIENCE, reads.chunk()).await.unwrap().unwrap().expect("who reads is told everything");
+        // Each has one.
+        told += piece.iter().filter(|&&byte| byte == b'{').count();
     }
 }
 
@@ -169,21 +173,29 @@ async fn rest_of(mut connection: TcpStream) -> (String, std::io::Result<usize>) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_events_that_does_not_read_is_dropped_with_a_notice() {
-    let options = ServeOptions { reader_timeout: Duration::from_secs(1), ..ServeOptions::default() };
+    let reader_timeout = Duration::from_secs(5);
+    let options = ServeOptions { reader_timeout, ..ServeOptions::default() };
     let server = Server::with(Start { options, send_buffer: Some(4096), ..Start::default() }).await;
     let user = server.login("user").await;
-    let mut reads = user.open("/api/events/live").await;
-    let reading = tokio::spawn(async move { while reads.chunk().await.unwrap().is_some() {} });
-    let mut connection = asks_and_does_not_read(&server, &user).await;
-    let_much_happen(&server, Duration::from_millis(1500)).await;
-    let mut told = Vec::new();
-    while !told.ends_with(b"\r\n0\r\n\r\n") {
-        assert!(timeout(PATIENCE, connection.read_buf(&mut told)).await.unwrap().unwrap() > 0, "it ends as it should");
-    }
-    let told = String::from_utf8(told).unwrap();
+    let connection = asks_and_does_not_read(&server, &user).await;
+    let_much_happen(&server, &user).await;
+    // Too long for the one, and not long enough for the other.
+    tokio::time::sleep(reader_timeout * 3 / 2).await;
+    let told = whole(connection).await;
     assert!(told.contains("event: start\n"));
-    assert!(told.trim_end().ends_with("event: dropped\ndata: 1\n\n\r\n0"), "{}", &told[told.len() - 200..]);
-    assert!(!reading.is_finished(), "who reads is told everything");
+    assert!(told.ends_with("event: dropped\ndata: 5\n\n\r\n0\r\n\r\n"), "{}", &told[told.len() - 200..]);
+}
+
+/// What is left to be read of an answer in pieces that comes to its end.
+async fn whole(mut connection: TcpStream) -> String {
+    let mut told = Vec::new();
+    let reading = async {
+        while !told.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(connection.read_buf(&mut told).await.unwrap() > 0, "the connection stands");
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("the answer ends");
+    String::from_utf8(told).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,11 +206,23 @@ async fn a_reader_of_events_that_does_not_read_at_all_is_disconnected_and_one_of
     let id = &server.run("web", 1).await[0];
     let mut log = user.open(&format!("/api/containers/{id}/logs?follow=true")).await;
     let connection = asks_and_does_not_read(&server, &user).await;
-    let_much_happen(&server, Duration::from_millis(2500)).await;
+    let_much_happen(&server, &user).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let (told, end) = rest_of(connection).await;
     assert!(!told.contains("event: dropped"), "it is too late to tell it");
     assert!(end.is_err() || !told.ends_with("\r\n0\r\n\r\n"), "and nobody takes it for the end");
     read_until(&mut log, "last\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_events_that_does_not_read_does_not_keep_the_server_from_ending() {
+    let mut server = Server::with(Start { send_buffer: Some(4096), ..Start::default() }).await;
+    let user = server.login("user").await;
+    let _connection = asks_and_does_not_read(&server, &user).await;
+    let_much_happen(&server, &user).await;
+    server.stop.cancel();
+    let ended = timeout(Duration::from_secs(20), &mut server.serving).await;
+    ended.expect("it need not wait until its time for that is over").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,91 @@
+//! The containers of the cluster: reading them in the view, and reading one again on its host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::view::{ContainerEntry, View};
+use super::{Cluster, KnownContainer};
+use crate::engine::{EngineError, EngineErrorKind, FoundContainer};
+use crate::model::{Container, ContainerId, ContainerState, EngineId, Group, RequestId};
+
+impl Cluster {
+    /// The containers, by id; with `all` also those that do not run.
+    pub fn containers(&self, all: bool) -> Vec<Arc<Container>> {
+        self.containers_after(None, all, usize::MAX)
+    }
+
+    /// The first `limit` containers whose id comes after `after`, by id; with `all` also those that do not run.
+    ///
+    /// A list that is read piece by piece has every container once that is there all the time, whatever comes and goes
+    /// meanwhile.
+    pub fn containers_after(&self, after: Option<&ContainerId>, all: bool, limit: usize) -> Vec<Arc<Container>> {
+        let view = self.shared.view.read();
+        let following = view.containers_after(after.map(ContainerId::as_str));
+        let wanted = following.filter(|entry| all || entry.container.state.holds_resources()).take(limit);
+        wanted.map(|entry| view.shown(entry)).collect()
+    }
+
+    /// One container.
+    pub fn container(&self, id: &ContainerId) -> Option<KnownContainer> {
+        let view = self.shared.view.read();
+        view.container(id).map(|entry| known(&view, entry))
+    }
+
+    /// The containers whose id starts with `prefix`, at most `limit` of them.
+    pub fn containers_by_prefix(&self, prefix: &str, limit: usize) -> Vec<KnownContainer> {
+        let view = self.shared.view.read();
+        view.by_prefix(prefix, limit).into_iter().map(|entry| known(&view, entry)).collect()
+    }
+
+    /// The container of that name, with or without Docker's slash. Names are unique per engine, so there may be several.
+    pub fn containers_by_name(&self, name: &str) -> Vec<KnownContainer> {
+        let name = name.trim_start_matches('/');
+        let view = self.shared.view.read();
+        let called = view.containers().filter(|entry| entry.container.name.trim_start_matches('/') == name);
+        called.map(|entry| known(&view, entry)).collect()
+    }
+
+    /// The containers of a group that run.
+    pub fn running_in_group(&self, group: &Group) -> Vec<Arc<Container>> {
+        let view = self.shared.view.read();
+        let running = view.group(group).filter(|entry| entry.container.state.holds_resources());
+        running.map(|entry| entry.container.clone()).collect()
+    }
+
+    /// The containers that a request started, by their place in it. What was made and never started is not among them.
+    pub fn of_request(&self, request: RequestId) -> BTreeMap<u32, Arc<Container>> {
+        let view = self.shared.view.read();
+        let started = view.of_request(request).filter(|(_, entry)| entry.container.state != ContainerState::Created);
+        started.map(|(mark, entry)| (mark.index, view.shown(entry))).collect()
+    }
+
+    /// Reads one container again and notes what was found.
+    ///
+    /// # Errors
+    /// What the engine said; that there is no such container is noted as well.
+    pub async fn refresh(&self, engine: &EngineId, id: &ContainerId) -> Result<FoundContainer, EngineError> {
+        let ticket = self.ticket();
+        let connection = self
+            .connection(engine)
+            .ok_or_else(|| EngineError::new(EngineErrorKind::NoSuchContainer, "inspect", "its engine was deleted"))?;
+        let found = connection.inspect(id).await;
+        match &found {
+            Ok(found) => self.shared.view.write().observe(engine, found.clone(), ticket),
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => {
+                self.shared.view.write().observe_gone(id, ticket);
+            }
+            Err(_) => {}
+        }
+        found
+    }
+
+    /// Notes that a container was removed just now.
+    pub fn removed(&self, id: &ContainerId) {
+        let ticket = self.ticket();
+        self.shared.view.write().observe_gone(id, ticket);
+    }
+}
+
+fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
+    KnownContainer { container: view.shown(entry), group: entry.managed.as_ref().map(|managed| managed.group.clone()) }
+}

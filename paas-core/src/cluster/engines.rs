@@ -1,0 +1,222 @@
+//! The engines of the cluster: taking them in, what is noted of them, and what can be asked of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::view::{EngineEntry, View};
+use super::{Cluster, Watched, follow, monitor};
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo};
+use crate::model::{ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, HostUsage, Resources};
+
+impl Cluster {
+    /// Takes an engine in and begins to watch it. It takes containers as soon as it was read once.
+    pub fn add_engine(&self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
+        let id = spec.id.clone();
+        let watched = Watched { stop: self.shared.stop.child_token(), wake: Arc::new(Notify::new()) };
+        self.shared.watched.write().insert(id.clone(), watched.clone());
+        self.shared.view.write().add_engine(spec, engine.clone());
+        let follow = follow::follow(self.clone(), id.clone(), engine.clone(), watched.wake.clone());
+        let monitor = monitor::monitor(self.clone(), id.clone(), engine.clone(), watched.wake);
+        let usage = monitor::measure(self.clone(), id, engine);
+        for task in [Box::pin(follow) as futures::future::BoxFuture<'static, ()>, Box::pin(monitor), Box::pin(usage)] {
+            let stop = watched.stop.clone();
+            self.shared.tasks.spawn(async move {
+                stop.run_until_cancelled(task).await;
+            });
+        }
+    }
+
+    /// Stops watching an engine and forgets it. Its containers go on running. False when there is none of that id.
+    pub fn remove_engine(&self, id: &EngineId) -> bool {
+        if let Some(watched) = self.shared.watched.write().remove(id) {
+            watched.stop.cancel();
+        }
+        let removed = self.shared.view.write().remove_engine(id);
+        self.shared.status_changes.notify_waiters();
+        removed
+    }
+
+    /// Notes that an engine left the registry, or is back. While it is away it is down, even if its daemon answers.
+    pub fn set_absent(&self, id: &EngineId, absent: bool) {
+        self.shared.view.write().set_absent(id, absent);
+        self.shared.status_changes.notify_waiters();
+        if !absent && let Some(watched) = self.shared.watched.read().get(id) {
+            watched.wake.notify_one();
+        }
+    }
+
+    pub(super) fn is_absent(&self, id: &EngineId) -> bool {
+        self.shared.view.read().engine(id.as_str()).is_some_and(|entry| entry.absent)
+    }
+
+    /// Lets an engine take new containers, or not. False when there is none of that id.
+    pub fn set_draining(&self, id: &EngineId, draining: bool) -> bool {
+        self.shared.view.write().set_draining(id, draining)
+    }
+
+    /// Changes what containers can ask of an engine by label. False when there is none of that id.
+    pub fn set_labels(&self, id: &EngineId, labels: &[String]) -> bool {
+        self.shared.view.write().set_labels(id, labels)
+    }
+
+    /// Notes what an engine says of itself.
+    pub(crate) fn set_info(&self, id: &EngineId, info: EngineInfo) {
+        self.shared.view.write().set_info(id, info);
+    }
+
+    /// Notes what is in use on the host of an engine, containers and everything else; `None` when nobody says.
+    pub fn set_host_usage(&self, id: &EngineId, usage: Option<HostUsage>) {
+        self.shared.view.write().set_host_usage(id, usage);
+    }
+
+    pub(super) fn tells_its_use(&self, id: &EngineId) -> bool {
+        self.shared.view.read().engine(id.as_str()).is_some_and(|entry| entry.host_usage.is_some())
+    }
+
+    /// All engines, by id.
+    pub fn engines(&self) -> Vec<Engine> {
+        let view = self.shared.view.read();
+        view.engines().map(|entry| shown_engine(&view, entry)).collect()
+    }
+
+    /// One engine.
+    pub fn engine(&self, id: &str) -> Option<Engine> {
+        let view = self.shared.view.read();
+        view.engine(id).map(|entry| shown_engine(&view, entry))
+    }
+
+    /// What the operator said of an engine.
+    pub fn engine_spec(&self, id: &EngineId) -> Option<Arc<EngineSpec>> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.spec.clone())
+    }
+
+    /// The CPUs of an engine; none while it is not known how many it has.
+    pub fn cpus(&self, id: &EngineId) -> Cpus {
+        self.shared.view.read().engine(id.as_str()).map_or(Cpus::default(), |entry| entry.summary.cpus)
+    }
+
+    /// The way to talk to an engine, whether or not it answers.
+    pub fn connection(&self, id: &EngineId) -> Option<Arc<dyn DockerEngine>> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.engine.clone())
+    }
+
+    /// The engine that is in use at a place already; see [`crate::model::EngineAddress::place`].
+    pub fn engine_at(&self, place: &str) -> Option<EngineId> {
+        let view = self.shared.view.read();
+        view.engines().find(|entry| entry.spec.addr.place() == place).map(|entry| entry.spec.id.clone())
+    }
+
+    /// The engine other than `id` that is this daemon already.
+    pub fn engine_of_daemon(&self, id: &EngineId, daemon_id: &str) -> Option<EngineId> {
+        self.shared.view.read().same_daemon(id, daemon_id).cloned()
+    }
+
+    /// The engines that are up.
+    pub fn engines_up(&self) -> Vec<EngineId> {
+        let view = self.shared.view.read();
+        let up = view.engines().filter(|entry| entry.health.status == EngineStatus::Up);
+        up.map(|entry| entry.spec.id.clone()).collect()
+    }
+
+    /// Whether an engine answers.
+    pub fn status(&self, id: &EngineId) -> Option<EngineStatus> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.health.status)
+    }
+
+    /// Waits until an engine was heard: it was read, or something is wrong with it, or it is gone.
+    pub async fn until_heard(&self, id: &EngineId) {
+        self.until(|view| view.engine(id.as_str()).is_none_or(|entry| !is_pending(entry))).await;
+    }
+
+    /// Waits until every engine that is known was heard.
+    pub async fn until_all_heard(&self) {
+        self.until(|view| !view.engines().any(is_pending)).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&View) -> bool) {
+        loop {
+            // Listens before it looks, so that no change is missed in between.
+            let change = self.shared.status_changes.notified();
+            if is_so(&self.shared.view.read()) {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    /// Waits for an answer of an engine, as long as the engine is up: when it is found down meanwhile, nobody waits for
+    /// the deadline of the call.
+    ///
+    /// # Errors
+    /// What the engine said, or [`EngineErrorKind::Unreachable`].
+    pub async fn while_up<T>(
+        &self,
+        id: &EngineId,
+        answer: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.until_lost(id) => {
+                Err(EngineError::new(EngineErrorKind::Unreachable, "wait for the engine", "it stopped answering"))
+            }
+        }
+    }
+
+    async fn until_lost(&self, id: &EngineId) {
+        while let Some(EngineStatus::Up | EngineStatus::Suspect) = self.status(id) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Totals over all engines.
+    pub fn info(&self) -> ClusterInfo {
+        let view = self.shared.view.read();
+        let totals = view.totals();
+        let counts = view.counts();
+        ClusterInfo {
+            cpus: totals.total.cpus,
+            memory: totals.total.memory,
+            reserved_cpus: totals.reserved.cpus,
+            reserved_memory: totals.reserved.memory,
+            used_cpus: totals.used_cpus,
+            used_memory: totals.used_memory,
+            container_count: counts.all,
+            running_count: counts.running,
+            unknown_count: counts.unknown,
+            engine_count: view.engines().count(),
+            engines_up: totals.up,
+            image_count: totals.images,
+            simulated_count: totals.simulated,
+            leader: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn is_pending(entry: &EngineEntry) -> bool {
+    entry.health.status == EngineStatus::Pending
+}
+
+fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
+    let id = &entry.spec.id;
+    let reserved = view.state(id).map_or(Resources::ZERO, |state| state.reserved);
+    Engine {
+        id: id.clone(),
+        addr: entry.summary.addr.clone(),
+        cpus: entry.summary.cpus,
+        memory: entry.summary.memory,
+        reserved_cpus: reserved.cpus,
+        reserved_memory: reserved.memory,
+        containers: view.containers_on(id),
+        labels: entry.summary.labels.clone(),
+        health: entry.health.clone(),
+        draining: entry.spec.draining,
+        tls: matches!(entry.spec.addr, crate::model::EngineAddress::Https { .. }),
+        registry_user: entry.spec.registry_login.as_ref().map(|login| login.username.clone()),
+        docker_version: entry.info.as_ref().map(|info| info.docker_version.clone()),
+        simulated: entry.summary.simulated,
+    }
+}

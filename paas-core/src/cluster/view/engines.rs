@@ -1,0 +1,181 @@
+//! The engines of the view.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{EngineEntry, View};
+use crate::engine::{DockerEngine, EngineInfo, EngineUsage};
+use crate::model::{EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, Resources};
+use crate::scheduler::EngineState;
+
+impl View {
+    pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
+        let id = spec.id.clone();
+        let mut state = EngineState::new(id.clone(), Resources::ZERO);
+        state.status = EngineStatus::Pending;
+        let health = EngineHealth {
+            status: EngineStatus::Pending,
+            response_time_ms: None,
+            reason: None,
+            since: Timestamp::now(),
+        };
+        let summary = Arc::new(summary(&spec, Resources::ZERO));
+        let entry = EngineEntry {
+            spec: Arc::new(spec),
+            engine,
+            summary,
+            health,
+            info: None,
+            usage: EngineUsage::default(),
+            host_usage: None,
+            absent: false,
+            containers: BTreeSet::new(),
+            ports: HashMap::new(),
+        };
+        state.draining = entry.spec.draining;
+        state.labels = entry.spec.labels.iter().cloned().collect();
+        self.snapshot.insert(state);
+        self.engines.insert(id, entry);
+    }
+
+    /// Takes an engine out, with its containers and the reservations on it.
+    pub(in crate::cluster) fn remove_engine(&mut self, id: &EngineId) -> bool {
+        let Some(entry) = self.engines.remove(id) else { return false };
+        self.images.remove(entry.info.as_ref());
+        self.snapshot.remove(id);
+        self.reservations.retain(|_, reserved| reserved.engine != *id);
+        for container in entry.containers {
+            self.starting.remove(&container);
+            self.forget(&container);
+        }
+        true
+    }
+
+    pub(in crate::cluster) fn set_absent(&mut self, id: &EngineId, absent: bool) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.absent = absent;
+        }
+        if absent {
+            self.set_status(id, EngineStatus::Down, None);
+        }
+    }
+
+    /// Lets an engine take new containers, or not. False when there is none of that id.
+    pub(in crate::cluster) fn set_draining(&mut self, id: &EngineId, draining: bool) -> bool {
+        let Some(entry) = self.engines.get_mut(id) else { return false };
+        entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
+        self.snapshot.update(id, |state| state.draining = draining)
+    }
+
+    /// Changes the labels that containers can ask for. False when there is none of that id.
+    pub(in crate::cluster) fn set_labels(&mut self, id: &EngineId, labels: &[String]) -> bool {
+        let Some(entry) = self.engines.get_mut(id) else { return false };
+        entry.spec = Arc::new(EngineSpec { labels: labels.to_vec(), ..EngineSpec::clone(&entry.spec) });
+        entry.summary = Arc::new(EngineSummary { labels: labels.to_vec(), ..EngineSummary::clone(&entry.summary) });
+        self.snapshot.update(id, |state| state.labels = labels.iter().cloned().collect())
+    }
+
+    pub(in crate::cluster) fn engine(&self, id: &str) -> Option<&EngineEntry> {
+        self.engines.get(id)
+    }
+
+    pub(in crate::cluster) fn engines(&self) -> impl Iterator<Item = &EngineEntry> {
+        self.engines.values()
+    }
+
+    pub(in crate::cluster) fn state(&self, id: &EngineId) -> Option<&EngineState> {
+        self.snapshot.get(id)
+    }
+
+    pub(in crate::cluster) fn containers_on(&self, id: &EngineId) -> usize {
+        self.engines.get(id).map_or(0, |entry| entry.containers.len())
+    }
+
+    /// Notes what an engine says of itself. What the operator said of its size counts more.
+    pub(in crate::cluster) fn set_info(&mut self, id: &EngineId, mut info: EngineInfo) {
+        let Some(entry) = self.engines.get_mut(id) else { return };
+        // Its clock goes on; the rest is mostly what it was, and then stays where it is.
+        info.time = None;
+        if entry.info.as_ref() == Some(&info) {
+            return;
+        }
+        let total =
+            Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
+        let summary = summary(&entry.spec, total);
+        self.images.add(&info);
+        let before = entry.info.replace(info);
+        self.images.remove(before.as_ref());
+        if *entry.summary != summary {
+            entry.summary = Arc::new(summary);
+        }
+        if self.snapshot.get(id).is_some_and(|state| state.total != total) {
+            self.snapshot.update(id, |state| state.total = total);
+        }
+    }
+
+    pub(in crate::cluster) fn set_usage(&mut self, id: &EngineId, usage: EngineUsage) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.usage = usage;
+        }
+    }
+
+    pub(in crate::cluster) fn set_host_usage(&mut self, id: &EngineId, usage: Option<HostUsage>) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.host_usage = usage;
+        }
+    }
+
+    /// Notes how an engine is; says what it was when that is something else.
+    pub(in crate::cluster) fn set_status(
+        &mut self,
+        id: &EngineId,
+        status: EngineStatus,
+        reason: Option<String>,
+    ) -> Option<EngineStatus> {
+        let entry = self.engines.get_mut(id)?;
+        let before = entry.health.status;
+        let (status, reason) = match entry.absent {
+            true => (EngineStatus::Down, Some("it left the registry".to_owned())),
+            false => (status, reason),
+        };
+        entry.health.reason = reason;
+        if before == status {
+            return None;
+        }
+        entry.health.status = status;
+        entry.health.since = Timestamp::now();
+        self.snapshot.update(id, |state| state.status = status);
+        Some(before)
+    }
+
+    pub(in crate::cluster) fn set_response_time(&mut self, id: &EngineId, milliseconds: u64) {
+        if let Some(entry) = self.engines.get_mut(id) {
+            entry.health.response_time_ms = Some(milliseconds);
+        }
+    }
+
+    /// Another engine that is the same daemon.
+    pub(in crate::cluster) fn same_daemon(&self, id: &EngineId, daemon_id: &str) -> Option<&EngineId> {
+        self.engines
+            .values()
+            .find(|entry| {
+                entry.spec.id != *id
+                    && entry.health.status != EngineStatus::Duplicate
+                    && entry.info.as_ref().is_some_and(|info| info.daemon_id == daemon_id)
+            })
+            .map(|entry| &entry.spec.id)
+    }
+}
+
+fn summary(spec: &EngineSpec, total: Resources) -> EngineSummary {
+    EngineSummary {
+        id: spec.id.clone(),
+        addr: spec.addr.to_string(),
+        cpus: total.cpus,
+        memory: total.memory,
+        labels: spec.labels.clone(),
+        simulated: spec.addr.is_simulated(),
+    }
+}
