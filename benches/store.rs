@@ -91,10 +91,12 @@ fn insertion(key: String) -> Write {
     Write::new(TABLE, key, Action::Insert(body()))
 }
 
-/// Measures every verb, beside the bare figure for each number of callers.
-async fn bench(name: &str, store: Arc<dyn Store>, bare: &[Figures]) {
-    for (callers, bare) in CALLERS.into_iter().zip(bare) {
-        let bare = (!bare.sorted.is_empty()).then_some(bare);
+/// Measures every verb, beside what `bare` measures for that number of callers just before: what was written until then makes
+/// both slower.
+async fn bench(name: &str, store: Arc<dyn Store>, callers: &[usize], bare: impl AsyncFn(usize) -> Option<Figures>) {
+    for &callers in callers {
+        let bare = bare(callers).await;
+        let bare = bare.as_ref();
         let inserts = measure(callers, {
             let store = store.clone();
             move |number| {
@@ -156,45 +158,36 @@ async fn bench(name: &str, store: Arc<dyn Store>, bare: &[Figures]) {
 }
 
 /// What a disk takes to append a document and flush it, each caller to a file of its own.
-async fn bare_file(folder: &Path) -> [Figures; 2] {
-    let of = async |callers: usize| {
-        let folder = folder.to_owned();
-        let figures = measure(callers, move |number| {
-            let path = folder.join(format!("bare-{}", number % callers as u64));
-            async move {
-                let append = move || {
-                    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-                    file.write_all(body().to_string().as_bytes()).unwrap();
-                    file.sync_data().unwrap();
-                };
-                tokio::task::spawn_blocking(append).await.unwrap();
-            }
-        });
-        let figures = figures.await;
-        row("file", "append and flush", callers, &figures, None);
-        figures
-    };
-    [of(CALLERS[0]).await, of(CALLERS[1]).await]
+async fn bare_file(folder: &Path, callers: usize) -> Figures {
+    let folder = folder.to_owned();
+    let figures = measure(callers, move |number| {
+        let path = folder.join(format!("bare-{}", number % callers as u64));
+        async move {
+            let append = move || {
+                let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+                file.write_all(body().to_string().as_bytes()).unwrap();
+                file.sync_data().unwrap();
+            };
+            tokio::task::spawn_blocking(append).await.unwrap();
+        }
+    });
+    let figures = figures.await;
+    row("file", "append and flush", callers, &figures, None);
+    figures
 }
 
-async fn bare_etcd(etcd: &Etcd) -> [Figures; 2] {
-    let of = async |callers: usize| {
-        let client = etcd.client().await;
-        let figures = measure(callers, move |number| {
-            let (mut client, key) = (client.kv_client(), format!("bare-{callers:02}-{number}"));
-            let is_absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
-            let txn = Txn::new().when([is_absent]).and_then([TxnOp::put(key, body().to_string(), None)]);
-            async move { assert!(client.txn(txn).await.unwrap().succeeded()) }
-        });
-        let figures = figures.await;
-        row("etcd", "bare insert", callers, &figures, None);
-        figures
-    };
-    [of(CALLERS[0]).await, of(CALLERS[1]).await]
-}
-
-fn nothing() -> [Figures; 2] {
-    [1, 2].map(|_| Figures { sorted: Vec::new(), per_second: 0.0 })
+/// What a conditional write takes by etcd's own client.
+async fn bare_etcd(etcd: &Etcd, callers: usize) -> Figures {
+    let client = etcd.client().await;
+    let figures = measure(callers, move |number| {
+        let (mut client, key) = (client.kv_client(), format!("bare-{callers:02}-{number}"));
+        let is_absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+        let txn = Txn::new().when([is_absent]).and_then([TxnOp::put(key, body().to_string(), None)]);
+        async move { assert!(client.txn(txn).await.unwrap().succeeded()) }
+    });
+    let figures = figures.await;
+    row("etcd", "bare insert", callers, &figures, None);
+    figures
 }
 
 #[tokio::main]
@@ -203,30 +196,30 @@ async fn main() -> anyhow::Result<()> {
     let (store, what, callers, per_second, p50, p99, ratio) = columns;
     println!("{store:<10} {what:<18} {callers:>7} {per_second:>10} {p50:>9} {p99:>9} {ratio:>7}");
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let nothing = async |_: usize| None;
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
 
     if is_wanted("memory") {
-        bench("memory", open_store("memory:").await?, &nothing()).await;
+        bench("memory", open_store("memory:").await?, &CALLERS, nothing).await;
     }
     if is_wanted("sqlite") {
         let folder = tempfile::tempdir()?;
-        let bare = bare_file(folder.path()).await;
         let store = open_store(&format!("sqlite:{}/store.db", folder.path().display())).await?;
-        bench("sqlite", store, &bare).await;
+        bench("sqlite", store, &CALLERS, async |callers| Some(bare_file(folder.path(), callers).await)).await;
     }
     if is_wanted("etcd")
         && let Some(etcd) = Etcd::start("the bench of etcd").await
     {
-        let bare = bare_etcd(&etcd).await;
-        bench("etcd", open_store(&etcd.url()).await?, &bare).await;
+        let store = open_store(&etcd.url()).await?;
+        bench("etcd", store, &CALLERS, async |callers| Some(bare_etcd(&etcd, callers).await)).await;
     }
     match std::env::var("PAAS_TEST_RETHINKDB") {
         _ if !is_wanted("rethinkdb") => {}
-        Ok(url) => bench("rethinkdb", open_store(&url).await?, &nothing()).await,
+        Ok(url) => bench("rethinkdb", open_store(&url).await?, &CALLERS, nothing).await,
         Err(_) => {
             let double = RethinkDouble::start().await?;
             // It has no index, so that a range takes as long as there is much: one caller is enough for it.
-            bench("(double)", open_store(&double.url("paas")).await?, &nothing()[..1]).await;
+            bench("(double)", open_store(&double.url("paas")).await?, &CALLERS[..1], nothing).await;
             println!("(double) is the double of RethinkDB that the tests have: it keeps everything in memory.");
         }
     }
