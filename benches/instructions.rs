@@ -193,6 +193,7 @@ async fn read_events(connection: &mut TcpStream, mut count: usize) {
     let mut buffer = vec![0; 64 << 10];
     while count > 0 {
         let read = connection.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "the connection stands");
         count -= buffer[..read].iter().filter(|&&byte| byte == b'{').count();
     }
 }

@@ -31,8 +31,8 @@ pub struct ServeOptions {
     pub body_limit: usize,
     /// How long requests and launches under way may take to end once the server is told to stop.
     pub shutdown_timeout: Duration,
-    /// How long a reader of live events may take nothing of what there is for it. Then its stream ends, with a message that
-    /// says so; when it has taken nothing for twice as long, its connection is closed.
+    /// How long a reader of live events may take nothing of what there is for it. If it reads on after that, its stream ends, with
+    /// a message that says so; when it has taken nothing for twice as long, its connection is closed.
     pub reader_timeout: Duration,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn serve_with(
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service = router.layer(from_fn(mark)).into_make_service();
-    let acceptor = WriteTimeout { after: options.reader_timeout * 2, stop: stop.clone() };
+    let acceptor = WriteTimeout { patience: options.reader_timeout, stop: stop.clone() };
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
     let mut serving = match options.tls {

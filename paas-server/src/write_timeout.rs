@@ -20,27 +20,44 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_http::add_extension::AddExtension;
 
 /// What the content type of a stream of events begins with.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether the answer that is being written has to be read in time. One for each connection, and known to its requests.
+/// How the answer is read that is being written. One for each connection, and known to its requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Applies(Arc<AtomicBool>);
+pub(crate) struct Reading(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The answer has to be read in time.
+    in_time: AtomicBool,
+    /// It was not.
+    stalled: AtomicBool,
+}
+
+impl Reading {
+    /// Whether nothing of it was taken for so long that it should come to its end.
+    pub(crate) fn stalled(&self) -> bool {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    fn begins(&self, in_time: bool) {
+        self.0.in_time.store(in_time, Ordering::Relaxed);
+        self.0.stalled.store(false, Ordering::Relaxed);
+    }
+}
 
 /// Marks an answer as one that has to be read in time, if it is a stream of events.
 pub(crate) async fn mark(request: Request, next: Next) -> Response {
-    let applies = request.extensions().get::<Applies>().cloned();
+    let reading = request.extensions().get::<Reading>().cloned();
     let response = next.run(request).await;
-    if let Some(Applies(applies)) = applies {
+    if let Some(reading) = reading {
         let content = response.headers().get(CONTENT_TYPE);
-        applies.store(
-            content.is_some_and(|content| content.as_bytes().starts_with(EVENT_STREAM.as_bytes())),
-            Ordering::Relaxed,
-        );
+        reading.begins(content.is_some_and(|content| content.as_bytes().starts_with(EVENT_STREAM.as_bytes())));
     }
     response
 }
@@ -48,11 +65,13 @@ pub(crate) async fn mark(request: Request, next: Next) -> Response {
 /// How long a server that ends waits for such a reader.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
-/// Accepts connections that are closed when an answer that [`mark`] marked was not read for `after`, or shortly after `stop`
-/// rang. Small writes are sent at once.
+/// Accepts connections on which an answer that [`mark`] marked is said to be [`Reading::stalled`] when nothing of it was taken
+/// for `patience`, and that are closed after twice that time, or shortly after `stop` rang. Small writes are sent at once.
+///
+/// What is taken is what the operating system says: it speaks of it when there is room for a good part of what it keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteTimeout {
-    pub(crate) after: Duration,
+    pub(crate) patience: Duration,
     pub(crate) stop: CancellationToken,
 }
 
@@ -64,20 +83,20 @@ impl WriteTimeout {
             sleep(AFTER_THE_END).await;
         };
         // Either ends it.
-        let _ = timeout(self.after, ended).await;
+        let _ = timeout(self.patience.saturating_mul(2), ended).await;
     }
 }
 
 impl<S> Accept<TcpStream, S> for WriteTimeout {
     type Stream = Timed<TcpStream>;
-    type Service = AddExtension<S, Applies>;
+    type Service = AddExtension<S, Reading>;
     type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let applies = Applies::default();
+        let reading = Reading::default();
         let accepted = stream.set_nodelay(true).map(|()| {
-            let timed = Timed { stream, timeout: self.clone(), applies: applies.clone(), waiting: None };
-            (timed, AddExtension::new(service, applies))
+            let timed = Timed { stream, timeout: self.clone(), reading: reading.clone(), waiting: None };
+            (timed, AddExtension::new(service, reading))
         });
         ready(accepted)
     }
@@ -87,19 +106,30 @@ impl<S> Accept<TcpStream, S> for WriteTimeout {
 pub(crate) struct Timed<S> {
     stream: S,
     timeout: WriteTimeout,
-    applies: Applies,
-    /// Since the first write that the other side did not take.
-    waiting: Option<BoxFuture<'static, ()>>,
+    reading: Reading,
+    /// Since the first write that the other side did not take, and until when.
+    waiting: Option<(Instant, BoxFuture<'static, ()>)>,
 }
 
 impl<S> Timed<S> {
     /// What became of a write, unless that has been nothing for too long.
     fn in_time(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() || !self.applies.0.load(Ordering::Relaxed) {
+        let State { in_time, stalled } = &*self.reading.0;
+        if !in_time.load(Ordering::Relaxed) {
             self.waiting = None;
             return written;
         }
-        when_ready!(self.waiting.get_or_insert_with(|| self.timeout.clone().pass().boxed()).as_mut().poll(context));
+        if written.is_ready() {
+            if let Some((since, _)) = self.waiting.take()
+                && since.elapsed() > self.timeout.patience
+            {
+                stalled.store(true, Ordering::Relaxed);
+            }
+            return written;
+        }
+        let begin = || (Instant::now(), self.timeout.clone().pass().boxed());
+        when_ready!(self.waiting.get_or_insert_with(begin).1.as_mut().poll(context));
+        self.waiting = None;
         tracing::info!("a reader of events that takes nothing is disconnected");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -142,17 +172,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::Instant;
 
     use super::*;
 
-    const AFTER: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn connection(applies: bool) -> (Timed<DuplexStream>, DuplexStream) {
+    fn connection(in_time: bool) -> (Timed<DuplexStream>, DuplexStream) {
         let (stream, other) = duplex(10);
-        let applies = Applies(Arc::new(AtomicBool::new(applies)));
-        let timeout = WriteTimeout { after: AFTER, stop: CancellationToken::new() };
-        (Timed { stream, timeout, applies, waiting: None }, other)
+        let reading = Reading::default();
+        reading.begins(in_time);
+        let timeout = WriteTimeout { patience: PATIENCE, stop: CancellationToken::new() };
+        (Timed { stream, timeout, reading, waiting: None }, other)
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,7 +191,7 @@ mod tests {
         let begun = Instant::now();
         let error = timed.write_all(&[0; 11]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), AFTER.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), 2 * PATIENCE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,18 +211,33 @@ mod tests {
         let (mut timed, mut other) = connection(true);
         let reading = async {
             for _ in 0..10 {
-                sleep(AFTER - Duration::from_secs(1)).await;
+                sleep(PATIENCE - Duration::from_secs(1)).await;
                 other.read_exact(&mut [0; 10]).await.unwrap();
             }
         };
         let (written, ()) = tokio::join!(timed.write_all(&[0; 100]), reading);
         written.unwrap();
+        assert!(!timed.reading.stalled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_something_in_the_end_is_told_apart() {
+        let (mut timed, mut other) = connection(true);
+        let reading = async {
+            sleep(PATIENCE + Duration::from_secs(1)).await;
+            other.read_exact(&mut [0; 10]).await.unwrap();
+        };
+        let (written, ()) = tokio::join!(timed.write_all(&[0; 20]), reading);
+        written.unwrap();
+        assert!(timed.reading.stalled());
+        timed.reading.begins(true);
+        assert!(!timed.reading.stalled(), "the next answer is another one");
     }
 
     #[tokio::test(start_paused = true)]
     async fn other_answers_wait_as_long_as_it_takes() {
         let (mut timed, mut other) = connection(false);
-        assert!(timeout(AFTER * 1000, timed.write_all(&[0; 11])).await.is_err());
+        assert!(timeout(PATIENCE * 1000, timed.write_all(&[0; 11])).await.is_err());
         other.read_exact(&mut [0; 10]).await.unwrap();
     }
 }

@@ -219,6 +219,8 @@ pub(crate) enum Command {
         #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         count: Option<u32>,
         /// Go on with what happens from now on, oldest first
+        ///
+        /// Ends with an error when its output is not read for half a minute, as a pager may do.
         #[arg(long, short)]
         follow: bool,
     },

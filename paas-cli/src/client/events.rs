@@ -20,7 +20,7 @@ pub enum Live {
     },
     /// So many events were left out, because this reader was too slow. They are in the list of events.
     Missed(u64),
-    /// The last thing to come: nothing was read for so many seconds, so no more is told.
+    /// The last thing to come: for so many seconds nothing was read, so no more is told.
     Dropped(f64),
 }
 

@@ -161,7 +161,7 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.removed(container),
-        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.is_being_removed(container) => {}
+        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.is_going(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
         None if changes_host(&event.action) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));

@@ -1,8 +1,8 @@
 //! The live view of all engines and their containers.
 //!
-//! Lists, cluster info and scheduling read the view in memory and never ask the Docker hosts. Two tasks per engine keep
-//! it true: `follow` reads the host's event stream and re-reads everything at an interval, `monitor` asks whether the
-//! host answers. A host that hangs slows nobody else.
+//! Lists, cluster info and scheduling read the view in memory and never ask the Docker hosts. Three tasks per engine
+//! keep it true: `follow` reads the host's event stream and re-reads everything at an interval, `monitor` asks whether the
+//! host answers, `measure` what is in use. A host that hangs slows nobody else.
 //!
 //! The view also holds the reservations: placing reserves, under one short lock, and a [`Reservation`] gives back what it
 //! holds unless it is turned into a container.

@@ -1,7 +1,7 @@
 //! Containers that the platform removes at this moment.
 //!
 //! A host tells of each several times while it goes. Whoever removes it says what became of it, so nobody needs to ask the host
-//! meanwhile, which has enough to do.
+//! meanwhile, which has enough to do; nor afterwards, when it is known that it went.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,8 @@ impl Cluster {
         Removal { cluster: self.clone(), id: id.clone() }
     }
 
-    pub(super) fn is_being_removed(&self, id: &ContainerId) -> bool {
-        self.shared.removing.0.lock().contains(id)
+    /// Whether a container is being removed, or went a moment ago: its id comes to no other.
+    pub(super) fn is_going(&self, id: &ContainerId) -> bool {
+        self.shared.removing.0.lock().contains(id) || self.shared.view.read().went(id)
     }
 }

@@ -141,7 +141,10 @@ impl Cluster {
                 _ => return,
             }
         }
-        match connection.remove(&leftover.id).await {
+        let removal = self.removing(&leftover.id);
+        let removed = connection.remove(&leftover.id).await;
+        drop(removal);
+        match removed {
             Ok(()) => {
                 self.shared.view.write().undoom(leftover.launch);
                 self.removed(&leftover.id);

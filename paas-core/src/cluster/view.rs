@@ -220,6 +220,11 @@ impl View {
         self.recount(&found.id);
     }
 
+    /// Whether a container was removed a moment ago.
+    pub(super) fn went(&self, id: &ContainerId) -> bool {
+        self.gone.has(id)
+    }
+
     /// Notes that a container does not exist, as found by an observation that began at `ticket`.
     pub(super) fn observe_gone(&mut self, id: &ContainerId, ticket: Ticket) {
         if self.containers.get(id).is_none_or(|known| known.ticket <= ticket) {

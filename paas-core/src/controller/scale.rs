@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, StreamExt, select_all};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::slots::REMOVALS;
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
 use crate::model::{Container, ContainerId, EngineId, Event, EventKind};
 
@@ -76,14 +76,18 @@ impl Controller {
         containers: Vec<Arc<Container>>,
         steps: &UnboundedSender<Progress>,
     ) -> (usize, usize) {
-        let mut removals: FuturesUnordered<_> = containers
-            .into_iter()
-            .enumerate()
-            .map(|(index, container)| async move {
-                let engine = container.engine.id.clone();
-                (index, engine, self.destroy(actor, container.id.as_str()).await, container)
-            })
-            .collect();
+        let mut by_engine: BTreeMap<EngineId, Vec<(usize, Arc<Container>)>> = BTreeMap::new();
+        for (index, container) in containers.into_iter().enumerate() {
+            by_engine.entry(container.engine.id.clone()).or_default().push((index, container));
+        }
+        // No more at once than an engine removes, so that whoever wants something else of it or of one of them gets his turn.
+        let mut removals = select_all(by_engine.into_iter().map(|(engine, containers)| {
+            let removals = stream::iter(containers).map(move |(index, container)| {
+                let engine = engine.clone();
+                async move { (index, engine, self.destroy(actor, container.id.as_str()).await, container) }
+            });
+            removals.buffer_unordered(REMOVALS).boxed()
+        }));
         let (mut destroyed, mut failed) = (0, 0);
         while let Some((index, engine, outcome, container)) = removals.next().await {
             let step = match outcome {

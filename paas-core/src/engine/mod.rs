@@ -23,7 +23,7 @@ pub use connect::{Connector, connect};
 pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use fenced::FencedEngine;
-pub use simulated::SimulatedEngine;
+pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
     CreateRequest, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk, LogOptions, LogStream, Managed,
     PullProgress, RequestMark,

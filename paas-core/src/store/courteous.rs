@@ -20,7 +20,7 @@ pub(crate) struct CourteousStore {
 }
 
 /// Something that is under way until this is dropped.
-struct UnderWay<'a>(&'a watch::Sender<usize>);
+pub(crate) struct UnderWay<'a>(&'a watch::Sender<usize>);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
@@ -50,7 +50,8 @@ impl CourteousStore {
         self.store.commit(writes).await
     }
 
-    fn under_way(&self) -> UnderWay<'_> {
+    /// Notes that something is asked of the store.
+    pub(crate) fn under_way(&self) -> UnderWay<'_> {
         self.asked.send_modify(|asked| *asked += 1);
         UnderWay(&self.asked)
     }

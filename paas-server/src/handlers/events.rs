@@ -4,20 +4,21 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use paas_core::events::Notice;
 use paas_core::model::Event;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::app::{App, Caller};
 use crate::extract::{NoParams, Params};
 use crate::problem::Answer;
+use crate::write_timeout::Reading;
 
 const MOST: u64 = 10_000;
 const DEFAULT: u64 = 100;
@@ -33,12 +34,17 @@ pub(crate) async fn newest(State(app): State<App>, uri: Uri) -> Answer<Json<Vec<
     Ok(Json(app.controller.events(count).await?))
 }
 
-pub(crate) async fn live(State(app): State<App>, caller: Caller, _: NoParams) -> Answer {
+pub(crate) async fn live(
+    State(app): State<App>,
+    caller: Caller,
+    reading: Option<Extension<Reading>>,
+    _: NoParams,
+) -> Answer {
     let over = Box::pin(app.until_over(caller));
     let reader = Reader {
         notices: app.controller.live_events().take_until(over).ready_chunks(TOGETHER).boxed(),
+        reading: reading.map(|Extension(reading)| reading).unwrap_or_default(),
         patience: app.reader_timeout,
-        given: None,
     };
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(reader.messages())).into_response())
@@ -47,23 +53,21 @@ pub(crate) async fn live(State(app): State<App>, caller: Caller, _: NoParams) ->
 /// Somebody who reads server-sent events, as the HTML standard has them.
 struct Reader {
     notices: BoxStream<'static, Vec<Notice>>,
+    reading: Reading,
     patience: Duration,
-    /// When it was given something for the last time. More is asked for when there is room for it.
-    given: Option<Instant>,
 }
 
 impl Reader {
     fn messages(self) -> impl Stream<Item = Result<String, Infallible>> {
         stream::unfold(Some(self), async |reader| {
             let mut reader = reader?;
-            if reader.given.is_some_and(|given| given.elapsed() > reader.patience) {
+            if reader.reading.stalled() {
                 return Some((Ok(dropped(reader.patience)), None));
             }
             let text = match timeout(KEEP_ALIVE, reader.notices.next()).await {
                 Ok(notices) => together(&notices?),
                 Err(_) => ":\n\n".to_owned(),
             };
-            reader.given = Some(Instant::now());
             Some((Ok(text), Some(reader)))
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use paas_core::engine::SimulatedEngine;
+use paas_core::events::Notice;
 use paas_core::model::SimulatedHost;
 use paas_server::serve::ServeOptions;
 use reqwest::{Method, Response};
@@ -129,15 +130,15 @@ async fn live_events_end_with_the_login() {
     until_end(live).await;
 }
 
-/// A connection that asks for live events and has read nothing but the head of the answer.
-async fn asks_and_does_not_read(server: &Server, user: &Api) -> TcpStream {
+/// A connection that asks for something and has read nothing but the head of the answer.
+async fn asks_and_does_not_read(server: &Server, user: &Api, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     // The less the system keeps for us, the less has to happen until nothing more can be sent.
     socket.set_recv_buffer_size(4096).unwrap();
     let port = server.url.rsplit(':').next().unwrap().parse().unwrap();
     let mut connection = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
     let token = user.token.as_ref().unwrap();
-    let ask = format!("GET /api/events/live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
     connection.write_all(ask.as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -147,43 +148,41 @@ async fn asks_and_does_not_read(server: &Server, user: &Api) -> TcpStream {
     connection
 }
 
-/// Lets more happen on the host than anybody keeps for a reader that does not read: another one reads it.
-async fn let_much_happen(server: &Server, user: &Api) {
-    const EVENTS: usize = 5000;
-    let mut reads = user.open("/api/events/live").await;
+/// Lets more happen on the host than anybody keeps for a reader that does not read.
+async fn let_much_happen(server: &Server) {
+    let mut told = server.controller.live_events();
     let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
-    let mut told = 0;
-    while told < EVENTS {
+    for _ in 0..20 {
+        let mut last = None;
         for _ in 0..50 {
             let id = host.outsider_run("web:1".parse().unwrap(), None);
             host.outsider_remove(&id).unwrap();
+            last = Some(id);
         }
-        let piece = timeout(PATIENCE, reads.chunk()).await.unwrap().unwrap().expect("who reads is told everything");
-        // Each has one.
-        told += piece.iter().filter(|&&byte| byte == b'{').count();
+        let until_told = async {
+            let is_last = |notice: &Notice| {
+                matches!(notice, Notice::Event(event)
+                    if event.container == last && event.kind.as_str() == "destroy")
+            };
+            while !is_last(&told.next().await.unwrap()) {}
+        };
+        timeout(PATIENCE, until_told).await.expect("all of it is told");
     }
-}
-
-/// What is left to be read, and how it ends.
-async fn rest_of(mut connection: TcpStream) -> (String, std::io::Result<usize>) {
-    let mut rest = Vec::new();
-    let end = timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("the server closes the connection");
-    (String::from_utf8_lossy(&rest).into_owned(), end)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_events_that_does_not_read_is_dropped_with_a_notice() {
-    let reader_timeout = Duration::from_secs(5);
+    let reader_timeout = Duration::from_secs(10);
     let options = ServeOptions { reader_timeout, ..ServeOptions::default() };
     let server = Server::with(Start { options, send_buffer: Some(4096), ..Start::default() }).await;
     let user = server.login("user").await;
-    let connection = asks_and_does_not_read(&server, &user).await;
-    let_much_happen(&server, &user).await;
+    let connection = asks_and_does_not_read(&server, &user, "/api/events/live").await;
+    let_much_happen(&server).await;
     // Too long for the one, and not long enough for the other.
-    tokio::time::sleep(reader_timeout * 3 / 2).await;
+    tokio::time::sleep(reader_timeout + Duration::from_millis(500)).await;
     let told = whole(connection).await;
     assert!(told.contains("event: start\n"));
-    assert!(told.ends_with("event: dropped\ndata: 5\n\n\r\n0\r\n\r\n"), "{}", &told[told.len() - 200..]);
+    assert!(told.ends_with("event: dropped\ndata: 10\n\n\r\n0\r\n\r\n"), "{}", &told[told.len() - 200..]);
 }
 
 /// What is left to be read of an answer in pieces that comes to its end.
@@ -198,28 +197,45 @@ async fn whole(mut connection: TcpStream) -> String {
     String::from_utf8(told).unwrap()
 }
 
+/// What is left to be read, and how it ends.
+async fn rest_of(mut connection: TcpStream) -> (String, std::io::Result<usize>) {
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("the server closes the connection");
+    (String::from_utf8_lossy(&rest).into_owned(), end)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_of_events_that_does_not_read_at_all_is_disconnected_and_one_of_a_log_is_not() {
+async fn a_reader_of_events_that_does_not_read_at_all_is_disconnected() {
     let options = ServeOptions { reader_timeout: Duration::from_millis(300), ..ServeOptions::default() };
     let server = Server::with(Start { options, send_buffer: Some(4096), ..Start::default() }).await;
     let user = server.login("user").await;
-    let id = &server.run("web", 1).await[0];
-    let mut log = user.open(&format!("/api/containers/{id}/logs?follow=true")).await;
-    let connection = asks_and_does_not_read(&server, &user).await;
-    let_much_happen(&server, &user).await;
+    let connection = asks_and_does_not_read(&server, &user, "/api/events/live").await;
+    let_much_happen(&server).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (told, end) = rest_of(connection).await;
     assert!(!told.contains("event: dropped"), "it is too late to tell it");
     assert!(end.is_err() || !told.ends_with("\r\n0\r\n\r\n"), "and nobody takes it for the end");
-    read_until(&mut log, "last\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_may_be_read_as_slowly_as_one_likes() {
+    let options = ServeOptions { reader_timeout: Duration::from_millis(300), ..ServeOptions::default() };
+    let engine = "cpus=1000&memory=1000000";
+    let server = Server::with(Start { options, send_buffer: Some(4096), engine, ..Start::default() }).await;
+    let user = server.login("user").await;
+    server.run("web", 2000).await;
+    let connection = asks_and_does_not_read(&server, &user, "/api/containers").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let list = whole(connection).await;
+    assert!(list.len() > 600_000, "more than anybody keeps for it: {}", list.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_events_that_does_not_read_does_not_keep_the_server_from_ending() {
     let mut server = Server::with(Start { send_buffer: Some(4096), ..Start::default() }).await;
     let user = server.login("user").await;
-    let _connection = asks_and_does_not_read(&server, &user).await;
-    let_much_happen(&server, &user).await;
+    let _connection = asks_and_does_not_read(&server, &user, "/api/events/live").await;
+    let_much_happen(&server).await;
     server.stop.cancel();
     let ended = timeout(Duration::from_secs(20), &mut server.serving).await;
     ended.expect("it need not wait until its time for that is over").unwrap().unwrap();

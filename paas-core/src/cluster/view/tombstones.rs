@@ -27,6 +27,10 @@ impl Tombstones {
         }
     }
 
+    pub(super) fn has(&self, id: &ContainerId) -> bool {
+        self.tickets.contains_key(id)
+    }
+
     pub(super) fn forbid(&self, id: &ContainerId, ticket: Ticket) -> bool {
         self.tickets.get(id).is_some_and(|&gone| gone >= ticket)
     }

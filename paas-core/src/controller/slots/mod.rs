@@ -16,7 +16,7 @@ use pace::Pace;
 
 /// How many containers an engine removes at once: removing waits for the kernel more than it works, and from more on the
 /// daemon only gets slower (measured: 87 containers on three hosts in 6.5 s one at a time, 5.2 s four, 6.4 s thirty-two).
-const REMOVALS: usize = 4;
+pub(super) const REMOVALS: usize = 4;
 /// How many CPUs an engine has for each start that it is asked for at once to begin with.
 const CPUS_PER_START: u64 = 2;
 /// After what part of the time that a start usually takes the next one begins. A start has the daemon wait for the disk and

@@ -1,7 +1,7 @@
 //! Changes of one container, and what others do behind our back.
 
 use super::*;
-use crate::engine::{EngineErrorKind, LogOptions};
+use crate::engine::{Asked, EngineErrorKind, LogOptions};
 use crate::model::{ContainerState, EventKind};
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -92,6 +92,42 @@ async fn an_engine_that_is_down_is_not_waited_for() {
     platform.until("a", EngineStatus::Up).await;
     assert_eq!(state(&platform, &id), ContainerState::Running);
     platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_removes_a_few_at_a_time_and_is_not_asked_for_what_goes() {
+    let platform = Platform::of(&["a"]).await;
+    let host = platform.host("a");
+    let small = ContainerSpec { memory: Some(MemoryMb::new(32)), ..web() };
+    let ids: Vec<_> = platform.run(small, 14).await.started.into_iter().map(|one| one.id.to_string()).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let inspected = host.asked("inspect").times;
+    host.set_latency(Duration::from_millis(100));
+    let actor = ann();
+    let all = ids.iter().map(|id| platform.controller.destroy(&actor, id));
+    for outcome in futures::future::join_all(all).await {
+        outcome.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(host.asked("remove"), Asked { times: 14, now: 0, at_once: 4 });
+    assert_eq!(host.asked("inspect").times, inspected);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_one_container_gone_does_not_wait_for_a_whole_group() {
+    let platform = Platform::of(&["a"]).await;
+    let small = ContainerSpec { memory: Some(MemoryMb::new(32)), ..web() };
+    let other = platform.run(web(), 1).await.started[0].id.to_string();
+    let group = platform.run(small, 21).await.started[0].id.to_string();
+    platform.host("a").set_latency(Duration::from_millis(100));
+    let scaling = platform.controller.scale(&ann(), &group, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = tokio::time::Instant::now();
+    platform.controller.destroy(&ann(), &other).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(250), "after {:?}", begun.elapsed());
+    assert_eq!(scaling.finish().await.destroyed.len(), 20);
+    assert!(begun.elapsed() > Duration::from_millis(450), "the group takes longer: {:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,8 +48,20 @@ struct Shared {
     settings: Mutex<SimulatedHost>,
     host: Mutex<Host>,
     faults: Mutex<Faults>,
+    asked: Mutex<HashMap<&'static str, Asked>>,
     /// Rings when an event happened, or when the host can be reached again or not any more.
     changed: Notify,
+}
+
+/// How often a host was asked for an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// How often in all.
+    pub times: usize,
+    /// How many of them are under way.
+    pub now: usize,
+    /// How many were under way at once at most.
+    pub at_once: usize,
 }
 
 /// The simulated hosts of this process, by name: as a real host, one goes on while nobody talks to it.
@@ -63,6 +75,7 @@ impl SimulatedEngine {
             faults: Mutex::new(Faults::new(settings.seed)),
             settings: Mutex::new(settings.clone()),
             host: Mutex::default(),
+            asked: Mutex::default(),
             changed: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -108,6 +121,11 @@ impl SimulatedEngine {
         self.shared.faults.lock().planned.insert(operation, (times, kind));
     }
 
+    /// How often the host was asked for an operation, called as the trait's method.
+    pub fn asked(&self, operation: &'static str) -> Asked {
+        self.shared.asked.lock().get(operation).copied().unwrap_or_default()
+    }
+
     /// What really is on the host.
     pub fn really_there(&self) -> Vec<FoundContainer> {
         self.shared.host.lock().all()
@@ -141,9 +159,33 @@ impl SimulatedEngine {
     }
 }
 
+/// An operation counts as under way until this is dropped.
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    operation: &'static str,
+}
+
+impl<'a> UnderWay<'a> {
+    fn of(shared: &'a Shared, operation: &'static str) -> Self {
+        let mut all = shared.asked.lock();
+        let asked = all.entry(operation).or_default();
+        *asked = Asked { times: asked.times + 1, now: asked.now + 1, at_once: asked.at_once.max(asked.now + 1) };
+        Self { shared, operation }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.shared.asked.lock().get_mut(self.operation) {
+            asked.now -= 1;
+        }
+    }
+}
+
 impl Shared {
     /// Does something to the host as an operation would: after the latency, unless a fault comes in between.
     async fn act<T>(&self, operation: &'static str, act: impl FnOnce(&mut Host) -> Result<T>) -> Result<T> {
+        let _under_way = UnderWay::of(self, operation);
         self.answer(DEADLINE).await?;
         let fault = self.faults.lock().next(operation, self.settings.lock().failure_rate);
         if let Some((kind, Moment::Before)) = fault {
