@@ -4,42 +4,18 @@
 
 mod support;
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use paas_core::testing::docker;
 use serde_json::{Value, json};
+use support::agent::{Agent, until};
 use support::{Api, Server, eventually, program};
 
-/// An agent beside the Docker host. Killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(server: &Server, token: &str, docker: &str, id: &str) -> Self {
-        let mut command = Command::new(program("paas-server"));
-        command.args(["agent", "--server", &server.url, "--id", id, "--docker", docker, "--advertise", docker]);
-        command.args(["--label", "joined", "--lease", "10"]).env("PAAS_JOIN_TOKEN", token);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-    }
-
-    fn terminate(&mut self) {
-        support::signal("-TERM", self.0.id());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-async fn until(api: &Api, id: &str, status: &str) -> Duration {
-    let begun = Instant::now();
-    let reached = || async { api.get(&format!("/api/engines/{id}")).await.body["health"]["status"] == status };
-    assert!(eventually(Duration::from_secs(20), reached).await, "{:#}", api.get("/api/engines").await.body);
-    begun.elapsed()
+/// An agent beside the Docker host, which registers it at the server.
+fn start_agent(server: &Server, token: &str, docker: &str, id: &str) -> Agent {
+    let arguments = ["--server", &server.url, "--label", "joined", "--lease", "10"];
+    Agent::start(id, docker, &arguments, &[("PAAS_JOIN_TOKEN", token)])
 }
 
 async fn join_token(api: &Api) -> String {
@@ -54,7 +30,7 @@ async fn a_host_serves_as_long_as_its_agent_says_so() {
     let api = server.admin().await;
     let token = join_token(&api).await;
 
-    let mut agent = Agent::start(&server, &token, &docker, "self");
+    let mut agent = start_agent(&server, &token, &docker, "self");
     let joined = until(&api, "self", "up").await;
     println!("the host served {joined:?} after its agent was started");
     let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "labels": ["joined"], "args": ["sleep", "3600"]});
@@ -70,7 +46,7 @@ async fn a_host_serves_as_long_as_its_agent_says_so() {
     assert_eq!(api.post("/api/containers", spec).await.status, 409);
 
     // Back again, and the server too: it had known of the host only from the agent.
-    let mut agent = Agent::start(&server, &token, &docker, "self");
+    let mut agent = start_agent(&server, &token, &docker, "self");
     until(&api, "self", "up").await;
     assert_eq!(api.get(&path).await.body["state"], "running");
     server.kill();
@@ -80,9 +56,9 @@ async fn a_host_serves_as_long_as_its_agent_says_so() {
     assert_eq!(api.get("/api/engines").await.body.as_array().unwrap().len(), 1);
 
     // Killed, it is gone when its time is over, though its Docker still answers.
-    agent.0.kill().unwrap();
+    agent.kill();
     until(&api, "self", "down").await;
-    let _agent = Agent::start(&server, &token, &docker, "self");
+    let _agent = start_agent(&server, &token, &docker, "self");
     until(&api, "self", "up").await;
     assert_eq!(api.delete(&path).await.status, 204);
 }
@@ -95,10 +71,10 @@ async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
     let server = Server::start(&[]).await;
     let api = server.admin().await;
     let token = join_token(&api).await;
-    let _first = Agent::start(&server, &token, &docker, "self");
+    let _first = start_agent(&server, &token, &docker, "self");
     until(&api, "self", "up").await;
-    let _same_id = Agent::start(&server, &token, "sim://another", "self");
-    let _same_host = Agent::start(&server, &token, &docker, "other");
+    let _same_id = start_agent(&server, &token, "sim://another", "self");
+    let _same_host = start_agent(&server, &token, &docker, "other");
     let refused = || async {
         let events = api.get("/api/events?count=1000").await.body;
         events.as_array().unwrap().iter().any(|event| event["type"] == "refuse-engine" && event["engine"] == "other")

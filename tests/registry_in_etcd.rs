@@ -5,52 +5,27 @@
 
 mod support;
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use paas_core::testing::docker;
 use paas_core::testing::etcd::Etcd;
 use paas_core::testing::wire::Wire;
 use serde_json::{Value, json};
+use support::agent::{Agent, until};
 use support::{Api, Server, eventually, program};
 
 /// How long a host may be silent, seconds.
 const LEASE: &str = "3";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An agent. Killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(registry: &str, id: &str, docker: &str) -> Self {
-        let mut command = Command::new(program("paas-server"));
-        command.args(["agent", "--registry", registry, "--id", id, "--docker", docker, "--advertise", docker]);
-        command.args(["--lease", LEASE, "--log", "warn"]);
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-    }
-
-    fn terminate(&mut self) {
-        support::signal("-TERM", self.0.id());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The agent of a host that registers in etcd.
+fn start_agent(registry: &str, id: &str, docker: &str) -> Agent {
+    Agent::start(id, docker, &["--registry", registry, "--lease", LEASE, "--log", "warn"], &[])
 }
 
 async fn server(registry: &str) -> Server {
     Server::start_with([127, 0, 0, 1].into(), &[], &["--registry", registry]).await
-}
-
-async fn until(api: &Api, id: &str, status: &str) -> Duration {
-    let begun = Instant::now();
-    let reached = || async { api.get(&format!("/api/engines/{id}")).await.body["health"]["status"] == status };
-    assert!(eventually(PATIENCE, reached).await, "{id} is not {status}: {:#}", api.get("/api/engines").await.body);
-    begun.elapsed()
 }
 
 /// The engines that are known, each with its status.
@@ -83,7 +58,7 @@ async fn a_host_serves_as_long_as_its_lease_is_kept() {
     let (mut a, mut b) = (None, None);
     for (id, agent) in [("a", &mut a), ("b", &mut b)] {
         let begun = Instant::now();
-        *agent = Some(Agent::start(&etcd.url(), id, &format!("sim://{id}")));
+        *agent = Some(start_agent(&etcd.url(), id, &format!("sim://{id}")));
         until(&api, id, "up").await;
         joined.push(begun.elapsed());
     }
@@ -101,12 +76,12 @@ async fn a_host_serves_as_long_as_its_lease_is_kept() {
     assert_eq!(unknown, 5, "neither running nor gone");
 
     // Killed, it is gone when its lease is over, though its Docker still answers.
-    b.as_mut().unwrap().0.kill().unwrap();
+    b.as_mut().unwrap().kill();
     let gone = until(&api, "b", "down").await;
     println!("a host whose agent was killed was out of service after {gone:?}, with a lease of {LEASE} s");
     let refused = api.post("/api/containers", json!({"name": "web:1", "memory": 8})).await;
     assert_eq!(refused.status, 409, "{}", refused.body);
-    let _again = [Agent::start(&etcd.url(), "a", "sim://a"), Agent::start(&etcd.url(), "b", "sim://b")];
+    let _again = [start_agent(&etcd.url(), "a", "sim://a"), start_agent(&etcd.url(), "b", "sim://b")];
     until(&api, "a", "up").await;
     until(&api, "b", "up").await;
     assert_eq!(api.get("/api/cluster/info").await.body["running_count"], 10);
@@ -118,7 +93,7 @@ async fn nothing_that_happens_to_etcd_costs_an_engine() {
     let mut server = server(&etcd.url()).await;
     let api = server.admin().await;
     api.post("/api/engines", json!({"id": "hand", "addr": "sim://hand"})).await;
-    let _agents = ["a", "b"].map(|id| Agent::start(&etcd.url(), id, &format!("sim://{id}")));
+    let _agents = ["a", "b"].map(|id| start_agent(&etcd.url(), id, &format!("sim://{id}")));
     for id in ["a", "b", "hand"] {
         until(&api, id, "up").await;
     }
@@ -183,11 +158,11 @@ async fn a_server_that_was_cut_off_learns_what_it_missed_even_if_etcd_has_forgot
     let wire = Wire::to(etcd.host()).await;
     let server = server(&format!("etcd://{}", wire.host())).await;
     let api = server.admin().await;
-    let mut a = Agent::start(&etcd.url(), "a", "sim://a");
+    let mut a = start_agent(&etcd.url(), "a", "sim://a");
     until(&api, "a", "up").await;
     wire.cut();
     a.terminate();
-    let _b = Agent::start(&etcd.url(), "b", "sim://b");
+    let _b = start_agent(&etcd.url(), "b", "sim://b");
     let client = etcd.client().await;
     let registered = || async {
         let members = client.kv_client().get("/paas/registry/members/b", None).await.unwrap();
@@ -206,10 +181,10 @@ async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
     let Some(etcd) = Etcd::start("two_hosts_with_one_id_and_one_host_with_two_are_refused").await else { return };
     let server = server(&etcd.url()).await;
     let api = server.admin().await;
-    let mut first = Agent::start(&etcd.url(), "a", "sim://a");
+    let mut first = start_agent(&etcd.url(), "a", "sim://a");
     until(&api, "a", "up").await;
-    let _same_id = Agent::start(&etcd.url(), "a", "sim://another");
-    let _same_daemon = Agent::start(&etcd.url(), "b", "sim://a");
+    let _same_id = start_agent(&etcd.url(), "a", "sim://another");
+    let _same_daemon = start_agent(&etcd.url(), "b", "sim://a");
     let refused = || async {
         told(&api, "refuse-engine", "sim://another").await == 1 && told(&api, "refuse-engine", "of engine a").await == 1
     };
@@ -265,7 +240,7 @@ async fn what_a_person_must_put_right_is_said_at_once_and_without_the_password()
     let registry = format!("etcd://paas:right-word@{host}");
     let server = server(&registry).await;
     let api = server.admin().await;
-    let _agent = Agent::start(&registry, "a", "sim://a");
+    let _agent = start_agent(&registry, "a", "sim://a");
     until(&api, "a", "up").await;
     assert!(!server.log().contains("right-word"));
 }
@@ -279,16 +254,16 @@ async fn a_docker_host_registers_with_what_its_daemon_and_its_kernel_say() {
     let image = docker::web_image(&address).await;
     let server = server(&etcd.url()).await;
     let api = server.admin().await;
-    let mut agent = Agent::start(&etcd.url(), "real", &docker);
+    let mut agent = start_agent(&etcd.url(), "real", &docker);
     until(&api, "real", "up").await;
     let engine = api.get("/api/engines/real").await.body;
     assert!(engine["cpus"].as_f64().unwrap() > 0.0 && engine["docker_version"].is_string(), "{engine:#}");
     let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "args": ["sleep", "3600"]});
     let placed = api.post("/api/containers", spec).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
-    agent.0.kill().unwrap();
+    agent.kill();
     until(&api, "real", "down").await;
-    let _again = Agent::start(&etcd.url(), "real", &docker);
+    let _again = start_agent(&etcd.url(), "real", &docker);
     until(&api, "real", "up").await;
     api.destroy_all(image).await;
 }
