@@ -8,6 +8,7 @@ mod support;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use etcd_client::GetOptions;
 use paas_core::testing::docker;
 use paas_core::testing::etcd::Etcd;
 use paas_core::testing::wire::Wire;
@@ -149,6 +150,34 @@ async fn nothing_that_happens_to_etcd_costs_an_engine() {
     until(&api, "a", "down").await;
     until(&api, "b", "down").await;
     assert_eq!(engines(&api).await, ["a down", "b down", "hand up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_nobody_reached_for_longer_than_a_lease_costs_no_engine() {
+    const NAME: &str = "an_etcd_that_nobody_reached_for_longer_than_a_lease_costs_no_engine";
+    let Some(etcd) = Etcd::start(NAME).await else { return };
+    let wire = Wire::to(etcd.host()).await;
+    let url = format!("etcd://{}", wire.host());
+    let server = server(&url).await;
+    let api = server.admin().await;
+    let _agents = ["a", "b"].map(|id| start_agent(&url, id, &format!("sim://{id}")));
+    for id in ["a", "b"] {
+        until(&api, id, "up").await;
+    }
+    wire.cut();
+    let client = etcd.client().await;
+    let ran_out = || async {
+        let members = client.kv_client().get("/paas/registry/members/", Some(GetOptions::new().with_prefix())).await;
+        members.unwrap().kvs().is_empty()
+    };
+    assert!(eventually(PATIENCE, ran_out).await);
+    wire.heal();
+    let came_back = || async { !ran_out().await };
+    assert!(eventually(PATIENCE, came_back).await);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(engines(&api).await, ["a up", "b up"]);
+    assert_eq!(told(&api, "engine-status", "left the registry").await, 0);
+    assert_eq!(run(&api, 4).await.as_array().unwrap().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

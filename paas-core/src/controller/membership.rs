@@ -23,8 +23,8 @@ use members::{Presence, TakenIn};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often to look for engines that have been away for too long, and for refused ones that can be taken in now.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a host that should be in the registry and is not, after the server was started or the registry lost what it knew,
-/// may take to register again. Agents say every few seconds that they are alive.
+/// How long a host that should be in the registry and is not, after the server was started, or the registry was away or lost what
+/// it knew, may take to register again. Agents say every few seconds that they are alive.
 const TO_COME_BACK: Duration = Duration::from_secs(10);
 
 impl Controller {
@@ -66,7 +66,8 @@ impl Controller {
                     Some(MemberChange::Joined(member, _)) => self.joined(member).await,
                     Some(MemberChange::Left(id, _)) => self.left(&id).await,
                     Some(MemberChange::Refused(member, _)) => self.contested(&member).await,
-                    Some(MemberChange::Missed) | None => return Ok(()),
+                    // After a break those who are not listed have a while to come back, as they may have been cut off as well.
+                    Some(MemberChange::Missed | MemberChange::Resumed) | None => return Ok(()),
                 },
                 _ = look.tick() => self.look_after_members().await,
             }

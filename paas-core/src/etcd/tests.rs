@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use super::*;
 use crate::testing::etcd::Etcd;
 
@@ -56,8 +58,9 @@ async fn only_the_right_password_is_let_in() {
     right.revision("/paas").await.unwrap();
     let put = right.call(Effect::Same, |client| async move { Ok(client.kv_client().put("/paas/a", "1", None).await?) });
     put.await.unwrap();
-    let heard = tokio::time::timeout(Duration::from_secs(10), futures::StreamExt::next(&mut watch)).await.unwrap();
-    assert!(matches!(heard, Some(Seen::Put(kv)) if kv.key() == b"/paas/a"));
+    let mut heard = async || tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap();
+    assert!(matches!(heard().await, Some(Seen::Resumed)), "after the break, and what happened meanwhile after that");
+    assert!(matches!(heard().await, Some(Seen::Put(kv)) if kv.key() == b"/paas/a"));
 }
 
 /// An authority, and what it signed.

@@ -28,6 +28,8 @@ pub(crate) enum Seen {
     },
     /// What happened cannot be had any more. What follows is what happens from now on.
     Missed,
+    /// For a while nothing was heard. What happened meanwhile follows, whole.
+    Resumed,
 }
 
 /// A watch and how far it has come.
@@ -136,7 +138,11 @@ impl Watch {
                 // From the revision that was seen last, unless nothing of it is to be seen any more.
                 let from = if self.seen.is_empty() { self.at + 1 } else { self.at };
                 match self.open(from).await {
-                    Ok(()) => self.tell_mended(),
+                    Ok(()) => {
+                        if self.tell_mended() && !self.missed {
+                            return vec![Seen::Resumed];
+                        }
+                    }
                     Err(error) => self.wait(&error).await,
                 }
                 continue;
@@ -175,10 +181,13 @@ impl Watch {
         self.broken = true;
     }
 
-    fn tell_mended(&mut self) {
-        if std::mem::take(&mut self.broken) {
+    /// Whether it had been broken.
+    fn tell_mended(&mut self) -> bool {
+        let was_broken = std::mem::take(&mut self.broken);
+        if was_broken {
             tracing::info!(keys = self.prefix, "etcd is watched again, from where that broke off");
         }
+        was_broken
     }
 
     /// What a message tells that was not told before.

@@ -84,6 +84,9 @@ pub enum MemberChange {
     Refused(Member, Revision),
     /// Changes were missed that cannot be had any more: list again and watch from there.
     Missed,
+    /// The backend could not be heard for a while, and what happened meanwhile follows. Leases may have run out because the
+    /// members could not reach it either.
+    Resumed,
 }
 
 /// A backend that knows who is alive.

@@ -115,7 +115,7 @@ pub async fn claims_on_a_taken_id_are_told(registry: &Arc<dyn Registry>) {
             MemberChange::Refused(member, _) if member.id.as_str() == name => heard.push(("refused", member.daemon_id)),
             MemberChange::Left(id, _) if id.as_str() == name => heard.push(("left", String::new())),
             MemberChange::Missed => panic!("changes were missed"),
-            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) => {}
+            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
     let left = || ("left", String::new());
@@ -166,7 +166,7 @@ pub async fn watchers_miss_nothing(registry: &Arc<dyn Registry>) {
             MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(member.cpus.milli() / 1000),
             MemberChange::Left(id, _) if id.as_str() == name => break,
             MemberChange::Missed => panic!("changes were missed"),
-            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) => {}
+            MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
     assert_eq!(heard, (1..=10).collect::<Vec<_>>());
@@ -192,7 +192,7 @@ pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
                 waiting.retain(|name| *name != id.as_str());
             }
             MemberChange::Missed => panic!("changes were missed"),
-            MemberChange::Joined(..) | MemberChange::Refused(..) => {}
+            MemberChange::Joined(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
 }

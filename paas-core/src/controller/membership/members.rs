@@ -39,8 +39,8 @@ pub(super) struct TakenIn {
 pub(super) enum Presence {
     /// It is.
     Here,
-    /// It should be, and is not listed: this server has just started, or the registry lost what it knew. The host has a while
-    /// to say so itself.
+    /// It should be, and is not listed: this server has just started, or the registry was away or lost what it knew. The host has a
+    /// while to say so itself.
     Expected(Instant),
     /// It left, or its lease ran out.
     Absent(Instant),

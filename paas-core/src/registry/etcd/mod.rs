@@ -162,6 +162,7 @@ impl Registry for EtcdRegistry {
         let changes = seen.filter_map(move |seen| {
             let change = match seen {
                 Seen::Missed => Some(MemberChange::Missed),
+                Seen::Resumed => Some(MemberChange::Resumed),
                 Seen::Put(kv) => {
                     let revision = Revision(kv.mod_revision());
                     match kv.key() {

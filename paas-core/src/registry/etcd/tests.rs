@@ -17,14 +17,14 @@ fn open(url: &str) -> EtcdRegistry {
     EtcdRegistry::open(url.strip_prefix("etcd:").unwrap()).unwrap()
 }
 
-/// Watches in the background; every change is sent on.
+/// Watches in the background; every change is sent on, and that there was a break is not.
 async fn heard(registry: &EtcdRegistry) -> tokio::sync::mpsc::UnboundedReceiver<MemberChange> {
     let from = registry.list().await.unwrap().revision;
     let mut changes = registry.watch(from).await.unwrap();
     let (tell, told) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(change) = changes.next().await {
-            if tell.send(change).is_err() {
+            if change != MemberChange::Resumed && tell.send(change).is_err() {
                 return;
             }
         }
@@ -38,6 +38,7 @@ async fn next(told: &mut tokio::sync::mpsc::UnboundedReceiver<MemberChange>) -> 
         MemberChange::Left(id, _) => format!("left {id}"),
         MemberChange::Refused(member, _) => format!("refused {}", member.id),
         MemberChange::Missed => "missed".to_owned(),
+        MemberChange::Resumed => unreachable!("it is not sent on"),
     }
 }
 

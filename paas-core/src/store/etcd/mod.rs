@@ -6,6 +6,7 @@ mod range;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,17 +164,21 @@ impl Store for EtcdStore {
         let prefix = self.prefix(table);
         let seen = self.connection.watch(prefix.clone(), None).await;
         let seen = seen.map_err(|error| failed("watch", table, "", error))?;
-        let changes = seen.map(move |seen| match seen {
-            Seen::Put(kv) => match document("watch", table, &prefix, &kv) {
-                Ok(document) => Change::Put(document),
-                Err(error) => {
-                    // Whoever reads the table gets this error.
-                    tracing::warn!(%error, "a change is not one of ours");
-                    Change::Missed
-                }
-            },
-            Seen::Deleted { key, .. } => Change::Deleted(key_within(&prefix, &key)),
-            Seen::Missed => Change::Missed,
+        let changes = seen.filter_map(move |seen| {
+            let change = match seen {
+                Seen::Put(kv) => match document("watch", table, &prefix, &kv) {
+                    Ok(document) => Some(Change::Put(document)),
+                    Err(error) => {
+                        // Whoever reads the table gets this error.
+                        tracing::warn!(%error, "a change is not one of ours");
+                        Some(Change::Missed)
+                    }
+                },
+                Seen::Deleted { key, .. } => Some(Change::Deleted(key_within(&prefix, &key))),
+                Seen::Missed => Some(Change::Missed),
+                Seen::Resumed => None,
+            };
+            ready(change)
         });
         Ok(changes.boxed())
     }
