@@ -264,9 +264,9 @@ mod tests {
 
     use super::*;
     use crate::cluster::ClusterSettings;
-    use crate::engine::{EngineErrorKind, EngineUsage, MockDockerEngine};
+    use crate::engine::{EngineErrorKind, EngineUsage, MockDockerEngine, SimulatedEngine};
     use crate::events::RecordingSink;
-    use crate::model::{Cpus, EngineSpec, MemoryMb};
+    use crate::model::{Cpus, EngineSpec, MemoryMb, SimulatedHost};
     use crate::scheduler::Spread;
 
     /// An engine whose streams of events are silent for ever: how often one was opened, and whether it answers.
@@ -363,6 +363,24 @@ mod tests {
         assert_eq!(changed.take(), Some(container.clone()));
         cluster.shutdown().await;
         assert_eq!(events.events().len(), 2, "both are told");
+    }
+
+    #[tokio::test]
+    async fn what_went_is_not_read_again_unless_it_was_found_again() {
+        let (events, scheduler) = (Arc::new(RecordingSink::default()), Arc::new(Spread::default()));
+        let cluster = Cluster::new(ClusterSettings::default(), scheduler, events, "test".to_owned());
+        let host = SimulatedEngine::new(&SimulatedHost::new("one"));
+        let engine: EngineId = "one".parse().unwrap();
+        cluster.add_engine(EngineSpec::new(engine.clone(), "sim://one".parse().unwrap()), Arc::new(host.clone()));
+        cluster.until_heard(&engine).await;
+        let container = host.outsider_run("web:1".parse().unwrap(), None);
+        cluster.refresh(&engine, &container).await.unwrap();
+        assert!(!cluster.is_going(&container));
+        cluster.removed(&container);
+        assert!(cluster.is_going(&container));
+        cluster.refresh(&engine, &container).await.unwrap();
+        assert!(!cluster.is_going(&container), "the host has it after all");
+        cluster.shutdown().await;
     }
 
     #[test]

@@ -220,9 +220,9 @@ impl View {
         self.recount(&found.id);
     }
 
-    /// Whether a container was removed a moment ago.
+    /// Whether a container was removed a moment ago, and was not found again since.
     pub(super) fn went(&self, id: &ContainerId) -> bool {
-        self.gone.has(id)
+        self.gone.has(id) && !self.containers.contains_key(id)
     }
 
     /// Notes that a container does not exist, as found by an observation that began at `ticket`.
