@@ -24,42 +24,41 @@ const CHANGES: Duration = Duration::from_millis(10);
 /// The table that what is written without the platform goes to.
 const BENCH: Table = Table::new("bench");
 
-/// Lets a user change something again and again, for a while. How long each change took, shortest first.
-async fn change(platform: &Platform) -> Vec<Duration> {
+/// Does something again and again, for a while. How long each time took, shortest first.
+async fn again_and_again(once: impl AsyncFn(usize)) -> Vec<Duration> {
     let (begun, mut times) = (Instant::now(), Vec::new());
     let mut ticker = interval(CHANGES);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while begun.elapsed() < lasts() {
         ticker.tick().await;
-        let login = RegistryLogin {
-            server: Some("registry.test".into()),
-            username: format!("user-{}", times.len()),
-            password: "secret".into(),
-        };
         let one = Instant::now();
-        platform.controller.set_registry_login(&Actor::system(), login).await.unwrap();
+        once(times.len()).await;
         times.push(one.elapsed());
     }
     times.sort_unstable();
     times
 }
 
-/// What the store alone takes for what a change asks of it, shortest first.
+/// What a user's changes take.
+async fn change(platform: &Platform) -> Vec<Duration> {
+    again_and_again(async |number| {
+        let server = Some("registry.test".into());
+        let login = RegistryLogin { server, username: format!("user-{number}"), password: "secret".into() };
+        platform.controller.set_registry_login(&Actor::system(), login).await.unwrap();
+    })
+    .await
+}
+
+/// What the store alone takes for what a change asks of it.
 async fn store_alone(platform: &Platform) -> Vec<Duration> {
-    let (begun, mut times) = (Instant::now(), Vec::new());
-    let mut ticker = interval(CHANGES);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while begun.elapsed() < lasts() {
-        ticker.tick().await;
-        let one = Instant::now();
-        let key = format!("{:?}-{}", begun, times.len());
+    let begun = Instant::now();
+    again_and_again(async |number| {
+        let key = format!("{begun:?}-{number}");
         assert!(platform.store.get(BENCH, &key).await.unwrap().is_none());
         let write = |part: &str| Write::new(BENCH, format!("{key}-{part}"), Action::Insert(body()));
         platform.store.commit(vec![write("a"), write("b")]).await.unwrap();
-        times.push(one.elapsed());
-    }
-    times.sort_unstable();
-    times
+    })
+    .await
 }
 
 /// Puts so many events a second straight into the store, as many at once as the platform does, until it is dropped.
