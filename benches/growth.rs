@@ -54,12 +54,12 @@ async fn measure(engines: usize) -> Result<[f64; 4]> {
     let server = Server::start(&simulated(engines)).await?;
     let token = server.token().await?;
     server.run(&token, engines * CONTAINERS_PER_ENGINE).await?;
-    let request = load::get("/api/containers", &token);
-    let list = load::one_by_one(server.address, &request, rounds(20, 5)).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (before, time) = (cpu_seconds(&server.pid()), Duration::from_secs(rounds(30, 10)));
     tokio::time::sleep(time).await;
     let idle = (cpu_seconds(&server.pid()) - before) / time.as_secs_f64() * 100.0;
+    // Launching has come to rest by now.
+    let list = load::one_by_one(server.address, &load::get("/api/containers", &token), rounds(20, 5)).await?;
     let values = [decision, resident_mb(&server.pid()), idle.max(0.01), ms(percentile(&list, 50.0))];
     println!("{engines:>6} engines: {decision:.2} us, {:.1} MB, {idle:.2} %, {:.2} ms", values[1], values[3]);
     Ok(values)

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed, RequestMark};
 use crate::model::{
-    Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, Group,
-    HostPort, HostUsage, LaunchId, RequestId, Resources,
+    Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineSummary, Group, HostPort,
+    HostUsage, LaunchId, RequestId, Resources,
 };
 use crate::scheduler::{Claim, Snapshot};
 
@@ -111,6 +111,10 @@ pub(super) struct View {
     /// How many containers run.
     running: usize,
     images: Images,
+    /// The engines that are down. A list asks for each container whether its engine is one of them.
+    down: BTreeSet<EngineId>,
+    /// Which engines are which daemon, by what they said themselves: more than one is the same host twice.
+    daemons: HashMap<String, BTreeSet<EngineId>>,
 }
 
 impl View {
@@ -150,11 +154,7 @@ impl View {
 
     /// The container as shown: on an engine that is down nobody knows what it does.
     pub(super) fn shown(&self, entry: &ContainerEntry) -> Arc<Container> {
-        let down = self
-            .engines
-            .get(&entry.container.engine.id)
-            .is_some_and(|engine| engine.health.status == EngineStatus::Down);
-        if down && entry.container.state.holds_resources() {
+        if self.down.contains(&entry.container.engine.id) && entry.container.state.holds_resources() {
             let mut unknown = Container::clone(&entry.container);
             unknown.state = ContainerState::Unknown;
             return Arc::new(unknown);

@@ -1,9 +1,9 @@
 //! A check of the arithmetic, for tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Hold, View};
-use crate::model::{HostPort, Resources};
+use crate::model::{EngineId, EngineStatus, HostPort, Resources};
 
 impl View {
     /// Checks the arithmetic: recomputes every engine's numbers from the holds.
@@ -32,6 +32,20 @@ impl View {
         let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
         if running != self.running {
             return Err(format!("{running} containers run, and {} are counted", self.running));
+        }
+        let of_status = |status| {
+            let all = self.engines.iter().filter(move |(_, host)| host.health.status == status);
+            all.map(|(id, _)| id.clone()).collect::<BTreeSet<_>>()
+        };
+        if self.down != of_status(EngineStatus::Down) {
+            return Err(format!("{:?} are noted as down", self.down));
+        }
+        let mut daemons: HashMap<String, BTreeSet<EngineId>> = HashMap::new();
+        for (id, info) in self.engines.iter().filter_map(|(id, host)| Some((id, host.info.as_ref()?))) {
+            daemons.entry(info.daemon_id.clone()).or_default().insert(id.clone());
+        }
+        if self.daemons != daemons {
+            return Err(format!("the daemons are {daemons:?}, and {:?} are noted", self.daemons));
         }
         self.snapshot.audit()
     }

@@ -44,6 +44,10 @@ impl View {
     pub(in crate::cluster) fn remove_engine(&mut self, id: &EngineId) -> bool {
         let Some(entry) = self.engines.remove(id) else { return false };
         self.images.remove(entry.info.as_ref());
+        self.down.remove(id);
+        if let Some(info) = &entry.info {
+            self.is_not_daemon(id, &info.daemon_id);
+        }
         self.snapshot.remove(id);
         self.reservations.retain(|_, reserved| reserved.engine != *id);
         for container in entry.containers {
@@ -105,6 +109,7 @@ impl View {
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
         let summary = summary(&entry.spec, total);
         self.images.add(&info);
+        let daemon_id = info.daemon_id.clone();
         let before = entry.info.replace(info);
         self.images.remove(before.as_ref());
         if *entry.summary != summary {
@@ -112,6 +117,19 @@ impl View {
         }
         if self.snapshot.get(id).is_some_and(|state| state.total != total) {
             self.snapshot.update(id, |state| state.total = total);
+        }
+        if let Some(before) = before {
+            self.is_not_daemon(id, &before.daemon_id);
+        }
+        self.daemons.entry(daemon_id).or_default().insert(id.clone());
+    }
+
+    fn is_not_daemon(&mut self, id: &EngineId, daemon_id: &str) {
+        if let Some(engines) = self.daemons.get_mut(daemon_id) {
+            engines.remove(id);
+            if engines.is_empty() {
+                self.daemons.remove(daemon_id);
+            }
         }
     }
 
@@ -144,6 +162,11 @@ impl View {
         if before == status {
             return None;
         }
+        if status == EngineStatus::Down {
+            self.down.insert(id.clone());
+        } else {
+            self.down.remove(id);
+        }
         entry.health.status = status;
         entry.health.since = Timestamp::now();
         self.snapshot.update(id, |state| state.status = status);
@@ -158,14 +181,11 @@ impl View {
 
     /// Another engine that is the same daemon.
     pub(in crate::cluster) fn same_daemon(&self, id: &EngineId, daemon_id: &str) -> Option<&EngineId> {
-        self.engines
-            .values()
-            .find(|entry| {
-                entry.spec.id != *id
-                    && entry.health.status != EngineStatus::Duplicate
-                    && entry.info.as_ref().is_some_and(|info| info.daemon_id == daemon_id)
-            })
-            .map(|entry| &entry.spec.id)
+        let is_another = |other: &&EngineId| {
+            let entry = self.engines.get(*other);
+            *other != id && entry.is_some_and(|entry| entry.health.status != EngineStatus::Duplicate)
+        };
+        self.daemons.get(daemon_id)?.iter().find(is_another)
     }
 }
 

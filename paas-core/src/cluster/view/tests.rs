@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::MockDockerEngine;
-use crate::model::{BoundPort, ContainerSpec, Cpus, MemoryMb, Protocol};
+use crate::model::{BoundPort, ContainerSpec, Cpus, EngineStatus, MemoryMb, Protocol};
 use crate::scheduler::{PlacementRequest, Spread};
 
 const TOTAL: Resources = Resources { cpus: Cpus::from_milli(2000), memory: MemoryMb::new(1024) };
@@ -22,18 +22,21 @@ fn view_of(engines: usize) -> View {
         let id = engine_id(index);
         let spec = EngineSpec::new(id.clone(), format!("sim://view-{index}").parse().unwrap());
         view.add_engine(spec, Arc::new(MockDockerEngine::new()));
-        let info = EngineInfo {
-            daemon_id: id.to_string(),
-            cpus: TOTAL.cpus,
-            memory: TOTAL.memory,
-            docker_version: "test".into(),
-            images: Vec::new(),
-            time: None,
-        };
-        view.set_info(&id, info);
+        view.set_info(&id, info(id.as_str()));
         view.set_status(&id, EngineStatus::Up, None);
     }
     view
+}
+
+fn info(daemon_id: &str) -> EngineInfo {
+    EngineInfo {
+        daemon_id: daemon_id.to_owned(),
+        cpus: TOTAL.cpus,
+        memory: TOTAL.memory,
+        docker_version: "test".into(),
+        images: Vec::new(),
+        time: None,
+    }
 }
 
 fn container_id(number: usize) -> ContainerId {
@@ -183,6 +186,21 @@ fn an_engine_goes_with_everything_on_it() {
     view.audit().unwrap();
 }
 
+#[test]
+fn an_engine_is_known_by_its_daemon() {
+    let mut view = view_of(3);
+    let [a, b, c] = [0, 1, 2].map(engine_id);
+    assert_eq!(view.same_daemon(&a, "e0"), None, "it is not another one than itself");
+    assert_eq!(view.same_daemon(&c, "e0"), Some(&a));
+    view.set_info(&b, info("e0"));
+    assert_eq!((view.same_daemon(&a, "e0"), view.same_daemon(&c, "e1")), (Some(&b), None));
+    view.set_status(&a, EngineStatus::Duplicate, None);
+    assert_eq!(view.same_daemon(&c, "e0"), Some(&b), "what is one twice is not in use");
+    view.remove_engine(&b);
+    assert_eq!(view.same_daemon(&c, "e0"), None);
+    view.audit().unwrap();
+}
+
 /// One step of a history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -193,6 +211,8 @@ enum Step {
     Gone { number: usize },
     ReserveStart { number: usize },
     ReadAll { keep: usize },
+    Status { engine: usize, status: EngineStatus },
+    IsDaemon { engine: usize, daemon: usize },
     RemoveEngine,
 }
 
@@ -204,6 +224,7 @@ fn step() -> impl Strategy<Value = Step> {
         ContainerState::Stopped,
         ContainerState::Restarting,
     ]);
+    let status = prop::sample::select(vec![EngineStatus::Up, EngineStatus::Down, EngineStatus::Duplicate]);
     prop_oneof![
         4 => (1..4_usize, port()).prop_map(|(count, port)| Step::Place { count, port }),
         2 => (0..100_usize).prop_map(|which| Step::Release { which }),
@@ -213,6 +234,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..20_usize).prop_map(|number| Step::Gone { number }),
         2 => (0..20_usize).prop_map(|number| Step::ReserveStart { number }),
         1 => (0..20_usize).prop_map(|keep| Step::ReadAll { keep }),
+        1 => (0..2_usize, status).prop_map(|(engine, status)| Step::Status { engine, status }),
+        1 => (0..2_usize, 0..2_usize).prop_map(|(engine, daemon)| Step::IsDaemon { engine, daemon }),
         1 => Just(Step::RemoveEngine),
     ]
 }
@@ -253,6 +276,10 @@ proptest! {
                     let kept = found(keep, None, ContainerState::Running, None);
                     view.observe_all(&engine_id(keep % 2), vec![kept], ticket);
                 }
+                Step::Status { engine, status } => {
+                    view.set_status(&engine_id(engine), status, None);
+                }
+                Step::IsDaemon { engine, daemon } => view.set_info(&engine_id(engine), info(&daemon.to_string())),
                 Step::RemoveEngine => {
                     view.remove_engine(&engine_id(1));
                 }

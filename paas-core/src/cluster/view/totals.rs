@@ -82,7 +82,7 @@ impl View {
 
     /// How many containers there are, and what is known of them. Asks for those of engines that are down, one by one.
     pub(in crate::cluster) fn counts(&self) -> Counts {
-        let down = self.engines.values().filter(|engine| engine.health.status == EngineStatus::Down);
+        let down = self.down.iter().filter_map(|id| self.engines.get(id));
         let there = down.flat_map(|engine| &engine.containers).filter_map(|id| self.containers.get(id));
         let unknown = there.filter(|entry| entry.container.state.holds_resources()).count();
         Counts { all: self.containers.len(), running: self.running - unknown, unknown }
