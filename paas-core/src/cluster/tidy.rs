@@ -141,10 +141,8 @@ impl Cluster {
                 _ => return,
             }
         }
-        let removal = self.removing(&leftover.id);
-        let removed = connection.remove(&leftover.id).await;
-        drop(removal);
-        match removed {
+        let _removal = self.removing(&leftover.id);
+        match connection.remove(&leftover.id).await {
             Ok(()) => {
                 self.shared.view.write().undoom(leftover.launch);
                 self.removed(&leftover.id);

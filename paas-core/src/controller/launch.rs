@@ -307,10 +307,8 @@ impl Launcher {
     async fn undo(&self, connection: &dyn DockerEngine, reservation: Reservation, id: &ContainerId) {
         let cluster = &self.controller.shared.cluster;
         let engine = reservation.engine().clone();
-        let removal = cluster.removing(id);
-        let removed = cluster.while_up(&engine, connection.remove(id)).await;
-        drop(removal);
-        match removed {
+        let _removal = cluster.removing(id);
+        match cluster.while_up(&engine, connection.remove(id)).await {
             Ok(()) => cluster.removed(id),
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => cluster.removed(id),
             Err(error) => {

@@ -33,11 +33,8 @@ impl View {
         if running != self.running {
             return Err(format!("{running} containers run, and {} are counted", self.running));
         }
-        let of_status = |status| {
-            let all = self.engines.iter().filter(move |(_, host)| host.health.status == status);
-            all.map(|(id, _)| id.clone()).collect::<BTreeSet<_>>()
-        };
-        if self.down != of_status(EngineStatus::Down) {
+        let down = self.engines.iter().filter(|(_, host)| host.health.status == EngineStatus::Down);
+        if !down.map(|(id, _)| id).eq(&self.down) {
             return Err(format!("{:?} are noted as down", self.down));
         }
         let mut daemons: HashMap<String, BTreeSet<EngineId>> = HashMap::new();

@@ -22,7 +22,7 @@ const FOR_EACH_TURN: i64 = 10;
 /// Never earlier than this, however much is left, and never later than the usual end.
 const EARLIEST: i64 = 60;
 const LATEST: i64 = 100;
-/// The same where no more wait than may begin at once: the last ones make nobody behind them wait longer.
+/// After how many hundredths where no more wait than may begin at once: the last ones make nobody behind them wait longer.
 const FOR_THE_LAST: i64 = 40;
 /// Every so many hundredths it is looked whether it is time for the next one.
 const LOOK: i64 = 5;
@@ -113,7 +113,7 @@ impl State {
     /// Whether one of those under way may let the next one begin before its own end. Those that did are not more than they are
     /// when starts take what they usually take: a host that hangs is not given more and more.
     fn may_hand_over(&self) -> bool {
-        let usually = self.pace.at_once().div_ceil((HANDOVER / (100 - HANDOVER)) as usize);
+        let usually = (self.pace.at_once() * (100 - HANDOVER) as usize).div_ceil(HANDOVER as usize);
         self.handed_over < usually && self.holding + self.handed_over < self.most
     }
 

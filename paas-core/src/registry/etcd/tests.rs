@@ -38,7 +38,7 @@ async fn next(told: &mut tokio::sync::mpsc::UnboundedReceiver<MemberChange>) -> 
         MemberChange::Left(id, _) => format!("left {id}"),
         MemberChange::Refused(member, _) => format!("refused {}", member.id),
         MemberChange::Missed => "missed".to_owned(),
-        MemberChange::Resumed => unreachable!("it is not sent on"),
+        MemberChange::Resumed => "resumed".to_owned(),
     }
 }
 
