@@ -146,7 +146,7 @@ async fn hear(events: &mut BoxStream<'static, Notice>, mut count: usize) {
     while count > 0 {
         match events.next().await.unwrap() {
             Notice::Event(event) => count -= usize::from(event.tags.iter().any(|tag| tag == TAG_DOCKER)),
-            Notice::Missed(missed) => panic!("{missed} were missed"),
+            Notice::Lagged(missed) => panic!("{missed} were missed"),
         }
     }
 }

@@ -44,7 +44,7 @@ async fn listen(mut notices: BoxStream<'static, Notice>, heard: Arc<Heard>) {
                 heard.events.fetch_add(1, Ordering::Relaxed);
             }
             Notice::Event(_) => {}
-            Notice::Missed(count) => drop(heard.missed.fetch_add(count, Ordering::Relaxed)),
+            Notice::Lagged(count) => drop(heard.missed.fetch_add(count, Ordering::Relaxed)),
         }
     }
 }
@@ -107,7 +107,7 @@ async fn main() -> anyhow::Result<()> {
         told("within", &platform, per_second, &heard).await;
     }
     match idle.next().await {
-        Some(Notice::Missed(count)) => println!("One that did not read was told that it missed {count}."),
+        Some(Notice::Lagged(count)) => println!("One that did not read was told that it missed {count}."),
         other => anyhow::bail!("one that did not read heard {other:?}"),
     }
     drop(idle);

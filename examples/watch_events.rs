@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
                     break;
                 }
             }
-            Notice::Missed(count) => println!("too slow: {count} events were missed"),
+            Notice::Lagged(count) => println!("too slow: {count} events were missed"),
         }
     }
     controller.shutdown().await;

@@ -1,4 +1,4 @@
-//! Many requests at once, in many orders: nothing is promised twice, and at rest what is promised is what runs.
+//! Many requests at once, in many orders: nothing is reserved twice, and at rest what is reserved is what runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -115,7 +115,7 @@ async fn carry_out(controller: &Controller, ask: Ask) -> Result<(), String> {
 }
 
 /// A launch may fail because somebody destroyed the container meanwhile, and for no other reason here: the simulated
-/// engines refuse a port that is bound twice, so a port promised twice would show.
+/// engines refuse a port that is bound twice, so a port reserved twice would show.
 fn no_double_promise(failed: Vec<paas_core::controller::Failure>) -> Result<(), String> {
     match failed.into_iter().find(|failure| failure.error.contains("port")) {
         Some(failure) => Err(failure.error),
@@ -154,10 +154,10 @@ fn check_at_rest(controller: &Controller) -> Result<(), String> {
             .containers(false)
             .iter()
             .filter(|container| container.engine.id == engine.id)
-            .map(|container| container.image.promised())
+            .map(|container| container.image.reserved())
             .sum();
         if running != controller.cluster().reserved(&engine.id) {
-            return Err(format!("{}: {running:?} runs, {engine:?} is promised", engine.id));
+            return Err(format!("{}: {running:?} runs, {engine:?} is reserved", engine.id));
         }
     }
     Ok(())

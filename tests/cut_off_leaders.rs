@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use uuid::Uuid;
 use xtask::bed::Hosts;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A simulated host. Servers that take turns in leading do not share it: it ends with the server.
 fn simulated() -> String {
@@ -59,12 +59,12 @@ async fn without_etcd_another_leads_and_nothing_that_was_answered_is_lost() {
     let ((_, took), _) = tokio::join!(group.until_led(&cut_off_ones), during);
     println!("another server led after {took:?}");
     let follows = || async { group.peers[cut_off].role(&group.http).await.as_deref() != Some("leader") };
-    assert!(eventually(PATIENCE, follows).await, "the server without etcd believes that it leads");
+    assert!(eventually(TIMEOUT, follows).await, "the server without etcd believes that it leads");
     let refused = client.at(cut_off).post("/api/accounts", json!({"username": "refused"})).await;
     assert_eq!((refused.status.as_u16(), &refused.body["code"]), (503, &json!("no_leader")));
     wires[cut_off].heal();
     let sends_on = || async { client.at(cut_off).get("/api/accounts").await.status == 200 };
-    assert!(eventually(PATIENCE, sends_on).await, "the server that is back does not send on");
+    assert!(eventually(TIMEOUT, sends_on).await, "the server that is back does not send on");
     let mut expected = vec!["admin".to_owned(), "before".to_owned()];
     expected.extend((0..6).map(|number| format!("during-{number}")));
     assert_eq!(accounts(&client).await, expected);

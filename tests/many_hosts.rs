@@ -92,7 +92,7 @@ async fn thirty_containers_are_ten_on_each_of_three_equal_hosts() {
     bed::until_true(&bed, &api, &[1, 2, 3]).await;
 }
 
-/// Size of a host and what it has promised: thousandths of a CPU, MB.
+/// Size of a host and what it has reserved: thousandths of a CPU, MB.
 #[derive(Clone, Copy)]
 struct Size {
     cpus: f64,

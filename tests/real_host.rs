@@ -162,7 +162,7 @@ async fn a_killed_server_finds_everything_again() {
         assert!(eventually(Duration::from_secs(30), agree).await, "{:#?}", api.containers_of(&image).await);
         let found = api.containers_of(&image).await;
         seen_half_way += usize::from(!found.is_empty() && found.len() < 10);
-        // Manageable, and with nothing promised for what was lost.
+        // Manageable, and with nothing reserved for what was lost.
         if let Some(one) = found.first() {
             let id = one["id"].as_str().unwrap();
             assert_eq!(api.call(&format!("/api/containers/{id}/stop?timeout=0")).await.status, StatusCode::NO_CONTENT);
@@ -203,8 +203,8 @@ async fn what_others_do_with_docker_shows_within_a_second() {
         event["type"] == "start" && event["container"] == json!(id) && event["tags"] == json!(["docker"])
     };
     assert!(events.as_array().unwrap().iter().any(tells), "{events:#}");
-    let promised = reserved(&api).await;
-    assert!(promised.1 >= 256, "one without limits counts with the default: {promised:?}");
+    let reserved = reserved(&api).await;
+    assert!(reserved.1 >= 256, "one without limits counts with the default: {reserved:?}");
 
     client.kill_container(&id, None).await.unwrap();
     assert!(eventually(Duration::from_secs(10), state("stopped")).await);
@@ -360,9 +360,9 @@ async fn a_daemon_that_dies_half_way_leaves_nothing_unaccounted_for() {
     second.kill();
     let answer = run.await.unwrap();
     assert!(answer.status == StatusCode::MULTI_STATUS || answer.status == StatusCode::BAD_GATEWAY, "{answer:?}");
-    let promised = reserved(&api).await;
+    let reserved = reserved(&api).await;
     let started = answer.body["started"].as_array().map_or(0, Vec::len) as u64;
-    assert_eq!(promised.1, started * 8, "what failed holds nothing: {answer:?}");
+    assert_eq!(reserved.1, started * 8, "what failed holds nothing: {answer:?}");
 
     second.start_again().await;
     let client = docker::client(&address).await;

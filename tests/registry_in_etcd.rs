@@ -18,7 +18,7 @@ use support::{Api, Server, eventually, program};
 
 /// How long a host may be silent, seconds.
 const LEASE: &str = "3";
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The agent of a host that registers in etcd.
 fn start_agent(registry: &str, id: &str, docker: &str) -> Agent {
@@ -121,7 +121,7 @@ async fn nothing_that_happens_to_etcd_costs_an_engine() {
     run(&api, 3).await;
     etcd.start_again().await;
     let follows = || async { server.log().contains("the registry answers again") };
-    assert!(eventually(PATIENCE, follows).await, "{}", server.log());
+    assert!(eventually(TIMEOUT, follows).await, "{}", server.log());
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(engines(&api).await, all_up);
 
@@ -170,10 +170,10 @@ async fn an_etcd_that_nobody_reached_for_longer_than_a_lease_costs_no_engine() {
         let members = client.kv_client().get("/paas/registry/members/", Some(GetOptions::new().with_prefix())).await;
         members.unwrap().kvs().is_empty()
     };
-    assert!(eventually(PATIENCE, ran_out).await);
+    assert!(eventually(TIMEOUT, ran_out).await);
     wire.heal();
     let came_back = || async { !ran_out().await };
-    assert!(eventually(PATIENCE, came_back).await);
+    assert!(eventually(TIMEOUT, came_back).await);
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(engines(&api).await, ["a up", "b up"]);
     assert_eq!(told(&api, "engine-status", "left the registry").await, 0);
@@ -197,7 +197,7 @@ async fn a_server_that_was_cut_off_learns_what_it_missed_even_if_etcd_has_forgot
         let members = client.kv_client().get("/paas/registry/members/b", None).await.unwrap();
         !members.kvs().is_empty()
     };
-    assert!(eventually(PATIENCE, registered).await);
+    assert!(eventually(TIMEOUT, registered).await);
     etcd.compact().await;
     assert_eq!(engines(&api).await, ["a up"]);
     wire.heal();
@@ -217,7 +217,7 @@ async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
     let refused = || async {
         told(&api, "refuse-engine", "sim://another").await == 1 && told(&api, "refuse-engine", "of engine a").await == 1
     };
-    assert!(eventually(PATIENCE, refused).await, "{:#}", api.get("/api/events").await.body);
+    assert!(eventually(TIMEOUT, refused).await, "{:#}", api.get("/api/events").await.body);
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(refused().await, "each is told once");
     assert_eq!(engines(&api).await, ["a up"]);
@@ -226,7 +226,7 @@ async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
     let other = || async {
         api.get("/api/engines/a").await.body["addr"].as_str().is_some_and(|addr| addr.starts_with("sim://another"))
     };
-    assert!(eventually(PATIENCE, other).await);
+    assert!(eventually(TIMEOUT, other).await);
     until(&api, "a", "up").await;
     until(&api, "b", "up").await;
 }

@@ -21,7 +21,7 @@ const ENGINES: usize = 1000;
 /// How many commits are under way at once while a store is filled.
 const AT_ONCE: usize = 16;
 /// How long a copy may take to get half of the way.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 fn sqlite(path: &Path) -> String {
     format!("sqlite:{}", path.display())
@@ -69,7 +69,7 @@ fn copy(from: &str, to: &str) -> Command {
 /// Begins a copy and kills it when `is_half` finds so; then copies to the end. How many changes that still needed.
 async fn copy_in_two_lives(from: &str, to: &str, is_half: impl AsyncFn() -> bool) -> usize {
     let mut first = copy(from, to).stdout(Stdio::null()).spawn().unwrap();
-    assert!(eventually(PATIENCE, || is_half()).await, "the copy does not get half of the way");
+    assert!(eventually(TIMEOUT, || is_half()).await, "the copy does not get half of the way");
     assert!(first.try_wait().unwrap().is_none(), "the copy was done before it could be killed");
     first.kill().unwrap();
     first.wait().unwrap();

@@ -22,7 +22,7 @@ pub const EVENTS_OF_A_LIFE: usize = 5;
 /// How often the hosts make something happen.
 pub const TICK: Duration = Duration::from_millis(10);
 /// How long everything may take to be kept and told after that.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts events of hosts. It is told of those that are stored.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ pub async fn until(count: usize, reached: impl AsyncFn() -> usize) -> (usize, Du
     let begun = Instant::now();
     loop {
         let now = reached().await;
-        if now >= count || begun.elapsed() > PATIENCE {
+        if now >= count || begun.elapsed() > TIMEOUT {
             return (now, begun.elapsed());
         }
         sleep(Duration::from_millis(100)).await;

@@ -12,7 +12,7 @@ use super::{load, release};
 
 const PASSWORD: &str = "benchmarks have no secrets";
 /// How long a server may take to come up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server on loopback. It ends with this.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Server {
             {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 anyhow::bail!("the server does not come up: {log}");
             }

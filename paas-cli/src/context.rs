@@ -20,7 +20,7 @@ pub(crate) struct Context {
     /// The last login, whichever server it was at.
     pub(crate) stored: Option<Credentials>,
     ca: Option<Vec<u8>>,
-    patience: Duration,
+    deadline: Duration,
 }
 
 impl Context {
@@ -40,7 +40,7 @@ impl Context {
             given_token: given(global.token),
             stored,
             ca: ca.transpose()?,
-            patience: Duration::from_secs(global.retry_for.into()),
+            deadline: Duration::from_secs(global.retry_for.into()),
         })
     }
 
@@ -66,7 +66,7 @@ impl Context {
     }
 
     fn client_of(&self, urls: ServerUrls, token: Option<&str>) -> Result<Client, ClientError> {
-        Ok(Client::of_several(urls, token, self.ca.as_deref())?.with_patience(self.patience))
+        Ok(Client::of_several(urls, token, self.ca.as_deref())?.with_deadline(self.deadline))
     }
 
     /// What to say about a failure; nothing when it was said already.

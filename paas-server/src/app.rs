@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use paas_core::auth::{Presented, Session};
-use paas_core::controller::{Actor, Controller, InHand};
+use paas_core::controller::{Actor, Controller, RequestContext};
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::ServeOptions;
@@ -32,7 +32,7 @@ pub(crate) struct Caller {
     pub(crate) session: Session,
     pub(crate) presented: Presented,
     /// The request that is being done, where it has a key.
-    pub(crate) request: Option<InHand>,
+    pub(crate) request: Option<RequestContext>,
 }
 
 impl Caller {

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::app::{App, Caller};
-use crate::node::no_leader;
+use crate::ha::no_leader;
 use crate::problem::{Code, Problem};
 use crate::router::{Access, Effect, access_of_unknown, methods_of, routes_of};
 

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use paas_core::controller::{Begun, Exchange, KeptAnswer};
+use paas_core::controller::{Begin, IdempotentRequest, KeptAnswer};
 use paas_core::model::RequestId;
 
 use crate::app::{App, Caller};
@@ -71,54 +71,54 @@ async fn done_once(app: &App, caller: &Caller, key: &str, request: Request, next
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let fingerprint = [method.as_str().as_bytes(), uri.to_string().as_bytes(), &body].map(<[u8]>::to_vec);
     let fingerprint: Vec<&[u8]> = fingerprint.iter().map(Vec::as_slice).collect();
-    let exchange = match app.controller.begin_request(&caller.actor(), key, &fingerprint).await? {
-        Begun::Answered(answer) => return Ok(replay(answer)),
-        Begun::Do(exchange) => exchange,
+    let idempotent = match app.controller.begin_request(&caller.actor(), key, &fingerprint).await? {
+        Begin::Replay(answer) => return Ok(replay(answer)),
+        Begin::Execute(idempotent) => idempotent,
     };
     let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(exchange.id());
-    request.extensions_mut().insert(Caller { request: Some(exchange.in_hand()), ..caller.clone() });
+    request.extensions_mut().insert(idempotent.id());
+    request.extensions_mut().insert(Caller { request: Some(idempotent.context()), ..caller.clone() });
     let response = next.run(request).await;
     if is_progress(&response) {
-        return Ok(keep_progress(exchange, response));
+        return Ok(keep_progress(idempotent, response));
     }
-    keep(exchange, &method, response).await
+    keep(idempotent, &method, response).await
 }
 
 /// Keeps an answer and gives it.
-async fn keep(exchange: Exchange, method: &Method, response: Response) -> Answer {
+async fn keep(idempotent: IdempotentRequest, method: &Method, response: Response) -> Answer {
     let (mut parts, body) = response.into_parts();
     // Whoever deletes twice, because the answer to the first time was lost, has what was wanted.
-    if exchange.is_again() && *method == Method::DELETE && parts.status == StatusCode::NOT_FOUND {
-        exchange.finish(answer(StatusCode::NO_CONTENT, None, &[])).await?;
+    if idempotent.is_again() && *method == Method::DELETE && parts.status == StatusCode::NOT_FOUND {
+        idempotent.finish(answer(StatusCode::NO_CONTENT, None, &[])).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let body = to_bytes(body, usize::MAX).await.map_err(|error| Problem::internal(&error))?;
     if parts.extensions.get::<NotKept>().is_some() {
         // That it was done is noted, and nothing more.
     } else if is_outcome(parts.status) {
-        exchange.finish(answer(parts.status, parts.headers.get(header::CONTENT_TYPE), &body)).await?;
+        idempotent.finish(answer(parts.status, parts.headers.get(header::CONTENT_TYPE), &body)).await?;
     } else {
-        exchange.forget().await?;
+        idempotent.forget().await?;
     }
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
 /// Keeps what a stream of progress says, before its last line goes out.
-fn keep_progress(exchange: Exchange, response: Response) -> Response {
+fn keep_progress(idempotent: IdempotentRequest, response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let status = parts.status;
-    let kept = (Some(exchange), Vec::new());
+    let kept = (Some(idempotent), Vec::new());
     let lines = body.into_data_stream().map_err(axum::Error::into_inner);
-    let lines = lines.scan(kept, move |(exchange, whole), line| {
+    let lines = lines.scan(kept, move |(idempotent, whole), line| {
         if let Ok(line) = &line {
             whole.extend_from_slice(line);
         }
         let last = matches!(&line, Ok(line) if is_summary(line));
-        let finish = last.then(|| exchange.take()).flatten().map(|exchange| {
+        let finish = last.then(|| idempotent.take()).flatten().map(|idempotent| {
             let answer = answer(status, Some(&HeaderValue::from_static(PROGRESS)), whole);
-            async move { exchange.finish(answer).await }
+            async move { idempotent.finish(answer).await }
         });
         async move {
             match finish {

@@ -91,7 +91,7 @@ routes! {
     DELETE "/api/registry-logins/{server}" ByRole    Changes  registry_logins::delete;
 
     POST   "/join/engines/{id}"           ByJoinToken Changes join::hear;
-    DELETE "/join/engines/{id}"           ByJoinToken Changes join::dismiss;
+    DELETE "/join/engines/{id}"           ByJoinToken Changes join::deregister;
 
     GET    "/api/cluster/info"            ByRole     Reads    cluster::info;
 

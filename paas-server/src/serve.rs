@@ -82,7 +82,7 @@ pub(crate) async fn serve_with(
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service = router.layer(from_fn(mark)).into_make_service();
-    let acceptor = WriteTimeout { patience: options.reader_timeout, stop: stop.clone() };
+    let acceptor = WriteTimeout { deadline: options.reader_timeout, stop: stop.clone() };
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
     let mut serving = match options.tls {
@@ -113,7 +113,7 @@ pub(crate) async fn serve_with(
     Ok(())
 }
 
-/// Without HTTP/2, and with no patience for clients that connect and then say nothing.
+/// Without HTTP/2, and with no deadline for clients that connect and then say nothing.
 fn hardened(server: Server<SocketAddr>) -> Server<SocketAddr> {
     let mut server = server.http1_only().first_request_timeout(HEAD_TIME);
     server.http_builder().http1().header_read_timeout(HEAD_TIME);

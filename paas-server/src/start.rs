@@ -21,13 +21,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, LogFormat, Peers, SchedulerName};
-use crate::forward::Forwarder;
-use crate::node::{Node, TakeOver};
+use crate::ha::leader_proxy::Forwarder;
+use crate::ha::{Node, TakeOver};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
 
 /// How long a server that begins waits for hosts that do not answer, before it serves without them.
-const SETTLE: Duration = Duration::from_secs(2);
+const WAIT_READY: Duration = Duration::from_secs(2);
 
 /// The status of a program that a second signal ended.
 const ENDED_BY_SIGNAL: i32 = 130;
@@ -184,7 +184,7 @@ impl Parts {
             say(&format!("Log in with: paas-cli login --url {} --name admin", self.url));
         }
         add_engines(&config.engines, &controller).await?;
-        controller.settle(SETTLE).await;
+        controller.wait_ready(WAIT_READY).await;
         Ok(controller)
     }
 }

@@ -66,12 +66,12 @@ pub(crate) async fn mark(request: Request, next: Next) -> Response {
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// Accepts connections on which an answer that [`mark`] marked is said to be [`Reading::stalled`] when nothing of it was taken
-/// for `patience`, and that are closed after twice that time, or shortly after `stop` rang. Small writes are sent at once.
+/// for `deadline`, and that are closed after twice that time, or shortly after `stop` rang. Small writes are sent at once.
 ///
 /// What is taken is what the operating system says: it speaks of it when there is room for a good part of what it keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteTimeout {
-    pub(crate) patience: Duration,
+    pub(crate) deadline: Duration,
     pub(crate) stop: CancellationToken,
 }
 
@@ -83,7 +83,7 @@ impl WriteTimeout {
             sleep(AFTER_THE_END).await;
         };
         // Either ends it.
-        let _ = timeout(self.patience.saturating_mul(2), ended).await;
+        let _ = timeout(self.deadline.saturating_mul(2), ended).await;
     }
 }
 
@@ -121,7 +121,7 @@ impl<S> Timed<S> {
         }
         if written.is_ready() {
             if let Some((since, _)) = self.waiting.take()
-                && since.elapsed() > self.timeout.patience
+                && since.elapsed() > self.timeout.deadline
             {
                 stalled.store(true, Ordering::Relaxed);
             }
@@ -175,13 +175,13 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn connection(in_time: bool) -> (Timed<DuplexStream>, DuplexStream) {
         let (stream, other) = duplex(10);
         let reading = Reading::default();
         reading.begins(in_time);
-        let timeout = WriteTimeout { patience: PATIENCE, stop: CancellationToken::new() };
+        let timeout = WriteTimeout { deadline: TIMEOUT, stop: CancellationToken::new() };
         (Timed { stream, timeout, reading, waiting: None }, other)
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let begun = Instant::now();
         let error = timed.write_all(&[0; 11]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), 2 * PATIENCE.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), 2 * TIMEOUT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +211,7 @@ mod tests {
         let (mut timed, mut other) = connection(true);
         let reading = async {
             for _ in 0..10 {
-                sleep(PATIENCE - Duration::from_secs(1)).await;
+                sleep(TIMEOUT - Duration::from_secs(1)).await;
                 other.read_exact(&mut [0; 10]).await.unwrap();
             }
         };
@@ -224,7 +224,7 @@ mod tests {
     async fn who_takes_something_in_the_end_is_told_apart() {
         let (mut timed, mut other) = connection(true);
         let reading = async {
-            sleep(PATIENCE + Duration::from_secs(1)).await;
+            sleep(TIMEOUT + Duration::from_secs(1)).await;
             other.read_exact(&mut [0; 10]).await.unwrap();
         };
         let (written, ()) = tokio::join!(timed.write_all(&[0; 20]), reading);
@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn other_answers_wait_as_long_as_it_takes() {
         let (mut timed, mut other) = connection(false);
-        assert!(timeout(PATIENCE * 1000, timed.write_all(&[0; 11])).await.is_err());
+        assert!(timeout(TIMEOUT * 1000, timed.write_all(&[0; 11])).await.is_err());
         other.read_exact(&mut [0; 10]).await.unwrap();
     }
 }

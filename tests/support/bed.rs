@@ -121,7 +121,7 @@ pub(crate) async fn running(bed: &Bed, count: usize) -> Vec<usize> {
 }
 
 /// Compares what the platform says with what the daemons say: which containers there are and which of them run, what each
-/// engine has promised, and that no engine has promised more than it has. Says what is not so.
+/// engine has reserved, and that no engine has reserved more than it has. Says what is not so.
 pub(crate) async fn compare(bed: &Bed, api: &Api, hosts: &[usize]) -> Result<(), String> {
     let listed = api.get("/api/containers?all=true").await.body;
     let listed = listed.as_array().unwrap();

@@ -13,7 +13,7 @@ use super::{Api, PASSWORD, program};
 /// How many servers there are.
 pub(crate) const SERVERS: usize = 3;
 /// How long a request may take in all, with every attempt.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 /// How long one attempt may take: a server that is stopped never answers.
 const ATTEMPT: Duration = Duration::from_secs(20);
 
@@ -102,7 +102,7 @@ impl Group {
     /// Waits until one of the servers leads, but for some; which one, and how long that took.
     pub(crate) async fn until_led(&self, but_for: &[usize]) -> (usize, Duration) {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             for (number, peer) in self.peers.iter().enumerate().filter(|(number, _)| !but_for.contains(number)) {
                 if peer.role(&self.http).await.as_deref() == Some("leader") {
                     return (number, begun.elapsed());
@@ -147,7 +147,7 @@ impl Persistent {
         let begun = Instant::now();
         let mut last = String::new();
         for url in self.urls.iter().cycle() {
-            assert!(begun.elapsed() < PATIENCE, "{path} was never answered; at last {last}");
+            assert!(begun.elapsed() < TIMEOUT, "{path} was never answered; at last {last}");
             let request = self.http.request(method.clone(), format!("{url}{path}")).bearer_auth(&self.token);
             let request = request.header("idempotency-key", &key).timeout(ATTEMPT);
             let request = match body {

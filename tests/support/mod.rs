@@ -189,7 +189,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
 }
 
 /// Waits until something is so; whether it came to be.
-pub(crate) async fn eventually<F, Fut>(patience: Duration, mut is_so: F) -> bool
+pub(crate) async fn eventually<F, Fut>(deadline: Duration, mut is_so: F) -> bool
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
@@ -199,7 +199,7 @@ where
         if is_so().await {
             return true;
         }
-        if begun.elapsed() > patience {
+        if begun.elapsed() > deadline {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -20,13 +20,13 @@ pub(crate) fn answers() -> bool {
 }
 
 /// Whether a daemon answers at a socket within a time.
-pub(crate) fn answers_at(socket: &Path, patience: Duration) -> bool {
-    ping(socket, patience).is_ok_and(|answer| answer.contains(" 200 "))
+pub(crate) fn answers_at(socket: &Path, deadline: Duration) -> bool {
+    ping(socket, deadline).is_ok_and(|answer| answer.contains(" 200 "))
 }
 
-fn ping(socket: &Path, patience: Duration) -> Result<String> {
+fn ping(socket: &Path, deadline: Duration) -> Result<String> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(deadline))?;
     stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

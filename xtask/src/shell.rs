@@ -84,13 +84,13 @@ pub(crate) fn last_lines(file: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// Asks a process to end and waits until it did; kills it after `patience`. Only if it still is the program it was.
-pub(crate) fn end(pid: u32, program: &str, patience: Duration) -> bool {
+/// Asks a process to end and waits until it did; kills it after `deadline`. Only if it still is the program it was.
+pub(crate) fn end(pid: u32, program: &str, deadline: Duration) -> bool {
     if !is_running(pid, program) {
         return false;
     }
     signal("-TERM", pid);
-    if !wait_until(patience, || !is_running(pid, program)) {
+    if !wait_until(deadline, || !is_running(pid, program)) {
         signal("-KILL", pid);
         wait_until(Duration::from_secs(5), || !is_running(pid, program));
     }
@@ -134,13 +134,13 @@ pub(crate) fn pause(time: Duration) {
 }
 
 /// Waits until something is so; whether it came to be.
-pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
         if is_so() {
             return true;
         }
-        if begun.elapsed() > patience {
+        if begun.elapsed() > deadline {
             return false;
         }
         pause(Duration::from_millis(20));
@@ -149,11 +149,11 @@ pub(crate) fn wait_until(patience: Duration, mut is_so: impl FnMut() -> bool) ->
 
 /// The body of a web page.
 pub(crate) fn page(host_and_port: &str, path: &str) -> Result<String> {
-    let patience = Some(Duration::from_secs(5));
+    let deadline = Some(Duration::from_secs(5));
     let mut stream =
         TcpStream::connect(host_and_port).with_context(|| format!("nothing answers at {host_and_port}"))?;
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(patience)?;
+    stream.set_read_timeout(deadline)?;
+    stream.set_write_timeout(deadline)?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {host_and_port}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -69,7 +69,7 @@ impl Client {
         search.place = (search.place + 1) % servers;
         if search.asked.is_multiple_of(servers) {
             let pause = search.next_pause();
-            if self.servers.given_up() || search.began.elapsed() + pause > self.patience {
+            if self.servers.given_up() || search.began.elapsed() + pause > self.deadline {
                 self.servers.give_up();
                 return Err(search.reason(&self.servers));
             }

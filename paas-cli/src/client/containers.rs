@@ -147,12 +147,12 @@ impl Client {
 
     async fn end_and(&self, id: &str, verb: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
         let mut request = self.of_container(Method::POST, id, Some(verb))?;
-        let mut patience = CHANGE + DEFAULT_GRACE;
+        let mut deadline = CHANGE + DEFAULT_GRACE;
         if let Some(timeout) = timeout_seconds {
             request = request.query(&Timeout { timeout });
-            patience = CHANGE + Duration::from_secs(timeout.into());
+            deadline = CHANGE + Duration::from_secs(timeout.into());
         }
-        self.order(request, patience).await
+        self.order(request, deadline).await
     }
 
     fn of_container(&self, method: Method, id: &str, verb: Option<&str>) -> Result<Call, ClientError> {

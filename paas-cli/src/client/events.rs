@@ -19,7 +19,7 @@ pub enum Live {
         json: String,
     },
     /// So many events were left out, because this reader was too slow. They are in the list of events.
-    Missed(u64),
+    Lagged(u64),
     /// The last thing to come: for so many seconds nothing was read, so no more is told.
     Dropped(f64),
 }
@@ -96,7 +96,7 @@ impl Message {
             return Ok(None);
         }
         match self.kind.as_str() {
-            "missed" => return serde_json::from_str(&self.data).map(|count| Some(Live::Missed(count))),
+            "missed" => return serde_json::from_str(&self.data).map(|count| Some(Live::Lagged(count))),
             "dropped" => return serde_json::from_str(&self.data).map(|seconds| Some(Live::Dropped(seconds))),
             _ => {}
         }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(matches!(&found[0], Live::Event { event, json: sent }
             if event.kind == EventKind::Login && *sent == json));
-        assert_eq!(found[1..], [Live::Missed(7), Live::Dropped(30.0)]);
+        assert_eq!(found[1..], [Live::Lagged(7), Live::Dropped(30.0)]);
     }
 
     #[test]

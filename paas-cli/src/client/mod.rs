@@ -46,14 +46,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT_OF_SEVERAL: Duration = Duration::from_secs(2);
 
 /// How long a client looks for a server that takes a request, when it is not told otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection to the servers of a platform. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     servers: Arc<Servers>,
     authorization: Option<HeaderValue>,
-    patience: Duration,
+    deadline: Duration,
     /// The key of every change, instead of a new one for each.
     key: Option<String>,
 }
@@ -99,16 +99,16 @@ impl Client {
             list.push(Server { url: url.clone(), http });
         }
         let authorization = token.map(authorization).transpose()?;
-        Ok(Self { servers: Arc::new(Servers::new(list)), authorization, patience: PATIENCE, key: None })
+        Ok(Self { servers: Arc::new(Servers::new(list)), authorization, deadline: TIMEOUT, key: None })
     }
 
-    /// The same client, but one that looks for a server that takes a request for so long, and not for [`PATIENCE`]. With zero
+    /// The same client, but one that looks for a server that takes a request for so long, and not for [`TIMEOUT`]. With zero
     /// each server is asked once. A server that took a request has its own time to answer.
     ///
     /// After a search in vain each server is asked once for the next request: of many requests not every one waits as long.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// A client whose change has this `Idempotency-Key`, 1 to 255 visible ASCII characters. It is for one change, which may be

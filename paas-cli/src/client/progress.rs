@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::attempts::Search;
 use super::call::Call;
 use super::request::Reply;
-use super::{Client, ClientError, PATIENCE};
+use super::{Client, ClientError, TIMEOUT};
 
 const LINES: &str = "application/x-ndjson";
 
@@ -68,10 +68,10 @@ impl Client {
         let source = self.send_on(&call, &mut search, source).await?;
         let told = Told::default();
         let (client, since) = (self.clone(), Instant::now());
-        let telling = Telling { client, call, redone, search, source, told, attempt: 1, since, over: false };
-        let steps = stream::unfold(telling, |mut telling| async move {
-            let step = telling.next().await?;
-            Some(((telling.attempt, step), telling))
+        let publication = Publication { client, call, redone, search, source, told, attempt: 1, since, over: false };
+        let steps = stream::unfold(publication, |mut publication| async move {
+            let step = publication.next().await?;
+            Some(((publication.attempt, step), publication))
         });
         Ok(Steps { steps: steps.boxed(), attempt: 1 })
     }
@@ -80,7 +80,7 @@ impl Client {
 type Source = BoxStream<'static, Result<Progress, ClientError>>;
 
 /// An operation that is being told.
-struct Telling {
+struct Publication {
     client: Client,
     call: Call,
     redone: Redone,
@@ -93,7 +93,7 @@ struct Telling {
     over: bool,
 }
 
-impl Telling {
+impl Publication {
     async fn next(&mut self) -> Option<Result<Progress, ClientError>> {
         while !self.over {
             match self.hear().await {
@@ -140,7 +140,7 @@ impl Telling {
     /// Sends the request again after its stream broke off.
     async fn again(&mut self, error: ClientError) -> Result<(), ClientError> {
         // What took long and is told nothing of may be cut off by something in between, and gets on all the same.
-        if self.since.elapsed() > PATIENCE {
+        if self.since.elapsed() > TIMEOUT {
             self.search.succeeds();
         }
         self.client.go_on(&self.call, &mut self.search, error).await?;
@@ -161,7 +161,7 @@ struct Told {
 }
 
 impl Told {
-    /// Whether a step is worth telling.
+    /// Whether a step is worth publication.
     fn is_new(&mut self, step: &Progress) -> bool {
         match step {
             Progress::Started { container, .. } => self.started.insert(container.id.clone()),

@@ -63,14 +63,14 @@ impl Client {
     pub(super) async fn fetch_within<T: DeserializeOwned>(
         &self,
         call: Call,
-        patience: Duration,
+        deadline: Duration,
     ) -> Result<Answer<T>, ClientError> {
-        self.send(&call.timeout(patience), Reply::read).await
+        self.send(&call.timeout(deadline), Reply::read).await
     }
 
     /// Sends a request of which only the success is of interest.
-    pub(super) async fn order(&self, call: Call, patience: Duration) -> Result<(), ClientError> {
-        self.send(&call.timeout(patience), async |_| Ok(())).await
+    pub(super) async fn order(&self, call: Call, deadline: Duration) -> Result<(), ClientError> {
+        self.send(&call.timeout(deadline), async |_| Ok(())).await
     }
 }
 

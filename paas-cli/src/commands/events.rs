@@ -45,7 +45,7 @@ async fn write_all(context: &Context, client: &Client, count: Option<u32>) -> Re
                     write(context, &event, &json)?;
                 }
             }
-            Live::Missed(count) => output::complain(&format!("{count} events were missed; list them without --follow")),
+            Live::Lagged(count) => output::complain(&format!("{count} events were missed; list them without --follow")),
             Live::Dropped(seconds) => {
                 let what = format!("the server tells no more, as nothing was read for {seconds} s; follow again");
                 return Err(Failure::Failed(what));

@@ -32,7 +32,7 @@ pub(crate) fn container(container: &Container) -> String {
 }
 
 fn describe(fields: &mut Fields, spec: &ContainerSpec) {
-    let promised = spec.promised();
+    let promised = spec.reserved();
     let pairs = |map: &std::collections::BTreeMap<String, String>, between: &str| {
         map.iter().map(|(key, value)| format!("{key}{between}{value}")).collect::<Vec<_>>().join(" ")
     };

@@ -8,7 +8,7 @@ use super::table::with_headers;
 
 pub(crate) fn containers(containers: &[Container]) -> String {
     let rows = containers.iter().map(|container| {
-        let promised = container.image.promised();
+        let promised = container.image.reserved();
         [
             container.id.short().to_owned(),
             container_name(container).to_owned(),

@@ -50,7 +50,7 @@ async fn a_server_that_is_gone_is_passed_over() {
 async fn the_one_that_answered_is_asked_first_the_next_time() {
     let (mut first, mut second, _) = two(shutting_down(), engines().then(engines()).then(shutting_down())).await;
     let urls = format!("{},{}", first.url(), second.url());
-    let client = Client::of_several(urls.parse().unwrap(), None, None).unwrap().with_patience(Duration::ZERO);
+    let client = Client::of_several(urls.parse().unwrap(), None, None).unwrap().with_deadline(Duration::ZERO);
     assert_eq!(client.server().to_string(), first.url());
     client.engines().await.unwrap();
     client.engines().await.unwrap();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::support::{Answer, Home, PATIENCE, Server};
+use crate::support::{Answer, Home, Server, TIMEOUT};
 
 fn event(number: u8) -> String {
     format!(
@@ -21,7 +21,7 @@ fn live(number: u8) -> String {
 async fn next_line(child: &mut Child) -> String {
     let mut line = String::new();
     let mut reader = BufReader::new(child.stdout.as_mut().unwrap());
-    timeout(PATIENCE, reader.read_line(&mut line)).await.expect("a line in time").unwrap();
+    timeout(TIMEOUT, reader.read_line(&mut line)).await.expect("a line in time").unwrap();
     line
 }
 
@@ -64,7 +64,7 @@ async fn a_log_is_written_as_it_comes_and_ends_with_ctrl_c() {
     let mut child = home.command(&["log", "a", "--follow"]).spawn().unwrap();
     assert_eq!(next_line(&mut child).await, "first\n");
     interrupt(&child).await;
-    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let output = timeout(TIMEOUT, child.wait_with_output()).await.expect("it ends").unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(130), &b""[..]));
 }
 
@@ -76,9 +76,9 @@ async fn a_reader_that_goes_away_ends_a_log_quietly() {
     let home = Home::logged_in(&server);
     let mut child = home.command(&["log", "a"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut few = [0; 10];
-    timeout(PATIENCE, child.stdout.as_mut().unwrap().read_exact(&mut few)).await.expect("bytes in time").unwrap();
+    timeout(TIMEOUT, child.stdout.as_mut().unwrap().read_exact(&mut few)).await.expect("bytes in time").unwrap();
     drop(child.stdout.take());
-    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let output = timeout(TIMEOUT, child.wait_with_output()).await.expect("it ends").unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
@@ -112,7 +112,7 @@ async fn an_interrupted_run_says_that_it_goes_on() {
     let home = Home::logged_in(&server);
     let child = home.command(&["run", "--name", "httpd"]).spawn().unwrap();
     // Once it has asked, it listens for the interruption.
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         while server.asked().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -120,7 +120,7 @@ async fn an_interrupted_run_says_that_it_goes_on() {
     .await
     .expect("it asks");
     interrupt(&child).await;
-    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let output = timeout(TIMEOUT, child.wait_with_output()).await.expect("it ends").unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "paas-cli: interrupted; what was begun goes on\n");
 }

@@ -21,7 +21,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 
 /// Longer than anything takes on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) const TOKEN: &str = "the-token-of-the-login";
 
@@ -302,13 +302,13 @@ impl Home {
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         // A program that does not read its input may be gone before it is written.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-        done(tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap())
+        done(tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("it ends").unwrap())
     }
 }
 
 pub(crate) async fn finish(mut command: Command) -> Done {
     let child = command.spawn().unwrap();
-    done(tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap())
+    done(tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.expect("it ends").unwrap())
 }
 
 pub(crate) fn done(output: std::process::Output) -> Done {

@@ -22,14 +22,14 @@ const WORTH_TELLING: f64 = 0.02;
 pub(super) struct Daemon {
     engine: Arc<dyn DockerEngine>,
     identity: Identity,
-    patience: Duration,
+    deadline: Duration,
     meter: Option<HostMeter>,
 }
 
 impl Daemon {
-    /// One that counts as dead when it has not answered for `patience`.
-    pub(super) fn new(engine: Arc<dyn DockerEngine>, identity: Identity, patience: Duration) -> Self {
-        Self { engine, identity, patience, meter: None }
+    /// One that counts as dead when it has not answered for `deadline`.
+    pub(super) fn new(engine: Arc<dyn DockerEngine>, identity: Identity, deadline: Duration) -> Self {
+        Self { engine, identity, deadline, meter: None }
     }
 
     pub(super) fn measure_with(&mut self, meter: HostMeter) {
@@ -63,20 +63,20 @@ impl Daemon {
                         tracing::warn!(id = %self.id(), %error, "the Docker daemon does not answer");
                     }
                     is_silent = true;
-                    if answered.elapsed() >= self.patience {
+                    if answered.elapsed() >= self.deadline {
                         look_again = Instant::now();
                         tell.send_if_modified(|told| told.take().is_some());
                     }
                 }
             }
-            sleep(self.patience / 3).await;
+            sleep(self.deadline / 3).await;
         }
     }
 
     /// Whether the daemon answers, and what the host is if that was to be looked at again.
     async fn ask(&mut self, said: Option<HostUsage>, look_again: &mut Instant) -> Result<Option<Member>, EngineError> {
         if Instant::now() < *look_again {
-            return self.engine.ping(self.patience).await.map(|()| None);
+            return self.engine.ping(self.deadline).await.map(|()| None);
         }
         let info = self.engine.info().await?;
         *look_again = Instant::now() + LOOK_AGAIN;

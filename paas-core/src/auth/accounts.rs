@@ -76,8 +76,8 @@ impl Authenticator {
     /// [`AuthError::NotFound`]; [`AuthError::LastAdmin`] when nobody else may do everything.
     pub async fn delete_account(&self, username: &str, also: Vec<Write>) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
-        let doomed = self.account(username).await?;
-        if self.has_admin_role(&doomed.role) {
+        let abandoned = self.account(username).await?;
+        if self.has_admin_role(&abandoned.role) {
             let admins = self.accounts().await?.into_iter().filter(|account| self.has_admin_role(&account.role));
             if admins.count() <= 1 {
                 return Err(AuthError::LastAdmin(username.to_owned()));

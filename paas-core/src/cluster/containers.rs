@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::view::{ContainerEntry, View};
 use super::{Cluster, KnownContainer};
-use crate::engine::{EngineError, EngineErrorKind, FoundContainer};
+use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
 use crate::model::{Container, ContainerId, ContainerState, EngineId, Group, RequestId};
 
 impl Cluster {
@@ -63,7 +63,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What the engine said; that there is no such container is noted as well.
-    pub async fn refresh(&self, engine: &EngineId, id: &ContainerId) -> Result<FoundContainer, EngineError> {
+    pub async fn refresh(&self, engine: &EngineId, id: &ContainerId) -> Result<ObservedContainer, EngineError> {
         let ticket = self.ticket();
         let connection = self
             .connection(engine)

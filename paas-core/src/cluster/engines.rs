@@ -126,12 +126,12 @@ impl Cluster {
     }
 
     /// Waits until an engine was heard: it was read, or something is wrong with it, or it is gone.
-    pub async fn until_heard(&self, id: &EngineId) {
+    pub async fn wait_synced(&self, id: &EngineId) {
         self.until(|view| view.engine(id.as_str()).is_none_or(|entry| !is_pending(entry))).await;
     }
 
     /// Waits until every engine that is known was heard.
-    pub async fn until_all_heard(&self) {
+    pub async fn wait_all_synced(&self) {
         self.until(|view| !view.engines().any(is_pending)).await;
     }
 

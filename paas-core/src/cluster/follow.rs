@@ -133,11 +133,11 @@ async fn take_info(cluster: &Cluster, id: &EngineId, info: EngineInfo) -> bool {
 async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<(), EngineError> {
     let ticket = cluster.ticket();
     let found = engine.list().await?;
-    let leftovers = cluster.leftovers(id, &found);
+    let orphans = cluster.orphans(id, &found);
     let there: Vec<ContainerId> = found.iter().map(|found| found.id.clone()).collect();
     cluster.shared.view.write().observe_all(id, found, ticket);
-    for leftover in leftovers.into_iter().chain(cluster.superseded(&there)) {
-        cluster.tidy(leftover);
+    for orphan in orphans.into_iter().chain(cluster.superseded(&there)) {
+        cluster.collect(orphan);
     }
     Ok(())
 }
@@ -145,9 +145,9 @@ async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -
 async fn refresh(cluster: &Cluster, engine: &EngineId, container: ContainerId) -> ContainerId {
     match cluster.refresh(engine, &container).await {
         Ok(found) => {
-            let leftovers = cluster.leftovers(engine, std::slice::from_ref(&found));
-            for leftover in leftovers.into_iter().chain(cluster.superseded(std::slice::from_ref(&found.id))) {
-                cluster.tidy(leftover);
+            let orphans = cluster.orphans(engine, std::slice::from_ref(&found));
+            for orphan in orphans.into_iter().chain(cluster.superseded(std::slice::from_ref(&found.id))) {
+                cluster.collect(orphan);
             }
         }
         Err(error) => tracing::debug!(%engine, container = container.short(), %error, "not read again"),
@@ -161,7 +161,7 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.removed(container),
-        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.is_going(container) => {}
+        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.being_removed(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
         None if changes_host(&event.action) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
@@ -372,14 +372,14 @@ mod tests {
         let host = SimulatedEngine::new(&SimulatedHost::new("one"));
         let engine: EngineId = "one".parse().unwrap();
         cluster.add_engine(EngineSpec::new(engine.clone(), "sim://one".parse().unwrap()), Arc::new(host.clone()));
-        cluster.until_heard(&engine).await;
+        cluster.wait_synced(&engine).await;
         let container = host.outsider_run("web:1".parse().unwrap(), None);
         cluster.refresh(&engine, &container).await.unwrap();
-        assert!(!cluster.is_going(&container));
+        assert!(!cluster.being_removed(&container));
         cluster.removed(&container);
-        assert!(cluster.is_going(&container));
+        assert!(cluster.being_removed(&container));
         cluster.refresh(&engine, &container).await.unwrap();
-        assert!(!cluster.is_going(&container), "the host has it after all");
+        assert!(!cluster.being_removed(&container), "the host has it after all");
         cluster.shutdown().await;
     }
 

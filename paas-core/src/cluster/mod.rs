@@ -10,12 +10,12 @@
 mod containers;
 mod engines;
 mod follow;
+mod gc;
 mod monitor;
 mod probe;
 mod recorder;
-mod removing;
+mod removals;
 mod reservation;
-mod tidy;
 mod view;
 
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Default for ClusterSettings {
     }
 }
 
-/// The engines, what runs on them, and what is promised. Cheap to clone.
+/// The engines, what runs on them, and what is reserved. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     shared: Arc<Shared>,
@@ -93,8 +93,8 @@ struct Shared {
     watched: RwLock<std::collections::HashMap<EngineId, Watched>>,
     /// Rings whenever the status of an engine may be another.
     status_changes: Notify,
-    tidying: tidy::Tidying,
-    removing: removing::Removing,
+    collecting: gc::Collecting,
+    removing: removals::Removing,
 }
 
 /// The tasks of one engine.
@@ -138,8 +138,8 @@ impl Cluster {
             stop,
             watched: RwLock::default(),
             status_changes: Notify::new(),
-            tidying: tidy::Tidying::default(),
-            removing: removing::Removing::default(),
+            collecting: gc::Collecting::default(),
+            removing: removals::Removing::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -191,7 +191,7 @@ impl Cluster {
         self.shared.view.read().audit()
     }
 
-    /// What an engine has promised at this moment.
+    /// What an engine has reserved at this moment.
     pub fn reserved(&self, id: &EngineId) -> Resources {
         self.shared.view.read().state(id).map_or(Resources::ZERO, |state| state.reserved)
     }

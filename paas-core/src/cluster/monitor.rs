@@ -25,7 +25,7 @@ enum Outcome {
     /// The host answered, after so long.
     Answered(Duration),
     /// It did not answer in time, and why. While it still may, the rest of the probe.
-    Missed(String, Option<BoxFuture<'static, Outcome>>),
+    Lagged(String, Option<BoxFuture<'static, Outcome>>),
     /// A late answer did not come at all.
     Over,
 }
@@ -44,8 +44,8 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
     loop {
         let outcome = tokio::select! {
             _ = ticker.tick() => {
-                let patience = (usual * 2).clamp(settings.probe_timeout, most);
-                probes.push(probe(cluster.clone(), id.clone(), engine.clone(), patience).boxed());
+                let deadline = (usual * 2).clamp(settings.probe_timeout, most);
+                probes.push(probe(cluster.clone(), id.clone(), engine.clone(), deadline).boxed());
                 continue;
             }
             Some(outcome) = probes.next() => outcome,
@@ -57,7 +57,7 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
                 usual = took.max(usual.mul_f64(0.9));
                 answered(&cluster, &id, took, &wake).await;
             }
-            Outcome::Missed(reason, rest) => {
+            Outcome::Lagged(reason, rest) => {
                 missed += 1;
                 probes.extend(rest);
                 if !unanswered(&cluster, &id, missed, reason).await {
@@ -69,14 +69,14 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
     }
 }
 
-async fn probe(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, patience: Duration) -> Outcome {
+async fn probe(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, deadline: Duration) -> Outcome {
     let asked = Instant::now();
     let Some(spec) = cluster.engine_spec(&id) else { return Outcome::Over };
-    let answer = async move { cluster.shared.prober.ask(&spec.addr, &*engine, patience + LATE).await };
+    let answer = async move { cluster.shared.prober.ask(&spec.addr, &*engine, deadline + LATE).await };
     let mut answer = Box::pin(answer);
-    match timeout(patience, &mut answer).await {
+    match timeout(deadline, &mut answer).await {
         Ok(Ok(())) => Outcome::Answered(asked.elapsed()),
-        Ok(Err(reason)) => Outcome::Missed(reason, None),
+        Ok(Err(reason)) => Outcome::Lagged(reason, None),
         Err(_) => {
             let late = async move {
                 match answer.await {
@@ -84,7 +84,7 @@ async fn probe(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, pa
                     Err(_) => Outcome::Over,
                 }
             };
-            Outcome::Missed(format!("no answer within {patience:?}"), Some(late.boxed()))
+            Outcome::Lagged(format!("no answer within {deadline:?}"), Some(late.boxed()))
         }
     }
 }

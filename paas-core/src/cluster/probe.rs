@@ -81,29 +81,29 @@ impl Prober {
         self.kind == ProbeKind::Ping
     }
 
-    /// Asks one host, for at most `patience`. If it is not heard, why.
+    /// Asks one host, for at most `deadline`. If it is not heard, why.
     pub(super) async fn ask(
         &self,
         address: &EngineAddress,
         engine: &dyn DockerEngine,
-        patience: Duration,
+        deadline: Duration,
     ) -> Result<(), String> {
-        match self.ask_network(address, patience).await {
+        match self.ask_network(address, deadline).await {
             Some(answer) => answer,
-            None => engine.ping(patience).await.map_err(|error| error.detail().to_owned()),
+            None => engine.ping(deadline).await.map_err(|error| error.detail().to_owned()),
         }
     }
 
     /// Nothing when the engine itself is to be asked.
     #[cfg(feature = "docker")]
-    async fn ask_network(&self, address: &EngineAddress, patience: Duration) -> Option<Result<(), String>> {
+    async fn ask_network(&self, address: &EngineAddress, deadline: Duration) -> Option<Result<(), String>> {
         let (EngineAddress::Tcp { host, port } | EngineAddress::Https { host, port }) = address else { return None };
         let answer = match self.kind {
             ProbeKind::Ping => return None,
-            ProbeKind::Tcp => timeout(patience, connect(host, *port)).await,
-            ProbeKind::Icmp => timeout(patience, self.icmp.echo(host, *port, patience)).await,
+            ProbeKind::Tcp => timeout(deadline, connect(host, *port)).await,
+            ProbeKind::Icmp => timeout(deadline, self.icmp.echo(host, *port, deadline)).await,
         };
-        Some(answer.unwrap_or_else(|_| Err(format!("{address}: no answer within {patience:?}"))))
+        Some(answer.unwrap_or_else(|_| Err(format!("{address}: no answer within {deadline:?}"))))
     }
 
     /// Without Docker there are only simulated hosts.
@@ -155,14 +155,14 @@ mod icmp {
     }
 
     impl Sockets {
-        /// Sends an echo request and waits for the reply, for at most `patience`.
-        pub(super) async fn echo(&self, host: &str, port: u16, patience: Duration) -> Result<(), String> {
+        /// Sends an echo request and waits for the reply, for at most `deadline`.
+        pub(super) async fn echo(&self, host: &str, port: u16, deadline: Duration) -> Result<(), String> {
             let mut found =
                 lookup_host((bare(host), port)).await.map_err(|error| format!("{host} is not found: {error}"))?;
             let ip = found.next().ok_or_else(|| format!("{host} has no address"))?.ip();
             let client = self.client(ip).as_ref().map_err(Clone::clone)?;
             let mut pinger = client.pinger(ip, PingIdentifier(rand::random())).await;
-            pinger.timeout(patience);
+            pinger.timeout(deadline);
             match pinger.ping(PingSequence(0), &PAYLOAD).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("no echo from {ip}: {error}")),
@@ -186,7 +186,7 @@ mod tests {
     use crate::engine::SimulatedEngine;
     use crate::model::SimulatedHost;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(5);
 
     /// A daemon that never answers, so that only the network can.
     fn deaf() -> SimulatedEngine {
@@ -195,29 +195,29 @@ mod tests {
         engine
     }
 
-    async fn ask(kind: ProbeKind, address: &str, patience: Duration) -> Result<(), String> {
-        Prober::new(kind).ask(&address.parse().unwrap(), &deaf(), patience).await
+    async fn ask(kind: ProbeKind, address: &str, deadline: Duration) -> Result<(), String> {
+        Prober::new(kind).ask(&address.parse().unwrap(), &deaf(), deadline).await
     }
 
     #[tokio::test]
     async fn a_port_that_is_listened_on_is_enough_for_tcp() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("tcp://{}", listener.local_addr().unwrap());
-        ask(ProbeKind::Tcp, &address, PATIENCE).await.unwrap();
+        ask(ProbeKind::Tcp, &address, TIMEOUT).await.unwrap();
         drop(listener);
-        let refused = ask(ProbeKind::Tcp, &address, PATIENCE).await.unwrap_err();
+        let refused = ask(ProbeKind::Tcp, &address, TIMEOUT).await.unwrap_err();
         assert!(refused.contains("refused"), "{refused}");
-        assert!(ask(ProbeKind::Ping, &address, PATIENCE).await.is_err());
+        assert!(ask(ProbeKind::Ping, &address, TIMEOUT).await.is_err());
     }
 
     #[tokio::test]
     async fn a_host_that_echoes_is_enough_for_icmp() {
-        match ask(ProbeKind::Icmp, "tcp://127.0.0.1:1", PATIENCE).await {
+        match ask(ProbeKind::Icmp, "tcp://127.0.0.1:1", TIMEOUT).await {
             Ok(()) => {}
             // Without the right to, the operator is told what to do instead.
             Err(error) => assert!(error.contains("probe by ping or tcp"), "{error}"),
         }
-        let unknown = ask(ProbeKind::Icmp, "tcp://no.such.host.invalid:1", PATIENCE).await.unwrap_err();
+        let unknown = ask(ProbeKind::Icmp, "tcp://no.such.host.invalid:1", TIMEOUT).await.unwrap_err();
         assert!(unknown.contains("not found"), "{unknown}");
     }
 
@@ -225,7 +225,7 @@ mod tests {
     async fn what_has_no_network_address_is_asked_itself() {
         for kind in ProbeKind::ALL {
             for address in ["sim://deaf", "unix:///nowhere.sock"] {
-                let answer = ask(kind, address, PATIENCE).await;
+                let answer = ask(kind, address, TIMEOUT).await;
                 assert!(answer.is_err_and(|error| error.contains("simulated host")), "{kind} {address}");
             }
         }

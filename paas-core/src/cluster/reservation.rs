@@ -1,10 +1,10 @@
-//! Room that is promised and not yet taken.
+//! Room that is reserved and not yet taken.
 
 use std::fmt;
 
 use super::Cluster;
 use super::view::Ticket;
-use crate::engine::FoundContainer;
+use crate::engine::ObservedContainer;
 use crate::model::{EngineId, LaunchId};
 
 /// Room on an engine, held until it is turned into a container or dropped.
@@ -31,14 +31,14 @@ impl Reservation {
     }
 
     /// The container is there, as found by an observation that began at `ticket`: it holds the room from now on.
-    pub(crate) fn commit(self, found: FoundContainer, ticket: Ticket) {
+    pub(crate) fn commit(self, found: ObservedContainer, ticket: Ticket) {
         self.cluster.shared.view.write().commit(self.launch, &self.engine, found, ticket);
     }
 
     /// Gives the room back, and has whatever the attempt left on the engine removed as soon as it is seen there: for
     /// an attempt whose outcome is not known because the engine stopped answering.
     pub fn abandon(self) {
-        self.cluster.shared.view.write().doom(self.launch);
+        self.cluster.shared.view.write().abandon(self.launch);
     }
 }
 

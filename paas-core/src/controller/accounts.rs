@@ -31,9 +31,9 @@ impl Controller {
     pub async fn login(&self, username: &str, password: &str) -> Result<IssuedToken> {
         let account = self.shared.auth.check(username, password).await?;
         let event = Event::new(EventKind::Login, format!("{} logged in", account.username));
-        let telling = self.telling(&Actor::user(account.username.clone()), event)?;
-        let issued = self.shared.auth.issue(&account, telling.writes()).await?;
-        self.told(telling).await;
+        let publication = self.publication(&Actor::user(account.username.clone()), event)?;
+        let issued = self.shared.auth.issue(&account, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(issued)
     }
 
@@ -42,9 +42,10 @@ impl Controller {
     /// # Errors
     /// The store does not answer.
     pub async fn logout(&self, actor: &Actor, token: &str) -> Result<()> {
-        let telling = self.telling(actor, Event::new(EventKind::Logout, format!("{} logged out", actor.name())))?;
-        self.shared.auth.logout(token, telling.writes()).await?;
-        self.told(telling).await;
+        let publication =
+            self.publication(actor, Event::new(EventKind::Logout, format!("{} logged out", actor.name())))?;
+        self.shared.auth.logout(token, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(())
     }
 
@@ -73,9 +74,9 @@ impl Controller {
             return self.account(new.username.as_str()).await;
         }
         let message = format!("added account {} with role {}", new.username, new.role);
-        let telling = self.telling(actor, Event::new(EventKind::AddAccount, message))?;
-        let account = self.shared.auth.add_account(new, telling.writes()).await?;
-        self.told(telling).await;
+        let publication = self.publication(actor, Event::new(EventKind::AddAccount, message))?;
+        let account = self.shared.auth.add_account(new, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(account)
     }
 
@@ -87,10 +88,10 @@ impl Controller {
         if actor.made_before().is_some() {
             return Ok(());
         }
-        let telling =
-            self.telling(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
-        self.shared.auth.delete_account(username, telling.writes()).await?;
-        self.told(telling).await;
+        let publication =
+            self.publication(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
+        self.shared.auth.delete_account(username, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(())
     }
 
@@ -101,10 +102,10 @@ impl Controller {
     pub async fn change_password(&self, actor: &Actor, change: PasswordChange) -> Result<()> {
         let PasswordChange { username, old_password, password, keep_token } = change;
         let event = Event::new(EventKind::ChangePassword, format!("changed the password of {username}"));
-        let telling = self.telling(actor, event)?;
+        let publication = self.publication(actor, event)?;
         let (old, kept) = (old_password.as_deref(), keep_token.as_deref());
-        self.shared.auth.change_password(&username, old, &password, kept, telling.writes()).await?;
-        self.told(telling).await;
+        self.shared.auth.change_password(&username, old, &password, kept, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(())
     }
 
@@ -115,10 +116,10 @@ impl Controller {
     /// The password given is too weak, or the store does not answer.
     pub async fn ensure_admin(&self, password: Option<String>) -> Result<Option<String>> {
         let event = Event::new(EventKind::AddAccount, "added account admin with role admin").tagged("cluster");
-        let telling = self.telling(&Actor::system(), event)?;
-        let made = self.shared.auth.ensure_admin(password, telling.writes()).await?;
+        let publication = self.publication(&Actor::system(), event)?;
+        let made = self.shared.auth.ensure_admin(password, publication.writes()).await?;
         if made.is_some() {
-            self.told(telling).await;
+            self.publish(publication).await;
         }
         Ok(made)
     }

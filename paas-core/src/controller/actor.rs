@@ -1,13 +1,13 @@
 //! Who asks.
 
-use super::requests::InHand;
+use super::requests::RequestContext;
 use crate::model::{Event, UserName};
 
 /// Who a change is done by, for the events, and by which request.
 #[derive(Clone, Debug)]
 pub struct Actor {
     user: Option<UserName>,
-    request: Option<InHand>,
+    request: Option<RequestContext>,
 }
 
 impl Actor {
@@ -23,7 +23,7 @@ impl Actor {
 
     /// The same one, asking by a request that has a key: a change that is made for it is made once.
     #[must_use]
-    pub fn by_request(self, request: InHand) -> Self {
+    pub fn by_request(self, request: RequestContext) -> Self {
         Self { request: Some(request), ..self }
     }
 
@@ -32,13 +32,13 @@ impl Actor {
         self.user.as_ref().map_or("", UserName::as_str)
     }
 
-    pub(super) fn request(&self) -> Option<&InHand> {
+    pub(super) fn request(&self) -> Option<&RequestContext> {
         self.request.as_ref()
     }
 
     /// What was made by the request, if it was done already and its answer was lost.
     pub(super) fn made_before(&self) -> Option<&str> {
-        self.request.as_ref().and_then(InHand::made)
+        self.request.as_ref().and_then(RequestContext::made)
     }
 
     /// The event, done by this one.

@@ -12,14 +12,14 @@ use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::cluster::Cluster;
-use crate::engine::{Connector, DockerEngine, FencedEngine, connect};
+use crate::engine::{Connector, DockerEngine, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
-use crate::leadership::Term;
+use crate::leadership::{FencedEngine, FencedStore, Term};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, CourteousStore, FencedStore, MemoryStore, Store, StoreErrorKind, transfer};
+use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorKind, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -107,14 +107,14 @@ impl ControllerBuilder {
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
-        let courteous = CourteousStore::new(store);
-        let log = Arc::new(EventLog::beside_others(courteous.clone()));
-        let store: Arc<dyn Store> = Arc::new(courteous);
+        let low_priority = LowPriorityStore::new(store);
+        let log = Arc::new(EventLog::beside_others(low_priority.clone()));
+        let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
         let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
         listening.extend(self.sinks);
-        let told: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
-        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), told.clone()]));
+        let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
+        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), subscribers.clone()]));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
         let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink.clone(), platform);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
@@ -132,16 +132,16 @@ impl ControllerBuilder {
             connector: ConnectorBox(connector),
             term: self.term,
             sink,
-            told,
+            subscribers,
             log,
             live,
             membership: tokio::sync::Mutex::default(),
             container_locks: KeyedLocks::default(),
             group_locks: KeyedLocks::default(),
             request_locks: KeyedLocks::default(),
-            exchange_locks: KeyedLocks::default(),
+            idempotency_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
-            heard: tokio::sync::Mutex::default(),
+            heartbeats: tokio::sync::Mutex::default(),
             operations: TaskTracker::new(),
             closing: CancellationToken::new(),
             listed: CancellationToken::new(),

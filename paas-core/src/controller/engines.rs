@@ -57,7 +57,7 @@ impl Controller {
         self.check_is_new(&spec, info.as_ref())?;
         let event = Event::new(EventKind::AddEngine, format!("added engine {id} at {}", spec.addr)).on(&id);
         let insertion = self.shared.engines.insertion(id.as_str(), &spec).map_err(ControllerError::Store)?;
-        match self.commit(vec![insertion], self.telling(actor, event)?).await {
+        match self.commit(vec![insertion], self.publication(actor, event)?).await {
             Ok(()) => {}
             Err(error) if error.is_conflict_in(ENGINES) => {
                 return Err(exists(format!("there is an engine '{id}' already; choose another id")));
@@ -99,7 +99,7 @@ impl Controller {
     /// Waits until what runs on a new engine is known, so that it can be placed on as soon as it was added.
     async fn until_read(&self, id: &EngineId) {
         // Not read in time: it is pending, and becomes ready by itself.
-        let _ = timeout(FIRST_ANSWER, self.shared.cluster.until_heard(id)).await;
+        let _ = timeout(FIRST_ANSWER, self.shared.cluster.wait_synced(id)).await;
     }
 
     /// Keeps new containers away from an engine, or lets them come again. Those on it go on running.
@@ -120,7 +120,7 @@ impl Controller {
         };
         let event = Event::new(kind, format!("engine {id} {what}")).on(&engine.id);
         let write = self.draining_write(id, draining).await?;
-        self.commit(vec![write], self.telling(actor, event)?).await.map_err(ControllerError::Store)?;
+        self.commit(vec![write], self.publication(actor, event)?).await.map_err(ControllerError::Store)?;
         self.shared.cluster.set_draining(&engine.id, draining);
         self.engine(id)
     }
@@ -161,8 +161,8 @@ impl Controller {
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
         let Shared { engines, drained, registered, .. } = &*self.shared;
         let writes = vec![engines.clearance(id), drained.clearance(id), registered.clearance(id)];
-        let telling = self.telling(actor, event.on(&engine.id))?;
-        self.commit(writes, telling).await.map_err(ControllerError::Store)?;
+        let publication = self.publication(actor, event.on(&engine.id))?;
+        self.commit(writes, publication).await.map_err(ControllerError::Store)?;
         members.deleted(&engine.id);
         self.shared.cluster.remove_engine(&engine.id);
         self.shared.slots.forget(&engine.id);
@@ -170,8 +170,9 @@ impl Controller {
     }
 
     async fn delete_unusable_engine(&self, actor: &Actor, id: &str) -> Result<Option<()>> {
-        let telling = self.telling(actor, Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))?;
-        match self.commit(vec![self.shared.engines.deletion(id, None)], telling).await {
+        let publication =
+            self.publication(actor, Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))?;
+        match self.commit(vec![self.shared.engines.deletion(id, None)], publication).await {
             Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Invalid) => Ok(None),
             outcome => outcome.map(Some).map_err(ControllerError::Store),
         }

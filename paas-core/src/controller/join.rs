@@ -10,15 +10,15 @@ use crate::auth::{JoinToken, NewJoinToken};
 use crate::model::{EngineId, Event, EventKind, Invalid};
 use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind, lease_of_host};
 
-/// The shortest and the longest time that a host may promise to be heard again within.
+/// The shortest and the longest time that a host may promise to be sessions again within.
 const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// The hosts that are heard over the API.
-pub(super) type Heard = tokio::sync::Mutex<HashMap<EngineId, Voice>>;
+/// The hosts that heard over the API.
+pub(super) type HeartbeatSessions = tokio::sync::Mutex<HashMap<EngineId, HeartbeatSession>>;
 
-/// One host as it was heard last.
+/// One host at its last heartbeat.
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct HeartbeatSession {
     /// The run of the agent: two agents with one id are told apart by it.
     session: Uuid,
     lease: LeaseId,
@@ -30,21 +30,21 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::Conflict`] when another agent that is alive holds the id.
-    pub async fn hear(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
+    pub async fn heartbeat(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
         self.check_open()?;
         if !TTLS.contains(&ttl) {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
         }
-        let mut heard = self.shared.heard.lock().await;
+        let mut sessions = self.shared.heartbeats.lock().await;
         let registry = &*self.shared.registry;
         let refused = |error| refused(&member, error);
-        if let Some(voice) = heard.get_mut(&member.id)
-            && voice.session == session
-            && registry.keep_alive(voice.lease).await.is_ok()
+        if let Some(known) = sessions.get_mut(&member.id)
+            && known.session == session
+            && registry.keep_alive(known.lease).await.is_ok()
         {
-            if voice.said != member {
-                registry.register(&member, voice.lease).await.map_err(refused)?;
-                voice.said = member;
+            if known.said != member {
+                registry.register(&member, known.lease).await.map_err(refused)?;
+                known.said = member;
             }
             return Ok(());
         }
@@ -63,7 +63,7 @@ impl Controller {
                 lease
             }
         };
-        heard.insert(member.id.clone(), Voice { session, lease, said: member });
+        sessions.insert(member.id.clone(), HeartbeatSession { session, lease, said: member });
         Ok(())
     }
 
@@ -71,11 +71,11 @@ impl Controller {
     ///
     /// # Errors
     /// The registry does not answer.
-    pub async fn dismiss(&self, id: &EngineId, session: Uuid) -> Result<()> {
-        let mut heard = self.shared.heard.lock().await;
-        let Some(voice) = heard.get(id).filter(|voice| voice.session == session) else { return Ok(()) };
-        let revoked = self.shared.registry.revoke(voice.lease).await;
-        heard.remove(id);
+    pub async fn deregister(&self, id: &EngineId, session: Uuid) -> Result<()> {
+        let mut sessions = self.shared.heartbeats.lock().await;
+        let Some(known) = sessions.get(id).filter(|known| known.session == session) else { return Ok(()) };
+        let revoked = self.shared.registry.revoke(known.lease).await;
+        sessions.remove(id);
         revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })
     }
 
@@ -102,8 +102,8 @@ impl Controller {
             writes.push(deletion);
             message += &format!(", in the place of {unseen}, whose answer was lost");
         }
-        let telling = self.telling_of(actor, Event::new(EventKind::AddJoinToken, message), &made.id)?;
-        self.commit(writes, telling).await.map_err(ControllerError::Store)?;
+        let publication = self.publication_of(actor, Event::new(EventKind::AddJoinToken, message), &made.id)?;
+        self.commit(writes, publication).await.map_err(ControllerError::Store)?;
         Ok(made)
     }
 
@@ -116,9 +116,9 @@ impl Controller {
             return Ok(());
         }
         let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
-        let telling = self.telling(actor, event)?;
-        self.shared.auth.delete_join_token(id, telling.writes()).await?;
-        self.told(telling).await;
+        let publication = self.publication(actor, event)?;
+        self.shared.auth.delete_join_token(id, publication.writes()).await?;
+        self.publish(publication).await;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::pull::Pulls;
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
 use crate::cluster::Reservation;
-use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, FoundContainer, RequestMark};
+use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, ObservedContainer, RequestMark};
 use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId, RequestId};
 use crate::scheduler::PlacementRequest;
 
@@ -318,7 +318,7 @@ impl Launcher {
         }
     }
 
-    async fn note_success(&self, engine: &EngineId, found: &FoundContainer) -> Result<()> {
+    async fn note_success(&self, engine: &EngineId, found: &ObservedContainer) -> Result<()> {
         let name = found.name.trim_start_matches('/');
         let message = format!("run {} on {engine} as {name}", self.plan.spec.name);
         let event = Event::new(EventKind::RunContainer, message).on(engine).of(&found.id);

@@ -54,7 +54,7 @@ pub use builder::ControllerBuilder;
 pub use error::{ControllerError, Result};
 pub use launch::RunRequest;
 pub use progress::{Failure, LaunchSummary, Operation, Progress};
-pub use requests::{Begun, Exchange, InHand, KeptAnswer};
+pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
@@ -86,7 +86,7 @@ struct Shared {
     /// The log, and then everybody who is told.
     sink: Arc<dyn EventSink>,
     /// Everybody who is told of what the log has.
-    told: Arc<dyn EventSink>,
+    subscribers: Arc<dyn EventSink>,
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.
@@ -96,9 +96,9 @@ struct Shared {
     /// Of operations with a name, until they have come to their end.
     request_locks: KeyedLocks,
     /// Of requests with a key, until they are answered.
-    exchange_locks: KeyedLocks,
+    idempotency_locks: KeyedLocks,
     slots: slots::Slots,
-    heard: join::Heard,
+    heartbeats: join::HeartbeatSessions,
     operations: TaskTracker,
     closing: CancellationToken,
     /// Rings when the registry was read for the first time.
@@ -146,14 +146,14 @@ impl Controller {
         self.shared.term.as_ref().is_some_and(Term::is_over)
     }
 
-    /// Waits until every engine that is known was read once, so that what runs is known; at most `patience`, for hosts that
+    /// Waits until every engine that is known was read once, so that what runs is known; at most `deadline`, for hosts that
     /// do not answer.
-    pub async fn settle(&self, patience: Duration) {
+    pub async fn wait_ready(&self, deadline: Duration) {
         let settled = async {
             self.shared.listed.cancelled().await;
-            self.shared.cluster.until_all_heard().await;
+            self.shared.cluster.wait_all_synced().await;
         };
-        if tokio::time::timeout(patience, settled).await.is_err() {
+        if tokio::time::timeout(deadline, settled).await.is_err() {
             tracing::info!("not every engine was heard yet; the others serve");
         }
     }

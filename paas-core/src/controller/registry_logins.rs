@@ -34,8 +34,8 @@ impl Controller {
                 Some(kept) => logins.replacement(registry, kept.version, &login),
                 None => logins.insertion(registry, &login),
             };
-            let telling = self.telling(actor, event.clone())?;
-            match self.commit(vec![write.map_err(ControllerError::Store)?], telling).await {
+            let publication = self.publication(actor, event.clone())?;
+            match self.commit(vec![write.map_err(ControllerError::Store)?], publication).await {
                 // Somebody else was faster, and this one is the later.
                 Err(error) if error.is_conflict_in(REGISTRY_LOGINS) => {}
                 outcome => return outcome.map_err(ControllerError::Store),
@@ -53,8 +53,8 @@ impl Controller {
             return Ok(());
         }
         let message = format!("images of {registry} are pulled without a login");
-        let telling = self.telling(actor, Event::new(EventKind::DeleteRegistryLogin, message))?;
-        match self.commit(vec![self.shared.registry_logins.deletion(registry, None)], telling).await {
+        let publication = self.publication(actor, Event::new(EventKind::DeleteRegistryLogin, message))?;
+        match self.commit(vec![self.shared.registry_logins.deletion(registry, None)], publication).await {
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 Err(ControllerError::RegistryLoginNotFound { registry: registry.to_owned() })
             }

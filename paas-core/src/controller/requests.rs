@@ -54,25 +54,25 @@ pub struct KeptAnswer {
 
 /// What there is to do about a request with a key.
 #[derive(Debug)]
-pub enum Begun {
+pub enum Begin {
     /// Do it: it is the first of its key, or the one before was never answered.
-    Do(Exchange),
+    Execute(IdempotentRequest),
     /// It was answered already.
-    Answered(KeptAnswer),
+    Replay(KeptAnswer),
 }
 
 /// A request that is being done. No other of the same key is done meanwhile.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct IdempotentRequest {
     controller: Controller,
-    request: InHand,
+    request: RequestContext,
     again: bool,
     _one_at_a_time: OwnedMutexGuard<()>,
 }
 
 /// A request with a key that is being done, for those who make its change. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct InHand(Arc<Request>);
+pub struct RequestContext(Arc<Request>);
 
 #[derive(Debug)]
 struct Request {
@@ -83,7 +83,7 @@ struct Request {
     noted: AtomicBool,
 }
 
-impl InHand {
+impl RequestContext {
     /// What the request made, if it was done before.
     pub(super) fn made(&self) -> Option<&str> {
         self.0.kept.made.as_deref()
@@ -96,10 +96,10 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::KeyReused`] when the key was used for another request; the store does not answer.
-    pub async fn begin_request(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Begun> {
+    pub async fn begin_request(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Begin> {
         self.check_open()?;
         let id = RequestId::of(actor.name(), key);
-        let one_at_a_time = self.shared.exchange_locks.lock(&id.to_string()).await;
+        let one_at_a_time = self.shared.idempotency_locks.lock(&id.to_string()).await;
         let requests = &self.shared.requests;
         let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), made: None, answer: None };
         let (version, kept, again) = match requests.insert(&id.to_string(), &new).await {
@@ -112,20 +112,20 @@ impl Controller {
                     return Err(ControllerError::KeyReused { key: key.to_owned() });
                 }
                 if let Some(answer) = found.value.answer {
-                    return Ok(Begun::Answered(answer));
+                    return Ok(Begin::Replay(answer));
                 }
                 (found.version, found.value, true)
             }
             Err(error) => return Err(ControllerError::Store(error)),
         };
         let controller = self.clone();
-        let request = InHand(Arc::new(Request { id, version, kept, noted: AtomicBool::new(false) }));
-        Ok(Begun::Do(Exchange { controller, request, again, _one_at_a_time: one_at_a_time }))
+        let request = RequestContext(Arc::new(Request { id, version, kept, noted: AtomicBool::new(false) }));
+        Ok(Begin::Execute(IdempotentRequest { controller, request, again, _one_at_a_time: one_at_a_time }))
     }
 
     /// The write that notes that a request made its change, to be made with that change.
-    pub(super) fn note_of(&self, request: &InHand, made: &str) -> Result<Write> {
-        let InHand(request) = request;
+    pub(super) fn note_of(&self, request: &RequestContext, made: &str) -> Result<Write> {
+        let RequestContext(request) = request;
         request.noted.store(true, Ordering::Relaxed);
         let kept = KeptRequest { made: Some(made.to_owned()), ..request.kept.clone() };
         let note = self.shared.requests.replacement(&request.id.to_string(), request.version, &kept);
@@ -171,14 +171,14 @@ impl Controller {
     }
 }
 
-impl Exchange {
+impl IdempotentRequest {
     /// The request.
     pub fn id(&self) -> RequestId {
         self.request.0.id
     }
 
     /// The request for those who make its change: see [`Actor::by_request`].
-    pub fn in_hand(&self) -> InHand {
+    pub fn context(&self) -> RequestContext {
         self.request.clone()
     }
 

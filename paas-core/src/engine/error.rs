@@ -20,7 +20,7 @@ pub enum EngineErrorKind {
     Refused,
     /// The certificate, key or authority does not fit.
     Tls,
-    /// Another server leads by now: only that one changes hosts. See [`super::FencedEngine`].
+    /// Another server leads by now: only that one changes hosts. See [`crate::leadership::FencedEngine`].
     NotLeading,
     /// Docker failed for a reason of its own.
     Failed,

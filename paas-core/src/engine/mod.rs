@@ -4,7 +4,6 @@ mod connect;
 #[cfg(feature = "docker")]
 mod docker;
 mod error;
-mod fenced;
 pub mod labels;
 mod simulated;
 mod types;
@@ -22,10 +21,9 @@ pub use connect::{Connector, connect};
 #[cfg(feature = "docker")]
 pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
-pub use fenced::FencedEngine;
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    CreateRequest, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk, LogOptions, LogStream, Managed,
+    CreateRequest, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, LogStream, Managed, ObservedContainer,
     PullProgress, RequestMark,
 };
 
@@ -47,13 +45,13 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     async fn info(&self) -> Result<EngineInfo>;
 
     /// Every container on the host, the stopped ones included.
-    async fn list(&self) -> Result<Vec<FoundContainer>>;
+    async fn list(&self) -> Result<Vec<ObservedContainer>>;
 
     /// One container.
     ///
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`].
-    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer>;
+    async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer>;
 
     /// Makes a container without starting it, and answers with its id.
     ///

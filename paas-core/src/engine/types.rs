@@ -60,7 +60,7 @@ pub struct RequestMark {
 
 /// A container as found on a host.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FoundContainer {
+pub struct ObservedContainer {
     /// Docker's id.
     pub id: ContainerId,
     /// Docker's name, with the slash before it.
@@ -69,7 +69,7 @@ pub struct FoundContainer {
     pub spec: ContainerSpec,
     /// What it counts as while it runs. For our own what its spec promises; for others' the limits Docker shows, and
     /// the default promise in place of a limit it does not have.
-    pub promised: Resources,
+    pub reserved: Resources,
     /// What it does.
     pub state: ContainerState,
     /// Ports as bound.

@@ -32,7 +32,7 @@ pub(crate) enum Effect {
 pub(crate) struct Connection {
     address: Address,
     options: ConnectOptions,
-    patience: Duration,
+    deadline: Duration,
     state: Mutex<State>,
 }
 
@@ -54,8 +54,8 @@ struct Link {
 }
 
 impl Connection {
-    /// A way to `address` on which a call waits for its answer for `patience`.
-    pub(crate) fn new(address: Address, patience: Duration) -> Self {
+    /// A way to `address` on which a call waits for its answer for `deadline`.
+    pub(crate) fn new(address: Address, deadline: Duration) -> Self {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(REACH)
             .with_keep_alive(STILL_THERE.0, STILL_THERE.1)
@@ -71,7 +71,7 @@ impl Connection {
             }
             options = options.with_tls(settings);
         }
-        Self { address, options, patience, state: Mutex::default() }
+        Self { address, options, deadline, state: Mutex::default() }
     }
 
     /// What all our keys begin with; no slash at the end.
@@ -90,7 +90,7 @@ impl Connection {
         let mut attempts = 0;
         loop {
             let link = self.link().await?;
-            let answer = timeout(self.patience, ask(link.client.clone())).await;
+            let answer = timeout(self.deadline, ask(link.client.clone())).await;
             let error = match answer.unwrap_or_else(|_| Err(EtcdError::late("it does not answer in time"))) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -27,7 +27,7 @@ pub(crate) enum Seen {
         revision: i64,
     },
     /// What happened cannot be had any more. What follows is what happens from now on.
-    Missed,
+    Lagged,
     /// For a while nothing was heard. What happened meanwhile follows, whole.
     Resumed,
 }
@@ -54,7 +54,7 @@ impl Connection {
     /// stream does not end; while etcd is away nothing comes.
     ///
     /// # Errors
-    /// It cannot be watched at this moment. A revision that is not kept any more gives [`Seen::Missed`].
+    /// It cannot be watched at this moment. A revision that is not kept any more gives [`Seen::Lagged`].
     pub(crate) async fn watch(
         self: &Arc<Self>,
         prefix: String,
@@ -126,7 +126,7 @@ impl Watch {
                     Ok(revision) => {
                         (self.at, self.missed, self.stream) = (revision, false, None);
                         self.seen.clear();
-                        return vec![Seen::Missed];
+                        return vec![Seen::Lagged];
                     }
                     Err(error) => {
                         self.wait(&error).await;

@@ -1,4 +1,4 @@
-//! Telling everybody who listens.
+//! Publication everybody who listens.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -55,7 +55,7 @@ pub enum Notice {
     /// An event.
     Event(SharedEvent),
     /// The listener was too slow, and so many events were dropped for it.
-    Missed(u64),
+    Lagged(u64),
 }
 
 /// Gives every event to everybody who listens at that moment. Keeps at most a fixed number for those who are behind, so a
@@ -116,7 +116,7 @@ impl Listener {
             let newest = self.shared.newest.read();
             let missed = newest.before.saturating_sub(self.next);
             if missed > 0 {
-                heard.push(Notice::Missed(missed));
+                heard.push(Notice::Lagged(missed));
                 self.next = newest.before;
             }
             let skipped = usize::try_from(self.next - newest.before).unwrap_or(usize::MAX);
@@ -160,7 +160,7 @@ mod tests {
         let notices: Vec<Notice> = listener.take(count).collect().await;
         let said = |notice| match notice {
             Notice::Event(event) => Event::clone(&event).message,
-            Notice::Missed(missed) => format!("missed {missed}"),
+            Notice::Lagged(missed) => format!("missed {missed}"),
         };
         notices.into_iter().map(said).collect()
     }

@@ -10,20 +10,20 @@ use tokio::sync::Notify;
 use super::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::tables::EVENTS;
-use crate::store::{Collection, CourteousStore, KeyRange, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
+use crate::store::{Collection, KeyRange, LowPriorityStore, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
 
 /// After how many events it is time to look whether there are too many.
 pub(super) const MANY: usize = 2000;
 
 /// How long events wait for others who use the store, each time that a hundred are written: where that takes 5 ms as well,
 /// 10,000 a second still get through while others ask for something all the time.
-const PATIENCE: Duration = Duration::from_millis(5);
+const TIMEOUT: Duration = Duration::from_millis(5);
 
 /// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
 #[derive(Debug)]
 pub struct EventLog {
     events: Collection<Event>,
-    pub(super) store: CourteousStore,
+    pub(super) store: LowPriorityStore,
     /// Events since somebody was told that many came.
     new: AtomicUsize,
     /// Tells that many came.
@@ -33,11 +33,11 @@ pub struct EventLog {
 impl EventLog {
     /// The log in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self::beside_others(CourteousStore::new(store))
+        Self::beside_others(LowPriorityStore::new(store))
     }
 
     /// The log in a store of which others ask something as well, and they go first where many events come at once.
-    pub(crate) fn beside_others(store: CourteousStore) -> Self {
+    pub(crate) fn beside_others(store: LowPriorityStore) -> Self {
         let events = Collection::new(Arc::new(store.clone()), EVENTS);
         Self { events, store, new: AtomicUsize::new(0), grown: Notify::new() }
     }
@@ -74,7 +74,7 @@ impl EventLog {
         let writes = events.iter().map(|event| self.insertion(event)).collect::<Result<Vec<_>, _>>()?;
         let kept = match events {
             [_] => self.store.commit(writes).await,
-            _ => self.store.commit_when_quiet(writes, PATIENCE).await,
+            _ => self.store.commit_when_quiet(writes, TIMEOUT).await,
         };
         match kept {
             // Together they are more than the store takes at once.
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn several_at_once_let_others_go_first_and_one_does_not() {
-        let store = CourteousStore::new(Arc::new(MemoryStore::new()));
+        let store = LowPriorityStore::new(Arc::new(MemoryStore::new()));
         let log = EventLog::beside_others(store.clone());
         let events: Vec<Event> = (0..3).map(|number| Event::new(EventKind::Login, number.to_string())).collect();
         let _other = store.under_way();
@@ -139,7 +139,7 @@ mod tests {
         log.record(&events[..1]).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
         log.record(&events[1..]).await.unwrap();
-        assert!(begun.elapsed() >= PATIENCE, "they waited");
+        assert!(begun.elapsed() >= TIMEOUT, "they waited");
     }
 
     #[cfg(feature = "etcd")]

@@ -107,9 +107,9 @@ pub struct Engine {
     pub cpus: Cpus,
     /// Memory to give out, MB; 0 until it answered once.
     pub memory: MemoryMb,
-    /// CPUs promised to containers and to placements in flight.
+    /// CPUs reserved to containers and to placements in flight.
     pub reserved_cpus: Cpus,
-    /// Memory promised to containers and to placements in flight, MB.
+    /// Memory reserved to containers and to placements in flight, MB.
     pub reserved_memory: MemoryMb,
     /// Containers on it, the stopped ones included.
     pub containers: usize,
@@ -164,7 +164,7 @@ pub enum EngineStatus {
     Pending,
     /// Answers, and takes containers.
     Up,
-    /// Missed a probe; takes no containers until it answers again.
+    /// Lagged a probe; takes no containers until it answers again.
     Suspect,
     /// Does not answer.
     Down,

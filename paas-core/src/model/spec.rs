@@ -19,14 +19,14 @@ const MAX_USER_DATA: usize = 100 * 1024;
 pub struct ContainerSpec {
     /// Image to run.
     pub name: ImageRef,
-    /// Share of CPU. Given: promised and enforced as a limit. Absent: [`Cpus::DEFAULT_PROMISE`] is promised and
+    /// Share of CPU. Given: reserved and enforced as a limit. Absent: [`Cpus::DEFAULT_RESERVATION`] is reserved and
     /// enforced as a weight only, so the container may use what others leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<Cpus>,
     /// CPUs it may run on, as Docker writes them: `0-2,4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpuset: Option<String>,
-    /// Memory in MB, promised and enforced; [`MemoryMb::DEFAULT_PROMISE`] when absent.
+    /// Memory in MB, reserved and enforced; [`MemoryMb::DEFAULT_RESERVATION`] when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryMb>,
     /// Replaces the image's entry point when not empty.
@@ -113,11 +113,11 @@ impl ContainerSpec {
         }
     }
 
-    /// What the container is promised: the sizes it asks for, or the defaults.
-    pub fn promised(&self) -> Resources {
+    /// What the container is reserved: the sizes it asks for, or the defaults.
+    pub fn reserved(&self) -> Resources {
         Resources {
-            cpus: self.cpus.unwrap_or(Cpus::DEFAULT_PROMISE),
-            memory: self.memory.unwrap_or(MemoryMb::DEFAULT_PROMISE),
+            cpus: self.cpus.unwrap_or(Cpus::DEFAULT_RESERVATION),
+            memory: self.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION),
         }
     }
 
@@ -384,7 +384,7 @@ mod tests {
     fn the_least_that_can_be_said_is_an_image() {
         let parsed: ContainerSpec = serde_json::from_str(r#"{"name":"httpd"}"#).unwrap();
         assert_eq!(parsed, spec());
-        assert_eq!(parsed.promised(), Resources { cpus: Cpus::from_milli(100), memory: MemoryMb::new(256) });
+        assert_eq!(parsed.reserved(), Resources { cpus: Cpus::from_milli(100), memory: MemoryMb::new(256) });
     }
 
     #[test]

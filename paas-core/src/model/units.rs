@@ -1,4 +1,4 @@
-//! Quantities with their units: CPU shares and megabytes. Kept as integers, so that what is promised and given back
+//! Quantities with their units: CPU shares and megabytes. Kept as integers, so that what is reserved and given back
 //! adds up to exactly zero.
 
 use std::fmt;
@@ -17,8 +17,8 @@ pub struct Cpus(u64);
 impl Cpus {
     /// No CPU at all.
     pub const ZERO: Self = Self(0);
-    /// What a container is promised when it does not say: 0.1 CPU.
-    pub const DEFAULT_PROMISE: Self = Self(100);
+    /// What a container is reserved when it does not say: 0.1 CPU.
+    pub const DEFAULT_RESERVATION: Self = Self(100);
     /// The most that anything may ask for or have: 10,000 CPUs.
     pub const MAX: Self = Self(10_000_000);
 
@@ -88,7 +88,7 @@ impl MemoryMb {
     /// No memory at all.
     pub const ZERO: Self = Self(0);
     /// What a container gets when it does not say: 256 MB.
-    pub const DEFAULT_PROMISE: Self = Self(256);
+    pub const DEFAULT_RESERVATION: Self = Self(256);
     /// The least Docker gives a container: 6 MB.
     pub const MIN_CONTAINER: Self = Self(6);
     /// The most that anything may ask for or have: 1 PB.
@@ -134,7 +134,7 @@ impl fmt::Display for MemoryMb {
     }
 }
 
-/// CPU and memory together: what a container is promised, or what a host has.
+/// CPU and memory together: what a container is reserved, or what a host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// Share of CPU.

@@ -215,7 +215,7 @@ impl Registry for EmbeddedRegistry {
                     (state.after(from), state.revision)
                 };
                 match changes {
-                    None => return Some((vec![MemberChange::Missed], (shared.clone(), now))),
+                    None => return Some((vec![MemberChange::Lagged], (shared.clone(), now))),
                     Some(changes) if !changes.is_empty() => {
                         let changes = changes.into_iter().map(|(_, change)| change).collect();
                         return Some((changes, (shared.clone(), now)));
@@ -304,6 +304,6 @@ mod tests {
             registry.register(&member, lease).await.unwrap();
         }
         let mut changes = registry.watch(Revision(0)).await.unwrap();
-        assert_eq!(changes.next().await, Some(MemberChange::Missed));
+        assert_eq!(changes.next().await, Some(MemberChange::Lagged));
     }
 }

@@ -83,7 +83,7 @@ pub enum MemberChange {
     /// Somebody claimed the id of a member that is alive, and was refused. This is who it was.
     Refused(Member, Revision),
     /// Changes were missed that cannot be had any more: list again and watch from there.
-    Missed,
+    Lagged,
     /// The backend could not be heard for a while, and what happened meanwhile follows. Leases may have run out because the
     /// members could not reach it either.
     Resumed,
@@ -132,7 +132,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Every change after `from`, each once and in order.
     ///
     /// # Errors
-    /// Only for trouble with the backend; a revision that is too old gives [`MemberChange::Missed`] as first item.
+    /// Only for trouble with the backend; a revision that is too old gives [`MemberChange::Lagged`] as first item.
     async fn watch(&self, from: Revision) -> Result<BoxStream<'static, MemberChange>>;
 
     /// Waits until `candidate` leads the election, under its lease, and answers then. It leads until the lease ends.

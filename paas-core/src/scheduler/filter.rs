@@ -76,15 +76,15 @@ fn lack_of_room(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
     Some(Reason::Memory { free: free.memory, asked: asked.memory })
 }
 
-/// Whether `asked` can be promised beside `promised` without going past `limit`, CPU and memory each on its own.
+/// Whether `asked` can be reserved beside `reserved` without going past `limit`, CPU and memory each on its own.
 ///
 /// Nothing always fits, even where others have taken more than there is: it promises nobody anything.
-fn fits(limit: Resources, promised: Resources, asked: Resources) -> bool {
-    let free = limit.saturating_sub(promised);
+fn fits(limit: Resources, reserved: Resources, asked: Resources) -> bool {
+    let free = limit.saturating_sub(reserved);
     asked.cpus <= free.cpus && asked.memory <= free.memory
 }
 
-/// What may be promised of `total`.
+/// What may be reserved of `total`.
 fn limit(total: Resources, overbooking: f64) -> Resources {
     if overbooking == 1.0 {
         return total;

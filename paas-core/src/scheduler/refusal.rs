@@ -30,14 +30,14 @@ pub enum Reason {
     PortTaken(HostPort),
     /// Not enough CPU.
     Cpus {
-        /// What is not promised yet.
+        /// What is not reserved yet.
         free: Cpus,
         /// What was asked for.
         asked: Cpus,
     },
     /// Not enough memory.
     Memory {
-        /// What is not promised yet.
+        /// What is not reserved yet.
         free: MemoryMb,
         /// What was asked for.
         asked: MemoryMb,

@@ -24,8 +24,8 @@ struct Entry {
 
 /// What a container or a placement in flight takes of its engine.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Claim<'a> {
-    /// What it is promised; `None` when it does not run and counts as no container.
+pub struct AllocationRef<'a> {
+    /// What it is reserved; `None` when it does not run and counts as no container.
     pub resources: Option<Resources>,
     /// Canonical name of its image.
     pub image: Option<&'a str>,
@@ -33,7 +33,7 @@ pub struct Claim<'a> {
     pub ports: &'a [HostPort],
 }
 
-impl<'a> From<&'a PlacementRequest> for Claim<'a> {
+impl<'a> From<&'a PlacementRequest> for AllocationRef<'a> {
     /// What one container of a request takes.
     fn from(request: &'a PlacementRequest) -> Self {
         Self { resources: Some(request.resources), image: Some(&request.image), ports: &request.host_ports }
@@ -90,23 +90,23 @@ impl Snapshot {
 
     /// Counts one more container of `request` on an engine. False when there is none of that id.
     pub fn reserve(&mut self, id: &EngineId, request: &PlacementRequest) -> bool {
-        self.take(id, Claim::from(request))
+        self.take(id, AllocationRef::from(request))
     }
 
-    /// Counts a claim. False when there is no engine of that id. Much cheaper than [`Snapshot::update`].
-    pub fn take(&mut self, id: &EngineId, claim: Claim<'_>) -> bool {
+    /// Counts a allocation. False when there is no engine of that id. Much cheaper than [`Snapshot::update`].
+    pub fn take(&mut self, id: &EngineId, allocation: AllocationRef<'_>) -> bool {
         let Ok(rank) = self.position(id.as_str()) else { return false };
         let Entry { state, place, .. } = &mut self.entries[rank];
-        if let Some(resources) = claim.resources {
+        if let Some(resources) = allocation.resources {
             state.reserved += resources;
             state.containers += 1;
             self.index.recount(*place, state);
         }
-        if let Some(image) = claim.image {
+        if let Some(image) = allocation.image {
             state.add_image(image);
             self.index.add_image(*place, image);
         }
-        for port in claim.ports {
+        for port in allocation.ports {
             state.host_ports.insert(*port);
             self.index.add_port(*place, *port);
         }
@@ -114,21 +114,21 @@ impl Snapshot {
     }
 
     /// Undoes [`Snapshot::take`]. False when there is no engine of that id.
-    pub fn give_back(&mut self, id: &EngineId, claim: Claim<'_>) -> bool {
+    pub fn give_back(&mut self, id: &EngineId, allocation: AllocationRef<'_>) -> bool {
         let Ok(rank) = self.position(id.as_str()) else { return false };
         let Entry { state, place, .. } = &mut self.entries[rank];
-        if let Some(resources) = claim.resources {
+        if let Some(resources) = allocation.resources {
             state.reserved -= resources;
             state.containers -= 1;
             self.index.recount(*place, state);
         }
-        if let Some(image) = claim.image {
+        if let Some(image) = allocation.image {
             state.remove_image(image);
             if !state.images.contains_key(image) {
                 self.index.remove_image(*place, image);
             }
         }
-        for port in claim.ports {
+        for port in allocation.ports {
             state.host_ports.remove(port);
             self.index.remove_port(*place, *port, state);
         }

@@ -29,13 +29,13 @@ impl Weights {
         ))
     }
 
-    /// The score of an engine that has `total` and would have promised `promised`: the higher, the more room is left.
+    /// The score of an engine that has `total` and would have reserved `reserved`: the higher, the more room is left.
     ///
-    /// `(1 - cpus promised / cpus) * cpu + (1 - memory promised / memory) * memory`, as the source thesis has it.
-    pub fn score(&self, total: Resources, promised: Resources) -> f64 {
-        let left = |promised: u64, total: u64| 1.0 - promised as f64 / total as f64;
-        left(promised.cpus.milli(), total.cpus.milli()) * self.cpu
-            + left(promised.memory.mb(), total.memory.mb()) * self.memory
+    /// `(1 - cpus reserved / cpus) * cpu + (1 - memory reserved / memory) * memory`, as the source thesis has it.
+    pub fn score(&self, total: Resources, reserved: Resources) -> f64 {
+        let left = |reserved: u64, total: u64| 1.0 - reserved as f64 / total as f64;
+        left(reserved.cpus.milli(), total.cpus.milli()) * self.cpu
+            + left(reserved.memory.mb(), total.memory.mb()) * self.memory
     }
 }
 

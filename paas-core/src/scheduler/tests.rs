@@ -39,8 +39,8 @@ fn thirty_on_three_equal_engines_are_ten_each() {
 #[test]
 fn the_score_is_the_thesis_formula() {
     let total = Resources { cpus: Cpus::from_milli(4000), memory: MemoryMb::new(1000) };
-    let promised = Resources { cpus: Cpus::from_milli(1000), memory: MemoryMb::new(500) };
-    assert!((Weights::default().score(total, promised) - (0.75 * 65.0 + 0.5 * 35.0)).abs() < 1e-9);
+    let reserved = Resources { cpus: Cpus::from_milli(1000), memory: MemoryMb::new(500) };
+    assert!((Weights::default().score(total, reserved) - (0.75 * 65.0 + 0.5 * 35.0)).abs() < 1e-9);
 }
 
 #[test]
@@ -191,14 +191,14 @@ proptest! {
     #[test]
     fn spreading_is_its_plain_definition(snapshot in any_snapshot(), request in any_request()) {
         let weights = Weights::default();
-        let expected = plainly(&snapshot, &request, |total, promised| weights.score(total, promised));
+        let expected = plainly(&snapshot, &request, |total, reserved| weights.score(total, reserved));
         prop_assert_eq!(Spread::default().place(&snapshot, &request).ok(), expected);
     }
 
     #[test]
     fn packing_is_its_plain_definition(snapshot in any_snapshot(), request in any_request()) {
         let weights = Weights::default();
-        let expected = plainly(&snapshot, &request, |total, promised| -weights.score(total, promised));
+        let expected = plainly(&snapshot, &request, |total, reserved| -weights.score(total, reserved));
         prop_assert_eq!(Binpack::default().place(&snapshot, &request).ok(), expected);
     }
 
@@ -208,9 +208,9 @@ proptest! {
         prop_assert_eq!(placed.len(), request.count);
         for (id, count) in per_engine(&placed) {
             let engine = snapshot.get(&id.parse().unwrap()).unwrap();
-            // Others may have taken more than there is; what is promised here comes from what they left.
-            let (promised, free) = (request.resources * count as u64, engine.free());
-            prop_assert!(promised.cpus <= free.cpus && promised.memory <= free.memory);
+            // Others may have taken more than there is; what is reserved here comes from what they left.
+            let (reserved, free) = (request.resources * count as u64, engine.free());
+            prop_assert!(reserved.cpus <= free.cpus && reserved.memory <= free.memory);
             prop_assert!(count == 1 || (!request.kind.needs_unique() && request.host_ports.is_empty()));
             prop_assert_eq!(engine.status, EngineStatus::Up);
         }

@@ -17,14 +17,14 @@ pub struct EngineState {
     pub labels: BTreeSet<String>,
     /// What it has.
     pub total: Resources,
-    /// What is promised to running containers and to placements in flight. May be more than `total` when others
+    /// What is reserved to running containers and to placements in flight. May be more than `total` when others
     /// started containers there.
     pub reserved: Resources,
     /// How many containers and placements in flight hold something of it.
     pub containers: usize,
     /// How many containers, running or not, and placements in flight there are of each image, by canonical name.
     pub images: BTreeMap<String, usize>,
-    /// Ports of the host that are taken or promised.
+    /// Ports of the host that are taken or reserved.
     pub host_ports: BTreeSet<HostPort>,
 }
 
@@ -44,7 +44,7 @@ impl EngineState {
         }
     }
 
-    /// What is not promised yet.
+    /// What is not reserved yet.
     pub fn free(&self) -> Resources {
         self.total.saturating_sub(self.reserved)
     }
@@ -93,7 +93,7 @@ pub struct PlacementRequest {
     pub count: usize,
     /// Canonical name of their image.
     pub image: String,
-    /// What each is promised.
+    /// What each is reserved.
     pub resources: Resources,
     /// Which filters apply.
     pub kind: ContainerType,
@@ -115,7 +115,7 @@ impl PlacementRequest {
         Self {
             count,
             image: spec.name.canonical(),
-            resources: spec.promised(),
+            resources: spec.reserved(),
             kind: spec.kind,
             labels: spec.labels.clone(),
             host_ports: spec.host_ports(),

@@ -4,11 +4,10 @@
 //! access sits on top, once, in [`Collection`].
 
 mod collection;
-mod courteous;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
-mod fenced;
+mod low_priority;
 mod memory;
 #[cfg(feature = "rethinkdb")]
 pub(crate) mod rethinkdb;
@@ -27,11 +26,10 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
-pub(crate) use courteous::CourteousStore;
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdStore;
-pub use fenced::FencedStore;
+pub(crate) use low_priority::LowPriorityStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "rethinkdb")]
 pub use rethinkdb::RethinkDbStore;
@@ -130,7 +128,7 @@ pub enum Change {
     /// The document of this key was deleted.
     Deleted(String),
     /// The watcher was too slow or was cut off, and missed changes: read the table again.
-    Missed,
+    Lagged,
 }
 
 /// A backend that keeps versioned JSON documents.

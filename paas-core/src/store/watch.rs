@@ -1,4 +1,4 @@
-//! Telling watchers of the changes to a table.
+//! Publication watchers of the changes to a table.
 
 use futures::{Stream, StreamExt};
 use tokio::sync::broadcast;
@@ -11,5 +11,5 @@ pub(super) const BACKLOG: usize = 4096;
 
 /// The changes of a channel as a stream.
 pub(super) fn changes(receiver: broadcast::Receiver<Change>) -> impl Stream<Item = Change> + Send + 'static {
-    BroadcastStream::new(receiver).map(|change| change.unwrap_or(Change::Missed))
+    BroadcastStream::new(receiver).map(|change| change.unwrap_or(Change::Lagged))
 }

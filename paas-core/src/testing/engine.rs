@@ -14,13 +14,15 @@ use futures::StreamExt;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, FoundContainer, LogOptions, LogStream};
+use crate::engine::{
+    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, LogOptions, LogStream, ObservedContainer,
+};
 use crate::model::{
     ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, LaunchId, MemoryMb, Resources, RestartPolicy,
 };
 
 /// How long to wait for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a program may take to end; those of the suite do not listen.
 const GRACE: Duration = Duration::ZERO;
 
@@ -70,18 +72,18 @@ impl Bench {
         }
     }
 
-    async fn running(&self, spec: ContainerSpec) -> FoundContainer {
+    async fn running(&self, spec: ContainerSpec) -> ObservedContainer {
         let id = self.engine.create(&self.request(spec)).await.unwrap();
         self.engine.start(&id).await.unwrap();
         self.engine.inspect(&id).await.unwrap()
     }
 
-    async fn listed(&self, id: &ContainerId) -> Vec<FoundContainer> {
+    async fn listed(&self, id: &ContainerId) -> Vec<ObservedContainer> {
         self.engine.list().await.unwrap().into_iter().filter(|found| found.id == *id).collect()
     }
 
     async fn says_what_it_is(&self) {
-        self.engine.ping(PATIENCE).await.unwrap();
+        self.engine.ping(TIMEOUT).await.unwrap();
         let (first, second) = (self.engine.info().await.unwrap(), self.engine.info().await.unwrap());
         assert_eq!(first.daemon_id, second.daemon_id);
         assert!(!first.daemon_id.is_empty() && !first.docker_version.is_empty());
@@ -139,7 +141,7 @@ impl Bench {
         self.engine.start(&id).await.unwrap();
         let found = self.engine.inspect(&id).await.unwrap();
         assert_eq!(found.spec, spec);
-        assert_eq!(found.promised, Resources { cpus: Cpus::from_milli(250), memory: MemoryMb::new(16) });
+        assert_eq!(found.reserved, Resources { cpus: Cpus::from_milli(250), memory: MemoryMb::new(16) });
         assert_eq!(found.name, format!("/{}", request.name));
         assert_eq!(self.listed(&id).await, [found]);
         self.engine.remove(&id).await.unwrap();
@@ -216,7 +218,7 @@ impl Bench {
     ) -> Vec<EngineEvent> {
         let mut seen: Vec<EngineEvent> = Vec::new();
         while seen.last().is_none_or(|event| event.action != "destroy") {
-            let event = timeout(PATIENCE, events.next()).await.expect("every event is told").unwrap().unwrap();
+            let event = timeout(TIMEOUT, events.next()).await.expect("every event is told").unwrap().unwrap();
             if event.container.as_ref() == Some(id) {
                 seen.push(event);
             }
@@ -262,7 +264,7 @@ impl Bench {
         }
         let logs = self.engine.logs(&found.id, &options).await.unwrap();
         let chunks: Vec<_> =
-            timeout(PATIENCE, logs.collect::<Vec<_>>()).await.expect("the output ends with the program");
+            timeout(TIMEOUT, logs.collect::<Vec<_>>()).await.expect("the output ends with the program");
         let chunks: Vec<_> = chunks.into_iter().map(|chunk| chunk.unwrap()).collect();
         let text: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
         assert_eq!(String::from_utf8_lossy(&text), "hello world\n");

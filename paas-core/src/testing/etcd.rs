@@ -17,7 +17,7 @@ use super::skip::skip;
 const PROGRAM: &str = "etcd";
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long it may take to come up, or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// What it logs once it answers.
 const READY: &str = "ready to serve client requests";
 
@@ -130,7 +130,7 @@ impl Etcd {
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let process = self.process.insert(command.spawn().expect("etcd can be started"));
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             if fs::read_to_string(&path).unwrap_or_default().contains(READY) {
                 return true;
             }
@@ -163,7 +163,7 @@ impl Etcd {
         signal("-TERM", process.id());
         let begun = Instant::now();
         while process.try_wait().expect("a child can be waited for").is_none() {
-            assert!(begun.elapsed() < PATIENCE, "etcd does not end");
+            assert!(begun.elapsed() < TIMEOUT, "etcd does not end");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -204,7 +204,7 @@ impl Etcd {
             let begun = Instant::now();
             // The signal is sent before all threads heard of it, and one that runs may still answer.
             while !is_stopped(process.id()) {
-                assert!(begun.elapsed() < PATIENCE, "etcd does not stop");
+                assert!(begun.elapsed() < TIMEOUT, "etcd does not stop");
                 sleep(Duration::from_millis(1)).await;
             }
         }

@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// A lease that does not run out during the suite.
 const LONG: Duration = Duration::from_secs(120);
 /// How long to wait for what must happen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the whole suite, all at once: every property has members of its own.
 ///
@@ -110,11 +110,11 @@ pub async fn claims_on_a_taken_id_are_told(registry: &Arc<dyn Registry>) {
     let mut changes = registry.watch(from).await.unwrap();
     let mut heard = Vec::new();
     while heard.len() < 5 {
-        match timeout(PATIENCE, changes.next()).await.expect("every change is heard").unwrap() {
+        match timeout(TIMEOUT, changes.next()).await.expect("every change is heard").unwrap() {
             MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(("joined", member.daemon_id)),
             MemberChange::Refused(member, _) if member.id.as_str() == name => heard.push(("refused", member.daemon_id)),
             MemberChange::Left(id, _) if id.as_str() == name => heard.push(("left", String::new())),
-            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Lagged => panic!("changes were missed"),
             MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
@@ -135,7 +135,7 @@ pub async fn leases_run_out_unless_kept_alive(registry: &Arc<dyn Registry>) {
             sleep(SHORT / 10).await;
         }
     };
-    timeout(PATIENCE, ran_out).await.expect("a lease that is not kept alive runs out");
+    timeout(TIMEOUT, ran_out).await.expect("a lease that is not kept alive runs out");
     assert!(listed(registry, &kept).await.is_some());
     for lease in [left_lease, LeaseId(i64::MAX)] {
         assert_eq!(registry.keep_alive(lease).await.unwrap_err().kind(), RegistryErrorKind::LeaseExpired);
@@ -162,10 +162,10 @@ pub async fn watchers_miss_nothing(registry: &Arc<dyn Registry>) {
     registry.revoke(lease).await.unwrap();
     let mut heard = Vec::new();
     loop {
-        match timeout(PATIENCE, changes.next()).await.expect("every change is heard").unwrap() {
+        match timeout(TIMEOUT, changes.next()).await.expect("every change is heard").unwrap() {
             MemberChange::Joined(member, _) if member.id.as_str() == name => heard.push(member.cpus.milli() / 1000),
             MemberChange::Left(id, _) if id.as_str() == name => break,
-            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Lagged => panic!("changes were missed"),
             MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
@@ -186,12 +186,12 @@ pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
     registry.revoke(lease).await.unwrap();
     let mut waiting: Vec<&str> = names.iter().map(String::as_str).collect();
     while !waiting.is_empty() {
-        match timeout(PATIENCE, changes.next()).await.expect("every end is heard").unwrap() {
+        match timeout(TIMEOUT, changes.next()).await.expect("every end is heard").unwrap() {
             MemberChange::Left(id, at) => {
                 assert!(at > listing.revision);
                 waiting.retain(|name| *name != id.as_str());
             }
-            MemberChange::Missed => panic!("changes were missed"),
+            MemberChange::Lagged => panic!("changes were missed"),
             MemberChange::Joined(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
@@ -210,7 +210,7 @@ pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     });
     assert!(timeout(SHORT / 2, &mut waiting).await.is_err(), "the second waits while the first leads");
     registry.revoke(first).await.unwrap();
-    timeout(PATIENCE, waiting).await.expect("the second leads after the first").unwrap().unwrap();
+    timeout(TIMEOUT, waiting).await.expect("the second leads after the first").unwrap().unwrap();
     assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("second"));
     registry.revoke(second).await.unwrap();
     let over = registry.campaign(&election, "late", second).await.unwrap_err();
@@ -233,7 +233,7 @@ pub async fn many_candidates_lead_in_turn(registry: &Arc<dyn Registry>) {
             registry.revoke(lease).await.unwrap();
         }
     });
-    timeout(PATIENCE * 3, futures::future::join_all(candidates)).await.expect("each of them leads");
+    timeout(TIMEOUT * 3, futures::future::join_all(candidates)).await.expect("each of them leads");
     assert_eq!(registry.leader(&election).await.unwrap(), None);
 }
 
@@ -253,7 +253,7 @@ pub async fn giving_up_lets_the_next_one_lead(registry: &Arc<dyn Registry>) {
         sleep(SHORT / 5).await;
         registry.revoke(leases[0]).await.unwrap();
     };
-    let (led, ()) = timeout(PATIENCE, async { tokio::join!(third, revoke) }).await.expect("the third leads");
+    let (led, ()) = timeout(TIMEOUT, async { tokio::join!(third, revoke) }).await.expect("the third leads");
     led.unwrap();
     assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("third"));
     for lease in leases {

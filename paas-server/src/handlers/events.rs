@@ -44,7 +44,7 @@ pub(crate) async fn live(
     let reader = Reader {
         notices: app.controller.live_events().take_until(over).ready_chunks(TOGETHER).boxed(),
         reading: reading.map(|Extension(reading)| reading).unwrap_or_default(),
-        patience: app.reader_timeout,
+        deadline: app.reader_timeout,
     };
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(reader.messages())).into_response())
@@ -54,7 +54,7 @@ pub(crate) async fn live(
 struct Reader {
     notices: BoxStream<'static, Vec<Notice>>,
     reading: Reading,
-    patience: Duration,
+    deadline: Duration,
 }
 
 impl Reader {
@@ -62,7 +62,7 @@ impl Reader {
         stream::unfold(Some(self), async |reader| {
             let mut reader = reader?;
             if reader.reading.stalled() {
-                return Some((Ok(dropped(reader.patience)), None));
+                return Some((Ok(dropped(reader.deadline)), None));
             }
             let text = match timeout(KEEP_ALIVE, reader.notices.next()).await {
                 Ok(notices) => together(&notices?),
@@ -87,7 +87,7 @@ fn together(notices: &[Notice]) -> String {
                 text.push_str(event.json());
                 text.push_str("\n\n");
             }
-            Notice::Missed(count) => {
+            Notice::Lagged(count) => {
                 let _ = write!(text, "event: missed\ndata: {count}\n\n");
             }
         }
@@ -96,6 +96,6 @@ fn together(notices: &[Notice]) -> String {
 }
 
 /// The last message for a reader that did not read.
-fn dropped(patience: Duration) -> String {
-    format!("event: dropped\ndata: {}\n\n", patience.as_secs_f64())
+fn dropped(deadline: Duration) -> String {
+    format!("event: dropped\ndata: {}\n\n", deadline.as_secs_f64())
 }

@@ -57,15 +57,15 @@ pub(crate) async fn hear(
     if member.id.as_str() != id {
         return Err(Problem::invalid("id", "differs in path and body; give the same"));
     }
-    app.controller.hear(member, session, Duration::from_secs(ttl_seconds)).await?;
+    app.controller.heartbeat(member, session, Duration::from_secs(ttl_seconds)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn dismiss(State(app): State<App>, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+pub(crate) async fn deregister(State(app): State<App>, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
     let params = Params::of(&uri, &["session"])?;
     let session = params.text("session").and_then(|text| text.parse().ok());
     let session = session.ok_or_else(|| Problem::invalid("session", "must be the UUID of the agent's run"))?;
     let id: EngineId = id.parse()?;
-    app.controller.dismiss(&id, session).await?;
+    app.controller.deregister(&id, session).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Api, PATIENCE, Server, unique};
+use crate::support::{Api, Server, TIMEOUT, unique};
 
 /// What an agent says of a simulated host.
 fn heartbeat(id: &str, session: Uuid, address: &str) -> Value {
@@ -18,7 +18,7 @@ async fn until(api: &Api, id: &str, status: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{id} is not {status}"));
+    tokio::time::timeout(TIMEOUT, reached).await.unwrap_or_else(|_| panic!("{id} is not {status}"));
 }
 
 #[tokio::test]

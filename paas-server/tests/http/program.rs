@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Api, PATIENCE};
+use crate::support::{Api, TIMEOUT};
 
 /// The program, in an environment that sets nothing.
 pub(crate) fn program(arguments: &[&str]) -> Command {
@@ -73,7 +73,7 @@ impl Running {
             if let Some(status) = self.process.try_wait().unwrap() {
                 break status;
             }
-            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            assert!(begun.elapsed() < TIMEOUT, "it does not end");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         let mut rest = String::new();
@@ -124,7 +124,7 @@ async fn a_second_signal_ends_it_at_once() {
     server.signal("-TERM");
     let begun = Instant::now();
     while Api::new(&server.url()).request(Method::GET, "/healthz").send().await.is_ok() {
-        assert!(begun.elapsed() < PATIENCE, "it goes on listening");
+        assert!(begun.elapsed() < TIMEOUT, "it goes on listening");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.signal("-TERM");

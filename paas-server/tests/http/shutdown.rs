@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Server, Start, eventually};
+use crate::support::{Server, Start, TIMEOUT, eventually};
 
 const SLOW: &str = "cpus=8&memory=16384&latency_ms=300";
 
@@ -37,7 +37,7 @@ async fn a_run_under_way_is_answered_in_full() {
     assert_eq!(status, 201, "{text}");
     let started: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(started.as_array().unwrap().len(), 3);
-    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap().unwrap();
     let late = server.anonymous().request(Method::GET, "/healthz").send().await;
     assert!(late.is_err(), "nobody listens any more");
 }
@@ -51,7 +51,7 @@ async fn a_stream_of_progress_is_sent_to_its_end() {
     assert_eq!(status, 200);
     let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["started"]), (&json!("summary"), &json!(3)), "{text}");
-    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_launch_that_nobody_waits_for_is_waited_for() {
     let mut server = Server::with(Start { engine: SLOW, ..Start::default() }).await;
     run_under_way(&server, "application/json").await.abort();
     server.stop.cancel();
-    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap().unwrap();
     let containers = server.controller.containers(true);
     assert_eq!(containers.len(), 3, "all of them were started, and none half");
 }
@@ -71,7 +71,7 @@ async fn what_takes_too_long_is_abandoned() {
     // One engine starts a few at once, so these take many seconds.
     let running = run_many(&server, 60, "application/json").await;
     server.stop.cancel();
-    let ended = timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap();
+    let ended = timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap();
     assert!(matches!(ended, Err(ServeError::TimedOut(_))), "{ended:?}");
     running.abort();
 }
@@ -83,5 +83,5 @@ async fn a_server_without_work_ends_at_once() {
     let admin = server.admin().await;
     assert_eq!(admin.get("/api/containers").await.status, 200);
     server.stop.cancel();
-    timeout(PATIENCE, &mut server.serving).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap().unwrap();
 }

@@ -9,7 +9,7 @@ use paas_core::store::{KeyRange, SqliteStore, Store, Table, tables};
 use serde_json::json;
 
 use crate::program::{program, stderr, stdout};
-use crate::support::PATIENCE;
+use crate::support::TIMEOUT;
 
 /// How many events there are to be copied.
 const EVENTS: usize = 20_000;
@@ -66,7 +66,7 @@ async fn a_copy_that_was_killed_goes_on_and_ends_identical() {
     let mut copying = store(&arguments).stdout(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
     while size(&to) < 500_000 {
-        assert!(copying.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE, "nothing is copied");
+        assert!(copying.try_wait().unwrap().is_none() && began.elapsed() < TIMEOUT, "nothing is copied");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     copying.kill().unwrap();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::{Answer, Api, PATIENCE, Server, Start, eventually};
+use crate::support::{Answer, Api, Server, Start, TIMEOUT, eventually};
 use crate::tricky::HALF;
 
 async fn stream(api: &Api, path: &str, body: &Value) -> Answer {
@@ -96,14 +96,14 @@ async fn read_until(response: &mut Response, end: &str) -> String {
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
-    timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("there never is {end:?}"));
+    timeout(TIMEOUT, reading).await.unwrap_or_else(|_| panic!("there never is {end:?}"));
     text
 }
 
 /// Waits until a stream is at its end.
 async fn until_end(response: Response) {
     let all = response.bytes_stream().for_each(|_| std::future::ready(()));
-    timeout(PATIENCE, all).await.expect("the stream ends");
+    timeout(TIMEOUT, all).await.expect("the stream ends");
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn let_much_happen(server: &Server) {
             };
             while !is_last(&told.next().await.unwrap()) {}
         };
-        timeout(PATIENCE, until_told).await.expect("all of it is told");
+        timeout(TIMEOUT, until_told).await.expect("all of it is told");
     }
 }
 
@@ -193,14 +193,14 @@ async fn whole(mut connection: TcpStream) -> String {
             assert!(connection.read_buf(&mut told).await.unwrap() > 0, "the connection stands");
         }
     };
-    timeout(PATIENCE, reading).await.expect("the answer ends");
+    timeout(TIMEOUT, reading).await.expect("the answer ends");
     String::from_utf8(told).unwrap()
 }
 
 /// What is left to be read, and how it ends.
 async fn rest_of(mut connection: TcpStream) -> (String, std::io::Result<usize>) {
     let mut rest = Vec::new();
-    let end = timeout(PATIENCE, connection.read_to_end(&mut rest)).await.expect("the server closes the connection");
+    let end = timeout(TIMEOUT, connection.read_to_end(&mut rest)).await.expect("the server closes the connection");
     (String::from_utf8_lossy(&rest).into_owned(), end)
 }
 

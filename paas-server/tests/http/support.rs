@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::tricky;
 
 /// Long enough for the slowest machine, so that reaching it means that something never happens.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -216,7 +216,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.timeout(PATIENCE).send().await.unwrap();
+        let response = request.timeout(TIMEOUT).send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.unwrap() }
     }
@@ -252,7 +252,7 @@ impl Answer {
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "it never comes about that {what}");
+        assert!(begun.elapsed() < TIMEOUT, "it never comes about that {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
     Connector, CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    FoundContainer, LogChunk, LogOptions, LogStream, PullProgress, Result, connect,
+    LogChunk, LogOptions, LogStream, ObservedContainer, PullProgress, Result, connect,
 };
 use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageRef, RegistryLogin, SimulatedHost};
 
@@ -54,11 +54,11 @@ impl DockerEngine for Tricky {
         self.inner.info().await
     }
 
-    async fn list(&self) -> Result<Vec<FoundContainer>> {
+    async fn list(&self) -> Result<Vec<ObservedContainer>> {
         self.inner.list().await
     }
 
-    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+    async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         self.inner.inspect(id).await
     }
 

@@ -13,7 +13,7 @@ use crate::shell;
 /// The file that whoever works with the bed holds a lock on. There only while somebody does.
 const FILE: &str = "/run/paas-bed.lock";
 /// Whole test programs may come first.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30 * 60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The bed is nobody else's as long as this lives.
 #[derive(Debug)]
@@ -28,10 +28,10 @@ impl Lock {
     /// # Errors
     /// When it takes too long, or the file cannot be written.
     pub(super) fn take() -> Result<Self> {
-        Self::take_file(Path::new(FILE), PATIENCE)
+        Self::take_file(Path::new(FILE), TIMEOUT)
     }
 
-    fn take_file(path: &Path, patience: Duration) -> Result<Self> {
+    fn take_file(path: &Path, deadline: Duration) -> Result<Self> {
         let begun = Instant::now();
         let mut said = false;
         loop {
@@ -44,8 +44,8 @@ impl Lock {
                 say(&format!("The bed is in use by {holder}; waiting until it is free …"));
                 said = true;
             }
-            if begun.elapsed() > patience {
-                bail!("the bed is still in use by {holder}, after {} minutes", patience.as_secs() / 60);
+            if begun.elapsed() > deadline {
+                bail!("the bed is still in use by {holder}, after {} minutes", deadline.as_secs() / 60);
             }
             shell::pause(Duration::from_millis(100));
         }
@@ -99,7 +99,7 @@ mod checks {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let lock = Lock::take_file(&path, PATIENCE).unwrap();
+                    let lock = Lock::take_file(&path, TIMEOUT).unwrap();
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                     shell::pause(Duration::from_millis(5));
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -113,7 +113,7 @@ mod checks {
     #[test]
     fn who_holds_it_is_told_when_it_takes_too_long() {
         let path = file("held");
-        let held = Lock::take_file(&path, PATIENCE).unwrap();
+        let held = Lock::take_file(&path, TIMEOUT).unwrap();
         let refused = Lock::take_file(&path, Duration::from_millis(10)).unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
         drop(held);

@@ -89,7 +89,7 @@ impl Bed {
                 lock::say(&format!("There is {what}; waiting until 'cargo xtask bed down' takes it down …"));
                 said = true;
             }
-            if begun.elapsed() > lock::PATIENCE {
+            if begun.elapsed() > lock::TIMEOUT {
                 bail!("there still is {what}: take it down with 'cargo xtask bed down'");
             }
             shell::pause(Duration::from_secs(1));

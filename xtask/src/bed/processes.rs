@@ -88,12 +88,12 @@ pub(super) fn kill(pids: &[u32]) -> Result<()> {
 ///
 /// # Errors
 /// When one does not go in time.
-pub(super) fn gone(pids: &[u32], patience: Duration) -> Result<()> {
+pub(super) fn gone(pids: &[u32], deadline: Duration) -> Result<()> {
     let there = |pid: &&u32| shell::is_running(**pid, &shell::program(**pid));
-    if !shell::wait_until(patience, || !pids.iter().any(|pid| there(&pid))) {
+    if !shell::wait_until(deadline, || !pids.iter().any(|pid| there(&pid))) {
         let stay: Vec<String> =
             pids.iter().filter(there).map(|pid| format!("{pid} ({})", shell::program(*pid))).collect();
-        bail!("after {patience:?} there still is process {}", stay.join(", "));
+        bail!("after {deadline:?} there still is process {}", stay.join(", "));
     }
     Ok(())
 }

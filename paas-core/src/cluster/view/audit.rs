@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Hold, View};
+use super::{Allocation, View};
 use crate::model::{EngineId, EngineStatus, HostPort, Resources};
 
 impl View {
     /// Checks the arithmetic: recomputes every engine's numbers from the holds.
     pub(in crate::cluster) fn audit(&self) -> Result<(), String> {
         for (id, host) in &self.engines {
-            let on_it =
-                self.containers.values().filter(|entry| entry.container.engine.id == *id).map(|entry| &entry.hold);
-            let promised = self.reservations.values().filter(|reserved| reserved.engine == *id).map(|r| &r.hold);
-            let holds: Vec<&Hold> = on_it.chain(promised).collect();
+            let on_it = self
+                .containers
+                .values()
+                .filter(|entry| entry.container.engine.id == *id)
+                .map(|entry| &entry.allocation);
+            let reserved = self.reservations.values().filter(|reserved| reserved.engine == *id).map(|r| &r.allocation);
+            let holds: Vec<&Allocation> = on_it.chain(reserved).collect();
             let state = self.snapshot.get(id).ok_or_else(|| format!("{id} is not in the snapshot"))?;
-            let reserved: Resources = holds.iter().filter_map(|hold| hold.resources).sum();
-            let running = holds.iter().filter(|hold| hold.resources.is_some()).count();
-            let ports: BTreeSet<HostPort> = holds.iter().flat_map(|hold| hold.ports.iter().copied()).collect();
-            let images = holds.iter().filter(|hold| hold.image.is_some()).count();
+            let reserved: Resources = holds.iter().filter_map(|allocation| allocation.resources).sum();
+            let running = holds.iter().filter(|allocation| allocation.resources.is_some()).count();
+            let ports: BTreeSet<HostPort> =
+                holds.iter().flat_map(|allocation| allocation.ports.iter().copied()).collect();
+            let images = holds.iter().filter(|allocation| allocation.image.is_some()).count();
             if (reserved, running, &ports, images)
                 != (state.reserved, state.containers, &state.host_ports, state.images.values().sum())
             {

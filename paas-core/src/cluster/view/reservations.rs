@@ -1,8 +1,8 @@
-//! Room that is promised: placing, starting again, giving back, and turning into a container.
+//! Room that is reserved: placing, starting again, giving back, and turning into a container.
 
 use std::sync::Arc;
 
-use super::{ContainerId, EngineId, FoundContainer, Hold, Reserved, Ticket, View};
+use super::{Allocation, ContainerId, EngineId, ObservedContainer, Reserved, Ticket, View};
 use crate::model::{ContainerType, LaunchId};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
@@ -18,13 +18,13 @@ impl View {
         let placed = chosen
             .into_iter()
             .map(|engine| {
-                let hold = Hold {
+                let allocation = Allocation {
                     resources: Some(request.resources),
                     image: Some(image.clone()),
                     ports: request.host_ports.clone(),
                 };
                 let launch = LaunchId::new();
-                self.reserve(launch, engine.clone(), hold, None);
+                self.reserve(launch, engine.clone(), allocation, None);
                 (launch, engine)
             })
             .collect();
@@ -40,9 +40,9 @@ impl View {
     ) -> Option<Result<LaunchId, Refusal>> {
         let entry = self.containers.get(id)?;
         let engine = entry.container.engine.id.clone();
-        let resources = entry.promised;
+        let resources = entry.reserved;
         let ports = entry.container.image.host_ports();
-        if entry.hold.resources.is_none() {
+        if entry.allocation.resources.is_none() {
             let mut request = PlacementRequest::new(&entry.container.image, 1);
             request.kind = ContainerType::Service;
             request.labels.clear();
@@ -54,16 +54,16 @@ impl View {
             }
         }
         let launch = LaunchId::new();
-        let hold = Hold { resources: Some(resources), image: None, ports };
+        let allocation = Allocation { resources: Some(resources), image: None, ports };
         self.starting.insert(id.clone(), launch);
-        self.reserve(launch, engine, hold, Some(id.clone()));
+        self.reserve(launch, engine, allocation, Some(id.clone()));
         self.recount(id);
         Some(Ok(launch))
     }
 
-    fn reserve(&mut self, launch: LaunchId, engine: EngineId, hold: Hold, container: Option<ContainerId>) {
-        self.change_hold(&engine, &hold, true);
-        self.reservations.insert(launch, Reserved { engine, hold, container });
+    fn reserve(&mut self, launch: LaunchId, engine: EngineId, allocation: Allocation, container: Option<ContainerId>) {
+        self.change_allocation(&engine, &allocation, true);
+        self.reservations.insert(launch, Reserved { engine, allocation, container });
     }
 
     pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
@@ -77,7 +77,7 @@ impl View {
     /// Ends a reservation. The container it covered, if it is there, counts by itself from now on.
     pub(in crate::cluster) fn release(&mut self, launch: LaunchId) {
         let Some(reserved) = self.reservations.remove(&launch) else { return };
-        self.change_hold(&reserved.engine, &reserved.hold, false);
+        self.change_allocation(&reserved.engine, &reserved.allocation, false);
         let covered = match reserved.container {
             Some(id) => {
                 self.starting.remove(&id);
@@ -106,27 +106,27 @@ impl View {
         &mut self,
         launch: LaunchId,
         engine: &EngineId,
-        found: FoundContainer,
+        found: ObservedContainer,
         ticket: Ticket,
     ) {
         let id = found.id.clone();
         self.observe(engine, found, ticket);
         if let Some(reserved) = self.reservations.remove(&launch) {
-            self.change_hold(&reserved.engine, &reserved.hold, false);
+            self.change_allocation(&reserved.engine, &reserved.allocation, false);
         }
         self.recount(&id);
     }
 
     /// Notes that whatever a launch left on its engine must go when it is seen.
-    pub(in crate::cluster) fn doom(&mut self, launch: LaunchId) {
-        self.doomed.insert(launch);
+    pub(in crate::cluster) fn abandon(&mut self, launch: LaunchId) {
+        self.abandoned.insert(launch);
     }
 
-    pub(in crate::cluster) fn is_doomed(&self, launch: LaunchId) -> bool {
-        self.doomed.contains(&launch)
+    pub(in crate::cluster) fn is_abandoned(&self, launch: LaunchId) -> bool {
+        self.abandoned.contains(&launch)
     }
 
-    pub(in crate::cluster) fn undoom(&mut self, launch: LaunchId) {
-        self.doomed.remove(&launch);
+    pub(in crate::cluster) fn clear_abandoned(&mut self, launch: LaunchId) {
+        self.abandoned.remove(&launch);
     }
 }

@@ -43,7 +43,7 @@ fn container_id(number: usize) -> ContainerId {
     format!("{number:064x}").parse().unwrap()
 }
 
-fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: Option<u16>) -> FoundContainer {
+fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: Option<u16>) -> ObservedContainer {
     let mut spec = ContainerSpec::new("web:1".parse().unwrap());
     spec.bind_ports = port.map(|port| format!(":{port}:80").parse().unwrap()).into_iter().collect();
     let bound = port.filter(|_| state.holds_resources()).map(|host_port| BoundPort {
@@ -52,10 +52,10 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         host_port,
         container_port: 80,
     });
-    FoundContainer {
+    ObservedContainer {
         id: container_id(number),
         name: format!("/web-{number}"),
-        promised: spec.promised(),
+        reserved: spec.reserved(),
         managed: launch.map(|launch| Managed {
             platform: "p".into(),
             launch,

@@ -17,7 +17,7 @@ pub(in crate::controller) struct Members {
     /// Who is in the registry, whatever became of it here.
     alive: BTreeSet<EngineId>,
     /// The engines that are here because they registered themselves.
-    taken_in: BTreeMap<EngineId, TakenIn>,
+    adopted: BTreeMap<EngineId, AdoptedHost>,
     /// Those that somebody deleted while their agent lives: they stay out until it is started anew.
     deleted: BTreeSet<EngineId>,
     /// Those that cannot be taken in as things are, and why.
@@ -28,7 +28,7 @@ pub(in crate::controller) struct Members {
 
 /// An engine that registered itself.
 #[derive(Debug)]
-pub(super) struct TakenIn {
+pub(super) struct AdoptedHost {
     pub(super) presence: Presence,
     /// What Docker calls its daemon; empty until it was heard since the start.
     pub(super) daemon_id: String,
@@ -38,31 +38,31 @@ pub(super) struct TakenIn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     /// It is.
-    Here,
+    Alive,
     /// It should be, and is not listed: this server has just started, or the registry was away or lost what it knew. The host has a
     /// while to say so itself.
-    Expected(Instant),
+    Grace(Instant),
     /// It left, or its lease ran out.
-    Absent(Instant),
+    Lost(Instant),
 }
 
 impl Members {
     /// An engine that had registered itself before this server was started.
     pub(in crate::controller) fn expect(&mut self, id: EngineId) {
-        let presence = Presence::Expected(Instant::now());
-        self.taken_in.insert(id, TakenIn { presence, daemon_id: String::new() });
+        let presence = Presence::Grace(Instant::now());
+        self.adopted.insert(id, AdoptedHost { presence, daemon_id: String::new() });
     }
 
     /// Somebody added the engine by hand: the registry has no say in it any more.
     pub(in crate::controller) fn added_by_hand(&mut self, id: &EngineId) {
-        self.taken_in.remove(id);
+        self.adopted.remove(id);
         self.deleted.remove(id);
         self.refused.remove(id);
     }
 
     /// Somebody deleted the engine.
     pub(in crate::controller) fn deleted(&mut self, id: &EngineId) {
-        self.taken_in.remove(id);
+        self.adopted.remove(id);
         if self.alive.contains(id) {
             self.deleted.insert(id.clone());
         }
@@ -74,9 +74,9 @@ impl Members {
         self.deleted.retain(|id| self.alive.contains(id));
         self.refused.retain(|id, _| self.alive.contains(id));
         let now = Instant::now();
-        for (id, engine) in &mut self.taken_in {
-            if engine.presence == Presence::Here && !self.alive.contains(id) {
-                engine.presence = Presence::Expected(now);
+        for (id, engine) in &mut self.adopted {
+            if engine.presence == Presence::Alive && !self.alive.contains(id) {
+                engine.presence = Presence::Grace(now);
             }
         }
     }
@@ -92,9 +92,9 @@ impl Members {
         self.alive.remove(id);
         self.deleted.remove(id);
         self.refused.remove(id);
-        match self.taken_in.get_mut(id) {
-            Some(engine) if !matches!(engine.presence, Presence::Absent(_)) => {
-                engine.presence = Presence::Absent(Instant::now());
+        match self.adopted.get_mut(id) {
+            Some(engine) if !matches!(engine.presence, Presence::Lost(_)) => {
+                engine.presence = Presence::Lost(Instant::now());
                 true
             }
             _ => false,
@@ -103,23 +103,23 @@ impl Members {
 
     /// A host was taken in, or is back.
     pub(super) fn take_in(&mut self, member: &Member) {
-        let engine = TakenIn { presence: Presence::Here, daemon_id: member.daemon_id.clone() };
-        self.taken_in.insert(member.id.clone(), engine);
+        let engine = AdoptedHost { presence: Presence::Alive, daemon_id: member.daemon_id.clone() };
+        self.adopted.insert(member.id.clone(), engine);
         self.refused.remove(&member.id);
     }
 
-    pub(super) fn taken_in(&self, id: &EngineId) -> Option<&TakenIn> {
-        self.taken_in.get(id)
+    pub(super) fn adopted(&self, id: &EngineId) -> Option<&AdoptedHost> {
+        self.adopted.get(id)
     }
 
     pub(super) fn forget(&mut self, id: &EngineId) {
-        self.taken_in.remove(id);
+        self.adopted.remove(id);
     }
 
     /// The engine other than this that registered with the same daemon.
     pub(super) fn with_daemon(&self, member: &Member) -> Option<EngineId> {
-        let same = |(id, engine): &(&EngineId, &TakenIn)| **id != member.id && engine.daemon_id == member.daemon_id;
-        self.taken_in.iter().find(same).map(|(id, _)| id.clone())
+        let same = |(id, engine): &(&EngineId, &AdoptedHost)| **id != member.id && engine.daemon_id == member.daemon_id;
+        self.adopted.iter().find(same).map(|(id, _)| id.clone())
     }
 
     /// A host cannot be taken in. True when that is news.
@@ -146,17 +146,17 @@ impl Members {
         }
     }
 
-    /// Those that were expected for longer than `patience`.
-    pub(super) fn not_come(&self, patience: Duration) -> Vec<EngineId> {
-        self.since(|presence| matches!(presence, Presence::Expected(since) if since.elapsed() > patience))
+    /// Those that were expected for longer than `deadline`.
+    pub(super) fn not_come(&self, deadline: Duration) -> Vec<EngineId> {
+        self.since(|presence| matches!(presence, Presence::Grace(since) if since.elapsed() > deadline))
     }
 
-    /// Those that were absent for longer than `patience`.
-    pub(super) fn long_absent(&self, patience: Duration) -> Vec<EngineId> {
-        self.since(|presence| matches!(presence, Presence::Absent(since) if since.elapsed() > patience))
+    /// Those that were absent for longer than `deadline`.
+    pub(super) fn long_absent(&self, deadline: Duration) -> Vec<EngineId> {
+        self.since(|presence| matches!(presence, Presence::Lost(since) if since.elapsed() > deadline))
     }
 
     fn since(&self, is_over: impl Fn(&Presence) -> bool) -> Vec<EngineId> {
-        self.taken_in.iter().filter(|(_, engine)| is_over(&engine.presence)).map(|(id, _)| id.clone()).collect()
+        self.adopted.iter().filter(|(_, engine)| is_over(&engine.presence)).map(|(id, _)| id.clone()).collect()
     }
 }

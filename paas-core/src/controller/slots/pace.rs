@@ -15,8 +15,8 @@ const FEWEST: usize = 6;
 /// How many starts are enough to give up a trial of more.
 const DISCOURAGING: usize = 2;
 /// For how many windows a pace is kept before another is tried: at first, and at most.
-const PATIENCE: usize = 4;
-const LONGEST_PATIENCE: usize = 64;
+const TIMEOUT: usize = 4;
+const LONGEST_TIMEOUT: usize = 64;
 
 /// The pace of one engine, with what is known of it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Pace {
     /// Starts since the pace is what it is: how many, and what they took together.
     window: (usize, Duration),
     trial: Trial,
-    patience: usize,
+    deadline: usize,
 }
 
 /// What is being found out.
@@ -45,8 +45,8 @@ impl Pace {
     /// Begins with `at_once`, and never has more than `most`.
     pub(super) fn new(at_once: usize, most: usize) -> Self {
         let most = most.max(1);
-        let trial = Trial::Rest { windows: PATIENCE, down: false, best: 0.0 };
-        Self { at_once: at_once.clamp(1, most), most, window: (0, Duration::ZERO), trial, patience: PATIENCE }
+        let trial = Trial::Rest { windows: TIMEOUT, down: false, best: 0.0 };
+        Self { at_once: at_once.clamp(1, most), most, window: (0, Duration::ZERO), trial, deadline: TIMEOUT }
     }
 
     /// How many at once at this moment.
@@ -81,7 +81,7 @@ impl Pace {
                 self.trial = Trial::Rest { windows, down, best: rate.max(best) };
             }
             Trial::Up { rate: before } if rate >= before * worth(self.at_once - 1) => {
-                self.patience = PATIENCE;
+                self.deadline = TIMEOUT;
                 if self.at_once < self.most {
                     self.at_once += 1;
                     self.trial = Trial::Up { rate };
@@ -91,11 +91,11 @@ impl Pace {
             }
             Trial::Up { .. } => {
                 self.at_once -= 1;
-                self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
+                self.deadline = (self.deadline * 2).min(LONGEST_TIMEOUT);
                 self.rest(true);
             }
             Trial::Down { rate: before } if before < rate * worth(self.at_once) => {
-                self.patience = PATIENCE;
+                self.deadline = TIMEOUT;
                 if self.at_once > 1 {
                     self.at_once -= 1;
                     self.trial = Trial::Down { rate };
@@ -111,7 +111,7 @@ impl Pace {
     }
 
     fn rest(&mut self, down: bool) {
-        self.trial = Trial::Rest { windows: self.patience, down, best: 0.0 };
+        self.trial = Trial::Rest { windows: self.deadline, down, best: 0.0 };
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
     fn one_more_has_to_beat_the_best_that_there_was() {
         let mut pace = Pace::new(1, 16);
         // Somebody else slows the host down in the end, and no longer when more is tried.
-        for _ in 0..FEWEST * PATIENCE {
+        for _ in 0..FEWEST * TIMEOUT {
             pace.took(Duration::from_millis(200));
         }
         while pace.at_once() == 1 {

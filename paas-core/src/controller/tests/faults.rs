@@ -24,13 +24,13 @@ struct Schedule {
     platform: Platform,
     random: StdRng,
     /// Containers that somebody was told of and nobody has destroyed since.
-    promised: BTreeSet<String>,
+    reserved: BTreeSet<String>,
 }
 
 impl Schedule {
     async fn new(seed: u64) -> Self {
         let platform = Platform::of(&HOSTS).await;
-        Self { platform, random: StdRng::seed_from_u64(seed), promised: BTreeSet::new() }
+        Self { platform, random: StdRng::seed_from_u64(seed), reserved: BTreeSet::new() }
     }
 
     fn host(&mut self) -> SimulatedEngine {
@@ -55,7 +55,7 @@ impl Schedule {
                 // Somebody else removes one of ours, or starts something of his own.
                 if let Some(found) = host.really_there().first() {
                     host.outsider_remove(&found.id).unwrap();
-                    self.promised.remove(found.id.as_str());
+                    self.reserved.remove(found.id.as_str());
                 }
             }
             7 => drop(host.outsider_run("db:1".parse().unwrap(), None)),
@@ -68,7 +68,7 @@ impl Schedule {
         self.platform.controller.shared.cluster.shutdown().await;
         let Platform { hosts, store, events, .. } = &self.platform;
         self.platform.controller = build(hosts, store.clone(), events.clone()).await;
-        self.platform.controller.settle(Duration::from_secs(5)).await;
+        self.platform.controller.wait_ready(Duration::from_secs(5)).await;
     }
 
     async fn work(&mut self) {
@@ -82,16 +82,16 @@ impl Schedule {
                 if let Ok(operation) = controller.run(&ann(), request).await {
                     let summary = operation.finish().await;
                     assert_eq!(summary.started.len() + summary.failed.len(), count, "every container is accounted for");
-                    self.promised.extend(summary.started.iter().map(|container| container.id.to_string()));
+                    self.reserved.extend(summary.started.iter().map(|container| container.id.to_string()));
                 }
             }
             (2, Some(id)) => {
                 let count = self.random.random_range(1..8);
                 if let Ok(operation) = controller.scale(&ann(), &id, count).await {
                     let summary = operation.finish().await;
-                    self.promised.extend(summary.started.iter().map(|container| container.id.to_string()));
+                    self.reserved.extend(summary.started.iter().map(|container| container.id.to_string()));
                     for gone in &summary.destroyed {
-                        self.promised.remove(gone.as_str());
+                        self.reserved.remove(gone.as_str());
                     }
                     // What was not destroyed, as far as the answer goes, may be gone all the same.
                     if !summary.failed.is_empty() {
@@ -101,7 +101,7 @@ impl Schedule {
             }
             (3, Some(id)) => {
                 let destroyed = controller.destroy(&ann(), &id).await;
-                self.promised.remove(&id);
+                self.reserved.remove(&id);
                 drop(destroyed);
             }
             (_, Some(id)) => drop(controller.stop(&ann(), &id, Duration::ZERO).await),
@@ -116,10 +116,10 @@ impl Schedule {
 
     fn forget_what_is_gone(&mut self) {
         let there = self.really_there();
-        self.promised.retain(|id| there.contains(id));
+        self.reserved.retain(|id| there.contains(id));
     }
 
-    /// What is promised never goes beyond what there is, but for what others took.
+    /// What is reserved never goes beyond what there is, but for what others took.
     fn check_room(&self) {
         self.platform.controller.cluster().audit().unwrap();
         for host in HOSTS {
@@ -152,7 +152,7 @@ impl Schedule {
         };
         let agree = || listed() == self.really_there();
         assert!(eventually(agree).await, "listed {:#?}, there are {:#?}", listed(), self.really_there());
-        let lost: Vec<_> = self.promised.difference(&listed()).cloned().collect();
+        let lost: Vec<_> = self.reserved.difference(&listed()).cloned().collect();
         assert!(lost.is_empty(), "somebody was told of {lost:?}, and they are not there");
         self.check_room();
         assert_eq!(self.platform.controller.cluster().reservation_count(), 0);

@@ -15,13 +15,13 @@ async fn quick(hosts: &HashMap<String, SimulatedEngine>, store: Arc<dyn Store>) 
 }
 
 /// One request, by its key: begun, and handed on to be done.
-async fn begin(controller: &Controller, key: &str) -> (Exchange, Actor) {
+async fn begin(controller: &Controller, key: &str) -> (IdempotentRequest, Actor) {
     match controller.begin_request(&ann(), key, &[key.as_bytes()]).await.unwrap() {
-        Begun::Do(exchange) => {
-            let actor = ann().by_request(exchange.in_hand());
+        Begin::Execute(exchange) => {
+            let actor = ann().by_request(exchange.context());
             (exchange, actor)
         }
-        Begun::Answered(answer) => panic!("answered: {answer:?}"),
+        Begin::Replay(answer) => panic!("answered: {answer:?}"),
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_change_whose_answer_was_lost_is_made_once() {
         assert_eq!(contents(&*platform.store).await, after, "{change} changed something again");
         exchange.finish(KeptAnswer { status: 204, content_type: None, body: String::new() }).await.unwrap();
         let answered = controller.begin_request(&ann(), change, &[change.as_bytes()]).await;
-        assert!(matches!(answered, Ok(Begun::Answered(KeptAnswer { status: 204, .. }))), "{change}");
+        assert!(matches!(answered, Ok(Begin::Replay(KeptAnswer { status: 204, .. }))), "{change}");
     }
     let events = controller.events(100).await.unwrap();
     assert_eq!(events.iter().filter(|event| event.user.is_some()).count(), CHANGES.len());

@@ -111,25 +111,25 @@ async fn a_host_can_make_itself_heard_without_reaching_the_registry() {
     let platform = Platform::without_engines(&["a"]).await;
     let member = crate::testing::registry::member("a");
     let (first, second) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
-    platform.controller.hear(member.clone(), first, TTL).await.unwrap();
+    platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
     platform.until_known("a").await;
     let other = Member { daemon_id: "other".to_owned(), ..member.clone() };
-    let taken = platform.controller.hear(other, second, TTL).await;
+    let taken = platform.controller.heartbeat(other, second, TTL).await;
     assert!(taken.is_err_and(|error| error.to_string().contains("another id")));
     for _ in 0..10 {
         tokio::time::sleep(TTL / 3).await;
-        platform.controller.hear(member.clone(), first, TTL).await.unwrap();
+        platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
     }
     assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up);
-    platform.controller.dismiss(&member.id, second).await.unwrap();
+    platform.controller.deregister(&member.id, second).await.unwrap();
     assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up, "not its to say");
-    platform.controller.dismiss(&member.id, first).await.unwrap();
+    platform.controller.deregister(&member.id, first).await.unwrap();
     platform.until("a", EngineStatus::Down).await;
-    platform.controller.hear(member.clone(), second, TTL).await.unwrap();
+    platform.controller.heartbeat(member.clone(), second, TTL).await.unwrap();
     platform.until("a", EngineStatus::Up).await;
     tokio::time::sleep(TTL * 2).await;
     platform.until("a", EngineStatus::Down).await;
-    assert!(platform.controller.hear(member, second, Duration::ZERO).await.is_err());
+    assert!(platform.controller.heartbeat(member, second, Duration::ZERO).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,14 +137,14 @@ async fn an_agent_that_is_started_again_in_time_goes_on_where_the_one_before_it_
     let platform = Platform::without_engines(&["a"]).await;
     let member = crate::testing::registry::member("a");
     let (first, second) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
-    platform.controller.hear(member.clone(), first, TTL).await.unwrap();
+    platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
     platform.until_known("a").await;
     for _ in 0..10 {
-        platform.controller.hear(member.clone(), second, TTL).await.unwrap();
+        platform.controller.heartbeat(member.clone(), second, TTL).await.unwrap();
         assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up, "it was never away");
         tokio::time::sleep(TTL / 3).await;
     }
-    platform.controller.dismiss(&member.id, first).await.unwrap();
+    platform.controller.deregister(&member.id, first).await.unwrap();
     assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Up, "not its to say any more");
 }
 

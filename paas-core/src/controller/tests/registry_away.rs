@@ -82,7 +82,7 @@ impl Registry for Fragile {
     async fn watch(&self, from: Revision) -> Answer<BoxStream<'static, MemberChange>> {
         let lost = self.lost.clone().notified_owned();
         let changes = self.there()?.watch(from).await?.take_until(lost);
-        Ok(changes.chain(futures::stream::iter([MemberChange::Missed])).boxed())
+        Ok(changes.chain(futures::stream::iter([MemberChange::Lagged])).boxed())
     }
 
     async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Answer<()> {

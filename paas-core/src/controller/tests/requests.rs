@@ -107,25 +107,27 @@ async fn an_answer_is_given_again_and_a_key_is_for_one_request() {
     let platform = Platform::of(&["a"]).await;
     let controller = &platform.controller;
     let begin = async |key: &str, body: &str| controller.begin_request(&ann(), key, &[b"POST", body.as_bytes()]).await;
-    let Begun::Do(exchange) = begin("key", "one").await.unwrap() else { panic!("answered") };
-    assert!(!exchange.is_again());
-    drop(exchange);
-    let Begun::Do(exchange) = begin("key", "one").await.unwrap() else { panic!("answered") };
-    assert!(exchange.is_again(), "it was begun and never answered");
+    let Begin::Execute(idempotent) = begin("key", "one").await.unwrap() else { panic!("answered") };
+    assert!(!idempotent.is_again());
+    drop(idempotent);
+    let Begin::Execute(idempotent) = begin("key", "one").await.unwrap() else { panic!("answered") };
+    assert!(idempotent.is_again(), "it was begun and never answered");
     let answer = KeptAnswer { status: 201, content_type: Some("application/json".into()), body: "[]".into() };
-    exchange.finish(answer.clone()).await.unwrap();
-    let Begun::Answered(kept) = begin("key", "one").await.unwrap() else { panic!("not answered") };
+    idempotent.finish(answer.clone()).await.unwrap();
+    let Begin::Replay(kept) = begin("key", "one").await.unwrap() else { panic!("not answered") };
     assert_eq!(kept, answer);
     assert!(matches!(begin("key", "two").await, Err(ControllerError::KeyReused { .. })));
 
-    let Begun::Do(exchange) = begin("other", "two").await.unwrap() else { panic!("answered") };
-    exchange.forget().await.unwrap();
-    let Begun::Do(exchange) = begin("other", "three").await.unwrap() else { panic!("answered") };
-    assert!(!exchange.is_again());
+    let Begin::Execute(idempotent) = begin("other", "two").await.unwrap() else { panic!("answered") };
+    idempotent.forget().await.unwrap();
+    let Begin::Execute(idempotent) = begin("other", "three").await.unwrap() else { panic!("answered") };
+    assert!(!idempotent.is_again());
     let large = KeptAnswer { body: "x".repeat(1 << 20), ..answer };
-    exchange.finish(large).await.unwrap();
-    let Begun::Do(exchange) = begin("other", "three").await.unwrap() else { panic!("a large answer is not kept") };
-    assert!(exchange.is_again());
+    idempotent.finish(large).await.unwrap();
+    let Begin::Execute(idempotent) = begin("other", "three").await.unwrap() else {
+        panic!("a large answer is not kept")
+    };
+    assert!(idempotent.is_again());
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +136,7 @@ async fn old_requests_are_forgotten() {
     let controller = &platform.controller;
     for number in 0..1200 {
         let begun = controller.begin_request(&ann(), &number.to_string(), &[]).await;
-        assert!(matches!(begun, Ok(Begun::Do(_))));
+        assert!(matches!(begun, Ok(Begin::Execute(_))));
     }
     let count = async || controller.shared.requests.all().await.unwrap().len();
     controller.forget_requests_before(Duration::from_secs(3600)).await.unwrap();
@@ -154,7 +156,7 @@ async fn a_server_that_is_deposed_changes_nothing_any_more() {
     });
     let builder = Controller::builder().store(platform.store.clone()).connector(connector).term(term.clone());
     let deposed = builder.build().await.unwrap();
-    deposed.settle(Duration::from_secs(5)).await;
+    deposed.wait_ready(Duration::from_secs(5)).await;
     assert_eq!(deposed.cluster_info().leader.as_deref(), Some("one"));
     let id = deposed.run(&ann(), request(2)).await.unwrap().finish().await.started[0].id.to_string();
     for host in platform.hosts.values() {

@@ -24,14 +24,14 @@ pub(super) fn container_body(request: &CreateRequest) -> ContainerCreateBody {
     // Docker keeps links of its default network on the container, those of other networks on the connection to it.
     let own_network = is_user_defined(&spec.network_mode);
     let (host_links, network_links) = if own_network { (Vec::new(), links) } else { (links, Vec::new()) };
-    let promised = spec.promised();
+    let reserved = spec.reserved();
     let host_config = HostConfig {
-        cpu_shares: Some(cpu_shares(promised.cpus)),
+        cpu_shares: Some(cpu_shares(reserved.cpus)),
         nano_cpus: spec.cpus.map(Cpus::nano),
         cpuset_cpus: spec.cpuset.clone(),
-        memory: Some(promised.memory.bytes()),
-        // Docker would add as much swap again; a container would then use twice what it was promised.
-        memory_swap: Some(promised.memory.bytes()),
+        memory: Some(reserved.memory.bytes()),
+        // Docker would add as much swap again; a container would then use twice what it was reserved.
+        memory_swap: Some(reserved.memory.bytes()),
         binds: some(binds),
         links: some(host_links),
         network_mode: Some(spec.network_mode.clone()),

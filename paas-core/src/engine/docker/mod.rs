@@ -6,9 +6,9 @@
 mod describe;
 mod errors;
 mod events;
-mod found;
 mod lines;
 mod logs;
+mod observed;
 mod pull;
 #[cfg(test)]
 mod tests;
@@ -37,8 +37,8 @@ pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, FoundContainer, LogChunk,
-    LogOptions, PullProgress, Result,
+    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions,
+    ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
@@ -117,14 +117,14 @@ impl Docker {
 
     /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
     /// gone by now.
-    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<FoundContainer>> {
+    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
         let id = summary.id.clone().unwrap_or_default();
-        let listed = found::from_summary(summary);
+        let listed = observed::from_summary(summary);
         if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
             return Ok(listed);
         }
         match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
-            Ok(inspected) => Ok(found::from_inspect(inspected).or(listed)),
+            Ok(inspected) => Ok(observed::from_inspect(inspected).or(listed)),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             // What this version of the client cannot read takes room on the host all the same.
             Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => Ok(listed),
@@ -212,11 +212,11 @@ impl DockerEngine for Docker {
         })
     }
 
-    async fn list(&self) -> Result<Vec<FoundContainer>> {
+    async fn list(&self) -> Result<Vec<ObservedContainer>> {
         let call = self.call("list the containers", Subject::Host);
         let work = async {
             let summaries = self.list_summaries(true).await.map_err(|err| call.failure(err))?;
-            let found: Vec<Option<FoundContainer>> = stream::iter(summaries)
+            let found: Vec<Option<ObservedContainer>> = stream::iter(summaries)
                 .map(|summary| self.complete(&call, summary))
                 .buffered(QUESTIONS_AT_ONCE)
                 .try_collect()
@@ -226,11 +226,11 @@ impl DockerEngine for Docker {
         call.all_within(deadlines::LIST, work).await
     }
 
-    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+    async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         let call = self.call("inspect the container", Subject::Container);
         let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
         let inspected = call.within(deadlines::ASK, asked).await?;
-        found::from_inspect(inspected)
+        observed::from_inspect(inspected)
             .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
     }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 
 use super::logs::Line;
-use super::{CreateRequest, EngineError, EngineErrorKind, EngineEvent, EngineUsage, FoundContainer, Result};
+use super::{CreateRequest, EngineError, EngineErrorKind, EngineEvent, EngineUsage, ObservedContainer, Result};
 use crate::engine::{LogStream, Managed};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, HostPort, ImageRef, LaunchId, MemoryMb, Protocol,
@@ -39,7 +39,7 @@ pub(super) struct Host {
 struct Simulated {
     name: String,
     spec: Arc<ContainerSpec>,
-    promised: Resources,
+    reserved: Resources,
     managed: Option<Managed>,
     state: ContainerState,
     ports: Vec<BoundPort>,
@@ -79,29 +79,29 @@ impl Host {
             user: request.user.as_str().into(),
             mark: request.mark,
         };
-        Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.promised(), Some(managed)))
+        Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed)))
     }
 
     pub(super) fn outsider_run(&mut self, image: ImageRef, limits: Option<Resources>) -> ContainerId {
         let mut spec = ContainerSpec::new(image);
         spec.cpus = limits.map(|limits| limits.cpus);
         spec.memory = limits.map(|limits| limits.memory);
-        let promised = spec.promised();
+        let reserved = spec.reserved();
         let name = format!("outsider-{:08x}", rand::rng().next_u32());
-        let id = self.add(name, spec, promised, None);
+        let id = self.add(name, spec, reserved, None);
         // It publishes nothing, so there is nothing that could fail.
         let _ = self.start(&id);
         id
     }
 
-    fn add(&mut self, name: String, spec: ContainerSpec, promised: Resources, managed: Option<Managed>) -> ContainerId {
+    fn add(&mut self, name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> ContainerId {
         let id = random_id();
         self.have_image(&spec.name);
         self.names.insert(name.clone());
         let container = Simulated {
             name,
             spec: Arc::new(spec),
-            promised,
+            reserved,
             managed,
             state: ContainerState::Created,
             ports: Vec::new(),
@@ -210,11 +210,11 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+    pub(super) fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         self.get("inspect the container", id).map(|container| found(id, container))
     }
 
-    pub(super) fn all(&self) -> Vec<FoundContainer> {
+    pub(super) fn all(&self) -> Vec<ObservedContainer> {
         self.containers.iter().map(|(id, container)| found(id, container)).collect()
     }
 
@@ -231,8 +231,8 @@ impl Host {
 
     pub(super) fn usage(&self) -> EngineUsage {
         let running = || self.containers.values().filter(|container| container.state.holds_resources());
-        let promised: Resources = running().map(|container| container.promised).sum();
-        EngineUsage { cpus: promised.cpus.as_f64() / 100.0, memory: USED_MEMORY * running().count() as u64 }
+        let reserved: Resources = running().map(|container| container.reserved).sum();
+        EngineUsage { cpus: reserved.cpus.as_f64() / 100.0, memory: USED_MEMORY * running().count() as u64 }
     }
 
     /// The lines that a program wrote, and whether it may write more.
@@ -294,12 +294,12 @@ impl Host {
     }
 }
 
-fn found(id: &ContainerId, container: &Simulated) -> FoundContainer {
-    FoundContainer {
+fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
+    ObservedContainer {
         id: id.clone(),
         name: format!("/{}", container.name),
         spec: ContainerSpec::clone(&container.spec),
-        promised: container.promised,
+        reserved: container.reserved,
         state: container.state,
         ports: container.ports.clone(),
         created: container.created,

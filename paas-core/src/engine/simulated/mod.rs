@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, FoundContainer,
-    LogChunk, LogOptions, PullProgress, Result,
+    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
@@ -127,7 +127,7 @@ impl SimulatedEngine {
     }
 
     /// What really is on the host.
-    pub fn really_there(&self) -> Vec<FoundContainer> {
+    pub fn really_there(&self) -> Vec<ObservedContainer> {
         self.shared.host.lock().all()
     }
 
@@ -276,12 +276,12 @@ impl DockerEngine for SimulatedEngine {
         })
     }
 
-    async fn list(&self) -> Result<Vec<FoundContainer>> {
+    async fn list(&self) -> Result<Vec<ObservedContainer>> {
         self.shared.answer(DEADLINE).await?;
         Ok(self.shared.host.lock().all())
     }
 
-    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+    async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         self.shared.act("inspect", |host| host.inspect(id)).await
     }
 

@@ -107,10 +107,10 @@ async fn outsiders_containers_count_with_their_limits_or_the_default() {
     let limits = Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(100) };
     let limited = engine.outsider_run("db:1".parse().unwrap(), Some(limits));
     let unlimited = engine.outsider_run("db:1".parse().unwrap(), None);
-    assert_eq!(engine.inspect(&limited).await.unwrap().promised, limits);
-    let default = Resources { cpus: Cpus::DEFAULT_PROMISE, memory: MemoryMb::DEFAULT_PROMISE };
+    assert_eq!(engine.inspect(&limited).await.unwrap().reserved, limits);
+    let default = Resources { cpus: Cpus::DEFAULT_RESERVATION, memory: MemoryMb::DEFAULT_RESERVATION };
     let found = engine.inspect(&unlimited).await.unwrap();
-    assert_eq!((found.promised, found.managed), (default, None));
+    assert_eq!((found.reserved, found.managed), (default, None));
     engine.outsider_stop(&limited).unwrap();
     assert_eq!(engine.inspect(&limited).await.unwrap().state, ContainerState::Stopped);
     engine.outsider_remove(&limited).unwrap();

@@ -19,7 +19,7 @@ use crate::etcd::{Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST
 use crate::model::EngineId;
 
 /// How long etcd may take to answer. A lease of a few seconds must survive that one server hangs and another is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who is alive, as known to etcd. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl EtcdRegistry {
     /// [`RegistryErrorKind::Invalid`] says what is wrong with the URL, or with which of its files.
     pub fn open(rest: &str) -> Result<Self> {
         let address = Address::parse(rest).map_err(|error| failed("open", error))?;
-        Ok(Self { connection: Arc::new(Connection::new(address, PATIENCE)) })
+        Ok(Self { connection: Arc::new(Connection::new(address, TIMEOUT)) })
     }
 
     pub(super) fn hosts(rest: &str) -> Result<Vec<String>> {
@@ -161,7 +161,7 @@ impl Registry for EtcdRegistry {
         let seen = seen.map_err(|error| failed("watch", error))?;
         let changes = seen.filter_map(move |seen| {
             let change = match seen {
-                Seen::Missed => Some(MemberChange::Missed),
+                Seen::Lagged => Some(MemberChange::Lagged),
                 Seen::Resumed => Some(MemberChange::Resumed),
                 Seen::Put(kv) => {
                     let revision = Revision(kv.mod_revision());

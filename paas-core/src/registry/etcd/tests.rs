@@ -11,7 +11,7 @@ use crate::testing::wire::Wire;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn open(url: &str) -> EtcdRegistry {
     EtcdRegistry::open(url.strip_prefix("etcd:").unwrap()).unwrap()
@@ -33,11 +33,11 @@ async fn heard(registry: &EtcdRegistry) -> tokio::sync::mpsc::UnboundedReceiver<
 }
 
 async fn next(told: &mut tokio::sync::mpsc::UnboundedReceiver<MemberChange>) -> String {
-    match timeout(PATIENCE, told.recv()).await.expect("something is heard").unwrap() {
+    match timeout(TIMEOUT, told.recv()).await.expect("something is heard").unwrap() {
         MemberChange::Joined(member, _) => format!("joined {}", member.id),
         MemberChange::Left(id, _) => format!("left {id}"),
         MemberChange::Refused(member, _) => format!("refused {}", member.id),
-        MemberChange::Missed => "missed".to_owned(),
+        MemberChange::Lagged => "missed".to_owned(),
         MemberChange::Resumed => "resumed".to_owned(),
     }
 }
@@ -48,7 +48,7 @@ async fn eventually<T, Fut: Future<Output = Result<T>>>(mut attempt: impl FnMut(
     loop {
         match attempt().await {
             Ok(value) => return value,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            Err(error) => assert!(begun.elapsed() < TIMEOUT, "{error}"),
         }
         sleep(Duration::from_millis(50)).await;
     }
@@ -148,7 +148,7 @@ async fn a_watcher_is_told_when_what_it_missed_is_not_kept_any_more() {
     other.register(&member("third"), lease).await.unwrap();
     assert_eq!(next(&mut told).await, "joined third", "from then on nothing is missed");
     let mut late = other.watch(from).await.unwrap();
-    assert_eq!(late.next().await, Some(MemberChange::Missed));
+    assert_eq!(late.next().await, Some(MemberChange::Lagged));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,11 +216,11 @@ async fn a_candidate_waits_until_etcd_is_back() {
     assert!(!waiting.is_finished());
     etcd.start_again().await;
     eventually(|| registry.revoke(first)).await;
-    timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, waiting).await.unwrap().unwrap().unwrap();
     assert_eq!(registry.leader("one/two").await.unwrap().as_deref(), Some("second"));
 
     // One whose lease ends while it waits is told so.
     let third = registry.grant(SHORT).await.unwrap();
-    let ended = timeout(PATIENCE, registry.campaign("one/two", "third", third)).await.unwrap().unwrap_err();
+    let ended = timeout(TIMEOUT, registry.campaign("one/two", "third", third)).await.unwrap().unwrap_err();
     assert_eq!(ended.kind(), RegistryErrorKind::LeaseExpired);
 }

@@ -7,7 +7,7 @@ use crate::scheduler::Weights;
 /// Engines in a block: as many as a word has bits.
 pub(in crate::scheduler) const LANES: usize = 64;
 
-/// Numbers up to 2^53 are exact, and what is promised on one engine stays far below that.
+/// Numbers up to 2^53 are exact, and what is reserved on one engine stays far below that.
 type Column = [f64; LANES];
 
 /// What engines are ordered by: the highest is the best.
@@ -42,7 +42,7 @@ impl Measure {
         Self { sign: -1.0, ..Self::most_room(weights) }
     }
 
-    /// The measure of an engine that would have promised so much of so much; to the last bit what [`Weights::score`] says.
+    /// The measure of an engine that would have reserved so much of so much; to the last bit what [`Weights::score`] says.
     #[inline]
     pub(in crate::scheduler) fn of(&self, cpus: f64, memory: f64, total_cpus: f64, total_memory: f64) -> f64 {
         self.sign * ((1.0 - cpus / total_cpus) * self.weights.cpu + (1.0 - memory / total_memory) * self.weights.memory)
@@ -68,12 +68,12 @@ impl Ask {
         }
     }
 
-    /// Whether it fits beside what is promised, as the filter has it: nothing always does.
+    /// Whether it fits beside what is reserved, as the filter has it: nothing always does.
     #[inline]
     pub(in crate::scheduler) fn fits(&self, [cpus, memory, total_cpus, total_memory]: [f64; 4]) -> bool {
-        let one = |asked: f64, promised: f64, total: f64| {
+        let one = |asked: f64, reserved: f64, total: f64| {
             let limit = if self.overbooking == 1.0 { total } else { (total * self.overbooking).floor() };
-            asked == 0.0 || asked <= limit - promised
+            asked == 0.0 || asked <= limit - reserved
         };
         one(self.cpus, cpus, total_cpus) && one(self.memory, memory, total_memory)
     }
@@ -84,7 +84,7 @@ impl Ask {
 struct Extremes {
     cpus: f64,
     memory: f64,
-    /// Share of CPU and memory promised, weighted as usual.
+    /// Share of CPU and memory reserved, weighted as usual.
     used: f64,
     /// The least shares that one thousandth of a CPU and one megabyte are of an engine.
     of_cpus: f64,
@@ -176,7 +176,7 @@ impl Block {
         self.columns.containers[lane]
     }
 
-    /// What is promised of an engine, and what it has: CPUs, memory, all CPUs, all memory.
+    /// What is reserved of an engine, and what it has: CPUs, memory, all CPUs, all memory.
     #[inline]
     pub(in crate::scheduler) fn room(&self, lane: usize) -> [f64; 4] {
         let Columns { cpus, memory, total_cpus, total_memory, .. } = &*self.columns;
@@ -263,7 +263,7 @@ impl Block {
 
     /// Whether an engine of this block may be better than one with this measure, this many containers and this rank.
     ///
-    /// There are two bounds. The first is good where engines differ in what they have promised, and is computed in another
+    /// There are two bounds. The first is good where engines differ in what they have reserved, and is computed in another
     /// order than the score, so it is rounded in another way and needs some slack. The second is good where they do not: rounding
     /// keeps the order of what is rounded, so the score of the least CPU and the least memory is a bound without slack, and tells
     /// thousands of equal engines apart.

@@ -76,12 +76,12 @@ fn apply(snapshot: &mut Snapshot, id: &EngineId, change: &Change) {
             snapshot.update(id, |state| state.status = status);
         }
         Change::Take(cpus, port) => {
-            let claim = Claim {
+            let allocation = AllocationRef {
                 resources: cpus.map(resources),
                 image: Some("docker.io/library/web:latest"),
                 ports: &ports(port),
             };
-            snapshot.take(id, claim);
+            snapshot.take(id, allocation);
         }
         Change::GiveBack(cpus, port) => {
             let (ports, Some(state)) = (ports(port), snapshot.get(id)) else { return };
@@ -91,12 +91,12 @@ fn apply(snapshot: &mut Snapshot, id: &EngineId, change: &Change) {
             let asked = resources(cpus.unwrap_or(0));
             let enough = asked.cpus <= state.reserved.cpus && asked.memory <= state.reserved.memory;
             let enough = enough && state.containers > 0;
-            let claim = Claim {
+            let allocation = AllocationRef {
                 resources: cpus.filter(|_| enough).map(resources),
                 image: has_image.then_some("docker.io/library/web:latest"),
                 ports: if has_port { &ports } else { &[] },
             };
-            snapshot.give_back(id, claim);
+            snapshot.give_back(id, allocation);
         }
     }
 }
@@ -125,9 +125,9 @@ proptest! {
         for request in &requests {
             let single = PlacementRequest { count: 1, ..request.clone() };
             for request in [request, &single] {
-                let packed = plainly(&snapshot, request, |total, promised| -weights.score(total, promised));
+                let packed = plainly(&snapshot, request, |total, reserved| -weights.score(total, reserved));
                 prop_assert_eq!(Binpack::new(weights).place(&snapshot, request).ok(), packed);
-                let spread = plainly(&snapshot, request, |total, promised| weights.score(total, promised));
+                let spread = plainly(&snapshot, request, |total, reserved| weights.score(total, reserved));
                 let placed = Spread::new(weights).place(&snapshot, request);
                 prop_assert_eq!(placed.as_ref().ok(), spread.as_ref());
                 // The next request sees what this one took.

@@ -22,7 +22,7 @@ use super::{
 use crate::etcd::{self, Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
 
 /// How long etcd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest document, bytes of JSON. etcd takes requests of 1.5 MiB unless told otherwise; some of it is for the key.
 const LARGEST: usize = 1_500_000;
 /// How often a write is tried that was refused although nothing speaks against it when it is looked at.
@@ -47,7 +47,7 @@ impl EtcdStore {
     pub async fn open(rest: &str) -> Result<Self> {
         let unusable = |error| failed("open", Table::new("store"), "", error);
         let address = Address::parse(rest).map_err(unusable)?;
-        let connection = Arc::new(Connection::new(address, PATIENCE));
+        let connection = Arc::new(Connection::new(address, TIMEOUT));
         connection.revision(connection.prefix()).await.map_err(unusable)?;
         Ok(Self { connection, newest: Arc::default() })
     }
@@ -171,11 +171,11 @@ impl Store for EtcdStore {
                     Err(error) => {
                         // Whoever reads the table gets this error.
                         tracing::warn!(%error, "a change is not one of ours");
-                        Some(Change::Missed)
+                        Some(Change::Lagged)
                     }
                 },
                 Seen::Deleted { key, .. } => Some(Change::Deleted(key_within(&prefix, &key))),
-                Seen::Missed => Some(Change::Missed),
+                Seen::Lagged => Some(Change::Lagged),
                 Seen::Resumed => None,
             };
             ready(change)

@@ -186,7 +186,7 @@ async fn a_watcher_hears_everything_across_breaks_and_is_told_what_is_lost() {
     store.delete(TABLE, "unheard", None).await.unwrap();
     etcd.compact().await;
     wire.heal();
-    assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Missed));
+    assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Lagged));
     store.insert(TABLE, "heard", json!(1)).await.unwrap();
     assert!(matches!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Put(one)) if one.key == "heard"));
 }

@@ -57,7 +57,7 @@ impl Feed {
             }
         };
         let late = |_| Trouble::TimedOut("begin a feed");
-        let (token, changes) = timeout(pool.patience(), begun).await.map_err(late)??;
+        let (token, changes) = timeout(pool.deadline(), begun).await.map_err(late)??;
         Ok(Self { session, token, changes })
     }
 
@@ -80,7 +80,7 @@ impl Feed {
     async fn next(&mut self, pool: &Pool, tell: &mpsc::Sender<Change>) -> Result<Vec<Change>, End> {
         let late = |_| Trouble::TimedOut("take a question");
         let more = json!([query::CONTINUE]).to_string();
-        timeout(pool.patience(), self.session.send_as(self.token, more.as_bytes())).await.map_err(late)??;
+        timeout(pool.deadline(), self.session.send_as(self.token, more.as_bytes())).await.map_err(late)??;
         let mut asked = None;
         loop {
             let received = tokio::select! {
@@ -95,7 +95,7 @@ impl Feed {
                 Err(_) if asked.is_some() => return Err(Trouble::TimedOut("show that it lives").into()),
                 Err(_) => {
                     let question = json!([query::SERVER_INFO]).to_string();
-                    let sent = timeout(pool.patience(), self.session.send(question.as_bytes())).await;
+                    let sent = timeout(pool.deadline(), self.session.send(question.as_bytes())).await;
                     asked = Some(sent.map_err(late)??);
                 }
             }
@@ -135,7 +135,7 @@ async fn keep_telling(pool: &Pool, query: &Query, mut feed: Feed, tell: &mpsc::S
             }
         };
         // Only now: who reads the table again at this word misses nothing.
-        if tell.send(Change::Missed).await.is_err() {
+        if tell.send(Change::Lagged).await.is_err() {
             return;
         }
     }
@@ -157,7 +157,7 @@ fn change(mut told: Value) -> Option<Result<Change, Trouble>> {
     }
     // The server gives up on a reader that is too far behind, and says so.
     if told.get("error").is_some() {
-        return Some(Ok(Change::Missed));
+        return Some(Ok(Change::Lagged));
     }
     let nonsense = |what: &str| Trouble::Nonsense(what.to_owned());
     Some(match told["new_val"].take() {

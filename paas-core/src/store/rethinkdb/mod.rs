@@ -173,7 +173,7 @@ impl RethinkDbStore {
             return Ok(());
         }
         self.ask(&self.shared.queries.make_table(table)).await.or_else(unless_it_is_there)?;
-        let seconds = (self.shared.pool.patience().as_secs() / 2).max(1);
+        let seconds = (self.shared.pool.deadline().as_secs() / 2).max(1);
         self.ask(&self.shared.queries.await_table(table, seconds)).await?;
         made.insert(table);
         Ok(())
@@ -195,7 +195,7 @@ impl RethinkDbStore {
         let (pool, query) = (self.shared.pool.clone(), query.clone());
         let asked = tokio::spawn(async move {
             let mut lease = pool.take().await?;
-            let answer = lease.session.ask(&query.0, pool.patience()).await;
+            let answer = lease.session.ask(&query.0, pool.deadline()).await;
             if matches!(answer, Ok(_) | Err(Trouble::Server(..))) {
                 lease.give_back();
             }

@@ -109,7 +109,7 @@ impl Pool {
     }
 
     /// How long an answer may take.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn deadline(&self) -> Duration {
         self.limits.query
     }
 }

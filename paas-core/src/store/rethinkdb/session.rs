@@ -175,14 +175,14 @@ impl Session {
         }
     }
 
-    /// Asks, and collects everything that is answered, batch by batch. Each may take as long as `patience`.
-    pub(super) async fn ask(&mut self, query: &[u8], patience: Duration) -> Result<Vec<Value>, Trouble> {
+    /// Asks, and collects everything that is answered, batch by batch. Each may take as long as `deadline`.
+    pub(super) async fn ask(&mut self, query: &[u8], deadline: Duration) -> Result<Vec<Value>, Trouble> {
         let late = |_| Trouble::TimedOut("answer");
-        let sent = timeout(patience, self.send(query)).await.map_err(late)?;
+        let sent = timeout(deadline, self.send(query)).await.map_err(late)?;
         let token = sent?;
         let mut rows = Vec::new();
         loop {
-            let (answered, response) = timeout(patience, self.receive()).await.map_err(late)??;
+            let (answered, response) = timeout(deadline, self.receive()).await.map_err(late)??;
             if answered != token {
                 return Err(Trouble::Nonsense("an answer to nothing that was asked".to_owned()));
             }
@@ -194,7 +194,7 @@ impl Session {
                 response::SUCCESS_PARTIAL => {
                     rows.extend(response.content);
                     let more = json!([query::CONTINUE]).to_string();
-                    timeout(patience, self.send_as(token, more.as_bytes())).await.map_err(late)??;
+                    timeout(deadline, self.send_as(token, more.as_bytes())).await.map_err(late)??;
                 }
                 kind => return Err(response.into_trouble(kind)),
             }

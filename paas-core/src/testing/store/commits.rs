@@ -11,14 +11,14 @@ use super::table;
 use crate::store::{Action, Change, KeyRange, MAX_WRITES, Store, StoreErrorKind, Table, Version, Write};
 
 /// How long a watcher may take to hear of a change.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One commit inserts, replaces and deletes, in several tables; every document it wrote has its version, and watchers hear of
 /// all of it.
 pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
     let (left, right) = (table(store, "conformance_commit").await, table(store, "conformance_commit_other").await);
     let old = store.insert(left, "replaced", json!("old")).await.unwrap();
-    let doomed = store.insert(left, "deleted", json!(1)).await.unwrap();
+    let abandoned = store.insert(left, "deleted", json!(1)).await.unwrap();
     store.insert(left, "deleted_whatever", json!(1)).await.unwrap();
     store.insert(right, "cleared", json!(1)).await.unwrap();
     let mut watcher = store.watch(left).await.unwrap();
@@ -26,7 +26,7 @@ pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
         .commit(vec![
             Write::new(left, "replaced", Action::Replace(old, json!("new"))),
             Write::new(left, "inserted", Action::Insert(json!({"float": 0.5, "list": [1]}))),
-            Write::new(left, "deleted", Action::Delete(Some(doomed))),
+            Write::new(left, "deleted", Action::Delete(Some(abandoned))),
             Write::new(left, "deleted_whatever", Action::Delete(None)),
             Write::new(left, "never there", Action::Clear),
             Write::new(right, "cleared", Action::Clear),
@@ -45,11 +45,11 @@ pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
     // In no order that a backend must keep: it was all at once.
     let mut heard = Vec::new();
     for _ in 0..4 {
-        let change = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("a change is heard").unwrap();
+        let change = tokio::time::timeout(TIMEOUT, watcher.next()).await.expect("a change is heard").unwrap();
         heard.push(match change {
             Change::Put(document) => format!("put {}", document.key),
             Change::Deleted(key) => format!("deleted {key}"),
-            Change::Missed => panic!("changes were missed"),
+            Change::Lagged => panic!("changes were missed"),
         });
     }
     heard.sort();

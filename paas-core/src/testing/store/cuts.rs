@@ -13,7 +13,7 @@ use super::table;
 use crate::store::{Change, KeyRange, Store, StoreErrorKind, Table, Version};
 
 /// How long everything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many documents are written.
 const WRITES: usize = 200;
@@ -50,7 +50,7 @@ pub async fn watchers_hear_all_across_cuts(store: Arc<dyn Store>, mut cut: impl 
         }
     }
     // A change may be one of those that are missed, so there are more until one is heard.
-    timeout(PATIENCE, async {
+    timeout(TIMEOUT, async {
         for number in 0_u64.. {
             let key = format!("end-{number:04}");
             insert(&store, table, &key, number).await;
@@ -107,7 +107,7 @@ async fn until_it_works<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, works).await.expect("the store works again")
+    timeout(TIMEOUT, works).await.expect("the store works again")
 }
 
 /// Listens until the end was heard. Gives what was told, `None` where something was missed, and what is known of the
@@ -120,7 +120,7 @@ async fn watch_all(
 ) -> (Vec<Option<Step>>, BTreeMap<String, Version>) {
     let (mut told, mut known) = (Vec::new(), BTreeMap::new());
     loop {
-        let change = timeout(PATIENCE, changes.next()).await.expect("the watcher hears something");
+        let change = timeout(TIMEOUT, changes.next()).await.expect("the watcher hears something");
         match change.expect("the watch goes on as long as the store does") {
             Change::Put(document) => {
                 let is_end = document.key.starts_with("end-");
@@ -135,9 +135,9 @@ async fn watch_all(
                 known.remove(&key);
                 told.push(Some((key, None)));
             }
-            Change::Missed => {
+            Change::Lagged => {
                 told.push(None);
-                known = timeout(PATIENCE, versions(&store, table)).await.expect("the store works again");
+                known = timeout(TIMEOUT, versions(&store, table)).await.expect("the store works again");
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt;
 
 use super::Docker;
-use crate::engine::{CreateRequest, DockerEngine, FoundContainer};
+use crate::engine::{CreateRequest, DockerEngine, ObservedContainer};
 use crate::model::{ContainerId, ContainerSpec, EngineAddress, LaunchId};
 use crate::testing::docker;
 
@@ -53,7 +53,7 @@ impl Host {
         id
     }
 
-    async fn listed(&self, id: &ContainerId) -> Option<FoundContainer> {
+    async fn listed(&self, id: &ContainerId) -> Option<ObservedContainer> {
         self.engine.list().await.unwrap().into_iter().find(|container| container.id == *id)
     }
 

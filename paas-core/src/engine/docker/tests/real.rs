@@ -62,7 +62,7 @@ async fn every_field_of_a_description_reaches_docker() {
         let found = host.engine.inspect(&id).await.unwrap();
         assert_eq!(found.spec, spec);
         assert_eq!(found.name, format!("/{}", request.name));
-        assert_eq!(found.promised, Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(20) });
+        assert_eq!(found.reserved, Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(20) });
         assert_eq!(found.state, ContainerState::Running);
         let managed = found.managed.as_ref().unwrap();
         assert_eq!((managed.launch, &*managed.user), (request.launch, "somebody"));
@@ -106,13 +106,16 @@ async fn containers_of_others_are_listed_with_their_limits() {
         let unlimited = foreign("unlimited", HostConfig::default()).await;
 
         let found = host.listed(&limited).await.unwrap();
-        assert_eq!(found.promised, Resources { cpus: Cpus::from_milli(250), memory: MemoryMb::new(64) });
+        assert_eq!(found.reserved, Resources { cpus: Cpus::from_milli(250), memory: MemoryMb::new(64) });
         assert_eq!(found.spec.name.as_str(), WEB_IMAGE);
         assert_eq!(found.spec.environment["A"], "1");
         assert_eq!(found.managed, None);
         assert_eq!(host.engine.inspect(&limited).await.unwrap(), found);
         let found = host.listed(&unlimited).await.unwrap();
-        assert_eq!(found.promised, Resources { cpus: Cpus::DEFAULT_PROMISE, memory: MemoryMb::DEFAULT_PROMISE });
+        assert_eq!(
+            found.reserved,
+            Resources { cpus: Cpus::DEFAULT_RESERVATION, memory: MemoryMb::DEFAULT_RESERVATION }
+        );
     })
     .await;
 }

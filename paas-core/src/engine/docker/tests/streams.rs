@@ -10,7 +10,7 @@ use super::{Host, on_real_host, shell, web};
 use crate::engine::{DockerEngine, EngineErrorKind, EngineEvent, LogOptions, LogStream, Result};
 use crate::model::{ContainerId, ContainerSpec};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn output(host: &Host, id: &ContainerId, options: &LogOptions) -> String {
     let chunks: Vec<_> = host.engine.logs(id, options).await.unwrap().try_collect().await.unwrap();
@@ -19,7 +19,7 @@ async fn output(host: &Host, id: &ContainerId, options: &LogOptions) -> String {
 
 /// All output so far, once it contains `wanted`, or after a minute.
 pub(super) async fn wait_for_output(host: &Host, id: &ContainerId, wanted: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let all = output(host, id, &LogOptions::default()).await;
         if all.contains(wanted) || Instant::now() > deadline {
@@ -46,7 +46,7 @@ async fn output_is_told_apart_and_cut_as_asked() {
         let id = host.run("output", shell("echo one; echo two; echo bad >&2; sleep 1; echo three")).await;
         let following = LogOptions { follow: true, ..LogOptions::default() };
         let follow = host.engine.logs(&id, &following).await.unwrap().try_collect::<Vec<_>>();
-        let chunks = tokio::time::timeout(PATIENCE, follow).await.expect("ends with the container").unwrap();
+        let chunks = tokio::time::timeout(TIMEOUT, follow).await.expect("ends with the container").unwrap();
         let of = |stream| -> String {
             let all = chunks.iter().filter(|chunk| chunk.stream == stream);
             all.map(|chunk| String::from_utf8_lossy(&chunk.bytes).into_owned()).collect()
@@ -118,7 +118,7 @@ async fn events_until(
             }
         }
     };
-    let in_time = tokio::time::timeout(PATIENCE, read).await;
+    let in_time = tokio::time::timeout(TIMEOUT, read).await;
     assert!(in_time.is_ok(), "no {last:?} after {seen:?}");
     seen
 }

@@ -4,9 +4,9 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary, CreateImageInf
 use serde_json::json;
 
 use super::super::pull::Layers;
-use super::super::{describe, events, found, logs, whole_seconds};
+use super::super::{describe, events, logs, observed, whole_seconds};
 use super::web;
-use crate::engine::{CreateRequest, FoundContainer, labels};
+use crate::engine::{CreateRequest, ObservedContainer, labels};
 use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb, Resources, RestartPolicy};
 
 const ID: &str = "714e01115f76714e01115f76714e01115f76714e01115f76714e01115f764e01";
@@ -28,22 +28,22 @@ fn body(spec: ContainerSpec) -> serde_json::Value {
     serde_json::to_value(describe::container_body(&request(spec))).unwrap()
 }
 
-fn inspected(value: serde_json::Value) -> FoundContainer {
+fn inspected(value: serde_json::Value) -> ObservedContainer {
     let mut whole = json!({
         "Id": ID, "Name": "/web", "Created": "2024-05-06T07:08:09.123456789Z", "State": {"Status": "running"},
         "Image": format!("sha256:{}", "a".repeat(64)),
     });
     whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
     let response: ContainerInspectResponse = serde_json::from_value(whole).unwrap();
-    found::from_inspect(response).unwrap()
+    observed::from_inspect(response).unwrap()
 }
 
-fn listed(value: serde_json::Value) -> FoundContainer {
+fn listed(value: serde_json::Value) -> ObservedContainer {
     let mut whole =
         json!({"Id": ID, "Names": ["/web"], "Image": "httpd:2", "Created": 1_714_979_289, "State": "running"});
     whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
     let summary: ContainerSummary = serde_json::from_value(whole).unwrap();
-    found::from_summary(summary).unwrap()
+    observed::from_summary(summary).unwrap()
 }
 
 #[test]
@@ -148,16 +148,16 @@ fn every_state_of_docker_is_one_of_ours() {
 
 #[test]
 fn the_limits_of_others_count_and_the_default_where_they_have_none() {
-    let promised = |host| inspected(json!({"HostConfig": host, "Config": {"Image": "httpd"}})).promised;
-    let default = Resources { cpus: Cpus::DEFAULT_PROMISE, memory: MemoryMb::DEFAULT_PROMISE };
-    assert_eq!(promised(json!({"NanoCpus": 0, "Memory": 0})), default);
+    let reserved = |host| inspected(json!({"HostConfig": host, "Config": {"Image": "httpd"}})).reserved;
+    let default = Resources { cpus: Cpus::DEFAULT_RESERVATION, memory: MemoryMb::DEFAULT_RESERVATION };
+    assert_eq!(reserved(json!({"NanoCpus": 0, "Memory": 0})), default);
     assert_eq!(
-        promised(json!({"NanoCpus": 1_500_000_000_u64, "Memory": (100 << 20) + 1})),
+        reserved(json!({"NanoCpus": 1_500_000_000_u64, "Memory": (100 << 20) + 1})),
         Resources { cpus: Cpus::from_milli(1500), memory: MemoryMb::new(101) }
     );
-    assert_eq!(promised(json!({"CpuQuota": 50_000})).cpus, Cpus::from_milli(500));
-    assert_eq!(promised(json!({"CpuQuota": 50_000, "CpuPeriod": 25_000})).cpus, Cpus::from_milli(2000));
-    assert_eq!(promised(json!({"CpuQuota": -1, "Memory": -1})), default);
+    assert_eq!(reserved(json!({"CpuQuota": 50_000})).cpus, Cpus::from_milli(500));
+    assert_eq!(reserved(json!({"CpuQuota": 50_000, "CpuPeriod": 25_000})).cpus, Cpus::from_milli(2000));
+    assert_eq!(reserved(json!({"CpuQuota": -1, "Memory": -1})), default);
 }
 
 #[test]

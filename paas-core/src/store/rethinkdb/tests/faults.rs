@@ -229,10 +229,10 @@ async fn a_watcher_hears_that_it_missed_something_and_then_goes_on() {
         // The next answer is the one of the feed, and breaks in the middle.
         let other = RethinkDbStore::open_with(&double.url("paas"), limits()).await.unwrap();
         double.cut();
-        assert_eq!(next(&mut changes).await, Change::Missed);
+        assert_eq!(next(&mut changes).await, Change::Lagged);
         double.set_fault(Some(Fault::LoseAnswers { times: 2, after }));
         let _ = other.insert(THINGS, &format!("lost-{after}"), json!(2)).await;
-        assert_eq!(next(&mut changes).await, Change::Missed);
+        assert_eq!(next(&mut changes).await, Change::Lagged);
         let key = format!("heard-{after}");
         store.insert(THINGS, &key, json!(3)).await.unwrap();
         assert!(matches!(next(&mut changes).await, Change::Put(document) if document.key == key));
@@ -254,7 +254,7 @@ async fn a_feed_of_a_server_that_hangs_is_not_believed() {
     double.set_fault(Some(Fault::Silent));
     sleep(Duration::from_millis(900)).await;
     double.set_fault(None);
-    assert_eq!(next(&mut changes).await, Change::Missed);
+    assert_eq!(next(&mut changes).await, Change::Lagged);
     store.insert(THINGS, "after", json!(1)).await.unwrap();
     assert!(matches!(next(&mut changes).await, Change::Put(document) if document.key == "after"));
 }

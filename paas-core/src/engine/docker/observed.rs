@@ -9,7 +9,7 @@ use bollard::models::{
 };
 use jiff::Timestamp;
 
-use crate::engine::{FoundContainer, labels};
+use crate::engine::{ObservedContainer, labels};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, RestartPolicy,
 };
@@ -18,7 +18,7 @@ use crate::model::{
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
 
 /// A container as inspected. Nothing when Docker gives it no id.
-pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<FoundContainer> {
+pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<ObservedContainer> {
     let id: ContainerId = inspected.id?.parse().ok()?;
     let config = inspected.config.unwrap_or_default();
     let host = inspected.host_config.unwrap_or_default();
@@ -29,9 +29,9 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<FoundC
         Some((spec, managed)) => (spec, Some(managed)),
         None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
     };
-    Some(FoundContainer {
+    Some(ObservedContainer {
         name: inspected.name.unwrap_or_else(|| format!("/{}", id.short())),
-        promised: spec.promised(),
+        reserved: spec.reserved(),
         spec,
         ports: if state.holds_resources() { bound_ports(inspected_ports(&ports)) } else { Vec::new() },
         state,
@@ -42,7 +42,7 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<FoundC
 }
 
 /// A container as listed. Of others' containers a list shows neither limits nor much of their description.
-pub(super) fn from_summary(summary: ContainerSummary) -> Option<FoundContainer> {
+pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContainer> {
     let id: ContainerId = summary.id?.parse().ok()?;
     let state = summary.state.map_or(ContainerState::Stopped, listed_state);
     let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
@@ -57,9 +57,9 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<FoundContainer> 
         }
     };
     let listed = summary.ports.unwrap_or_default();
-    Some(FoundContainer {
+    Some(ObservedContainer {
         name: own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short())),
-        promised: spec.promised(),
+        reserved: spec.reserved(),
         spec,
         ports: if state.holds_resources() { bound_ports(listed.iter().filter_map(listed_port)) } else { Vec::new() },
         state,

@@ -1,6 +1,6 @@
 //! The live view as plain data: engines, containers and reservations, and the arithmetic between them. No I/O, no lock.
 //!
-//! Every container that exists and every reservation has one [`Hold`]: what it takes of its engine. A container whose
+//! Every container that exists and every reservation has one [`Allocation`]: what it takes of its engine. A container whose
 //! launch or start is still under way is covered by that reservation and holds nothing itself, so nothing is ever
 //! counted twice and nothing is free for a moment in between.
 
@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::engine::{DockerEngine, EngineInfo, EngineUsage, FoundContainer, Managed, RequestMark};
+use crate::engine::{DockerEngine, EngineInfo, EngineUsage, Managed, ObservedContainer, RequestMark};
 use crate::model::{
     Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineSummary, Group, HostPort,
     HostUsage, LaunchId, RequestId, Resources,
 };
-use crate::scheduler::{Claim, Snapshot};
+use crate::scheduler::{AllocationRef, Snapshot};
 
 use tombstones::Tombstones;
 use totals::Images;
@@ -32,7 +32,7 @@ pub(crate) type Ticket = u64;
 
 /// What a container or a reservation takes of its engine.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Hold {
+struct Allocation {
     /// Present while it runs or is about to.
     resources: Option<Resources>,
     /// Present as long as it exists, running or not: a stopped container can be started again.
@@ -61,17 +61,17 @@ pub(super) struct EngineEntry {
 pub(super) struct ContainerEntry {
     pub(super) container: Arc<Container>,
     pub(super) managed: Option<Managed>,
-    promised: Resources,
+    reserved: Resources,
     /// Canonical name of its image.
     image: Arc<str>,
-    hold: Hold,
+    allocation: Allocation,
     ticket: Ticket,
 }
 
 impl ContainerEntry {
     /// Whether a container was found, on that engine, just as it is known.
-    fn is(&self, found: &FoundContainer, engine: &EngineSummary) -> bool {
-        let FoundContainer { id, name, spec, promised, state, ports, created, managed } = found;
+    fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
+        let ObservedContainer { id, name, spec, reserved, state, ports, created, managed } = found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name
@@ -80,7 +80,7 @@ impl ContainerEntry {
             && self.container.state == *state
             && self.container.ports == *ports
             && self.container.created == *created
-            && self.promised == *promised
+            && self.reserved == *reserved
             && self.managed == *managed
     }
 }
@@ -88,7 +88,7 @@ impl ContainerEntry {
 #[derive(Debug)]
 struct Reserved {
     engine: EngineId,
-    hold: Hold,
+    allocation: Allocation,
     /// The stopped or restarting container it covers; absent for a launch, which covers by its launch id.
     container: Option<ContainerId>,
 }
@@ -106,7 +106,7 @@ pub(super) struct View {
     reservations: HashMap<LaunchId, Reserved>,
     starting: HashMap<ContainerId, LaunchId>,
     /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
-    doomed: HashSet<LaunchId>,
+    abandoned: HashSet<LaunchId>,
     gone: Tombstones,
     /// How many containers run.
     running: usize,
@@ -163,7 +163,7 @@ impl View {
     }
 
     /// Notes a container as it was found by an observation that began at `ticket`.
-    pub(super) fn observe(&mut self, engine: &EngineId, mut found: FoundContainer, ticket: Ticket) {
+    pub(super) fn observe(&mut self, engine: &EngineId, mut found: ObservedContainer, ticket: Ticket) {
         let Some(host) = self.engines.get_mut(engine) else { return };
         let newer_is_known = self.containers.get(&found.id).is_some_and(|known| known.ticket > ticket);
         if newer_is_known || self.gone.forbid(&found.id, ticket) {
@@ -214,14 +214,15 @@ impl View {
         }
         self.running += usize::from(container.state.holds_resources());
         self.running -= usize::from(known.is_some_and(|known| known.container.state.holds_resources()));
-        let hold = known.map(|known| known.hold.clone()).unwrap_or_default();
-        let entry = ContainerEntry { image, container, managed: found.managed, promised: found.promised, hold, ticket };
+        let allocation = known.map(|known| known.allocation.clone()).unwrap_or_default();
+        let entry =
+            ContainerEntry { image, container, managed: found.managed, reserved: found.reserved, allocation, ticket };
         self.containers.insert(found.id.clone(), Box::new(entry));
         self.recount(&found.id);
     }
 
     /// Whether a container was removed a moment ago, and was not found again since.
-    pub(super) fn went(&self, id: &ContainerId) -> bool {
+    pub(super) fn recently_removed(&self, id: &ContainerId) -> bool {
         self.gone.has(id) && !self.containers.contains_key(id)
     }
 
@@ -234,7 +235,7 @@ impl View {
     }
 
     /// Notes everything that is on an engine, as found by an observation that began at `ticket`.
-    pub(super) fn observe_all(&mut self, engine: &EngineId, found: Vec<FoundContainer>, ticket: Ticket) {
+    pub(super) fn observe_all(&mut self, engine: &EngineId, found: Vec<ObservedContainer>, ticket: Ticket) {
         let Some(host) = self.engines.get(engine) else { return };
         let there: HashSet<&ContainerId> = found.iter().map(|found| &found.id).collect();
         let gone: Vec<ContainerId> = host.containers.iter().filter(|id| !there.contains(id)).cloned().collect();
@@ -250,7 +251,7 @@ impl View {
         let Some(entry) = self.containers.remove(id) else { return };
         self.running -= usize::from(entry.container.state.holds_resources());
         let engine = entry.container.engine.id.clone();
-        self.change_hold(&engine, &entry.hold, false);
+        self.change_allocation(&engine, &entry.allocation, false);
         if let Some(host) = self.engines.get_mut(&engine) {
             host.containers.remove(id);
         }
@@ -269,27 +270,27 @@ impl View {
         let launching = entry.managed.as_ref().is_some_and(|managed| self.reservations.contains_key(&managed.launch));
         let starting = self.starting.contains_key(id);
         let runs = entry.container.state.holds_resources() && !starting;
-        let hold = if launching {
-            Hold::default()
+        let allocation = if launching {
+            Allocation::default()
         } else {
-            Hold {
+            Allocation {
                 image: Some(entry.image.clone()),
-                resources: runs.then_some(entry.promised),
+                resources: runs.then_some(entry.reserved),
                 ports: if runs { entry.container.ports.iter().map(|port| port.host()).collect() } else { Vec::new() },
             }
         };
-        if hold == entry.hold {
+        if allocation == entry.allocation {
             return;
         }
-        let before = entry.hold.clone();
-        self.change_hold(&engine, &before, false);
-        self.change_hold(&engine, &hold, true);
+        let before = entry.allocation.clone();
+        self.change_allocation(&engine, &before, false);
+        self.change_allocation(&engine, &allocation, true);
         if let Some(entry) = self.containers.get_mut(id) {
-            entry.hold = hold;
+            entry.allocation = allocation;
         }
     }
 
-    fn change_hold(&mut self, engine: &EngineId, hold: &Hold, take: bool) {
+    fn change_allocation(&mut self, engine: &EngineId, allocation: &Allocation, take: bool) {
         let Some(host) = self.engines.get_mut(engine) else { return };
         // A port counts once in the snapshot, however many hold it.
         let mut changes = |port: &&HostPort| {
@@ -305,12 +306,13 @@ impl View {
             }
             was_last
         };
-        let ports: Vec<HostPort> = hold.ports.iter().filter(|port| changes(port)).copied().collect();
-        let claim = Claim { resources: hold.resources, image: hold.image.as_deref(), ports: &ports };
+        let ports: Vec<HostPort> = allocation.ports.iter().filter(|port| changes(port)).copied().collect();
+        let allocation =
+            AllocationRef { resources: allocation.resources, image: allocation.image.as_deref(), ports: &ports };
         if take {
-            self.snapshot.take(engine, claim);
+            self.snapshot.take(engine, allocation);
         } else {
-            self.snapshot.give_back(engine, claim);
+            self.snapshot.give_back(engine, allocation);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::*;
 use crate::serve::{ServeOptions, serve_with};
 
 const LEASE: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "correct horse battery";
 
 /// What all servers share.
@@ -42,7 +42,7 @@ impl Common {
             let spec = EngineSpec::new("one".parse()?, self.engine.parse()?);
             controller.add_engine(&Actor::system(), spec).await?;
         }
-        controller.settle(PATIENCE).await;
+        controller.wait_ready(TIMEOUT).await;
         Ok(controller)
     }
 }
@@ -80,7 +80,7 @@ impl Server {
     async fn until_leading(&self) {
         let mut role = self.node.role.subscribe();
         let leads = role.wait_for(|role| matches!(role, Role::Leading(..)));
-        drop(timeout(PATIENCE, leads).await.expect("it never leads").unwrap());
+        drop(timeout(TIMEOUT, leads).await.expect("it never leads").unwrap());
     }
 
     /// Ends the term of a server that leads, as the loss of the registry would.
@@ -154,7 +154,7 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     assert!(lines.lines().last().unwrap().contains("summary"), "{lines}");
     let mut live = api.request(&follower, Method::GET, "/api/events/live").send().await.unwrap().bytes_stream();
     api.run(&leader, 1).send().await.unwrap();
-    assert!(timeout(PATIENCE, live.next()).await.unwrap().is_some());
+    assert!(timeout(TIMEOUT, live.next()).await.unwrap().is_some());
     // So do refusals.
     let wrong = reqwest::get(format!("{}/api/containers", follower.url)).await.unwrap();
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
@@ -204,7 +204,7 @@ async fn requests_wait_for_the_next_leader_and_one_that_was_cut_short_is_done_on
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, exactly_ten).await.expect("exactly what was asked for");
+    timeout(TIMEOUT, exactly_ten).await.expect("exactly what was asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

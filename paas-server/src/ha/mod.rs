@@ -3,6 +3,8 @@
 //! Requests are sent on, and not redirected: a client that is redirected to another host leaves its token behind, and
 //! may not reach that host at all.
 
+pub(crate) mod leader_proxy;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::extract::read;
-use crate::forward::{Forwarder, is_forwarded};
+use crate::ha::leader_proxy::{Forwarder, is_forwarded};
 use crate::handlers::health;
 use crate::once;
 use crate::problem::{Answer, Code, Problem};
@@ -27,7 +29,7 @@ use crate::router::router;
 use crate::serve::ServeOptions;
 
 /// How long a request waits for a server to lead before it is sent away.
-const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often a server that waits for the leader's answer looks whether that one still leads.
@@ -126,7 +128,7 @@ impl Node {
     /// Sends a request on to whoever leads. While nobody does, it waits; what was not sent yet, or may be sent twice, waits
     /// again when the one that led is gone.
     async fn follow(&self, request: Request) -> Answer {
-        let gives_up = Instant::now() + LEADER_PATIENCE;
+        let gives_up = Instant::now() + LEADER_TIMEOUT;
         let (parts, body) = request.into_parts();
         let body = read(body, self.options.body_limit).await?;
         let mut why = "no server leads at this moment";

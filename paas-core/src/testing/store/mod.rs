@@ -23,7 +23,7 @@ pub use failing::FailingStore;
 const AT_ONCE: usize = 64;
 
 /// How long a watcher may take to hear of a change.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the whole suite, in tables of its own, which it empties before.
 ///
@@ -308,11 +308,11 @@ pub async fn watchers_hear_every_change_once_and_in_order(store: &Arc<dyn Store>
     expected.push(("before".to_owned(), None));
     for watcher in [&mut first, &mut second] {
         for expected in &expected {
-            let change = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("a change is heard").unwrap();
+            let change = tokio::time::timeout(TIMEOUT, watcher.next()).await.expect("a change is heard").unwrap();
             let heard = match change {
                 Change::Put(document) => (document.key, Some(document.version)),
                 Change::Deleted(key) => (key, None),
-                Change::Missed => panic!("changes were missed"),
+                Change::Lagged => panic!("changes were missed"),
             };
             assert_eq!(heard, *expected);
         }

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
-use super::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, FoundContainer,
-    LogChunk, LogOptions, PullProgress, Result,
+use super::Term;
+use crate::engine::{
+    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
-use crate::leadership::Term;
 use crate::model::{ContainerId, ImageRef, RegistryLogin};
 
 /// Lets changes through as long as a term lasts. Looking is always allowed.
@@ -57,11 +57,11 @@ impl DockerEngine for FencedEngine {
         self.engine.info().await
     }
 
-    async fn list(&self) -> Result<Vec<FoundContainer>> {
+    async fn list(&self) -> Result<Vec<ObservedContainer>> {
         self.engine.list().await
     }
 
-    async fn inspect(&self, id: &ContainerId) -> Result<FoundContainer> {
+    async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         self.engine.inspect(id).await
     }
 

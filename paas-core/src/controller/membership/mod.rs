@@ -17,7 +17,7 @@ use crate::registry::{Member, MemberChange, RegistryError};
 use crate::store::StoreErrorKind;
 
 pub(super) use members::Members;
-use members::{Presence, TakenIn};
+use members::{AdoptedHost, Presence};
 
 /// How long to wait before the registry is asked again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ impl Controller {
                     Some(MemberChange::Left(id, _)) => self.left(&id).await,
                     Some(MemberChange::Refused(member, _)) => self.contested(&member).await,
                     // After a break those who are not listed have a while to come back, as they may have been cut off as well.
-                    Some(MemberChange::Missed | MemberChange::Resumed) | None => return Ok(()),
+                    Some(MemberChange::Lagged | MemberChange::Resumed) | None => return Ok(()),
                 },
                 _ = look.tick() => self.look_after_members().await,
             }
@@ -120,7 +120,7 @@ impl Controller {
         let Member { id, addr, .. } = member;
         if let Some(known) = cluster.engine_spec(id) {
             let moved = known.addr != *addr;
-            match members.taken_in(id) {
+            match members.adopted(id) {
                 None if known.addr.place() != addr.place() => {
                     return Err(format!("{addr} claims to be engine {id}, which is at {}", known.addr));
                 }
@@ -165,7 +165,7 @@ impl Controller {
         what: &str,
     ) -> Result<(), String> {
         let Some(other) = other else { return Ok(()) };
-        if let Some(TakenIn { presence: Presence::Absent(_), .. }) = members.taken_in(&other) {
+        if let Some(AdoptedHost { presence: Presence::Lost(_), .. }) = members.adopted(&other) {
             self.forget(members, &other, &format!("engine {other} is called {} now", member.id)).await;
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Controller {
     /// Notes what is new of a host that is known.
     async fn update(&self, members: &mut Members, member: &Member, known: &EngineSpec) {
         let cluster = &self.shared.cluster;
-        let was_absent = members.taken_in(&member.id).is_some_and(|engine| engine.presence != Presence::Here);
+        let was_absent = members.adopted(&member.id).is_some_and(|engine| engine.presence != Presence::Alive);
         members.take_in(member);
         if known.labels != member.labels {
             cluster.set_labels(&member.id, &member.labels);

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use super::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
-use crate::leadership::Term;
+use super::Term;
+use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// Lets writes through as long as a term lasts. Reading is always allowed.
 ///

@@ -50,7 +50,7 @@ fn best(blocks: &[Block], candidates: &[u64], measure: &Measure, ask: &Ask) -> O
     best.map(|(_, _, rank)| rank)
 }
 
-/// An engine while a request is being placed: what it has, and what it has promised so far.
+/// An engine while a request is being placed: what it has, and what it has reserved so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Filling {
     room: [f64; 4],

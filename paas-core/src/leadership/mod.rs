@@ -2,8 +2,11 @@
 //!
 //! Servers that share a registry and a store elect one that leads: only it changes hosts and writes records. It leads as long
 //! as it can renew its lease, and stops by its own clock before the lease can pass to another: its [`Term`] is over then,
-//! and what is *fenced* by the term (see [`crate::engine::FencedEngine`] and [`crate::store::FencedStore`]) refuses
+//! and what is *fenced* by the term (see [`FencedEngine`] and [`FencedStore`]) refuses
 //! every change from that moment on, also in a process that was stopped for a while and does not know it yet.
+
+mod fenced_engine;
+mod fenced_store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{LeaseId, Registry, RegistryError, RegistryErrorKind};
+
+pub use fenced_engine::FencedEngine;
+pub use fenced_store::FencedStore;
 
 /// The election that servers stand in.
 const ELECTION: &str = "leader";

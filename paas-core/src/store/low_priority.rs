@@ -13,7 +13,7 @@ use super::{Change, Document, KeyRange, Result, Store, Table, Version, Write};
 /// A store that knows whether it is being asked for something, so that writes which nobody waits for can let others go first.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct CourteousStore {
+pub(crate) struct LowPriorityStore {
     store: Arc<dyn Store>,
     /// How much is under way.
     asked: watch::Sender<usize>,
@@ -28,13 +28,13 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl CourteousStore {
+impl LowPriorityStore {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store, asked: watch::Sender::new(0) }
     }
 
-    /// Commits when nothing else is under way, or after `patience` all the same.
-    pub(crate) async fn commit_when_quiet(&self, writes: Vec<Write>, patience: Duration) -> Result<Version> {
+    /// Commits when nothing else is under way, or after `deadline` all the same.
+    pub(crate) async fn commit_when_quiet(&self, writes: Vec<Write>, deadline: Duration) -> Result<Version> {
         let quiet = async {
             let mut asked = self.asked.subscribe();
             while asked.wait_for(|&asked| asked == 0).await.is_ok() {
@@ -46,7 +46,7 @@ impl CourteousStore {
             }
         };
         // That it was not quiet for so long is no reason to wait on.
-        let _ = tokio::time::timeout(patience, quiet).await;
+        let _ = tokio::time::timeout(deadline, quiet).await;
         self.store.commit(writes).await
     }
 
@@ -58,7 +58,7 @@ impl CourteousStore {
 }
 
 #[async_trait]
-impl Store for CourteousStore {
+impl Store for LowPriorityStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
         let _under_way = self.under_way();
         self.store.insert(table, key, body).await
@@ -106,7 +106,7 @@ mod tests {
     use crate::store::{Action, MemoryStore};
 
     const THINGS: Table = Table::new("things");
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(1);
 
     fn writes() -> Vec<Write> {
         vec![Write::new(THINGS, "a", Action::Insert(json!(1)))]
@@ -114,14 +114,14 @@ mod tests {
 
     #[tokio::test]
     async fn conforms() {
-        crate::testing::store::conforms(Arc::new(CourteousStore::new(Arc::new(MemoryStore::new())))).await;
+        crate::testing::store::conforms(Arc::new(LowPriorityStore::new(Arc::new(MemoryStore::new())))).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_can_wait_waits_for_everything_else() {
-        let store = CourteousStore::new(Arc::new(MemoryStore::new()));
+        let store = LowPriorityStore::new(Arc::new(MemoryStore::new()));
         let (first, second) = (store.under_way(), store.under_way());
-        let mut waiting = pin!(store.commit_when_quiet(writes(), PATIENCE));
+        let mut waiting = pin!(store.commit_when_quiet(writes(), TIMEOUT));
         assert!(poll!(&mut waiting).is_pending());
         drop(first);
         assert!(poll!(&mut waiting).is_pending());
@@ -135,9 +135,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_and_then_writes_is_not_overtaken_in_between() {
-        let store = CourteousStore::new(Arc::new(MemoryStore::new()));
+        let store = LowPriorityStore::new(Arc::new(MemoryStore::new()));
         let reading = store.under_way();
-        let mut waiting = pin!(store.commit_when_quiet(writes(), PATIENCE));
+        let mut waiting = pin!(store.commit_when_quiet(writes(), TIMEOUT));
         assert!(poll!(&mut waiting).is_pending());
         drop(reading);
         assert!(poll!(&mut waiting).is_pending(), "the other may go on first");
@@ -149,10 +149,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_does_not_wait_for_ever() {
-        let store = CourteousStore::new(Arc::new(MemoryStore::new()));
+        let store = LowPriorityStore::new(Arc::new(MemoryStore::new()));
         let _under_way = store.under_way();
         let begun = Instant::now();
-        store.commit_when_quiet(writes(), PATIENCE).await.unwrap();
-        assert_eq!(begun.elapsed(), PATIENCE);
+        store.commit_when_quiet(writes(), TIMEOUT).await.unwrap();
+        assert_eq!(begun.elapsed(), TIMEOUT);
     }
 }

@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     /// Whether a container is being removed, or went a moment ago: its id comes to no other.
-    pub(super) fn is_going(&self, id: &ContainerId) -> bool {
-        self.shared.removing.0.lock().contains(id) || self.shared.view.read().went(id)
+    pub(super) fn being_removed(&self, id: &ContainerId) -> bool {
+        self.shared.removing.0.lock().contains(id) || self.shared.view.read().recently_removed(id)
     }
 }
