@@ -38,7 +38,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
     pub(crate) url: Vec<String>,
     /// Token to use instead of that of the last login
-    #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true)]
+    // One token in 64 begins with a hyphen.
+    #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     pub(crate) token: Option<String>,
     /// Also trust what the certificates in this file (PEM) signed
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, env = "PAAS_CA", hide_env_values = true)]
@@ -276,7 +277,7 @@ pub(crate) enum Command {
 pub(crate) struct Once {
     /// Name for this request; the same command with the same name within a day is not done again, and tells what became
     /// of it
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: Option<String>,
 }
 
@@ -336,7 +337,7 @@ pub(crate) struct AddAccountArgs {
     #[arg(long)]
     pub(crate) name: String,
     /// Password; others on this machine can see it here, so rather let it be asked for
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) password: Option<String>,
     /// Read the password from stdin
     #[arg(long, conflicts_with = "password")]
