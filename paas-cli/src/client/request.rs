@@ -65,7 +65,7 @@ impl Client {
         call: Call,
         deadline: Duration,
     ) -> Result<Answer<T>, ClientError> {
-        self.send(&call.timeout(deadline), Reply::read).await
+        self.send(&call.timeout(deadline).as_question(), Reply::read).await
     }
 
     /// Sends a request of which only the success is of interest.
