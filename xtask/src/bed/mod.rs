@@ -377,6 +377,7 @@ fn take_down(folder: &Path) -> Result<()> {
             break;
         }
         folders.extend(holders.iter().map(|holder| holder.folder.clone()));
+        holders.iter().for_each(|holder| cgroups::thaw(holder.part));
         processes::kill(&holders.iter().map(|holder| holder.pid).collect::<Vec<_>>())?;
     }
     network::unplug_machine();
