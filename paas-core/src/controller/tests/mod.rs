@@ -7,6 +7,7 @@ mod health;
 mod launches;
 mod lost_answers;
 mod membership;
+mod names;
 mod registry_away;
 mod registry_logins;
 mod requests;
