@@ -19,6 +19,7 @@ pub mod leadership;
 pub mod model;
 pub mod registry;
 pub mod scheduler;
+pub mod seal;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
