@@ -23,8 +23,8 @@ pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    CreateRequest, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, LogStream, Managed, ObservedContainer,
-    PullProgress, RequestMark,
+    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, LogRotation, LogStream,
+    Managed, ObservedContainer, PullProgress, RequestMark,
 };
 
 /// Result of an engine's operations.
@@ -53,17 +53,18 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::NoSuchContainer`].
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer>;
 
-    /// Makes a container without starting it, and answers with its id.
+    /// Makes a container without starting it, and answers with its id and with what the host left undone of the request.
     ///
     /// # Errors
-    /// [`EngineErrorKind::NoSuchImage`], [`EngineErrorKind::Conflict`] (the name is taken),
-    /// [`EngineErrorKind::Refused`] (Docker does not take the description).
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId>;
+    /// [`EngineErrorKind::NoSuchImage`], [`EngineErrorKind::Conflict`] (the name is taken), [`EngineErrorKind::Unable`]
+    /// (this host does not have what it takes).
+    async fn create(&self, request: &CreateRequest) -> Result<Created>;
 
     /// Starts a container. One that runs already is no error.
     ///
     /// # Errors
-    /// [`EngineErrorKind::PortTaken`], [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Refused`].
+    /// [`EngineErrorKind::PortTaken`], [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Unable`] (this host lacks
+    /// something), [`EngineErrorKind::Refused`] (no host could).
     async fn start(&self, id: &ContainerId) -> Result<()>;
 
     /// Asks a container to end and kills it after `grace`. One that is stopped already is no error.

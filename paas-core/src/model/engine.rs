@@ -127,6 +127,9 @@ pub struct Engine {
     /// Version of Docker; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
+    /// What the host says that it cannot do, in its own words: limits that its kernel does not know, for instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// True where it only pretends to run containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,

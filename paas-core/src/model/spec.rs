@@ -131,6 +131,20 @@ impl ContainerSpec {
         self.labels.iter().find_map(|label| label.strip_prefix("host:")?.parse().ok())
     }
 
+    /// The network that it names and that somebody has to have made on its host; none for those that every host has.
+    pub fn named_network(&self) -> Option<&str> {
+        let mode = self.network_mode.as_str();
+        let is_everywhere =
+            matches!(mode, "" | "default" | "bridge" | "host" | "none") || mode.starts_with("container:");
+        (!is_everywhere).then_some(mode)
+    }
+
+    /// The highest CPU of its host, counted from 0, that it asks for by number.
+    pub fn highest_cpu(&self) -> Option<u32> {
+        let numbers = self.cpuset.as_deref()?.split([',', '-']);
+        numbers.filter_map(|number| number.parse::<u32>().ok()).max()
+    }
+
     /// The group of identical containers it belongs to; see [`Group`].
     pub fn group(&self) -> Group {
         // A spec has no map with keys other than strings, so it always has a JSON form.

@@ -35,6 +35,8 @@ fn info(daemon_id: &str) -> EngineInfo {
         memory: TOTAL.memory,
         docker_version: "test".into(),
         images: Vec::new(),
+        networks: None,
+        warnings: Vec::new(),
         time: None,
     }
 }

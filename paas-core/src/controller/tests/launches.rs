@@ -104,6 +104,7 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
         launch: crate::model::LaunchId::new(),
         user: "ann".into(),
         mark: None,
+        log_rotation: None,
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();

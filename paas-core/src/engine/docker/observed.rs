@@ -1,11 +1,11 @@
 //! From what Docker shows of a container to a container as found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    HostConfig, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
+    HostConfig, Network, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 
@@ -16,6 +16,12 @@ use crate::model::{
 
 /// The period of a CPU quota when Docker shows none, microseconds.
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
+
+/// The names and ids of the networks that somebody made.
+pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
+    let made = all.into_iter().filter(|network| !matches!(network.name.as_deref(), Some("bridge" | "host" | "none")));
+    made.flat_map(|network| [network.name, network.id]).flatten().collect()
+}
 
 /// A container as inspected. Nothing when Docker gives it no id.
 pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<ObservedContainer> {

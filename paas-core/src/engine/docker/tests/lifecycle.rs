@@ -153,7 +153,7 @@ async fn a_link_follows_a_container_that_restarts_with_another_address() {
         let script = "while :; do cat /etc/hosts; wget -q -O - http://database/; sleep 1; done";
         let request =
             CreateRequest { links: vec![(host.name("db"), "database".into())], ..host.request("web", shell(script)) };
-        let web = host.engine.create(&request).await.unwrap();
+        let web = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&web).await.unwrap();
         let old = format!("{}\tdatabase", ip(host, &db).await);
         let output = streams::wait_for_output(host, &web, &old).await;

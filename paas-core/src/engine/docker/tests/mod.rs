@@ -42,11 +42,12 @@ impl Host {
             launch: LaunchId::new(),
             user: "somebody".into(),
             mark: None,
+            log_rotation: None,
         }
     }
 
     async fn create(&self, name: &str, spec: ContainerSpec) -> ContainerId {
-        self.engine.create(&self.request(name, spec)).await.unwrap()
+        self.engine.create(&self.request(name, spec)).await.unwrap().id
     }
 
     async fn run(&self, name: &str, spec: ContainerSpec) -> ContainerId {

@@ -21,11 +21,12 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         launch: LaunchId::new(),
         user: "admin".into(),
         mark: None,
+        log_rotation: None,
     }
 }
 
 fn body(spec: ContainerSpec) -> serde_json::Value {
-    serde_json::to_value(describe::container_body(&request(spec))).unwrap()
+    serde_json::to_value(describe::container_body(&request(spec), None)).unwrap()
 }
 
 fn inspected(value: serde_json::Value) -> ObservedContainer {
