@@ -19,6 +19,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod units;
+mod validation;
+mod volume;
 
 pub use account::{Account, NewAccount};
 pub use address::{EngineAddress, SimulatedHost};
