@@ -1,7 +1,7 @@
 //! Ports that containers publish on their host.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -156,16 +156,24 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Whether it is bound on every address of the host.
+    /// Whether it is bound on every address of the host, of both families.
     pub fn is_everywhere(&self) -> bool {
-        self.ip.is_none_or(|ip| ip.is_unspecified())
+        self.ip.is_none()
     }
 
-    /// Whether the two cannot both be bound: same protocol and number, on the same or on every address.
+    /// Whether the two cannot both be bound: same protocol and number, on the same address or one of them on every address,
+    /// or on every one of the other's family. Docker binds `[::]` for IPv6 alone, so IPv4 and IPv6 are not in each other's
+    /// way.
     pub fn conflicts_with(&self, other: &Self) -> bool {
-        self.proto == other.proto
-            && self.port == other.port
-            && (self.is_everywhere() || other.is_everywhere() || self.ip == other.ip)
+        let overlap = match (self.ip, other.ip) {
+            (Some(mine), Some(theirs)) => {
+                let (mine, theirs) = (mine.to_canonical(), theirs.to_canonical());
+                mine.is_ipv4() == theirs.is_ipv4()
+                    && (mine.is_unspecified() || theirs.is_unspecified() || mine == theirs)
+            }
+            _ => true,
+        };
+        self.proto == other.proto && self.port == other.port && overlap
     }
 }
 
@@ -198,6 +206,20 @@ impl BoundPort {
     /// What is taken on the host.
     pub fn host(&self) -> HostPort {
         HostPort { proto: self.proto, ip: self.host_ip, port: self.host_port }
+    }
+
+    /// The ports as people are shown them. Docker binds "every address" once for IPv4 and once for IPv6; where both have the
+    /// same number that is one port, and only what is on the host has two.
+    pub fn without_twins(ports: &[Self]) -> Vec<Self> {
+        let is_on = |port: &Self, ip: IpAddr| port.host_ip == Some(ip);
+        let (ipv4, ipv6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+        let has_twin = |port: &Self| {
+            is_on(port, ipv6)
+                && ports
+                    .iter()
+                    .any(|other| is_on(other, ipv4) && Self { host_ip: port.host_ip, ..other.clone() } == *port)
+        };
+        ports.iter().filter(|port| !has_twin(port)).cloned().collect()
     }
 }
 
@@ -238,5 +260,41 @@ mod tests {
         assert!(everywhere.conflicts_with(&loopback) && loopback.conflicts_with(&everywhere));
         assert!(!loopback.conflicts_with(&elsewhere));
         assert!(!everywhere.conflicts_with(&HostPort { proto: Protocol::Udp, ..everywhere }));
+    }
+
+    #[test]
+    fn the_two_families_are_not_in_each_others_way() {
+        let on = |ip: &str| HostPort { proto: Protocol::Tcp, ip: Some(ip.parse().unwrap()), port: 80 };
+        let everywhere = HostPort { proto: Protocol::Tcp, ip: None, port: 80 };
+        for (one, other, conflict) in [
+            ("0.0.0.0", "::", false),
+            ("127.0.0.1", "::", false),
+            ("0.0.0.0", "::1", false),
+            ("0.0.0.0", "127.0.0.1", true),
+            ("::", "::1", true),
+            ("::", "::", true),
+            ("::ffff:10.0.0.1", "10.0.0.1", true),
+            ("::ffff:10.0.0.1", "::", false),
+        ] {
+            assert_eq!(on(one).conflicts_with(&on(other)), conflict, "{one} {other}");
+            assert_eq!(on(other).conflicts_with(&on(one)), conflict, "{other} {one}");
+            assert!(everywhere.conflicts_with(&on(one)) && on(other).conflicts_with(&everywhere));
+        }
+    }
+
+    #[test]
+    fn one_port_of_both_families_is_shown_once_and_two_are_two() {
+        let bound = |ip: &str, port| BoundPort {
+            proto: Protocol::Tcp,
+            host_ip: Some(ip.parse().unwrap()),
+            host_port: port,
+            container_port: 80,
+        };
+        let twins = [bound("0.0.0.0", 32768), bound("::", 32768)];
+        assert_eq!(BoundPort::without_twins(&twins), [bound("0.0.0.0", 32768)]);
+        // Docker 20.10 gives the two families different free ports, when one is taken.
+        let different = [bound("0.0.0.0", 32768), bound("::", 32769)];
+        assert_eq!(BoundPort::without_twins(&different), different);
+        assert_eq!(BoundPort::without_twins(&[bound("::", 80)]), [bound("::", 80)]);
     }
 }

@@ -1,6 +1,7 @@
 //! What is on a simulated host: containers, bound ports, and what happened.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -186,15 +187,14 @@ impl Host {
                 return Err(EngineError::new(EngineErrorKind::PortTaken, "start the container", detail));
             }
             let host_port = wanted.map_or_else(|| self.free_port(port.proto), |host| host.port);
-            let everywhere = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            let bound = BoundPort {
-                proto: port.proto,
-                host_ip: Some(port.host_ip.unwrap_or(everywhere)),
-                host_port,
-                container_port: port.container_port,
-            };
-            self.bound.insert(bound.host());
-            ports.push(bound);
+            // Without an address it is bound on all, for each family apart.
+            let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            for ip in port.host_ip.map_or(everywhere.to_vec(), |ip| vec![ip]) {
+                let bound =
+                    BoundPort { proto: port.proto, host_ip: Some(ip), host_port, container_port: port.container_port };
+                self.bound.insert(bound.host());
+                ports.push(bound);
+            }
         }
         Ok(ports)
     }

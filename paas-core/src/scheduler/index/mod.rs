@@ -216,7 +216,7 @@ impl Index {
             let conflicts =
                 |rank: u32| snapshot.at(rank as usize).host_ports.iter().any(|taken| taken.conflicts_with(port));
             postings.take_out_if(&mut words, |place| {
-                port.is_everywhere() || conflicts(self.blocks[place.block as usize].rank(place.lane as usize))
+                conflicts(self.blocks[place.block as usize].rank(place.lane as usize))
             });
         }
         for (_, place) in request.except.iter().filter_map(|id| snapshot.place_of(id.as_str())) {

@@ -109,7 +109,7 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
     let from_list = listed(json!({"Labels": labels, "Ports": [port6, unpublished, port]}));
     assert_eq!(from_list.spec, spec);
     assert_eq!(&*from_list.managed.as_ref().unwrap().user, "admin");
-    assert_eq!(from_list.ports.len(), 1, "one port, not one for each family of addresses: {:?}", from_list.ports);
+    assert_eq!(from_list.ports.len(), 2, "one for each family of addresses: {:?}", from_list.ports);
     let both = json!([{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49153"}]);
     let from_inspect = inspected(json!({
         "Config": {"Labels": labels, "Image": "anything"},
