@@ -256,7 +256,7 @@ impl Launcher {
         }
         let slot = shared.slots.start(&engine).await;
         let request = self.request(&engine, reservation.launch(), index);
-let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
+        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
         let Created { id, warnings } = match created {
             Ok(created) => created,
             Err(error) => {

@@ -55,6 +55,7 @@ impl EngineSpec {
     /// # Errors
     /// Names the first field that cannot be so, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.addr.validate()?;
         if self.cpus == Some(Cpus::ZERO) {
             return Err(Invalid::new("cpus", "must be more than 0; leave it out to use what the host reports"));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, port_number};
 
 /// The registry of images whose reference names none.
 pub(super) const DOCKER_HUB: &str = "docker.io";
@@ -128,7 +128,7 @@ fn is_registry(text: &str) -> bool {
             && !part.ends_with('-')
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    host.split('.').all(host_part) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    host.split('.').all(host_part) && port.is_none_or(|port| port_number(port).is_some())
 }
 
 fn is_path_part(text: &str) -> bool {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn what_is_no_image_is_refused() {
         let bad = ["", " ", "HTTPD", "a b", "web:", "web:-x", "/web", "web/", "a//b", "web@sha256:12", "a:0/b", "../x"];
-        let bad = bad.into_iter().chain(["a.-b", "a._b", "a-_b", "a___b", "a..b", "-a", "a_", "web\0"]);
+        let bad = bad.into_iter().chain(["a.-b", "a._b", "a-_b", "a___b", "a..b", "-a", "a_", "web\0", "a.b:+5/x"]);
         for bad in bad {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad:?} was taken");
         }

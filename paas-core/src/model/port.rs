@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, port_number};
 
 /// Transport protocol of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,16 +114,15 @@ impl FromStr for BindPort {
             Some((ip, port)) => (ip, port),
             None => ("", rest),
         };
-        let number = |text: &str| text.parse::<u16>().ok().filter(|&port| port > 0);
         let host_ip = match host_ip.trim_start_matches('[').trim_end_matches(']') {
             "" => None,
             ip => Some(ip.parse().map_err(|_| wrong("no valid host address"))?),
         };
         let host_port = match host_port {
             "" => None,
-            port => Some(number(port).ok_or_else(|| wrong("no valid host port"))?),
+            port => Some(port_number(port).ok_or_else(|| wrong("no valid host port"))?),
         };
-        let container_port = number(container_port).ok_or_else(|| wrong("no valid container port"))?;
+        let container_port = port_number(container_port).ok_or_else(|| wrong("no valid container port"))?;
         Ok(Self { proto, host_ip, host_port, container_port })
     }
 }
@@ -245,9 +244,20 @@ mod tests {
 
     #[test]
     fn wrong_ports_are_refused() {
-        for bad in
-            ["", "tcp/", "tcp/::", "tcp/::0", "tcp/:0:80", "tcp/::70000", "ip/::80", "tcp/nowhere:1:80", "tcp/::-1"]
-        {
+        for bad in [
+            "",
+            "tcp/",
+            "tcp/::",
+            "tcp/::0",
+            "tcp/:0:80",
+            "tcp/::70000",
+            "ip/::80",
+            "tcp/nowhere:1:80",
+            "tcp/::-1",
+            "+80",
+            "+1:80",
+            "80 ",
+        ] {
             assert!(bad.parse::<BindPort>().is_err(), "{bad:?} was taken");
         }
     }

@@ -188,7 +188,7 @@ fn is_cpu_list(text: &str) -> bool {
     })
 }
 
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     (1..=253).contains(&text.len())
         && text

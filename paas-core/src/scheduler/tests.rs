@@ -130,6 +130,12 @@ fn a_container_goes_only_where_its_network_and_its_cpus_are() {
 }
 
 #[test]
+fn both_strategies_conform() {
+    crate::testing::scheduler::conforms(&Spread::default());
+    crate::testing::scheduler::conforms(&Binpack::default());
+}
+
+#[test]
 fn overbooking_is_a_setting() {
     let snapshot: Snapshot = [engine("a", 1000, 1000)].into_iter().collect();
     let mut asked = request(3, 500, 500);

@@ -3,11 +3,13 @@
 mod broken;
 mod fake;
 mod lifecycle;
+mod making;
 mod output;
 mod pulling;
 mod real;
 mod streams;
 mod translation;
+mod versions;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};

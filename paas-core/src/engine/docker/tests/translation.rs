@@ -119,6 +119,21 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
 }
 
 #[test]
+fn every_value_comes_back_byte_for_byte() {
+    let value = "-----BEGIN\na=b \"c\" $HOME \\n \u{fc} \t'x'\r\n-----END";
+    let mut spec = web();
+    spec.environment = [("K".to_owned(), value.to_owned()), ("A B".to_owned(), "=".to_owned())].into();
+    spec.args = vec!["sh".into(), "-c".into(), value.into()];
+    let sent = body(spec.clone());
+    assert_eq!(sent["Env"], json!(["A B==", format!("K={value}")]));
+    assert_eq!(sent["Cmd"][2], json!(value));
+    // What Docker keeps and shows is what was sent; the group is found again by it.
+    let found = inspected(json!({"Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
+    assert_eq!(found.spec, spec);
+    assert_eq!(found.managed.unwrap().group, spec.group());
+}
+
+#[test]
 fn different_ports_of_ipv4_and_ipv6_are_two() {
     let both = json!([{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49154"}]);
     assert_eq!(inspected(json!({"NetworkSettings": {"Ports": {"80/tcp": both}}})).ports.len(), 2);
