@@ -217,6 +217,7 @@ fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
         tls: matches!(entry.spec.addr, crate::model::EngineAddress::Https { .. }),
         registry_user: entry.spec.registry_login.as_ref().map(|login| login.username.clone()),
         docker_version: entry.info.as_ref().map(|info| info.docker_version.clone()),
+        warnings: entry.info.as_ref().map(|info| info.warnings.clone()).unwrap_or_default(),
         simulated: entry.summary.simulated,
     }
 }

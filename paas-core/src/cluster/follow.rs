@@ -279,6 +279,8 @@ mod tests {
             memory: MemoryMb::new(1024),
             docker_version: "test".into(),
             images: Vec::new(),
+            networks: None,
+            warnings: Vec::new(),
             time: None,
         };
         engine.expect_info().returning(move || Ok(info.clone()));

@@ -12,6 +12,7 @@ mod engines;
 mod follow;
 mod gc;
 mod monitor;
+mod networks;
 mod probe;
 mod recorder;
 mod removals;

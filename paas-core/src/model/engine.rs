@@ -55,6 +55,7 @@ impl EngineSpec {
     /// # Errors
     /// Names the first field that cannot be so, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.addr.validate()?;
         if self.cpus == Some(Cpus::ZERO) {
             return Err(Invalid::new("cpus", "must be more than 0; leave it out to use what the host reports"));
         }
@@ -127,6 +128,9 @@ pub struct Engine {
     /// Version of Docker; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
+    /// What the host says that it cannot do, in its own words: limits that its kernel does not know, for instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// True where it only pretends to run containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
