@@ -130,6 +130,9 @@ pub struct Engine {
     /// True where it only pretends to run containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
+    /// What a person should know of it beside its health, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Whether an engine answers, and how fast.

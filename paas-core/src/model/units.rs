@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::iter::Sum;
-use std::ops::{Add, AddAssign, Mul, Sub, SubAssign};
+use std::ops::{Add, AddAssign, Mul};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,10 @@ impl Cpus {
         self.0 as i64 * 1_000_000
     }
 
-    /// From billionths of a CPU, rounded up: a container is never counted with less than it has.
+    /// From billionths of a CPU, rounded up: a container is never counted with less than it has. At most [`Cpus::MAX`].
     pub const fn from_nano_ceil(nano: u64) -> Self {
-        Self(nano.div_ceil(1_000_000))
+        let milli = nano.div_ceil(1_000_000);
+        if milli > Self::MAX.0 { Self::MAX } else { Self(milli) }
     }
 
     /// The share as a number of CPUs.
@@ -158,7 +159,7 @@ macro_rules! arithmetic {
         impl Add for $type {
             type Output = Self;
             fn add(self, other: Self) -> Self {
-                Self { $($field: self.$field + other.$field),+ }
+                Self { $($field: self.$field.saturating_add(other.$field)),+ }
             }
         }
         impl AddAssign for $type {
@@ -166,15 +167,16 @@ macro_rules! arithmetic {
                 *self = *self + other;
             }
         }
-        impl Sub for $type {
-            type Output = Self;
-            fn sub(self, other: Self) -> Self {
-                Self { $($field: self.$field - other.$field),+ }
+        impl $type {
+            /// `self - other`; `None` where that would be less than nothing.
+            pub fn checked_sub(self, other: Self) -> Option<Self> {
+                Some(Self { $($field: self.$field.checked_sub(other.$field)?),+ })
             }
-        }
-        impl SubAssign for $type {
-            fn sub_assign(&mut self, other: Self) {
-                *self = *self - other;
+
+            /// `self + other`, or the most there is.
+            #[must_use]
+            pub fn saturating_add(self, other: Self) -> Self {
+                Self { $($field: self.$field.saturating_add(other.$field)),+ }
             }
         }
         impl Mul<u64> for $type {

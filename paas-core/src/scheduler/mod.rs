@@ -17,7 +17,7 @@ mod types;
 pub use binpack::Binpack;
 pub use filter::{Verdict, judge};
 pub use refusal::{Reason, Refusal};
-pub use snapshot::{AllocationRef, Snapshot};
+pub use snapshot::{AllocationRef, NeverTaken, Snapshot};
 pub use spread::{Spread, Weights};
 pub use types::{EngineState, PlacementRequest};
 

@@ -250,7 +250,9 @@ impl Bench {
         drop(events);
         let start = seen.iter().position(|event| event.action == "start").unwrap();
         let mut again = self.engine.events(Some(seen[start].time)).await.unwrap();
-        assert_eq!(self.until_destroyed(&found.id, &mut again).await, seen[start + 1..]);
+        let again = self.until_destroyed(&found.id, &mut again).await;
+        // That moment itself may be told once more.
+        assert!(again == seen[start..] || again == seen[start + 1..], "{again:?} of {seen:?}");
     }
 
     async fn gives_the_output_of_programs(&self) {
