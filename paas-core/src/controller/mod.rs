@@ -22,6 +22,7 @@ mod engines;
 mod error;
 mod join;
 mod launch;
+mod live;
 mod locks;
 mod membership;
 mod progress;
@@ -35,7 +36,6 @@ mod slots;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +43,7 @@ use crate::auth::Authenticator;
 use crate::background::Background;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
-use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
+use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
@@ -147,9 +147,11 @@ impl Controller {
         let Shared { settings, closing, .. } = &*self.shared;
         let background = self.background();
         let controller = self.in_background();
-        background.spawn("registry/follow", None, closing.clone(), move |_| controller.clone().follow_registry());
+        background
+            .spawn("registry/follow", None, closing.clone(), move |report| controller.clone().follow_registry(report));
         let controller = self.in_background();
-        background.spawn("requests/forget", None, closing.clone(), move |_| controller.clone().forget_old_requests());
+        let forget = move |report| controller.clone().forget_old_requests(report);
+        background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
         let (controller, period) = (self.in_background(), Some(settings.retention.interval));
         background.spawn("events/forget", period, closing.clone(), move |_| controller.clone().forget_old_events());
     }
@@ -208,11 +210,6 @@ impl Controller {
     /// The store cannot be read.
     pub async fn events(&self, count: usize) -> Result<Vec<Event>> {
         self.shared.log.newest(count).await.map_err(event_error)
-    }
-
-    /// Every event from now on. A reader that is too slow is told how many it missed.
-    pub fn live_events(&self) -> BoxStream<'static, Notice> {
-        self.shared.live.subscribe()
     }
 
     /// Takes no more work, waits until what is under way has ended, and stops watching the engines. Containers go on

@@ -13,7 +13,8 @@ use crate::model::{
 /// What a Docker host says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineInfo {
-    /// Docker's own id of the daemon: the same under every address.
+    /// Docker's own id of the daemon: the same under every address, and at every question. Empty where it has none that stays, as
+    /// Podman: such a daemon is known by its containers and its address.
     pub daemon_id: String,
     /// CPUs the daemon can use.
     pub cpus: Cpus,

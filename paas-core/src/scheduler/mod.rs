@@ -6,7 +6,6 @@
 mod binpack;
 mod filter;
 mod index;
-mod rank;
 mod refusal;
 mod snapshot;
 mod spread;

@@ -73,6 +73,8 @@ pub struct Config {
     pub weights: Weights,
     /// By how much the size of an engine may be exceeded; 1.0 for not at all.
     pub overbooking: f64,
+    /// Whether what is run inside of containers is recorded as events.
+    pub record_exec_events: bool,
     /// How each engine is asked whether it is alive.
     pub probe: ProbeKind,
     /// How often it is asked.
@@ -227,6 +229,7 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
+            record_exec_events: settings.record_exec_events.unwrap_or(watching.record_exec_events),
             probe: settings.probe.unwrap_or(watching.probe),
             probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
             probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
@@ -329,6 +332,7 @@ impl fmt::Display for Config {
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
         writeln!(f, "overbooking = {:?}", self.overbooking)?;
+        writeln!(f, "record_exec_events = {}", self.record_exec_events)?;
         writeln!(f, "probe = {}", text(&self.probe))?;
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
         writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;

@@ -143,10 +143,18 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
-        --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
+        --probe-interval 500ms --probe-timeout 2s --probe-misses 3 --record-exec-events";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
+}
+
+#[test]
+fn what_is_run_inside_of_containers_is_recorded_only_when_asked_for() {
+    assert!(!of(&[]).unwrap().record_exec_events);
+    assert!(of(&["--record-exec-events"]).unwrap().record_exec_events);
+    assert!(with_file("record_exec_events = true", &[]).unwrap().record_exec_events);
+    assert!(!with_file("record_exec_events = true", &["--record-exec-events=false"]).unwrap().record_exec_events);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod describe;
 mod errors;
 mod events;
+mod identity;
 mod lines;
 mod logs;
 mod observed;
@@ -33,12 +34,13 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use self::errors::{Call, Subject};
+use self::identity::Identity;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions,
-    ObservedContainer, PullProgress, Result,
+    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
@@ -76,6 +78,7 @@ pub struct Docker {
     /// Speaks through the transport.
     client: Client,
     samples: Samples,
+    identity: Identity,
 }
 
 impl fmt::Debug for Docker {
@@ -104,7 +107,13 @@ impl Docker {
         let url = Some("http://docker");
         let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
             .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
-        Ok(Self { address: address.clone(), transport, client, samples: Samples::default() })
+        Ok(Self {
+            address: address.clone(),
+            transport,
+            client,
+            samples: Samples::default(),
+            identity: Identity::default(),
+        })
     }
 
     fn call(&self, operation: &'static str, subject: Subject) -> Call {
@@ -201,10 +210,15 @@ impl DockerEngine for Docker {
         let images = self.client.list_images(Some(ListImagesOptions::default()));
         let asked = futures::future::try_join(self.client.info(), images);
         let (info, images) = call.within(deadlines::ASK, asked).await?;
+        let again = async || {
+            let again = call.within(deadlines::ASK, self.client.info()).await?;
+            Ok::<_, EngineError>(again.id.unwrap_or_default())
+        };
+        let daemon_id = self.identity.settle(info.id.unwrap_or_default(), again).await?;
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
-            daemon_id: info.id.unwrap_or_default(),
-            cpus: Cpus::from_milli(number(info.ncpu) * 1000),
+            daemon_id,
+            cpus: Cpus::from_milli(number(info.ncpu).saturating_mul(1000)),
             memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),
