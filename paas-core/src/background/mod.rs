@@ -132,7 +132,9 @@ impl Background {
         let until = stop.clone();
         let until_stopped = move |report| {
             let (stop, work) = (stop.clone(), work(report));
-            async move { drop(stop.run_until_cancelled(work).await) }
+            async move {
+                let _ = stop.run_until_cancelled(work).await;
+            }
         };
         let running = self.running(name.into(), period, until, until_stopped);
         self.tasks.spawn(running);

@@ -85,7 +85,7 @@ impl Default for ClusterSettings {
 pub struct Cluster {
     shared: Arc<Shared>,
     /// Absent in what runs in the background itself, which must not keep itself alive.
-    owner: Option<Arc<Owner>>,
+    _owner: Option<Arc<Owner>>,
 }
 
 /// Ends what runs in the background when it is dropped.
@@ -167,12 +167,12 @@ impl Cluster {
             collecting: gc::Collecting::default(),
             removing: removals::Removing::default(),
         };
-        Self { shared: Arc::new(shared), owner: Some(Arc::new(Owner(background))) }
+        Self { shared: Arc::new(shared), _owner: Some(Arc::new(Owner(background))) }
     }
 
     /// The same cluster for what runs in the background: it keeps nothing running.
     pub(crate) fn in_background(&self) -> Self {
-        Self { shared: self.shared.clone(), owner: None }
+        Self { shared: self.shared.clone(), _owner: None }
     }
 
     /// The table of what runs in the background.

@@ -66,7 +66,7 @@ use locks::KeyedLocks;
 pub struct Controller {
     shared: Arc<Shared>,
     /// Absent in what runs in the background itself, which must not keep itself alive.
-    owner: Option<Arc<Owner>>,
+    _owner: Option<Arc<Owner>>,
 }
 
 /// Ends what runs in the background when it is dropped.
@@ -135,12 +135,12 @@ impl std::fmt::Debug for ConnectorBox {
 impl Controller {
     fn owning(shared: Shared) -> Self {
         let owner = Owner { closing: shared.closing.clone(), background: shared.cluster.background().clone() };
-        Self { shared: Arc::new(shared), owner: Some(Arc::new(owner)) }
+        Self { shared: Arc::new(shared), _owner: Some(Arc::new(owner)) }
     }
 
     /// The same controller for what runs in the background: it keeps nothing running.
     fn in_background(&self) -> Self {
-        Self { shared: self.shared.clone(), owner: None }
+        Self { shared: self.shared.clone(), _owner: None }
     }
 
     fn begin_background_work(&self) {

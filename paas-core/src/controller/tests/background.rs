@@ -67,7 +67,11 @@ async fn a_build_that_is_given_up_leaves_nothing_running() {
             drop(controller);
         });
         for _ in 0..polls {
-            poll_fn(|context| Poll::Ready(drop(building.as_mut().poll(context)))).await;
+            poll_fn(|context| {
+                let _ = building.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         drop(building);

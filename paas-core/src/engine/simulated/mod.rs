@@ -327,14 +327,18 @@ impl DockerEngine for SimulatedEngine {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.shared.answer(DEADLINE).await?;
+        let (images, now) = {
+            let host = self.shared.host.lock();
+            (host.images(), host.now())
+        };
         let settings = self.shared.settings.lock();
         Ok(EngineInfo {
             daemon_id: format!("sim:{}", self.shared.name),
             cpus: settings.cpus,
             memory: settings.memory,
             docker_version: "simulated".to_owned(),
-            images: self.shared.host.lock().images(),
-            time: Some(self.shared.host.lock().now()),
+            images,
+            time: Some(now),
         })
     }
 
