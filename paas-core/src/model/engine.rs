@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::units::any_cpus;
 use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin};
 
 /// What an operator says of a Docker host. Stored as given, secrets included; never sent out.
@@ -104,10 +105,12 @@ pub struct Engine {
     /// Where it answers.
     pub addr: String,
     /// CPUs to give out; 0 until it answered once.
+    #[serde(deserialize_with = "any_cpus")]
     pub cpus: Cpus,
     /// Memory to give out, MB; 0 until it answered once.
     pub memory: MemoryMb,
     /// CPUs reserved to containers and to placements in flight.
+    #[serde(deserialize_with = "any_cpus")]
     pub reserved_cpus: Cpus,
     /// Memory reserved to containers and to placements in flight, MB.
     pub reserved_memory: MemoryMb,

@@ -54,6 +54,13 @@ impl Cpus {
     }
 }
 
+/// Reads a share of CPU that was summed up or measured. What nobody may ask for is no reason not to read the rest: a cluster may have
+/// more than [`Cpus::MAX`] in all.
+pub(super) fn any_cpus<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Cpus, D::Error> {
+    // What is no number of CPUs becomes the nearest that is one.
+    Ok(Cpus((f64::deserialize(from)? * 1000.0).round() as u64))
+}
+
 impl TryFrom<f64> for Cpus {
     type Error = Invalid;
 
@@ -214,6 +221,19 @@ mod tests {
             assert!(Cpus::try_from(bad).is_err(), "{bad} was taken");
         }
         assert_eq!(Cpus::try_from(0.0).unwrap(), Cpus::ZERO);
+    }
+
+    #[test]
+    fn sums_are_read_whatever_they_come_to() {
+        #[derive(Deserialize)]
+        struct Sums {
+            #[serde(deserialize_with = "any_cpus")]
+            cpus: Cpus,
+        }
+        let read = |text: &str| serde_json::from_str::<Sums>(text).unwrap().cpus.as_f64();
+        assert_eq!(read(r#"{"cpus": 64000.5}"#), 64000.5);
+        assert_eq!((read(r#"{"cpus": -3}"#), read(r#"{"cpus": 0}"#)), (0.0, 0.0));
+        assert!(read(r#"{"cpus": 18446744073709550}"#) > 1e15);
     }
 
     #[test]
