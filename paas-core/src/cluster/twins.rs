@@ -36,10 +36,7 @@ impl Cluster {
         );
         let was_one = engine.status() == EngineStatus::Duplicate;
         self.set_status(engine, EngineStatus::Duplicate, Some(reason));
-        if was_one {
-            // The other one has had its time to be read. What it does not have is of a copy, and not counted.
-            self.with(engine, |view| view.forget_all_on(engine.id()));
-        } else if let Some(other) = self.handle(other) {
+        if !was_one && let Some(other) = self.handle(other) {
             // What was noted of this one is of the other one, if they are one.
             other.read_again();
         }

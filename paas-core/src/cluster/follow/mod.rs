@@ -41,16 +41,25 @@ struct Heard {
 /// Follows one engine for ever.
 pub(super) async fn follow(cluster: Cluster, engine: EngineHandle, report: Report) {
     let mut heard = Heard::default();
+    let mut duplicate_since = None;
     loop {
         let mut was_read = false;
         let ended = follow_once(&cluster, &engine, &mut heard, &report, &mut was_read);
         // Listens before it looks, so that no change is missed in between.
         let others_change = cluster.shared.status_changes.notified();
         match ended.await {
-            Ok(Ended::Stale) => continue,
+            Ok(Ended::Stale) => {
+                duplicate_since = None;
+                continue;
+            }
             Ok(Ended::Duplicate) => {
+                let since = *duplicate_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= LOOK_AT_DUPLICATE {
+                    // The other engine has had its time to be read. What that does not have is of a copy, and not counted.
+                    cluster.with(&engine, |view| view.forget_all_on(engine.id()));
+                }
                 let _ = timeout(LOOK_AT_DUPLICATE, others_change).await;
-                tokio::time::sleep(RETRY / 10).await;
+                tokio::time::sleep(RETRY).await;
                 continue;
             }
             Ok(Ended::Over) => {}
@@ -60,6 +69,7 @@ pub(super) async fn follow(cluster: Cluster, engine: EngineHandle, report: Repor
                 note_loss(&cluster, &engine, &error, was_read).await;
             }
         }
+        duplicate_since = None;
         // Either is a reason to try again.
         let _ = timeout(RETRY, engine.woken()).await;
     }
