@@ -47,11 +47,12 @@ pub(super) async fn follow(cluster: Cluster, engine: EngineHandle, report: Repor
         let ended = follow_once(&cluster, &engine, &mut heard, &report, &mut was_read);
         // Listens before it looks, so that no change is missed in between.
         let others_change = cluster.shared.status_changes.notified();
-        match ended.await {
-            Ok(Ended::Stale) => {
-                duplicate_since = None;
-                continue;
-            }
+        let ended = ended.await;
+        if was_read {
+            duplicate_since = None;
+        }
+        match ended {
+            Ok(Ended::Stale) => continue,
             Ok(Ended::Duplicate) => {
                 let since = *duplicate_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= LOOK_AT_DUPLICATE {
@@ -69,7 +70,6 @@ pub(super) async fn follow(cluster: Cluster, engine: EngineHandle, report: Repor
                 note_loss(&cluster, &engine, &error, was_read).await;
             }
         }
-        duplicate_since = None;
         // Either is a reason to try again.
         let _ = timeout(RETRY, engine.woken()).await;
     }
