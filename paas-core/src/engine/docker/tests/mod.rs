@@ -3,6 +3,7 @@
 mod broken;
 mod fake;
 mod lifecycle;
+mod odd_daemons;
 mod output;
 mod pulling;
 mod real;
