@@ -56,6 +56,7 @@ impl Parts {
                 probe_timeout: config.probe_timeout,
                 probe_misses: config.probe_misses,
                 overbooking: config.overbooking,
+                record_exec_events: config.record_exec_events,
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),

@@ -248,7 +248,8 @@ impl Launcher {
         let engine = reservation.engine().clone();
         let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
         let shared = &self.controller.shared;
-        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
+        // Of the engine that has the room, and not of another that has its id by now.
+        let connection = reservation.connection().ok_or_else(|| {
             failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
         })?;
         if let Some(pulls) = &self.pulls {

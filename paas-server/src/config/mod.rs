@@ -76,6 +76,8 @@ pub struct Config {
     pub overbooking: f64,
     /// How much of each container's output its engine keeps; `None` to leave that to Docker.
     pub log_rotation: Option<LogRotation>,
+    /// Whether what is run inside of containers is recorded as events.
+    pub record_exec_events: bool,
     /// How each engine is asked whether it is alive.
     pub probe: ProbeKind,
     /// How often it is asked.
@@ -231,6 +233,7 @@ impl Config {
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
             log_rotation: log_rotation(settings.container_log_size.map(|size| size.0), settings.container_log_files)?,
+            record_exec_events: settings.record_exec_events.unwrap_or(watching.record_exec_events),
             probe: settings.probe.unwrap_or(watching.probe),
             probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
             probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
@@ -340,6 +343,7 @@ impl fmt::Display for Config {
             }
             None => writeln!(f, "container_log_size = 0")?,
         }
+        writeln!(f, "record_exec_events = {}", self.record_exec_events)?;
         writeln!(f, "probe = {}", text(&self.probe))?;
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
         writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;

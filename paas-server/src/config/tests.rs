@@ -145,7 +145,8 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
-        --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
+        --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3 \
+         --record-exec-events";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
@@ -160,6 +161,14 @@ fn output_of_containers_is_kept_up_to_a_size_or_as_docker_likes() {
     let left_to_docker = of(&["--container-log-size", "0"]).unwrap();
     assert_eq!(left_to_docker.log_rotation, None);
     assert_eq!(with_file(&left_to_docker.to_string(), &[]).unwrap().log_rotation, None);
+}
+
+#[test]
+fn what_is_run_inside_of_containers_is_recorded_only_when_asked_for() {
+    assert!(!of(&[]).unwrap().record_exec_events);
+    assert!(of(&["--record-exec-events"]).unwrap().record_exec_events);
+    assert!(with_file("record_exec_events = true", &[]).unwrap().record_exec_events);
+    assert!(!with_file("record_exec_events = true", &["--record-exec-events=false"]).unwrap().record_exec_events);
 }
 
 #[test]

@@ -92,7 +92,10 @@ async fn a_host_says_which_networks_it_has_and_what_it_cannot_do() {
     // Behind some proxies one may not ask for networks; a worker of a swarm makes them when they are wanted.
     for (networks, swarm) in [
         (Answer::refusal as fn(u16, &str) -> Answer, json!({})),
-        ((|_, _| Answer::json(200, json!([]))) as _, json!({"LocalNodeState": "active", "ControlAvailable": false})),
+        (
+            (|_: u16, _: &str| Answer::json(200, json!([]))) as fn(u16, &str) -> Answer,
+            json!({"LocalNodeState": "active", "ControlAvailable": false}),
+        ),
     ] {
         let host = daemon("1.44", move |asked| match &*asked.path {
             "/info" => Answer::json(200, json!({"ID": "one", "NCPU": 2, "Swarm": swarm})),
