@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::engine::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
     LogOptions, ObservedContainer, PullProgress, Result, connect,
 };
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageRef, RegistryLogin};
@@ -23,7 +23,7 @@ struct FixedTags(Arc<dyn DockerEngine>);
 
 #[async_trait]
 impl DockerEngine for FixedTags {
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
         let image = request.spec.name.as_str();
         let last = image.rsplit('/').next().unwrap_or(image);
         if !last.contains(':') || last.ends_with(":latest") {
