@@ -36,7 +36,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
     pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         let plan = self.plan(&request.spec)?;
         let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
         let (steps, operation) = Operation::new();
@@ -54,7 +54,7 @@ impl Controller {
     /// # Errors
     /// As [`Controller::run`].
     pub async fn run_once(&self, actor: &Actor, request: RunRequest, id: RequestId) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         // Until the one before has come to its end, what is missing is not known.
         let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
         let cluster = &self.shared.cluster;
@@ -82,10 +82,11 @@ impl Controller {
         Ok(operation)
     }
 
-    fn check_run(&self, request: &RunRequest) -> Result<()> {
+    fn check_run(&self, actor: &Actor, request: &RunRequest) -> Result<()> {
         self.check_open()?;
         self.check_count(request.count)?;
-        Ok(request.spec.validate()?)
+        request.spec.validate()?;
+        self.check_policy_of_run(actor, &request.spec)
     }
 
     pub(super) fn check_count(&self, count: usize) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Policy;
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
 use crate::events::Retention;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub keep_requests: Duration,
     /// How many events are kept, and for how long.
     pub retention: Retention,
+    /// What may be asked of the hosts, beside what a role opens.
+    pub policy: Policy,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -38,6 +41,7 @@ impl Default for Settings {
             max_count: 10_000,
             keep_requests: Duration::from_secs(24 * 3600),
             retention: Retention::default(),
+            policy: Policy::default(),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

@@ -9,6 +9,7 @@ mod containers;
 mod engines;
 mod joining;
 mod once;
+mod policy;
 mod prefixes;
 mod program;
 mod shutdown;
