@@ -21,8 +21,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, LogFormat, Peers, SchedulerName};
+use crate::custody::Custody;
 use crate::ha::leader_proxy::Forwarder;
-use crate::ha::{Node, TakeOver};
+use crate::ha::{MayLead, Node, TakeOver};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
 
@@ -79,7 +80,12 @@ async fn serve_as_one_of_several(
 ) -> Result<()> {
     let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    let node = Node::new(candidate, forwarder, options.clone());
+    let (custody, store) = (parts.custody.clone(), parts.store.clone());
+    let may_lead: MayLead = Arc::new(move || {
+        let (custody, store) = (custody.clone(), store.clone());
+        Box::pin(async move { custody.check(&*store).await })
+    });
+    let node = Node::new(candidate, forwarder, options.clone()).that_leads_if(may_lead);
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {
         let parts = parts.clone();
@@ -137,6 +143,7 @@ struct Parts {
     config: Arc<Config>,
     store: Arc<dyn Store>,
     registry: Arc<dyn Registry>,
+    custody: Custody,
     /// Where a person on this machine reaches the server.
     url: Arc<str>,
 }
@@ -149,7 +156,8 @@ impl Parts {
         let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
-        Ok(Self { config: Arc::new(config), store, registry, url: url.into() })
+        let custody = Custody::of(&config);
+        Ok(Self { config: Arc::new(config), store, registry, custody, url: url.into() })
     }
 
     /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
@@ -170,12 +178,14 @@ impl Parts {
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),
+            policy: config.policy.clone(),
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());
         if let Some(term) = term {
             builder = builder.term(term);
         }
+        builder = builder.sealer(self.custody.sealer(&*self.store).await?);
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
         // Told at once: if anything below fails, the password is known all the same.

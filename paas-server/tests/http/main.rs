@@ -8,6 +8,7 @@ mod bad_input;
 mod containers;
 mod engines;
 mod joining;
+mod keys;
 mod once;
 mod policy;
 mod prefixes;
