@@ -8,7 +8,7 @@ use paas_core::seal::{Fingerprint, KeyFile, Sealer, sealed_with};
 use paas_core::store::{Store, transfer};
 
 use crate::config::Config;
-use crate::start::make_data_dir;
+use crate::process::make_data_dir;
 
 /// Where the keys of this server are. Cheap to clone.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use paas_core::seal::{
 use paas_core::store::{Store, open_existing_store, transfer};
 
 use crate::config::{BackendUrl, LogFormat, default_data_dir, secret_key_in, store_in};
-use crate::start::{make_data_dir, say, start_log};
+use crate::process::{make_data_dir, say, start_log};
 
 const AFTER_HELP: &str = "\
 Passwords of image registries and private keys of engines lie sealed in the store. The key lies beside the server, and not in \
