@@ -30,7 +30,7 @@ impl Custody {
         if config.store_url().scheme() == "memory" {
             return Self::Ephemeral(Sealer::ephemeral());
         }
-        let path = config.secret_key_file();
+        let path = &config.secret_key_file;
         let data_dir = path.starts_with(&config.data_dir).then(|| config.data_dir.as_path().into());
         Self::File { file: KeyFile::new(path), data_dir }
     }

@@ -52,8 +52,8 @@ pub struct Config {
     pub store: Option<BackendUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
-    /// File with the key that seals secrets in the store; in the data directory when `None`.
-    pub secret_key_file: Option<PathBuf>,
+    /// File with the key that seals secrets in the store.
+    pub secret_key_file: PathBuf,
     /// URL of the registry.
     pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
@@ -217,11 +217,12 @@ impl Config {
         };
         let peers = peers(settings.advertise, settings.leader_lease.map(|lease| lease.0), settings.peer_ca)?;
         let watching = ClusterSettings::default();
+        let data_dir = settings.data_dir.unwrap_or_else(default_data_dir);
         let config = Self {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
-            data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
-            secret_key_file: settings.secret_key_file,
+            secret_key_file: settings.secret_key_file.unwrap_or_else(|| secret_key_in(&data_dir)),
+            data_dir,
             registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
             engines,
@@ -292,11 +293,6 @@ impl Config {
     pub fn store_url(&self) -> BackendUrl {
         self.store.clone().unwrap_or_else(|| store_in(&self.data_dir))
     }
-
-    /// The file with the key that seals secrets in the store.
-    pub fn secret_key_file(&self) -> PathBuf {
-        self.secret_key_file.clone().unwrap_or_else(|| secret_key_in(&self.data_dir))
-    }
 }
 
 /// The store of a server that is told of none.
@@ -323,7 +319,7 @@ impl fmt::Display for Config {
         writeln!(f, "listen = {}", text(&self.listen))?;
         writeln!(f, "store = {}", text(&self.store_url()))?;
         writeln!(f, "data_dir = {}", path(&self.data_dir))?;
-        writeln!(f, "secret_key_file = {}", path(&self.secret_key_file()))?;
+        writeln!(f, "secret_key_file = {}", path(&self.secret_key_file))?;
         writeln!(f, "registry = {}", text(&self.registry))?;
         if let Some(peers) = &self.peers {
             writeln!(f, "advertise = {}", text(&peers.advertise))?;
