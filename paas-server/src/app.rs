@@ -31,6 +31,8 @@ pub(crate) struct App {
 pub(crate) struct Caller {
     pub(crate) session: Session,
     pub(crate) presented: Presented,
+    /// Whether its role opens everything, so that it is not held to the policy.
+    pub(crate) is_admin: bool,
     /// The request that is being done, where it has a key.
     pub(crate) request: Option<RequestContext>,
 }
@@ -38,7 +40,8 @@ pub(crate) struct Caller {
 impl Caller {
     /// The caller as the one who does a change.
     pub(crate) fn actor(&self) -> Actor {
-        let actor = Actor::user(self.session.username.clone());
+        let name = self.session.username.clone();
+        let actor = if self.is_admin { Actor::admin(name) } else { Actor::user(name) };
         match &self.request {
             Some(request) => actor.by_request(request.clone()),
             None => actor,

@@ -15,6 +15,7 @@ use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::{Store, open_store};
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
+use crate::custody::Custody;
 use crate::process::{make_data_dir, say};
 
 /// How long a server that begins waits for hosts that do not answer, before it serves without them.
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) custody: Custody,
     /// Where a person on this machine reaches the server.
     url: Arc<str>,
 }
@@ -38,7 +40,8 @@ impl Parts {
         let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
-        Ok(Self { config: Arc::new(config), store, registry, url: url.into() })
+        let custody = Custody::of(&config);
+        Ok(Self { config: Arc::new(config), store, registry, custody, url: url.into() })
     }
 
     /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
@@ -61,12 +64,14 @@ impl Parts {
             },
             retention: config.retention.clone(),
             log_rotation: config.log_rotation,
+            policy: config.policy.clone(),
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());
         if let Some(term) = term {
             builder = builder.term(term);
         }
+        builder = builder.sealer(self.custody.sealer(&*self.store).await?);
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
         // Told at once: if anything below fails, the password is known all the same.

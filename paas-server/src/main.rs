@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use paas_server::commands::agent::AgentFlags;
+use paas_server::commands::key::KeyFlags;
 use paas_server::commands::store::StoreFlags;
 use paas_server::config::{Config, ConfigError, Purpose};
 
@@ -19,6 +20,10 @@ async fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == "store") {
         let flags = StoreFlags::parse_from(std::env::args_os().skip(1));
         return ended(paas_server::commands::store::run(flags).await);
+    }
+    if std::env::args_os().nth(1).is_some_and(|first| first == "key") {
+        let flags = KeyFlags::parse_from(std::env::args_os().skip(1));
+        return ended(paas_server::commands::key::run(flags).await);
     }
     let outcome = match Config::load(std::env::args_os()) {
         Ok((config, Purpose::Serve)) => paas_server::commands::serve::run(config).await,

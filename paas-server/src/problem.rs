@@ -26,7 +26,7 @@ pub enum Code {
     Unauthenticated,
     /// Name or password is wrong.
     WrongPassword,
-    /// The role does not open the path.
+    /// The role does not open the path, or the policy does not let the account ask that of a host; then `field` names what.
     Forbidden,
     /// There is no such container.
     ContainerNotFound,
@@ -302,6 +302,7 @@ impl From<ControllerError> for Problem {
                 let candidates: Vec<_> = ambiguity.candidates.iter().map(|container| &container.id).collect();
                 Self::new(Code::ContainerAmbiguous, detail).with("candidates", json!(candidates))
             }
+            ControllerError::NotAllowed { field, .. } => Self::new(Code::Forbidden, detail).with("field", json!(field)),
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),
             ControllerError::RegistryLoginNotFound { .. } => Self::new(Code::RegistryLoginNotFound, detail),
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),

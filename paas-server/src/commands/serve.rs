@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::Parts;
 use crate::config::{Config, Peers};
 use crate::ha::leader_proxy::Forwarder;
-use crate::ha::{Node, TakeOver};
+use crate::ha::{MayLead, Node, TakeOver};
 use crate::process::{say, start_log, stop_on_signals};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
@@ -62,7 +62,12 @@ async fn serve_as_one_of_several(
 ) -> Result<()> {
     let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    let node = Node::new(candidate, forwarder, options.clone());
+    let (custody, store) = (parts.custody.clone(), parts.store.clone());
+    let may_lead: MayLead = Arc::new(move || {
+        let (custody, store) = (custody.clone(), store.clone());
+        Box::pin(async move { custody.check(&*store).await })
+    });
+    let node = Node::new(candidate, forwarder, options.clone()).that_leads_if(may_lead);
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {
         let parts = parts.clone();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::{ClusterSettings, ProbeKind};
+use paas_core::controller::Policy;
 use paas_core::engine::LogRotation;
 use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
@@ -52,12 +53,16 @@ pub struct Config {
     pub store: Option<BackendUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
+    /// File with the key that seals secrets in the store.
+    pub secret_key_file: PathBuf,
     /// URL of the registry.
     pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
     pub peers: Option<Peers>,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
+    /// What may be asked of the hosts.
+    pub policy: Policy,
     /// The password of `admin` at the first start; a random one when `None`.
     pub admin_password: Option<AdminPassword>,
     /// Certificate and key.
@@ -217,13 +222,21 @@ impl Config {
         };
         let peers = peers(settings.advertise, settings.leader_lease.map(|lease| lease.0), settings.peer_ca)?;
         let watching = ClusterSettings::default();
+        let data_dir = settings.data_dir.unwrap_or_else(default_data_dir);
         let config = Self {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
-            data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
+            secret_key_file: settings.secret_key_file.unwrap_or_else(|| secret_key_in(&data_dir)),
+            data_dir,
             registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
             engines,
+            policy: Policy {
+                host_paths: settings.allow_host_paths.unwrap_or_default(),
+                host_network: settings.allow_host_network.unwrap_or(false),
+                unix_engines: settings.allow_unix_engines.unwrap_or(false),
+                simulated_engines: settings.allow_simulated.unwrap_or(false),
+            },
             admin_password,
             tls,
             body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
@@ -252,6 +265,11 @@ impl Config {
         if !(1.0..=100.0).contains(&self.overbooking) {
             let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
             return Err(Invalid::new("overbooking", message));
+        }
+        let is_folder = |path: &String| path.starts_with('/') && !path.split('/').any(|part| part == "..");
+        if let Some(path) = self.policy.host_paths.iter().find(|path| !is_folder(path)) {
+            let message = format!("must be absolute paths without '..', as in /srv, not {path:?}");
+            return Err(Invalid::new("allow-host-paths", message));
         }
         let (store, registry) = (self.store_url(), self.registry.clone());
         let for_one = [store.scheme(), registry.scheme()].into_iter().find(|&scheme| SERVE_ONE.contains(&scheme));
@@ -289,6 +307,11 @@ pub(crate) fn store_in(data_dir: &Path) -> BackendUrl {
     BackendUrl::new(format!("sqlite:{}", data_dir.join("paas.db").display()))
 }
 
+/// The key file of a server that is told of none.
+pub(crate) fn secret_key_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("secret.key")
+}
+
 /// Prints as TOML that can be given back as a configuration file. The first password is left out, and those in URLs are
 /// replaced by stars.
 impl fmt::Display for Config {
@@ -303,6 +326,7 @@ impl fmt::Display for Config {
         writeln!(f, "listen = {}", text(&self.listen))?;
         writeln!(f, "store = {}", text(&self.store_url()))?;
         writeln!(f, "data_dir = {}", path(&self.data_dir))?;
+        writeln!(f, "secret_key_file = {}", path(&self.secret_key_file))?;
         writeln!(f, "registry = {}", text(&self.registry))?;
         if let Some(peers) = &self.peers {
             writeln!(f, "advertise = {}", text(&peers.advertise))?;
@@ -321,6 +345,11 @@ impl fmt::Display for Config {
             }
             EnginesAtStart::None => writeln!(f, "no_engine = true")?,
         }
+        let Policy { host_paths, host_network, unix_engines, simulated_engines } = &self.policy;
+        writeln!(f, "allow_host_paths = {}", serde_json::Value::from(host_paths.clone()))?;
+        writeln!(f, "allow_host_network = {host_network}")?;
+        writeln!(f, "allow_unix_engines = {unix_engines}")?;
+        writeln!(f, "allow_simulated = {simulated_engines}")?;
         if let Some(AdminPassword::File(file)) = &self.admin_password {
             writeln!(f, "admin_password_file = {}", path(file))?;
         }

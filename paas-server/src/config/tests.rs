@@ -38,10 +38,10 @@ fn without_any_setting_it_serves_this_machine() {
 
 #[test]
 fn nothing_that_is_printed_holds_the_password_of_the_store() {
-    let config = of(&["--store", "rethinkdb://paas:secret@db/paas"]).unwrap();
-    assert_eq!(config.store_url().as_str(), "rethinkdb://paas:secret@db/paas");
+    let config = of(&["--store", "rethinkdb://paas:hush@db/paas"]).unwrap();
+    assert_eq!(config.store_url().as_str(), "rethinkdb://paas:hush@db/paas");
     assert!(config.to_string().contains("store = \"rethinkdb://paas:***@db/paas\""), "{config}");
-    assert!(!format!("{config} {config:?}").contains("secret"));
+    assert!(!format!("{config} {config:?}").contains("hush"));
 }
 
 #[test]
@@ -179,4 +179,19 @@ fn events_are_kept_for_a_time_and_up_to_a_number() {
     assert_eq!((set.max_age, set.max_count), (Some(Duration::from_secs(7200)), Some(5)));
     let none = of(&["--event-max-age", "0", "--event-max-count", "0"]).unwrap().retention;
     assert_eq!((none.max_age, none.max_count), (None, None));
+}
+
+#[test]
+fn the_policy_is_strict_unless_it_is_told_otherwise() {
+    let strict = of(&[]).unwrap().policy;
+    assert!(strict.host_paths.is_empty() && !strict.host_network && !strict.unix_engines && !strict.simulated_engines);
+    let open = of(&["--allow-host-paths", "/srv,/data", "--allow-host-network", "--allow-simulated"]).unwrap().policy;
+    assert_eq!(open.host_paths, ["/srv", "/data"]);
+    assert!(open.host_network && open.simulated_engines && !open.unix_engines);
+    let by_file = with_file("allow_host_paths = [\"/srv\"]\nallow_unix_engines = true", &[]).unwrap().policy;
+    assert!(by_file.unix_engines && by_file.host_paths == ["/srv"]);
+    for wrong in ["srv", "/srv/../etc", ""] {
+        let error = of(&["--allow-host-paths", wrong]).unwrap_err().to_string();
+        assert!(error.contains("allow-host-paths"), "{error}");
+    }
 }

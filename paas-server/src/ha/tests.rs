@@ -57,13 +57,17 @@ struct Server {
 
 impl Server {
     fn start(common: &Common) -> Self {
+        Self::start_if(common, Arc::new(|| Box::pin(async { Ok(()) })))
+    }
+
+    fn start_if(common: &Common, may_lead: MayLead) -> Self {
         // A choice for the whole process; that another test made it first is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let candidate = Candidate::new(common.registry.clone(), url.clone(), LEASE);
         let options = ServeOptions::default();
-        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone());
+        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone()).that_leads_if(may_lead);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let common = common.clone();
         let take_over: TakeOver = Arc::new(move |term| Box::pin(common.clone().controller(term)));
@@ -256,4 +260,28 @@ async fn takeovers_that_come_to_nothing_leave_nothing_behind() {
         }
     };
     assert!(timeout(TIMEOUT, gone).await.is_ok(), "{} streams are left", host.open_streams());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
+    let common = Common::new("aside", "cpus=8&memory=4096");
+    let has_key = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let found = has_key.clone();
+    let may_lead: MayLead = Arc::new(move || {
+        let found = found.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if found { Ok(()) } else { anyhow::bail!("the key is in nobody's hands") } })
+    });
+    let aside = Server::start_if(&common, may_lead);
+    sleep(LEASE).await;
+    let health = aside.health().await;
+    assert_eq!((&health["role"], &health["stands_for_election"]), (&json!("follower"), &json!(false)), "{health}");
+    assert!(!health.to_string().contains("hands"), "what exactly is missing is for the log");
+    let other = Server::start(&common);
+    other.until_leading().await;
+    assert_eq!(aside.health().await["leader"], other.url, "it serves all the same");
+    has_key.store(true, std::sync::atomic::Ordering::SeqCst);
+    other.stop.cancel();
+    other.serving.await.unwrap();
+    aside.until_leading().await;
+    assert_eq!(aside.health().await["stands_for_election"], Value::Null);
 }

@@ -61,7 +61,8 @@ fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem
     if access == Access::ByRole {
         app.controller.auth().authorize(&session, request.uri().path())?;
     }
-    Ok(Caller { session, presented, request: None })
+    let is_admin = app.controller.auth().is_admin(&session);
+    Ok(Caller { session, presented, is_admin, request: None })
 }
 
 /// The token of a request: `X-Access-Token: user:token`, or `Authorization: Bearer token`.

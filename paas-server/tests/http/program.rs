@@ -36,7 +36,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// A server that is killed when dropped.
-struct Running {
+pub(crate) struct Running {
     process: Child,
     out: BufReader<ChildStdout>,
     /// What it said until it listened.
@@ -44,11 +44,18 @@ struct Running {
 }
 
 impl Running {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         let mut arguments = vec!["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
         arguments.extend(more);
-        let mut process = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = program(&arguments);
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
         let mut out = BufReader::new(process.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("listens on") {
@@ -57,17 +64,17 @@ impl Running {
         Self { process, out, said }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.said.trim_end().rsplit(' ').next().unwrap().to_owned()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// The status it ends with, and what it said after it listened.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -191,8 +198,8 @@ fn what_is_wrong_is_said_in_one_line() {
 
 #[test]
 fn help_and_version_are_printed() {
-    let help = output(program(&["--help"]).env("PAAS_STORE", "rethinkdb://paas:secret@db/paas"));
-    assert!(!stdout(&help).contains("secret"), "the environment is not printed");
+    let help = output(program(&["--help"]).env("PAAS_STORE", "rethinkdb://paas:hush-hush@db/paas"));
+    assert!(!stdout(&help).contains("hush-hush"), "the environment is not printed");
     assert_eq!(help.status.code(), Some(0));
     for word in ["--listen", "PAAS_LISTEN", "--engine", "PAAS_ADMIN_PASSWORD", "127.0.0.1:5002"] {
         assert!(stdout(&help).contains(word), "{word}");
