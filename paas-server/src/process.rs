@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use paas_core::model::Invalid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,26 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! {
         _ = one.recv() => {}
         _ = other.recv() => {}
+    }
+}
+
+/// Lets the process open as many files and connections as it may, and says how many that are; `None` without a limit. What is
+/// given at first is often 1024, for programs that cannot count further.
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    let given = getrlimit(Resource::Nofile);
+    let (Some(soft), hard) = (given.current, given.maximum) else { return None };
+    if hard.is_some_and(|hard| hard <= soft) {
+        return Some(soft);
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
+        Ok(()) => {
+            tracing::info!(from = soft, to = hard, "raised the limit of open files");
+            hard
+        }
+        Err(error) => {
+            tracing::warn!(limit = soft, %error, "the limit of open files cannot be raised");
+            Some(soft)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bootstrap::Parts;
 use crate::config::{Config, Peers};
 use crate::ha::leader_proxy::Forwarder;
 use crate::ha::{Node, TakeOver};
-use crate::process::{say, start_log, stop_on_signals};
+use crate::process::{raise_descriptor_limit, say, start_log, stop_on_signals};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
 
@@ -22,6 +22,10 @@ use crate::tls;
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log, config.log_format)?;
     let stop = stop_on_signals()?;
+    let max_connections = config.max_connections.min(connections_by_descriptors());
+    if max_connections < config.max_connections {
+        tracing::info!(max_connections, "fewer connections at once than asked for, because of the limit of open files");
+    }
     let tls = config.tls.as_ref().map(|files| tls::load(&files.cert, &files.key)).transpose()?;
     // Before anything is made: a second server on one machine must not touch the store of the first.
     let listener =
@@ -36,6 +40,7 @@ pub async fn run(config: Config) -> Result<()> {
         tls,
         body_limit: parts.config.body_limit,
         shutdown_timeout: parts.config.shutdown_timeout,
+        max_connections,
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
@@ -51,6 +56,11 @@ pub async fn run(config: Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Half of the descriptors are for connections; the rest are for the store, the engines and what clients read of them.
+fn connections_by_descriptors() -> usize {
+    raise_descriptor_limit().map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX).max(1))
 }
 
 async fn serve_as_one_of_several(

@@ -5,6 +5,7 @@
 mod accounts;
 mod authorization;
 mod bad_input;
+mod connections;
 mod containers;
 mod engines;
 mod joining;

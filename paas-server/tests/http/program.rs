@@ -36,11 +36,11 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// A server that is killed when dropped.
-struct Running {
-    process: Child,
+pub(crate) struct Running {
+    pub(crate) process: Child,
     out: BufReader<ChildStdout>,
     /// What it said until it listened.
-    said: String,
+    pub(crate) said: String,
 }
 
 impl Running {
@@ -48,7 +48,12 @@ impl Running {
         let data = folder.join("data");
         let mut arguments = vec!["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
         arguments.extend(more);
-        let mut process = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(program(&arguments).stderr(Stdio::null()))
+    }
+
+    /// Starts a command that is a server, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(process.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("listens on") {
@@ -57,17 +62,17 @@ impl Running {
         Self { process, out, said }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.said.trim_end().rsplit(' ').next().unwrap().to_owned()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// The status it ends with, and what it said after it listened.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
