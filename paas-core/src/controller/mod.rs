@@ -24,6 +24,7 @@ mod join;
 mod launch;
 mod locks;
 mod membership;
+mod operations;
 mod progress;
 mod pull;
 mod registry_logins;
@@ -37,7 +38,6 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::cluster::Cluster;
@@ -58,6 +58,7 @@ pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
+use operations::Operations;
 
 /// The platform. Cheap to clone; every clone is the same one.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ struct Shared {
     idempotency_locks: KeyedLocks,
     slots: slots::Slots,
     heartbeats: join::HeartbeatSessions,
-    operations: TaskTracker,
+    operations: Operations,
     closing: CancellationToken,
     /// Rings when the registry was read for the first time.
     listed: CancellationToken,

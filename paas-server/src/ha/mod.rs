@@ -24,6 +24,7 @@ use crate::body::read;
 use crate::connections::Connection;
 use crate::ha::leader_proxy::{Forwarder, is_forwarded};
 use crate::middleware::idempotency;
+use crate::middleware::request_id::identified;
 use crate::options::ServeOptions;
 use crate::problem::{Answer, Problem};
 use crate::route_table::{Access, access_of_unknown};
@@ -117,6 +118,10 @@ impl Node {
         if let Some(router) = self.leading() {
             return led(router, request).await;
         }
+        identified(request, |request| self.answer_without_leading(request)).await
+    }
+
+    async fn answer_without_leading(&self, request: Request) -> Response {
         if request.uri().path() == health::PATH {
             return health::following(self.candidate.leader().await.ok().flatten()).into_response();
         }

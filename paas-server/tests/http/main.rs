@@ -9,6 +9,7 @@ mod connections;
 mod containers;
 mod engines;
 mod joining;
+mod logs;
 mod once;
 mod prefixes;
 mod program;
