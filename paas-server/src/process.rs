@@ -4,11 +4,13 @@ use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use paas_core::model::Invalid;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::LogFormat;
@@ -28,20 +30,41 @@ pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<()> {
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }
 
-/// Rings at the first SIGTERM or SIGINT. At the second the program ends at once.
-pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+/// Rings at the first SIGTERM or SIGINT. At the second the program ends at once, and `deadline` after the first in any case:
+/// a disk, a terminal or a host that hangs may hold up whatever it likes of the rest, so a thread of its own looks after this.
+pub(crate) fn stop_on_signals(deadline: Duration) -> Result<CancellationToken> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context(NO_SIGNALS)?;
+    let listening = {
+        let _here = runtime.enter();
+        signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
+    };
+    let (mut terminate, mut interrupt) = match listening {
+        Ok(both) => both,
+        Err(error) => {
+            runtime.shutdown_background();
+            return Err(error).context(NO_SIGNALS);
+        }
+    };
     let stop = CancellationToken::new();
     let rings = stop.clone();
-    tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
-        rings.cancel();
-        either(&mut terminate, &mut interrupt).await;
-        std::process::exit(ENDED_BY_SIGNAL);
-    });
+    let watch = move || {
+        runtime.block_on(async {
+            either(&mut terminate, &mut interrupt).await;
+            rings.cancel();
+            if timeout(deadline, either(&mut terminate, &mut interrupt)).await.is_ok() {
+                std::process::exit(ENDED_BY_SIGNAL);
+            }
+            // Said apart from here: it may be the terminal that hangs.
+            std::thread::spawn(move || eprintln!("paas-server: not everything ended within {deadline:?}"));
+            sleep(Duration::from_millis(100)).await;
+            std::process::exit(1);
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).context(NO_SIGNALS)?;
     Ok(stop)
 }
+
+const NO_SIGNALS: &str = "signals cannot be waited for";
 
 async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! {

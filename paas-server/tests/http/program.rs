@@ -1,6 +1,7 @@
 //! The program `paas-server` itself, as a process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -53,13 +54,16 @@ impl Running {
 
     /// Starts a command that is a server, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(process.stdout.take().unwrap());
-        let mut said = String::new();
-        while !said.contains("listens on") {
-            assert_ne!(out.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        let mut server = Self::of(command.stdout(Stdio::piped()).spawn().unwrap());
+        while !server.said.contains("listens on") {
+            assert_ne!(server.out.read_line(&mut server.said).unwrap(), 0, "it ended: {}", server.said);
         }
-        Self { process, out, said }
+        server
+    }
+
+    fn of(mut process: Child) -> Self {
+        let out = BufReader::new(process.stdout.take().unwrap());
+        Self { process, out, said: String::new() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -134,6 +138,36 @@ async fn a_second_signal_ends_it_at_once() {
     }
     server.signal("-TERM");
     assert_eq!(server.end().await.0, Some(130));
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_its_store_ends_when_it_is_told_to() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = format!("rethinkdb://paas:secret@{}/paas", silent.local_addr().unwrap());
+    let mut command = program(&["--listen", "127.0.0.1:0", "--store", &store, "--no-engine"]);
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let server = Running::of(process);
+    let connected = tokio::task::spawn_blocking(move || silent.accept().unwrap());
+    let connected = tokio::time::timeout(TIMEOUT, connected).await.unwrap().unwrap();
+    server.signal("-TERM");
+    assert_eq!(server.end().await, (Some(0), String::new()));
+    drop(connected);
+}
+
+#[tokio::test]
+async fn what_hangs_does_not_keep_the_program_from_ending() {
+    let arguments = ["--listen", "127.0.0.1:0", "--store", "memory:", "--no-engine", "--shutdown-timeout", "1s"];
+    let mut command = program(&arguments);
+    // Nobody reads the log, so that in the end whoever writes to it hangs.
+    let server = Running::spawn(command.args(["--log", "trace"]).stderr(Stdio::piped()));
+    let api = Api::new(&server.url());
+    let ask = || api.request(Method::GET, "/healthz").timeout(Duration::from_secs(1)).send();
+    let begun = Instant::now();
+    while ask().await.is_ok() {
+        assert!(begun.elapsed() < TIMEOUT, "it answers although its log is full");
+    }
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(1));
 }
 
 #[test]

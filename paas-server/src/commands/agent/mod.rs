@@ -19,6 +19,9 @@ use crate::config::BackendUrl;
 use crate::{bootstrap, process};
 use remote::RemoteRegistrar;
 
+/// How long saying that this host leaves may take, and everything else at the end.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
 /// The port of Docker over TCP.
 const DOCKER_PORT: u16 = 2375;
 
@@ -66,7 +69,7 @@ pub struct AgentFlags {
 /// Says which setting cannot be used. Once it runs, it waits for whatever is missing.
 pub async fn run(flags: AgentFlags) -> Result<()> {
     process::start_log(&flags.log, crate::config::LogFormat::Text)?;
-    let stop = process::stop_on_signals()?;
+    let stop = process::stop_on_signals(STOP_DEADLINE)?;
     let (registrar, hosts) = registrar(&flags).await?;
     let id = match flags.id {
         Some(id) => id,
