@@ -2,7 +2,7 @@
 //!
 //! A client takes a descriptor as soon as it connects, before it says who it is, and the server has only so many: who opens
 //! connections and says nothing would keep everybody else out. So there is a bound; when it is reached, or the system has no
-//! descriptor left, those go on which no request is under way, and of these first those on which no good token ever came. An
+//! descriptor left, the server closes those without a request under way, and first those on which no good token ever came. An
 //! address that keeps many such connections keeps the newest of them.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const IDLE_PER_ADDRESS: usize = 32;
 /// How long nothing has to happen for that: what was opened a moment ago has a request on its way.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
-/// How often one thing is logged at most. Who opens connections without end does not fill the log with it.
+/// How often one thing is logged at most. So a client that opens connections without end does not fill the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The open connections of one server. Cheap to clone.
@@ -63,7 +63,7 @@ struct State {
     since: AtomicU64,
     /// It has to make room.
     closed: AtomicBool,
-    /// Wakes whoever waits for it to say something.
+    /// Wakes the task that waits for the client to say something.
     reader: AtomicWaker,
 }
 

@@ -10,7 +10,7 @@ pub struct ServeOptions {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The largest body of a request, bytes.
     pub body_limit: usize,
-    /// How long requests and launches under way may take to end once the server is told to stop.
+    /// How long requests and launches under way may take to end once the server is stopped.
     pub shutdown_timeout: Duration,
     /// How long a reader of live events may take nothing of what there is for it. If it reads on after that, its stream ends, with
     /// a message that says so; when it has taken nothing for twice as long, its connection is closed.

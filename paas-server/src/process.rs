@@ -101,7 +101,7 @@ pub(crate) fn make_data_dir(path: &Path) -> Result<()> {
     })
 }
 
-/// Says something to whoever started the program. That nobody listens is no reason to end.
+/// Says something to the person who started the program. That nobody reads it is no reason to end.
 pub(crate) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());

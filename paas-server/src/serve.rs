@@ -1,4 +1,4 @@
-//! Serving the API on a listener, until told to stop.
+//! Serving the API on a listener, until it is stopped.
 
 use std::future::{Ready, ready};
 use std::io;

@@ -50,7 +50,7 @@ pub async fn run(config: Config) -> Result<()> {
         max_connections,
         "starting"
     );
-    // Whoever asks a server to end while it still waits for its store or for hosts waits for neither.
+    // A server that is stopped while it still waits for its store or for hosts ends at once.
     let Some(parts) = stop.run_until_cancelled(Parts::open(config, reachable(&url))).await else { return Ok(()) };
     let parts = parts?;
     let options = ServeOptions {

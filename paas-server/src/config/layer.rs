@@ -62,7 +62,7 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_REGISTRY", value_name = "URL", hide_env_values = true)]
     pub(super) registry: Option<BackendUrl>,
     /// Be one of several servers that share a store and a registry (both of them etcd://, or the store rethinkdb://): one of
-    /// them leads, and this one tells the others where it is reached: scheme, host and port.
+    /// them leads. The URL is where the others reach this one: scheme, host and port.
     #[arg(long, env = "PAAS_ADVERTISE", value_name = "URL")]
     pub(super) advertise: Option<String>,
     /// How long after the death of the server that leads another may lead, at the earliest: 2s to 60s. Default: 3s.

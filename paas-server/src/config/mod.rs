@@ -30,7 +30,7 @@ const SERVE_ONE: [&str; 3] = ["sqlite", "memory", "embedded"];
 /// How long the server that leads may be silent. etcd counts leases in whole seconds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(3);
 
-/// The engine of a server that is told of none.
+/// The engine of a server that is given none.
 const LOCAL_DOCKER: &str = "local=unix:///var/run/docker.sock";
 
 /// With fewer connections than that, clients would keep closing each other's.
@@ -86,7 +86,7 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// After how many probes in a row without an answer it is down.
     pub probe_misses: u32,
-    /// How long requests and launches under way may take to end when the server is told to stop.
+    /// How long requests and launches under way may take to end when the server is stopped.
     pub shutdown_timeout: Duration,
     /// What is logged.
     pub log: String,
@@ -94,7 +94,7 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// What a server tells, and knows, of those beside it.
+/// What a server publishes to those beside it, and knows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peers {
     /// Where the others reach this one: scheme, host and port.
@@ -286,7 +286,7 @@ impl Config {
     }
 }
 
-/// The store of a server that is told of none.
+/// The store of a server that is given none.
 pub(crate) fn store_in(data_dir: &Path) -> BackendUrl {
     BackendUrl::new(format!("sqlite:{}", data_dir.join("paas.db").display()))
 }

@@ -14,7 +14,7 @@ use crate::route_table::{Access, Effect, access_of_unknown, methods_of, routes_o
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
 /// Authenticates, authorizes, and only then lets the request on to its handler. Paths and methods that do not exist are
-/// told of after that, so that nobody learns without a token which there are.
+/// refused after that, so that nobody learns without a token which there are.
 pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();

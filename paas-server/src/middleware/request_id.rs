@@ -20,7 +20,7 @@ pub(crate) async fn identify(request: Request, next: Next) -> Response {
 }
 
 /// The same around anything that answers. The request carries its id on, so that a server that sends it to the one that leads
-/// and that one log the same id; whoever sends a UUID of their own finds it in the log, too.
+/// and that one log the same id; a client that sends a UUID of its own finds it in the log, too.
 pub(crate) async fn identified<F: Future<Output = Response>>(
     mut request: Request,
     answer: impl FnOnce(Request) -> F,

@@ -188,7 +188,7 @@ fn a_second_server_on_one_port_leaves_everything_alone() {
     let other = folder.path().join("other");
     let second = output(&mut program(&["--listen", &address, "--data-dir", other.to_str().unwrap()]));
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains(&address), "{}", stderr(&second));
+    assert!(stderr(&second).contains(&address) && stderr(&second).contains("--listen"), "{}", stderr(&second));
     assert!(!other.exists());
 }
 
@@ -218,10 +218,23 @@ fn what_is_wrong_is_said_in_one_line() {
     std::fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
     let misspelt = output(&mut program(&["--config", file.to_str().unwrap()]));
     assert_eq!(misspelt.status.code(), Some(1));
-    assert!(stderr(&misspelt).contains("lisen"), "{}", stderr(&misspelt));
+    assert!(stderr(&misspelt).contains("lisen") && stderr(&misspelt).contains("line 1"), "{}", stderr(&misspelt));
     let missing = output(&mut program(&["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"]));
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("/nowhere/c.pem cannot be read"), "{}", stderr(&missing));
+    let nowhere = output(&mut program(&["--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"]));
+    assert_eq!(nowhere.status.code(), Some(1));
+    let said = stderr(&nowhere);
+    assert!(said.contains("/dev/null/data") && said.contains("--data-dir"), "{said}");
+    let folder_for_file = folder.path().join("data");
+    std::fs::create_dir_all(folder_for_file.join("paas.db")).unwrap();
+    let no_file = output(&mut program(&["--listen", "127.0.0.1:0", "--data-dir", folder_for_file.to_str().unwrap()]));
+    assert_eq!(no_file.status.code(), Some(1));
+    let said = stderr(&no_file);
+    assert!(
+        said.contains(folder_for_file.to_str().unwrap()) && said.contains("choose another with --data-dir"),
+        "{said}"
+    );
     let unknown = output(&mut program(&["--store", "floppy:", "--listen", "127.0.0.1:0"]));
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("sqlite:PATH"), "{}", stderr(&unknown));

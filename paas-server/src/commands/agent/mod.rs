@@ -138,7 +138,7 @@ fn join_token(flags: &AgentFlags) -> Result<String> {
 
 fn host_name() -> Result<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Ok(name.context("this machine does not tell its name; choose an id with --id")?.trim().to_owned())
+    Ok(name.context("this machine has no name to be read; choose an id with --id")?.trim().to_owned())
 }
 
 /// The address that this machine reaches the first of these hosts from that has an address itself.
