@@ -60,6 +60,7 @@ impl Parts {
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),
+            log_rotation: config.log_rotation,
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());

@@ -130,6 +130,8 @@ mod tests {
                 memory: MemoryMb::new(1000),
                 docker_version: "4.3.1".to_owned(),
                 images: Vec::new(),
+                networks: None,
+                warnings: Vec::new(),
                 time: None,
             })
         });

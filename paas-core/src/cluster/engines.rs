@@ -228,6 +228,6 @@ fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
         registry_user: entry.spec.registry_login.as_ref().map(|login| login.username.clone()),
         docker_version: entry.info.as_ref().map(|info| info.docker_version.clone()),
         simulated: entry.summary.simulated,
-        warnings: entry.warnings.clone(),
+        warnings: entry.info.iter().flat_map(|info| &info.warnings).chain(&entry.warnings).cloned().collect(),
     }
 }

@@ -13,6 +13,7 @@ mod follow;
 mod gc;
 mod handle;
 mod monitor;
+mod networks;
 mod probe;
 mod recorder;
 mod removals;

@@ -54,7 +54,7 @@ pub use actor::Actor;
 pub use builder::ControllerBuilder;
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
-pub use progress::{Failure, LaunchSummary, Operation, Progress};
+pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 

@@ -36,7 +36,8 @@ impl Controller {
         let missing = count.saturating_sub(before);
         let launch = if missing > 0 {
             let plan = self.plan(&known.container.image)?;
-            let places = self.shared.cluster.place(plan.placement(missing)).map_err(ControllerError::NoRoom)?;
+            let places = self.shared.cluster.place_anywhere(plan.placement(missing)).await;
+            let places = places.map_err(ControllerError::NoRoom)?;
             Some((plan, places))
         } else {
             None

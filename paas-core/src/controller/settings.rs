@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
+use crate::engine::LogRotation;
 use crate::events::Retention;
 
 /// Settings of a controller, with working defaults.
@@ -24,6 +25,9 @@ pub struct Settings {
     pub keep_requests: Duration,
     /// How many events are kept, and for how long.
     pub retention: Retention,
+    /// How much of each container's output its host keeps; what Docker does by itself, which is to keep everything, when
+    /// absent.
+    pub log_rotation: Option<LogRotation>,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -38,6 +42,7 @@ impl Default for Settings {
             max_count: 10_000,
             keep_requests: Duration::from_secs(24 * 3600),
             retention: Retention::default(),
+            log_rotation: Some(LogRotation::default()),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

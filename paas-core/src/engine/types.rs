@@ -1,5 +1,6 @@
 //! What goes to an engine and what comes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,11 @@ pub struct EngineInfo {
     pub docker_version: String,
     /// The images on the host, by Docker's image id.
     pub images: Vec<String>,
+    /// The networks that somebody made there, by name and by id. `None` where the host does not tell, or can reach others
+    /// than those that it tells of.
+    pub networks: Option<BTreeSet<String>>,
+    /// What the host says that it cannot do, such as limits that its kernel does not know.
+    pub warnings: Vec<String>,
     /// The host's own clock, from before anything that is asked after this. `None` when it does not tell.
     pub time: Option<Timestamp>,
 }
@@ -47,6 +53,37 @@ pub struct CreateRequest {
     pub user: String,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
+    /// How much of its output the host keeps, where that is in the host's hands; what Docker does by itself when absent.
+    pub log_rotation: Option<LogRotation>,
+}
+
+/// How much of a container's output its host keeps: the newest files of so many megabytes.
+///
+/// Only where the daemon keeps output in files of its own (its drivers `json-file` and `local`), and no part of what the
+/// container is: two that differ in it are of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRotation {
+    /// Largest size of one file, MB; at least 1.
+    pub max_size_mb: u32,
+    /// How many files; at least 1.
+    pub max_files: u32,
+}
+
+impl Default for LogRotation {
+    /// Three files of 10 MB. Docker itself would keep everything until the disk is full.
+    fn default() -> Self {
+        Self { max_size_mb: 10, max_files: 3 }
+    }
+}
+
+/// A container that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Docker's id.
+    pub id: ContainerId,
+    /// What the host could not do as it was asked, in its own words: "limitation discarded". The container is there all the
+    /// same.
+    pub warnings: Vec<String>,
 }
 
 /// Which container of which request one is: written on it, so that a request that is made again after its server died

@@ -56,6 +56,7 @@ impl EngineSpec {
     /// # Errors
     /// Names the first field that cannot be so, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.addr.validate()?;
         if self.cpus == Some(Cpus::ZERO) {
             return Err(Invalid::new("cpus", "must be more than 0; leave it out to use what the host reports"));
         }
@@ -130,12 +131,13 @@ pub struct Engine {
     /// Version of Docker; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
+    /// What a person should know of it beside its health, a sentence each: what the host says that it cannot do, such as
+    /// limits that its kernel does not know, and what makes no sense about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// True where it only pretends to run containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
-    /// What a person should know of it beside its health, a sentence each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
 }
 
 /// Whether an engine answers, and how fast.

@@ -146,6 +146,8 @@ pub enum EventKind {
     RunContainer,
     /// A container of a run request could not be started.
     RunFailed,
+    /// A container was started, and its host said what it could not do as it was asked.
+    RunWarning,
     /// A group of containers was brought to a new size.
     ScaleContainer,
     /// A stopped container was started.
@@ -162,7 +164,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 23] = [
+const NAMES: [(&str, EventKind); 24] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -180,6 +182,7 @@ const NAMES: [(&str, EventKind); 23] = [
     ("engine-status", EventKind::EngineStatus),
     ("run-container", EventKind::RunContainer),
     ("run-failed", EventKind::RunFailed),
+    ("run-warning", EventKind::RunWarning),
     ("scale-container", EventKind::ScaleContainer),
     ("start-container", EventKind::StartContainer),
     ("stop-container", EventKind::StopContainer),

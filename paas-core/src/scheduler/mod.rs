@@ -25,6 +25,36 @@ use crate::model::EngineId;
 /// A way to choose engines.
 ///
 /// Called under the cluster's lock, so that what it decides still holds when it is reserved: it must not block.
+///
+/// ```
+/// use paas_core::model::EngineId;
+/// use paas_core::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, judge};
+///
+/// /// Takes the first engine, by id, that will do.
+/// #[derive(Debug)]
+/// struct First;
+///
+/// impl Scheduler for First {
+///     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+///         // What is placed is counted in a copy, so that the next one sees it.
+///         let mut snapshot = snapshot.clone();
+///         let mut placed = Vec::new();
+///         for _ in 0..request.count {
+///             let first = snapshot.engines().find(|engine| judge(engine, request).fits());
+///             let Some(id) = first.map(|engine| engine.id.clone()) else {
+///                 return Err(Refusal::explain(&snapshot, request, placed.len()));
+///             };
+///             snapshot.reserve(&id, request);
+///             placed.push(id);
+///         }
+///         Ok(placed)
+///     }
+/// }
+///
+/// // With the feature "testing", which is for your tests:
+/// # #[cfg(feature = "testing")]
+/// paas_core::testing::scheduler::conforms(&First);
+/// ```
 pub trait Scheduler: Send + Sync + std::fmt::Debug {
     /// The engine of each of `request.count` containers, in order. All or nothing.
     ///

@@ -22,6 +22,8 @@ fn silent_engine() -> (MockDockerEngine, Arc<AtomicUsize>, Arc<AtomicBool>) {
         memory: MemoryMb::new(1024),
         docker_version: "test".into(),
         images: Vec::new(),
+        networks: None,
+        warnings: Vec::new(),
         time: None,
     };
     engine.expect_info().returning(move || Ok(info.clone()));

@@ -123,6 +123,19 @@ impl View {
         }
         let total =
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
+        let cpu_count = u32::try_from(info.cpus.milli().div_ceil(1000)).ok();
+        let networks = info.networks.clone();
+        if self
+            .snapshot
+            .get(id)
+            .is_some_and(|state| state.total != total || state.cpu_count != cpu_count || state.networks != networks)
+        {
+            self.snapshot.update(id, |state| {
+                state.total = total;
+                state.cpu_count = cpu_count;
+                state.networks = networks;
+            });
+        }
         let summary = summary(&entry.spec, total);
         self.images.add(&info);
         let daemon_id = info.daemon_id.clone();
@@ -131,15 +144,21 @@ impl View {
         if *entry.summary != summary {
             entry.summary = Arc::new(summary);
         }
-        if self.snapshot.get(id).is_some_and(|state| state.total != total) {
-            self.snapshot.update(id, |state| state.total = total);
-        }
         if let Some(before) = before {
             self.is_not_daemon(id, &before.daemon_id);
         }
         // A daemon that has no id that stays is known by nothing of the kind.
         if !daemon_id.is_empty() {
             self.daemons.entry(daemon_id).or_default().insert(id.clone());
+        }
+    }
+
+    /// Notes which networks an engine has.
+    pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeSet<String>>) {
+        let Some(info) = self.engines.get_mut(id).and_then(|entry| entry.info.as_mut()) else { return };
+        if info.networks != networks {
+            info.networks.clone_from(&networks);
+            self.snapshot.update(id, |state| state.networks = networks);
         }
     }
 

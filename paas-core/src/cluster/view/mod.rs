@@ -23,8 +23,8 @@ use jiff::Timestamp;
 use super::EngineHandle;
 use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer, RequestMark};
 use crate::model::{
-    Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group, HostPort,
-    HostUsage, LaunchId, MemoryMb, RequestId, Resources,
+    BoundPort, Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group,
+    HostPort, HostUsage, LaunchId, MemoryMb, RequestId, Resources,
 };
 use crate::scheduler::{AllocationRef, Snapshot};
 
@@ -74,9 +74,17 @@ pub(super) struct ContainerEntry {
     image: Arc<str>,
     allocation: Allocation,
     ticket: Ticket,
+    /// What it has of the host beside the ports that are shown: the same ones, for IPv6.
+    hidden_ports: Vec<HostPort>,
 }
 
 impl ContainerEntry {
+    fn has_ports(&self, found: &[BoundPort]) -> bool {
+        let shown = &self.container.ports;
+        found.len() == shown.len() + self.hidden_ports.len()
+            && found.iter().all(|port| shown.contains(port) || self.hidden_ports.contains(&port.host()))
+    }
+
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
         let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed } = found;
@@ -86,7 +94,7 @@ impl ContainerEntry {
             && **image == *spec
             && **host == *engine
             && self.container.state == *state
-            && self.container.ports == *ports
+            && self.has_ports(ports)
             && self.container.created == *created
             && self.reserved == *reserved
             && self.limits_known == *limits_known
@@ -228,13 +236,15 @@ impl View {
                 (Arc::new(found.spec), image)
             }
         };
+        let ports = BoundPort::without_twins(&found.ports);
+        let hidden_ports = found.ports.iter().filter(|port| !ports.contains(port)).map(BoundPort::host).collect();
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
             image: spec,
             engine: summary,
             state: found.state,
-            ports: found.ports,
+            ports,
             created: found.created,
             managed: found.managed.is_some(),
         });
@@ -253,7 +263,8 @@ impl View {
         self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
         let allocation = known.map(|known| known.allocation.clone()).unwrap_or_default();
         let ObservedContainer { managed, reserved, limits_known, .. } = found;
-        let entry = ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket };
+        let entry =
+            ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket, hidden_ports };
         self.containers.insert(found.id.clone(), Box::new(entry));
         self.recount(&found.id);
         true
@@ -355,7 +366,12 @@ impl View {
         Allocation {
             image: Some(entry.image.clone()),
             resources: runs.then_some(entry.reserved),
-            ports: if runs { entry.container.ports.iter().map(|port| port.host()).collect() } else { Vec::new() },
+            ports: if runs {
+                let shown = entry.container.ports.iter().map(BoundPort::host);
+                shown.chain(entry.hidden_ports.iter().copied()).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 

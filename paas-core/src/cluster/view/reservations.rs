@@ -46,6 +46,8 @@ impl View {
             let mut request = PlacementRequest::new(&entry.container.image, 1);
             request.kind = ContainerType::Service;
             request.labels.clear();
+            // It was made there, and whether the host still has what it takes is for the host to say.
+            (request.cpu_limit, request.highest_cpu, request.network) = (None, None, None);
             request.resources = resources;
             request.only = Some(engine.clone());
             request.overbooking = overbooking;

@@ -40,8 +40,38 @@ fn info(daemon_id: &str) -> EngineInfo {
         memory: TOTAL.memory,
         docker_version: "test".into(),
         images: Vec::new(),
+        networks: None,
+        warnings: Vec::new(),
         time: None,
     }
+}
+
+#[test]
+fn a_port_of_both_families_is_shown_once_and_held_in_both() {
+    let mut view = view_of(1);
+    let bound = |ip: &str| BoundPort {
+        proto: Protocol::Tcp,
+        host_ip: Some(ip.parse().unwrap()),
+        host_port: 8000,
+        container_port: 80,
+    };
+    let mut both = found(1, None, ContainerState::Running, None);
+    both.ports = vec![bound("0.0.0.0"), bound("::")];
+    for ticket in [1, 2] {
+        view.observe(&engine_id(0), both.clone(), ticket);
+        let shown = &view.container(&container_id(1)).unwrap().container.ports;
+        assert_eq!(shown, &[bound("0.0.0.0")]);
+        assert_eq!(view.state(&engine_id(0)).unwrap().host_ports.len(), 2);
+        view.audit().unwrap();
+    }
+    // Nobody else gets it on IPv6 alone, and everybody does when only IPv4 is taken.
+    let mut rival = request(1);
+    rival.host_ports = vec![bound("::").host()];
+    assert!(view.place(&Spread::default(), &rival).is_err());
+    both.ports.truncate(1);
+    view.observe(&engine_id(0), both, 3);
+    assert!(view.place(&Spread::default(), &rival).is_ok());
+    view.audit().unwrap();
 }
 
 fn container_id(number: usize) -> ContainerId {

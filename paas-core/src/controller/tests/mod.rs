@@ -5,6 +5,7 @@ mod changes;
 mod engines;
 mod faults;
 mod health;
+mod lacking;
 mod launches;
 mod lost_answers;
 mod membership;

@@ -1,11 +1,11 @@
 //! From what Docker shows of a container to a container as found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    HostConfig, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
+    HostConfig, Network, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 
@@ -17,6 +17,12 @@ use crate::model::{
 
 /// The period of a CPU quota when Docker shows none, microseconds.
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
+
+/// The names and ids of the networks that somebody made.
+pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
+    let made = all.into_iter().filter(|network| !matches!(network.name.as_deref(), Some("bridge" | "host" | "none")));
+    made.flat_map(|network| [network.name, network.id]).flatten().collect()
+}
 
 /// A container as inspected. Nothing when Docker gives it no id.
 pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<ObservedContainer> {
@@ -138,18 +144,11 @@ fn port_key(key: &str) -> Option<(Protocol, u16)> {
     Some((proto.parse().ok()?, port.parse().ok()?))
 }
 
-/// The ports in order. Docker binds "every address" once for IPv4 and once for IPv6; that is one port to people.
+/// The ports in order, those of both families apart.
 fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
     let mut all: Vec<BoundPort> = ports.collect();
     all.sort_unstable();
     all.dedup();
-    let is_everywhere = |port: &BoundPort| port.host_ip.is_some_and(|ip| ip.is_unspecified());
-    let on_ipv4: Vec<BoundPort> =
-        all.iter().filter(|port| is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv4())).cloned().collect();
-    all.retain(|port| {
-        let twin = |other: &BoundPort| BoundPort { host_ip: port.host_ip, ..other.clone() } == *port;
-        !(is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv6()) && on_ipv4.iter().any(twin))
-    });
     // Kept as long as the container, and most have one.
     all.shrink_to_fit();
     all

@@ -1,6 +1,7 @@
 //! What is on a simulated host: containers, bound ports, and what happened.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,12 +9,13 @@ use rand::Rng;
 
 use super::logs::Line;
 use super::{
-    CreateRequest, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer, Result,
+    CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
+    Result,
 };
 use crate::engine::{LogStream, Managed};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, HostPort, ImageRef, LaunchId, MemoryMb, Protocol,
-    Resources,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HostPort, ImageRef, LaunchId, MemoryMb,
+    Protocol, Resources,
 };
 
 /// How many events are kept for those who read again from a moment on.
@@ -35,6 +37,10 @@ pub(super) struct Host {
     /// How many events there were before the first that is kept.
     forgotten: u64,
     last_time: Option<Timestamp>,
+    /// The networks that somebody made, once somebody made one.
+    networks: Option<BTreeSet<String>>,
+    /// What it says of every container that it makes.
+    pub(super) warnings: Vec<String>,
     /// How far the clock of the host is ahead of the true one.
     ahead: SignedDuration,
 }
@@ -58,9 +64,24 @@ pub(super) fn check_image(operation: &'static str, image: &ImageRef) -> Result<(
     Ok(())
 }
 
+/// A host gives no container more CPUs than it has.
+fn check_cpus(spec: &ContainerSpec, cpus: Cpus) -> Result<()> {
+    let unable = |detail| Err(EngineError::new(EngineErrorKind::Unable, "create the container", detail));
+    if spec.cpus.is_some_and(|asked| asked > cpus) {
+        return unable(format!("Range of CPUs is from 0.01 to {cpus}"));
+    }
+    let count = cpus.milli().div_ceil(1000);
+    if spec.highest_cpu().is_some_and(|highest| u64::from(highest) >= count) {
+        return unable(format!("Requested CPUs are not available, there are {count}"));
+    }
+    Ok(())
+}
+
 impl Host {
-    pub(super) fn create(&mut self, request: &CreateRequest) -> Result<ContainerId> {
+    /// Makes a container on a host of so many CPUs.
+    pub(super) fn create(&mut self, request: &CreateRequest, cpus: Cpus) -> Result<Created> {
         check_image("create the container", &request.spec.name)?;
+        check_cpus(&request.spec, cpus)?;
         if self.names.contains(&request.name) {
             return Err(EngineError::new(
                 EngineErrorKind::Conflict,
@@ -83,7 +104,20 @@ impl Host {
             user: request.user.as_str().into(),
             mark: request.mark,
         };
-        Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed)))
+        let id = self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed));
+        Ok(Created { id, warnings: self.warnings.clone() })
+    }
+
+    pub(super) fn networks(&self) -> Option<BTreeSet<String>> {
+        self.networks.clone()
+    }
+
+    pub(super) fn make_network(&mut self, name: &str) {
+        self.networks.get_or_insert_default().insert(name.to_owned());
+    }
+
+    pub(super) fn remove_network(&mut self, name: &str) {
+        self.networks.get_or_insert_default().remove(name);
     }
 
     pub(super) fn outsider_run(&mut self, name: &str, image: ImageRef, limits: Option<Resources>) -> ContainerId {
@@ -122,6 +156,11 @@ impl Host {
             return Ok(());
         }
         let spec = container.spec.clone();
+        let lacks = |network: &&str| self.networks.as_ref().is_some_and(|networks| !networks.contains(*network));
+        if let Some(network) = spec.named_network().filter(lacks) {
+            let detail = format!("network {network} not found");
+            return Err(EngineError::new(EngineErrorKind::Unable, "start the container", detail));
+        }
         let ports = self.bind(&spec.bind_ports)?;
         let time = Timestamp::now();
         let line = |stream, text: String| Line { time, stream, text };
@@ -150,15 +189,14 @@ impl Host {
                 return Err(EngineError::new(EngineErrorKind::PortTaken, "start the container", detail));
             }
             let host_port = wanted.map_or_else(|| self.free_port(port.proto), |host| host.port);
-            let everywhere = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            let bound = BoundPort {
-                proto: port.proto,
-                host_ip: Some(port.host_ip.unwrap_or(everywhere)),
-                host_port,
-                container_port: port.container_port,
-            };
-            self.bound.insert(bound.host());
-            ports.push(bound);
+            // Without an address it is bound on all, for each family apart.
+            let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            for ip in port.host_ip.map_or(everywhere.to_vec(), |ip| vec![ip]) {
+                let bound =
+                    BoundPort { proto: port.proto, host_ip: Some(ip), host_port, container_port: port.container_port };
+                self.bound.insert(bound.host());
+                ports.push(bound);
+            }
         }
         Ok(ports)
     }

@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, EventDetail,
-    LogChunk, LogOptions, ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
+    EventDetail, LogChunk, LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
@@ -141,6 +141,22 @@ impl SimulatedEngine {
         let id = self.shared.host.lock().outsider_run(name, image, limits);
         self.shared.changed.notify_waiters();
         id
+    }
+
+    /// Somebody else makes a network with Docker. From then on the host tells which networks it has, and has no others;
+    /// before, it has every network that is named.
+    pub fn outsider_network(&self, name: &str) {
+        self.shared.host.lock().make_network(name);
+    }
+
+    /// Somebody else removes a network with Docker.
+    pub fn outsider_remove_network(&self, name: &str) {
+        self.shared.host.lock().remove_network(name);
+    }
+
+    /// Makes every container that is made come with a warning of the host.
+    pub fn warn(&self, warning: &str) {
+        self.shared.host.lock().warnings = vec![warning.to_owned()];
     }
 
     /// Somebody else stops a container with Docker.
@@ -343,6 +359,8 @@ impl DockerEngine for SimulatedEngine {
             memory: settings.memory,
             docker_version: "simulated".to_owned(),
             images,
+            networks: self.shared.host.lock().networks(),
+            warnings: Vec::new(),
             time: Some(now),
         })
     }
@@ -356,8 +374,9 @@ impl DockerEngine for SimulatedEngine {
         self.shared.act("inspect", |host| host.inspect(id)).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
-        self.shared.act("create", |host| host.create(request)).await
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
+        let cpus = self.shared.settings.lock().cpus;
+        self.shared.act("create", |host| host.create(request, cpus)).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {

@@ -21,11 +21,12 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         launch: LaunchId::new(),
         user: "admin".into(),
         mark: None,
+        log_rotation: None,
     }
 }
 
 fn body(spec: ContainerSpec) -> serde_json::Value {
-    serde_json::to_value(describe::container_body(&request(spec))).unwrap()
+    serde_json::to_value(describe::container_body(&request(spec), None)).unwrap()
 }
 
 fn labels_of(spec: &ContainerSpec) -> HashMap<String, String> {
@@ -112,7 +113,7 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
     let from_list = listed(json!({"Labels": labels, "Ports": [port6, unpublished, port]}));
     assert_eq!(from_list.spec, spec);
     assert_eq!(&*from_list.managed.as_ref().unwrap().user, "admin");
-    assert_eq!(from_list.ports.len(), 1, "one port, not one for each family of addresses: {:?}", from_list.ports);
+    assert_eq!(from_list.ports.len(), 2, "one for each family of addresses: {:?}", from_list.ports);
     let both = json!([{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49153"}]);
     let from_inspect = inspected(json!({
         "Config": {"Labels": labels, "Image": "anything"},
@@ -120,6 +121,21 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
     }));
     assert!(from_inspect.limits_known && !from_list.limits_known);
     assert_eq!(from_inspect, ObservedContainer { limits_known: true, ..from_list });
+}
+
+#[test]
+fn every_value_comes_back_byte_for_byte() {
+    let value = "-----BEGIN\na=b \"c\" $HOME \\n \u{fc} \t'x'\r\n-----END";
+    let mut spec = web();
+    spec.environment = [("K".to_owned(), value.to_owned()), ("A B".to_owned(), "=".to_owned())].into();
+    spec.args = vec!["sh".into(), "-c".into(), value.into()];
+    let sent = body(spec.clone());
+    assert_eq!(sent["Env"], json!(["A B==", format!("K={value}")]));
+    assert_eq!(sent["Cmd"][2], json!(value));
+    // What Docker keeps and shows is what was sent; the group is found again by it.
+    let found = inspected(json!({"Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
+    assert_eq!(found.spec, spec);
+    assert_eq!(found.managed.unwrap().group, spec.group());
 }
 
 #[test]
