@@ -93,6 +93,9 @@ pub struct Managed {
     pub user: Arc<str>,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
+    /// What of the platform it belongs to, where that is something this version does not know: such a container is shown,
+    /// and otherwise left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 /// Something that happened on a host.

@@ -6,6 +6,7 @@
 mod describe;
 mod errors;
 mod events;
+mod images;
 mod lines;
 mod logs;
 mod observed;
@@ -33,6 +34,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use self::errors::{Call, Subject};
+use self::images::ImageLaunches;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
@@ -76,6 +78,7 @@ pub struct Docker {
     /// Speaks through the transport.
     client: Client,
     samples: Samples,
+    images: ImageLaunches,
 }
 
 impl fmt::Debug for Docker {
@@ -104,7 +107,8 @@ impl Docker {
         let url = Some("http://docker");
         let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
             .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
-        Ok(Self { address: address.clone(), transport, client, samples: Samples::default() })
+        let (samples, images) = (Samples::default(), ImageLaunches::default());
+        Ok(Self { address: address.clone(), transport, client, samples, images })
     }
 
     fn call(&self, operation: &'static str, subject: Subject) -> Call {
@@ -117,14 +121,18 @@ impl Docker {
 
     /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
     /// gone by now.
-    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
+    async fn complete(&self, call: &Call, mut summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
         let id = summary.id.clone().unwrap_or_default();
+        self.strip_listed(call, &mut summary).await?;
         let listed = observed::from_summary(summary);
         if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
             return Ok(listed);
         }
         match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
-            Ok(inspected) => Ok(observed::from_inspect(inspected).or(listed)),
+            Ok(mut inspected) => {
+                self.strip_inspected(call, &mut inspected).await?;
+                Ok(observed::from_inspect(inspected).or(listed))
+            }
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             // What this version of the client cannot read takes room on the host all the same.
             Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => Ok(listed),
@@ -201,6 +209,7 @@ impl DockerEngine for Docker {
         let images = self.client.list_images(Some(ListImagesOptions::default()));
         let asked = futures::future::try_join(self.client.info(), images);
         let (info, images) = call.within(deadlines::ASK, asked).await?;
+        self.images.note_all(&images);
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
             daemon_id: info.id.unwrap_or_default(),
@@ -229,7 +238,8 @@ impl DockerEngine for Docker {
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         let call = self.call("inspect the container", Subject::Container);
         let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
-        let inspected = call.within(deadlines::ASK, asked).await?;
+        let mut inspected = call.within(deadlines::ASK, asked).await?;
+        self.strip_inspected(&call, &mut inspected).await?;
         observed::from_inspect(inspected)
             .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
     }

@@ -138,6 +138,17 @@ impl SimulatedEngine {
         id
     }
 
+    /// Somebody else makes a container that bears all the labels of another, as tools do that copy one, and starts it. With an
+    /// `owner` it belongs to something of the platform that this version does not know.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_copy(&self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
+        let copy = self.shared.host.lock().outsider_copy(id, name, owner);
+        self.shared.changed.notify_waiters();
+        copy
+    }
+
     /// Somebody else stops a container with Docker.
     ///
     /// # Errors
