@@ -15,6 +15,7 @@ pub mod engine;
 #[cfg(feature = "etcd")]
 mod etcd;
 pub mod events;
+mod executor;
 pub mod leadership;
 pub mod model;
 pub mod registry;

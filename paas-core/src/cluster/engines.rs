@@ -8,7 +8,9 @@ use tokio::sync::Notify;
 use super::view::{EngineEntry, View};
 use super::{Cluster, Watched, follow, monitor};
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo};
-use crate::model::{ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, HostUsage, Resources};
+use crate::model::{
+    ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, Resources,
+};
 
 impl Cluster {
     /// Takes an engine in and begins to watch it. It takes containers as soon as it was read once.
@@ -34,6 +36,7 @@ impl Cluster {
             watched.stop.cancel();
         }
         let removed = self.shared.view.write().remove_engine(id);
+        self.forget_launches_on(id);
         self.shared.status_changes.notify_waiters();
         removed
     }
@@ -90,6 +93,11 @@ impl Cluster {
     /// What the operator said of an engine.
     pub fn engine_spec(&self, id: &EngineId) -> Option<Arc<EngineSpec>> {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.spec.clone())
+    }
+
+    /// What is said about an engine beside each of its containers.
+    pub(crate) fn engine_summary(&self, id: &EngineId) -> Option<Arc<EngineSummary>> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.summary.clone())
     }
 
     /// The CPUs of an engine; none while it is not known how many it has.

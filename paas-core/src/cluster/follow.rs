@@ -132,25 +132,16 @@ async fn take_info(cluster: &Cluster, id: &EngineId, info: EngineInfo) -> bool {
 
 async fn read_all(cluster: &Cluster, id: &EngineId, engine: &dyn DockerEngine) -> Result<(), EngineError> {
     let ticket = cluster.ticket();
-    let found = engine.list().await?;
-    let orphans = cluster.orphans(id, &found);
-    let there: Vec<ContainerId> = found.iter().map(|found| found.id.clone()).collect();
+    let mut found = engine.list().await?;
+    let orphans = cluster.recognise_all(id, &mut found, ticket);
     cluster.shared.view.write().observe_all(id, found, ticket);
-    for orphan in orphans.into_iter().chain(cluster.superseded(&there)) {
-        cluster.collect(orphan);
-    }
+    cluster.collect(orphans);
     Ok(())
 }
 
 async fn refresh(cluster: &Cluster, engine: &EngineId, container: ContainerId) -> ContainerId {
-    match cluster.refresh(engine, &container).await {
-        Ok(found) => {
-            let orphans = cluster.orphans(engine, std::slice::from_ref(&found));
-            for orphan in orphans.into_iter().chain(cluster.superseded(std::slice::from_ref(&found.id))) {
-                cluster.collect(orphan);
-            }
-        }
-        Err(error) => tracing::debug!(%engine, container = container.short(), %error, "not read again"),
+    if let Err(error) = cluster.refresh(engine, &container).await {
+        tracing::debug!(%engine, container = container.short(), %error, "not read again");
     }
     container
 }
@@ -161,7 +152,7 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.removed(container),
-        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.being_removed(container) => {}
+        Some(container) if is_told_by_its_launch(cluster, id, &event) || cluster.being_removed(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
         None if changes_host(&event.action) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
@@ -172,9 +163,9 @@ async fn take_event(cluster: &Cluster, id: &EngineId, event: EngineEvent, seen: 
 }
 
 /// Whether it is the beginning of a container that is being launched: whoever launches it reads it when it runs.
-fn is_told_by_its_launch(cluster: &Cluster, event: &EngineEvent) -> bool {
+fn is_told_by_its_launch(cluster: &Cluster, engine: &EngineId, event: &EngineEvent) -> bool {
     matches!(&*event.action, "create" | "start")
-        && event.launch.is_some_and(|launch| cluster.shared.view.read().is_reserved(launch))
+        && event.launch.is_some_and(|launch| cluster.launches().is_under_way(engine, launch, &event.name))
 }
 
 /// Whether a host may say something else of itself after that: what happens to images, and to the daemon. The networks and

@@ -11,7 +11,10 @@ mod containers;
 mod engines;
 mod follow;
 mod gc;
+mod groups;
+pub(crate) mod launches;
 mod monitor;
+mod platform;
 mod probe;
 mod recorder;
 mod removals;
@@ -31,6 +34,10 @@ use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
+pub(crate) use groups::{Member, Standing};
+use launches::Launches;
+pub(crate) use platform::check_platform;
+pub use platform::{Platform, adopt_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
@@ -85,8 +92,10 @@ struct Shared {
     scheduler: Arc<dyn Scheduler>,
     events: Arc<dyn EventSink>,
     recorder: Recorder,
-    /// The platform's name for itself, as written on its containers.
-    platform: String,
+    /// What is written on the containers that are this platform's.
+    platform: Platform,
+    others: platform::OtherPlatforms,
+    launches: Arc<Launches>,
     tickets: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -112,15 +121,30 @@ pub struct KnownContainer {
     pub container: Arc<Container>,
     /// The group it belongs to, if the platform started it.
     pub group: Option<Group>,
+    /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 impl Cluster {
-    /// An empty cluster. `platform` is the name written on the containers; events go to `events`.
+    /// An empty cluster. `platform` is the name written on the containers; events go to `events`. What it launches is
+    /// remembered as long as it is there.
     pub fn new(
         settings: ClusterSettings,
         scheduler: Arc<dyn Scheduler>,
         events: Arc<dyn EventSink>,
         platform: String,
+    ) -> Self {
+        let launches = Launches::in_memory(events.clone());
+        Self::with_launches(settings, scheduler, events, Platform::new(platform), launches)
+    }
+
+    /// An empty cluster that goes on with what the records of launches say.
+    pub(crate) fn with_launches(
+        settings: ClusterSettings,
+        scheduler: Arc<dyn Scheduler>,
+        events: Arc<dyn EventSink>,
+        platform: Platform,
+        launches: Launches,
     ) -> Self {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -133,6 +157,8 @@ impl Cluster {
             events,
             recorder,
             platform,
+            others: platform::OtherPlatforms::default(),
+            launches: Arc::new(launches),
             tickets: AtomicU64::new(1),
             tasks,
             stop,
@@ -146,7 +172,12 @@ impl Cluster {
 
     /// The platform's name for itself.
     pub fn platform(&self) -> &str {
-        &self.shared.platform
+        self.shared.platform.name()
+    }
+
+    /// The records of launches.
+    pub(crate) fn launches(&self) -> &Arc<Launches> {
+        &self.shared.launches
     }
 
     /// Chooses an engine for each of `request.count` containers and reserves their room, in one step: all or nothing.
@@ -189,6 +220,14 @@ impl Cluster {
     #[cfg(any(test, feature = "testing"))]
     pub fn audit(&self) -> Result<(), String> {
         self.shared.view.read().audit()
+    }
+
+    /// Does something in the background until the cluster is shut down.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shared.stop.clone();
+        self.shared.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     /// What an engine has reserved at this moment.

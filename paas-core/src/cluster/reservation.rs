@@ -34,12 +34,6 @@ impl Reservation {
     pub(crate) fn commit(self, found: ObservedContainer, ticket: Ticket) {
         self.cluster.shared.view.write().commit(self.launch, &self.engine, found, ticket);
     }
-
-    /// Gives the room back, and has whatever the attempt left on the engine removed as soon as it is seen there: for
-    /// an attempt whose outcome is not known because the engine stopped answering.
-    pub fn abandon(self) {
-        self.cluster.shared.view.write().abandon(self.launch);
-    }
 }
 
 impl Drop for Reservation {

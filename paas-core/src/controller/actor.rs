@@ -32,6 +32,10 @@ impl Actor {
         self.user.as_ref().map_or("", UserName::as_str)
     }
 
+    pub(super) fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
     pub(super) fn request(&self) -> Option<&RequestContext> {
         self.request.as_ref()
     }

@@ -24,13 +24,11 @@ mod join;
 mod launch;
 mod locks;
 mod membership;
-mod progress;
 mod pull;
 mod registry_logins;
 mod requests;
 mod scale;
 mod settings;
-mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,17 +41,18 @@ use crate::auth::Authenticator;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
+use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, Store, StoreErrorKind};
 
+pub use crate::executor::{Failure, LaunchSummary, Operation, Progress};
 pub use accounts::PasswordChange;
 pub use actor::Actor;
 pub use builder::ControllerBuilder;
 pub use error::{ControllerError, Result};
 pub use launch::RunRequest;
-pub use progress::{Failure, LaunchSummary, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
@@ -97,7 +96,7 @@ struct Shared {
     request_locks: KeyedLocks,
     /// Of requests with a key, until they are answered.
     idempotency_locks: KeyedLocks,
-    slots: slots::Slots,
+    slots: Arc<Slots>,
     heartbeats: join::HeartbeatSessions,
     operations: TaskTracker,
     closing: CancellationToken,

@@ -1,276 +1,297 @@
-//! Running containers: place, reserve, launch, and account for each.
+//! Launching containers: each is written down, made, started and accounted for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::pull::Pulls;
-use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
+use super::{ActionError, Executor, Failure, Progress, Pulls};
 use crate::cluster::Reservation;
+use crate::cluster::launches::{Fate, Launching, NewLaunch};
 use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, ObservedContainer, RequestMark};
-use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId, RequestId};
+use crate::model::{
+    Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Group, LaunchId, RequestId, UserName,
+};
 use crate::scheduler::PlacementRequest;
+use crate::store::records::LaunchRecord;
+use crate::store::{MAX_WRITES, StoreError};
 
 /// How often a container whose ports Docker chooses is started before its ports count as taken.
 const START_ATTEMPTS: usize = 5;
-
-/// A request to run containers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunRequest {
-    /// What each shall be.
-    pub spec: ContainerSpec,
-    /// How many, from 1 to [`super::Settings::max_count`].
-    pub count: usize,
-    /// Whether each engine pulls the image first.
-    pub pull: bool,
-}
-
-impl Controller {
-    /// Starts containers, spread over the engines, all at once as far as the engines let.
-    ///
-    /// Answers when every container has a place and the room is reserved. Each is then launched, on another engine if
-    /// the first one fails, and the operation tells of each. A failed one leaves nothing behind.
-    ///
-    /// # Errors
-    /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
-    pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
-        self.check_run(&request)?;
-        let plan = self.plan(&request.spec)?;
-        let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
-        let (steps, operation) = Operation::new();
-        let launcher = self.launcher(actor, plan, request.pull, steps);
-        self.shared.operations.spawn(async move {
-            let (started, failed) = launcher.launch_all(reservations.into_iter().enumerate().collect()).await;
-            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
-        });
-        Ok(operation)
-    }
-
-    /// The same for a request that may be made again, by whoever did not hear what became of it: what an earlier one of the
-    /// same `id` started counts, also one that an earlier server was at when it died, and only what is missing is started.
-    ///
-    /// # Errors
-    /// As [`Controller::run`].
-    pub async fn run_once(&self, actor: &Actor, request: RunRequest, id: RequestId) -> Result<Operation> {
-        self.check_run(&request)?;
-        // Until the one before has come to its end, what is missing is not known.
-        let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
-        let cluster = &self.shared.cluster;
-        let there = cluster.of_request(id);
-        let is_missing = |index: &usize| u32::try_from(*index).is_ok_and(|index| !there.contains_key(&index));
-        let missing: Vec<usize> = (0..request.count).filter(is_missing).collect();
-        let plan = self.plan(&request.spec)?;
-        let reservations = match missing.len() {
-            0 => Vec::new(),
-            count => cluster.place(plan.placement(count)).map_err(ControllerError::NoRoom)?,
-        };
-        let (steps, operation) = Operation::new();
-        let launcher = Launcher { request: Some(id), ..self.launcher(actor, plan, request.pull, steps) };
-        self.shared.operations.spawn(async move {
-            let _one_at_a_time = one_at_a_time;
-            let before = there.len();
-            for (index, container) in there {
-                let container = Box::new(Container::clone(&container));
-                launcher.tell(Progress::Started { index: index as usize, container });
-            }
-            let (started, failed) = launcher.launch_all(missing.into_iter().zip(reservations).collect()).await;
-            let started = before + started;
-            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
-        });
-        Ok(operation)
-    }
-
-    fn check_run(&self, request: &RunRequest) -> Result<()> {
-        self.check_open()?;
-        self.check_count(request.count)?;
-        Ok(request.spec.validate()?)
-    }
-
-    pub(super) fn check_count(&self, count: usize) -> Result<()> {
-        let most = self.shared.settings.max_count;
-        if (1..=most).contains(&count) {
-            return Ok(());
-        }
-        Err(Invalid::new("count", format!("must be 1 to {most}, not {count}")).into())
-    }
-
-    /// Finds the containers that a description names, and so the only engine that will do.
-    pub(super) fn plan(&self, spec: &ContainerSpec) -> Result<Plan> {
-        let mut only: Option<(EngineId, String)> = None;
-        let mut links = Vec::new();
-        let beside = spec.network_mode.strip_prefix("container:").map(|target| (target, None));
-        let named = spec.links.iter().map(|(target, alias)| (target.as_str(), Some(alias.clone())));
-        for (target, alias) in named.chain(beside) {
-            let field = if alias.is_some() { "links" } else { "network_mode" };
-            let other = self.container(target).map_err(|error| Invalid::new(field, error.to_string()))?;
-            let engine = other.engine.id.clone();
-            match &only {
-                Some((first, name)) if *first != engine => {
-                    return Err(Invalid::new(
-                        field,
-                        format!("{name} is on engine {first} and {target} on {engine}; they must be on one"),
-                    )
-                    .into());
-                }
-                _ => only = Some((engine, target.to_owned())),
-            }
-            if let Some(alias) = alias {
-                links.push((other.name.trim_start_matches('/').to_owned(), alias));
-            }
-        }
-        Ok(Plan { spec: spec.clone(), links, only: only.map(|(engine, _)| engine) })
-    }
-
-    pub(super) fn launcher(&self, actor: &Actor, plan: Plan, pull: bool, steps: UnboundedSender<Progress>) -> Launcher {
-        let pulls = pull.then(|| Pulls::new(self.clone(), plan.spec.name.clone(), steps.clone()));
-        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps, request: None }
-    }
-}
+/// How long the first and the last wait is before a record that the store did not take is tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A description with everything found that it names.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    spec: ContainerSpec,
+pub(crate) struct LaunchPlan {
+    pub(crate) spec: ContainerSpec,
     /// Docker's name of each linked container, and the host name for it.
-    links: Vec<(String, String)>,
-    only: Option<EngineId>,
+    pub(crate) links: Vec<(String, String)>,
+    pub(crate) only: Option<EngineId>,
 }
 
-impl Plan {
-    pub(super) fn placement(&self, count: usize) -> PlacementRequest {
+impl LaunchPlan {
+    pub(crate) fn placement(&self, count: usize) -> PlacementRequest {
         PlacementRequest { only: self.only.clone(), ..PlacementRequest::new(&self.spec, count) }
     }
 }
 
 /// Launches the containers of one operation.
 #[derive(Debug)]
-pub(super) struct Launcher {
-    controller: Controller,
-    actor: Actor,
-    plan: Plan,
-    pulls: Option<Pulls>,
-    steps: UnboundedSender<Progress>,
+pub(crate) struct Launcher {
+    executor: Executor,
+    plan: LaunchPlan,
+    group: Group,
+    /// Who asks for it, unless it is the platform.
+    user: Option<UserName>,
     /// The request it is for, if that has a name.
     request: Option<RequestId>,
+    pulls: Option<Pulls>,
+    steps: UnboundedSender<Progress>,
+}
+
+/// Launches of which the first are written down, so that Docker can be asked for them.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    first: Vec<One>,
+    rest: Vec<Vec<(usize, Reservation)>>,
+}
+
+/// One container of the operation, on its way.
+#[derive(Debug)]
+struct One {
+    index: usize,
+    reservation: Reservation,
+    launching: Launching,
+}
+
+/// An attempt that failed: why, and what it left.
+struct Failed {
+    error: ActionError,
+    fate: Fate,
+    launching: Launching,
 }
 
 impl Launcher {
-    pub(super) fn tell(&self, step: Progress) {
+    pub(crate) fn new(
+        executor: Executor,
+        plan: LaunchPlan,
+        user: Option<UserName>,
+        request: Option<RequestId>,
+        pull: bool,
+        steps: UnboundedSender<Progress>,
+    ) -> Self {
+        let pulls = pull.then(|| Pulls::new(executor.clone(), plan.spec.name.clone(), steps.clone()));
+        Self { executor, group: plan.spec.group(), plan, user, request, pulls, steps }
+    }
+
+    pub(crate) fn tell(&self, step: Progress) {
         // Nobody listens any more when the caller went away; the operation goes on all the same.
         let _ = self.steps.send(step);
     }
 
-    /// Launches one container per reservation, each with its place in the request; how many were started, and how many
-    /// failed.
-    pub(super) async fn launch_all(&self, reservations: Vec<(usize, Reservation)>) -> (usize, usize) {
-        for (index, reservation) in &reservations {
+    /// Writes down the first launches, one for each reservation, each with its place in the request.
+    ///
+    /// # Errors
+    /// The store did not take it. Nothing was asked of Docker, and nothing is left.
+    pub(crate) async fn begin(&self, mut places: Vec<(usize, Reservation)>) -> Result<Begun, StoreError> {
+        let mut rest = Vec::new();
+        let mut first = places.drain(..places.len().min(MAX_WRITES)).collect::<Vec<_>>();
+        while !places.is_empty() {
+            rest.push(places.drain(..places.len().min(MAX_WRITES)).collect());
+        }
+        for (index, reservation) in first.iter().chain(rest.iter().flatten()) {
             self.tell(Progress::Decided { index: *index, engine: reservation.engine().clone() });
         }
-        let mut launches: FuturesUnordered<_> =
-            reservations.into_iter().map(|(index, reservation)| self.launch(index, reservation)).collect();
+        let first = self.write_down(&mut first).await?;
+        Ok(Begun { first, rest })
+    }
+
+    /// Writes down that Docker is going to be asked for these, all or none.
+    async fn write_down(&self, places: &mut Vec<(usize, Reservation)>) -> Result<Vec<One>, StoreError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new = places.iter().map(|(index, reservation)| self.record(*index, reservation)).collect();
+        let launchings = self.executor.cluster.launches().begin(new).await?;
+        let one = |((index, reservation), launching)| One { index, reservation, launching };
+        Ok(places.drain(..).zip(launchings).map(one).collect())
+    }
+
+    /// Launches all of them, each on one engine after the other until one starts it; how many were started, and how many
+    /// failed.
+    pub(crate) async fn launch_all(&self, begun: Begun) -> (usize, usize) {
+        let first = begun.first.into_iter().map(|one| self.launch(one).map(|is_started| (is_started, 1)).boxed());
+        let rest = begun.rest.into_iter().map(|places| self.launch_more(places).boxed());
+        // Of each part, how many were started of how many.
+        let mut parts: FuturesUnordered<BoxFuture<'_, (usize, usize)>> = first.chain(rest).collect();
         let (mut started, mut failed) = (0, 0);
-        while let Some(is_started) = launches.next().await {
-            if is_started {
-                started += 1;
-            } else {
-                failed += 1;
-            }
+        while let Some((of_part, all)) = parts.next().await {
+            started += of_part;
+            failed += all - of_part;
         }
         (started, failed)
     }
 
-    /// Launches one container, on one engine after the other until one starts it. Whether one did.
-    async fn launch(&self, index: usize, mut reservation: Reservation) -> bool {
+    async fn launch_more(&self, mut places: Vec<(usize, Reservation)>) -> (usize, usize) {
+        let all = places.len();
+        let mut launches: FuturesUnordered<_> = match self.write_down(&mut places).await {
+            Ok(written) => written.into_iter().map(|one| self.launch(one)).collect(),
+            Err(error) => {
+                let error = ActionError::Store(error).to_string();
+                for (index, reservation) in places {
+                    self.fail(index, reservation.engine().clone(), error.clone());
+                }
+                return (0, all);
+            }
+        };
+        let mut started = 0;
+        while let Some(of_one) = launches.next().await {
+            started += of_one;
+        }
+        (started, all)
+    }
+
+    fn fail(&self, index: usize, engine: EngineId, error: String) {
+        self.tell(Progress::Failed(Failure { index, engine: Some(engine), container: None, error, deferred: false }));
+    }
+
+    /// Launches one container; how many were started.
+    async fn launch(&self, mut one: One) -> usize {
         let mut failed_on = BTreeSet::new();
         loop {
-            let engine = reservation.engine().clone();
-            let error = match self.attempt(index, reservation).await {
+            let (index, engine) = (one.index, one.reservation.engine().clone());
+            let Failed { error, fate, launching } = match self.attempt(one).await {
                 Ok(container) => {
                     self.tell(Progress::Started { index, container: Box::new(container) });
-                    return true;
+                    return 1;
                 }
-                Err(error) => error,
+                Err(failed) => failed,
             };
             failed_on.insert(engine.clone());
             let message = error.to_string();
-            match self.elsewhere(&error, &failed_on) {
-                Some(next) => {
-                    self.tell(Progress::Retrying { index, engine, error: message });
-                    self.tell(Progress::Decided { index, engine: next.engine().clone() });
-                    reservation = next;
+            let next = self.elsewhere(&error, &failed_on);
+            let Some(reservation) = next else {
+                let event =
+                    Event::new(EventKind::RunFailed, format!("{} was not started: {message}", self.plan.spec.name));
+                launching.failed(fate, self.sign(event.on(&engine))).await;
+                self.fail(index, engine, message);
+                return 0;
+            };
+            let launching = match launching.next(fate, self.record(index, &reservation)).await {
+                Ok(launching) => launching,
+                Err(store) => {
+                    tracing::warn!(error = %store, "a launch is not tried elsewhere");
+                    self.fail(index, engine, message);
+                    return 0;
                 }
-                None => {
-                    self.note_failure(&engine, &message).await;
-                    let failure = Failure { index, engine: Some(engine), container: None, error: message };
-                    self.tell(Progress::Failed(failure));
-                    return false;
-                }
-            }
+            };
+            self.tell(Progress::Retrying { index, engine, error: message });
+            self.tell(Progress::Decided { index, engine: reservation.engine().clone() });
+            one = One { index, reservation, launching };
         }
     }
 
     /// Room on an engine that did not fail yet, if another engine could help at all.
-    fn elsewhere(&self, error: &ControllerError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
-        let of_the_engine = matches!(error, ControllerError::Engine { source, .. } if source.is_of_the_engine());
-        let shared = &self.controller.shared;
-        if !of_the_engine || failed_on.len() >= shared.settings.attempts || shared.closing.is_cancelled() {
+    fn elsewhere(&self, error: &ActionError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
+        let Executor { cluster, attempts, closing, .. } = &self.executor;
+        if !error.is_of_the_engine() || failed_on.len() >= *attempts || closing.is_cancelled() {
             return None;
         }
         let request = PlacementRequest { except: failed_on.clone(), ..self.plan.placement(1) };
-        shared.cluster.place(request).ok()?.pop()
+        cluster.place(request).ok()?.pop()
     }
 
     /// Brings one container to life on the engine that has room for it. On failure nothing is left there, or, if the
     /// engine does not answer, will not be once it does.
-    async fn attempt(&self, index: usize, reservation: Reservation) -> Result<Container> {
+    async fn attempt(&self, one: One) -> Result<Container, Failed> {
+        let One { index, reservation, mut launching } = one;
         let engine = reservation.engine().clone();
-        let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
-        let shared = &self.controller.shared;
-        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
-            failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
-        })?;
-        if let Some(pulls) = &self.pulls {
-            pulls.pulled(&engine).await.map_err(failed)?;
+        let of_engine = |source| ActionError::Engine { engine: engine.clone(), source };
+        let Executor { cluster, slots, .. } = &self.executor;
+        let Some(connection) = cluster.connection(&engine) else {
+            let gone = EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted");
+            return Err(Failed { error: of_engine(gone), fate: Fate::Nothing, launching });
+        };
+        if let Some(pulls) = &self.pulls
+            && let Err(error) = pulls.pulled(&engine).await
+        {
+            return Err(Failed { error: of_engine(error), fate: Fate::Nothing, launching });
         }
-        let mut slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
+        let mut slot = slots.start(&engine, cluster.cpus(&engine)).await;
         let request = self.request(&engine, reservation.launch(), index);
-        let created = slot.during(shared.cluster.while_up(&engine, connection.create(&request))).await;
+        let created = slot.during(cluster.while_up(&engine, connection.create(&request))).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
-                if error.kind() == EngineErrorKind::Unreachable || error.kind() == EngineErrorKind::Failed {
-                    reservation.abandon();
-                }
-                return Err(failed(error));
+                let fate = match error.kind() {
+                    EngineErrorKind::Unreachable | EngineErrorKind::Failed | EngineErrorKind::NotLeading => {
+                        Fate::Perhaps
+                    }
+                    _ => Fate::Nothing,
+                };
+                return Err(Failed { error: of_engine(error), fate, launching });
             }
         };
-        let started = slot.during(shared.cluster.while_up(&engine, self.start(&*connection, &id))).await;
+        let started = slot.during(cluster.while_up(&engine, self.start(&*connection, &id))).await;
         if let Err(error) = started {
-            self.undo(&*connection, reservation, &id).await;
-            return Err(failed(error));
+            let fate = self.undo(&*connection, &engine, &id).await;
+            return Err(Failed { error: of_engine(error), fate, launching });
         }
         // The next one need not wait for what is only to be known about this one.
         slot.done();
         // What happens to it from here on is newer.
-        let seen = shared.cluster.ticket();
-        let found = match shared.cluster.while_up(&engine, connection.inspect(&id)).await {
+        let seen = cluster.ticket();
+        let found = match cluster.while_up(&engine, connection.inspect(&id)).await {
             Ok(found) => found,
             Err(error) => {
-                self.undo(&*connection, reservation, &id).await;
-                return Err(failed(error));
+                let fate = self.undo(&*connection, &engine, &id).await;
+                return Err(Failed { error: of_engine(error), fate, launching });
             }
         };
-        if let Err(error) = self.note_success(&engine, &found).await {
-            self.undo(&*connection, reservation, &id).await;
-            return Err(error);
+        let event = self.run_event(&engine, &found);
+        match launching.done(&id, &event, cluster.ticket()).await {
+            Ok(()) => {}
+            Err(error) if Launching::is_decided(&error) => {
+                let fate = self.undo(&*connection, &engine, &id).await;
+                return Err(Failed { error: ActionError::Store(error), fate, launching });
+            }
+            // It runs, and that is answered. Until the store has it, the container is found by its record as it is.
+            Err(error) => {
+                tracing::warn!(%error, %engine, container = id.short(), "that it runs is not written down yet");
+                self.write_down_later(launching, id.clone(), event);
+            }
         }
         reservation.commit(found, seen);
-        let known = shared.cluster.container(&id).ok_or_else(|| {
-            failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
-        })?;
-        Ok(Container::clone(&known.container))
+        match cluster.container(&id) {
+            Some(known) => Ok(Container::clone(&known.container)),
+            None => {
+                let kind = EngineErrorKind::NoSuchContainer;
+                let gone = EngineError::new(kind, "start the container", "it was removed at once");
+                // That it is done is written down, and goes with what is not there.
+                let launching = cluster.launches().over(&engine, request.launch);
+                Err(Failed { error: of_engine(gone), fate: Fate::Nothing, launching })
+            }
+        }
+    }
+
+    /// Tries until the store takes that a launch is done, or the cluster is left.
+    fn write_down_later(&self, mut launching: Launching, id: ContainerId, event: Event) {
+        let cluster = self.executor.cluster.clone();
+        self.executor.cluster.spawn(async move {
+            let mut wait = FIRST_WAIT;
+            loop {
+                tokio::time::sleep(wait).await;
+                match launching.done(&id, &event, cluster.ticket()).await {
+                    Err(error) if !Launching::is_decided(&error) => wait = (wait * 2).min(LONGEST_WAIT),
+                    _ => return,
+                }
+            }
+        });
     }
 
     /// Starts a container. Where Docker chooses the ports it may come to one that somebody else has, and gives up after
@@ -289,47 +310,64 @@ impl Launcher {
         }
     }
 
+    /// What is written down of a launch before Docker is asked.
+    fn record(&self, index: usize, reservation: &Reservation) -> NewLaunch {
+        let launch = reservation.launch();
+        let record = LaunchRecord {
+            image: self.plan.spec.name.to_string(),
+            group: Some(self.group.clone()),
+            user: self.user.as_ref().map(UserName::to_string).unwrap_or_default(),
+            request: self.request,
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            ..LaunchRecord::asked(reservation.engine().clone(), self.name(launch))
+        };
+        NewLaunch { launch, record }
+    }
+
+    /// Docker's name of a container: unlike any other's.
+    fn name(&self, launch: LaunchId) -> String {
+        let launch = launch.to_string();
+        format!("{}-{}", self.plan.spec.name.base_name(), &launch[launch.len() - 8..])
+    }
+
     fn request(&self, engine: &EngineId, launch: LaunchId, index: usize) -> CreateRequest {
-        let launch_text = launch.to_string();
-        let unlike_any_other = &launch_text[launch_text.len() - 8..];
         CreateRequest {
-            name: format!("{}-{unlike_any_other}", self.plan.spec.name.base_name()),
+            name: self.name(launch),
             spec: self.plan.spec.clone(),
             links: self.plan.links.clone(),
-            platform: self.controller.shared.cluster.platform().to_owned(),
+            platform: self.executor.cluster.platform().to_owned(),
             engine: engine.clone(),
             launch,
-            user: self.actor.name().to_owned(),
+            user: self.user.as_ref().map(UserName::to_string).unwrap_or_default(),
             mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
         }
     }
 
-    async fn undo(&self, connection: &dyn DockerEngine, reservation: Reservation, id: &ContainerId) {
-        let cluster = &self.controller.shared.cluster;
-        let engine = reservation.engine().clone();
+    /// Removes what was made; what is left of it.
+    async fn undo(&self, connection: &dyn DockerEngine, engine: &EngineId, id: &ContainerId) -> Fate {
+        let cluster = &self.executor.cluster;
         let _removal = cluster.removing(id);
-        match cluster.while_up(&engine, connection.remove(id)).await {
+        match cluster.while_up(engine, connection.remove(id)).await {
             Ok(()) => cluster.removed(id),
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => cluster.removed(id),
             Err(error) => {
                 tracing::warn!(%engine, container = id.short(), %error, "to be removed when the engine answers");
-                reservation.abandon();
+                return Fate::Perhaps;
             }
         }
+        Fate::Nothing
     }
 
-    async fn note_success(&self, engine: &EngineId, found: &ObservedContainer) -> Result<()> {
+    fn run_event(&self, engine: &EngineId, found: &ObservedContainer) -> Event {
         let name = found.name.trim_start_matches('/');
         let message = format!("run {} on {engine} as {name}", self.plan.spec.name);
-        let event = Event::new(EventKind::RunContainer, message).on(engine).of(&found.id);
-        self.controller.record(self.actor.sign(event)).await
+        self.sign(Event::new(EventKind::RunContainer, message).on(engine).of(&found.id))
     }
 
-    async fn note_failure(&self, engine: &EngineId, error: &str) {
-        let message = format!("{} was not started: {error}", self.plan.spec.name);
-        let event = Event::new(EventKind::RunFailed, message).on(engine);
-        if let Err(error) = self.controller.record(self.actor.sign(event)).await {
-            tracing::warn!(%error, "a failed launch could not be recorded");
+    fn sign(&self, event: Event) -> Event {
+        match &self.user {
+            Some(user) => event.by(user),
+            None => event,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::model::{Container, ContainerId, EngineId, ImageRef};
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Progress {
     /// An engine fetches the image.
     Pulling {
@@ -94,6 +95,9 @@ pub struct Failure {
     pub container: Option<ContainerId>,
     /// Why, in one sentence.
     pub error: String,
+    /// It is going to be done by itself: a container whose engine does not answer goes when the engine is back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
 }
 
 /// What an operation came to.

@@ -66,10 +66,6 @@ impl View {
         self.reservations.insert(launch, Reserved { engine, allocation, container });
     }
 
-    pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
-        self.reservations.contains_key(&launch)
-    }
-
     pub(in crate::cluster) fn reservations(&self) -> usize {
         self.reservations.len()
     }
@@ -115,18 +111,5 @@ impl View {
             self.change_allocation(&reserved.engine, &reserved.allocation, false);
         }
         self.recount(&id);
-    }
-
-    /// Notes that whatever a launch left on its engine must go when it is seen.
-    pub(in crate::cluster) fn abandon(&mut self, launch: LaunchId) {
-        self.abandoned.insert(launch);
-    }
-
-    pub(in crate::cluster) fn is_abandoned(&self, launch: LaunchId) -> bool {
-        self.abandoned.contains(&launch)
-    }
-
-    pub(in crate::cluster) fn clear_abandoned(&mut self, launch: LaunchId) {
-        self.abandoned.remove(&launch);
     }
 }

@@ -4,12 +4,15 @@ mod changes;
 mod engines;
 mod faults;
 mod health;
+mod killed;
 mod launches;
 mod lost_answers;
 mod membership;
+mod ours;
 mod registry_away;
 mod registry_logins;
 mod requests;
+mod scaling;
 mod views;
 
 use std::collections::HashMap;

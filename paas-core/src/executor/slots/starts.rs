@@ -192,7 +192,7 @@ impl Drop for Pending {
 /// Leave to start one container. It passes to the next one shortly before the usual end of the start, or when it is dropped;
 /// what the start took counts only if it was [`StartSlot::done`].
 #[derive(Debug)]
-pub(in crate::controller) struct StartSlot {
+pub(crate) struct StartSlot {
     /// `None` when it was handed over.
     permit: Option<OwnedSemaphorePermit>,
     begun: Instant,
@@ -205,7 +205,7 @@ pub(in crate::controller) struct StartSlot {
 
 impl StartSlot {
     /// Waits for a part of the start, and lets the next one begin if it is time for that meanwhile.
-    pub(in crate::controller) async fn during<T>(&mut self, part: impl Future<Output = T>) -> T {
+    pub(crate) async fn during<T>(&mut self, part: impl Future<Output = T>) -> T {
         let mut part = pin!(part);
         let Some(usual) = self.usual else { return part.await };
         for moment in (FOR_THE_LAST..=LATEST).step_by(LOOK as usize) {
@@ -237,7 +237,7 @@ impl StartSlot {
     }
 
     /// The container runs.
-    pub(in crate::controller) fn done(self) {
+    pub(crate) fn done(self) {
         self.pending.0.state.lock().took(self.begun.elapsed(), self.at_once);
     }
 }
