@@ -18,6 +18,8 @@ pub mod events;
 mod executor;
 pub mod leadership;
 pub mod model;
+#[cfg(feature = "docker")]
+mod net;
 pub mod registry;
 pub mod scheduler;
 pub mod store;

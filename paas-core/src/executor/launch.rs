@@ -222,9 +222,9 @@ impl Launcher {
         {
             return Err(Failed { error: of_engine(error), fate: Fate::Nothing, launching });
         }
-        let mut slot = slots.start(&engine, cluster.cpus(&engine)).await;
+        let slot = slots.start(&engine).await;
         let request = self.request(&engine, reservation.launch(), index);
-        let created = slot.during(cluster.while_up(&engine, connection.create(&request))).await;
+        let created = cluster.while_up(&engine, connection.create(&request)).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
@@ -237,7 +237,7 @@ impl Launcher {
                 return Err(Failed { error: of_engine(error), fate, launching });
             }
         };
-        let started = slot.during(cluster.while_up(&engine, self.start(&*connection, &id))).await;
+        let started = cluster.while_up(&engine, self.start(&*connection, &id)).await;
         if let Err(error) = started {
             let fate = self.undo(&*connection, &engine, &id).await;
             return Err(Failed { error: of_engine(error), fate, launching });
