@@ -65,6 +65,9 @@ impl Parts {
         if let Some(term) = term {
             builder = builder.term(term);
         }
+        if let Some(platform) = &config.platform {
+            builder = builder.platform(platform);
+        }
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
         // Told at once: if anything below fails, the password is known all the same.
@@ -74,8 +77,19 @@ impl Parts {
         }
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
+        for (platform, count) in controller.cluster().other_platforms() {
+            say(&others(&platform, count));
+        }
         Ok(controller)
     }
+}
+
+/// What is said of the containers of another platform, and how they become this one's.
+fn others(platform: &str, count: usize) -> String {
+    let containers = if count == 1 { "1 container" } else { &format!("{count} containers") };
+    format!(
+        "Here: {containers} of platform {platform}, shown and otherwise left alone; this one's own with --platform {platform}."
+    )
 }
 
 /// Says what must be told a person at once. That the registry does not answer is no reason not to start: it may later, and

@@ -119,8 +119,8 @@ pub(crate) enum Command {
     Scale {
         #[command(flatten)]
         target: Target,
-        /// How many there shall be, 1 to 10000
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        /// How many there shall be, 0 to 10000
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         count: u32,
         #[command(flatten)]
         once: Once,

@@ -138,7 +138,7 @@ fn wrong_usage_is_told_by_the_parser() {
         "stop",
         "stop a --timeout 3601",
         "scale a",
-        "scale a 0",
+        "scale a 10001",
         "log",
         "log a --since yesterday",
         "events 0",

@@ -55,6 +55,8 @@ pub struct Config {
     pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
     pub peers: Option<Peers>,
+    /// The platform whose containers are taken over; of none when `None`.
+    pub platform: Option<String>,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
     /// The password of `admin` at the first start; a random one when `None`.
@@ -218,6 +220,7 @@ impl Config {
             data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
             registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
+            platform: settings.platform,
             engines,
             admin_password,
             tls,
@@ -303,6 +306,9 @@ impl fmt::Display for Config {
             if let Some(ca) = &peers.ca {
                 writeln!(f, "peer_ca = {}", path(ca))?;
             }
+        }
+        if let Some(platform) = &self.platform {
+            writeln!(f, "platform = {}", text(platform))?;
         }
         match &self.engines {
             EnginesAtStart::Named(engines) => {
