@@ -178,6 +178,9 @@ impl Controller {
     }
 }
 
+/// Containers by their engine, the youngest last.
+type OnEngines = BTreeMap<EngineId, Vec<Arc<Container>>>;
+
 /// Which of the members go: those that do worst, and of those that do equally well always the newest on the engine that has
 /// the most of them.
 ///
@@ -188,7 +191,7 @@ fn surplus(mut members: Vec<Member>, mut too_many: usize, named: &ContainerId) -
         one.created.cmp(&other.created).then_with(|| one.id.cmp(&other.id))
     });
     let mut on_each: BTreeMap<EngineId, usize> = BTreeMap::new();
-    let mut by_standing: BTreeMap<(Standing, bool), BTreeMap<EngineId, Vec<Arc<Container>>>> = BTreeMap::new();
+    let mut by_standing: BTreeMap<(Standing, bool), OnEngines> = BTreeMap::new();
     for Member { container, standing, .. } in members {
         let engine = container.engine.id.clone();
         *on_each.entry(engine.clone()).or_default() += 1;

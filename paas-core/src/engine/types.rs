@@ -48,8 +48,8 @@ pub struct CreateRequest {
     pub mark: Option<RequestMark>,
 }
 
-/// Which container of which request one is: written on it, so that a request that is made again after its server died
-/// starts only what is missing.
+/// Which container of which request one is. The record of its launch says so as well; on the container it outlives a store
+/// that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestMark {
     /// The request.

@@ -113,8 +113,8 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         Command::Adopt { id, place } => {
             let platform = adopt_platform(open_source(&place.url()).await?, &id).await?;
             let also: Vec<&str> = platform.adopted().collect();
-            let also = if also.is_empty() { String::new() } else { format!(", and of {}", also.join(", ")) };
-            say(&format!("Containers of platform {}{also} belong to this store's platform.", platform.name()));
+            let also = if also.is_empty() { String::new() } else { format!(", and of {},", also.join(", ")) };
+            say(&format!("Containers of platform {}{also} are this store's now.", platform.name()));
         }
         Command::Restore { file, place } => {
             // Before anything is made for it.
