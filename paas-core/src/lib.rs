@@ -16,6 +16,7 @@ pub mod engine;
 #[cfg(feature = "etcd")]
 mod etcd;
 pub mod events;
+mod executor;
 pub mod leadership;
 pub mod model;
 #[cfg(feature = "docker")]

@@ -78,6 +78,9 @@ impl Parts {
             builder = builder.term(term);
         }
         builder = builder.sealer(self.custody.sealer(&*self.store).await?);
+        if let Some(platform) = &config.platform {
+            builder = builder.platform(platform);
+        }
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
         // Said at once: if anything below fails, the password is known all the same.
@@ -87,8 +90,19 @@ impl Parts {
         }
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
+        for (platform, count) in controller.cluster().other_platforms() {
+            say(&others(&platform, count));
+        }
         Ok(controller)
     }
+}
+
+/// What is said of the containers of another platform, and how they become this one's.
+fn others(platform: &str, count: usize) -> String {
+    let containers = if count == 1 { "1 container" } else { &format!("{count} containers") };
+    format!(
+        "Here: {containers} of platform {platform}, shown and otherwise left alone; this one's own with --platform {platform}."
+    )
 }
 
 /// Fails with what a person has to mend. That the registry does not answer is no reason not to start: it may later, and

@@ -1,12 +1,11 @@
 //! The containers of the cluster: reading them in the view, and reading one again on its host.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::view::{ContainerEntry, View};
 use super::{Cluster, EngineHandle, KnownContainer};
 use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
-use crate::model::{Container, ContainerId, ContainerState, EngineId, Group, RequestId};
+use crate::model::{Container, ContainerId, EngineId};
 
 impl Cluster {
     /// The containers, by id; with `all` also those that do not run.
@@ -45,20 +44,6 @@ impl Cluster {
         called.map(|entry| known(&view, entry)).collect()
     }
 
-    /// The containers of a group that run.
-    pub fn running_in_group(&self, group: &Group) -> Vec<Arc<Container>> {
-        let view = self.shared.view.read();
-        let running = view.group(group).filter(|entry| entry.container.state.holds_resources());
-        running.map(|entry| entry.container.clone()).collect()
-    }
-
-    /// The containers that a request started, by their place in it. What was made and never started is not among them.
-    pub fn of_request(&self, request: RequestId) -> BTreeMap<u32, Arc<Container>> {
-        let view = self.shared.view.read();
-        let started = view.of_request(request).filter(|(_, entry)| entry.container.state != ContainerState::Created);
-        started.map(|(mark, entry)| (mark.index, view.shown(entry))).collect()
-    }
-
     /// Reads one container again and notes what was found.
     ///
     /// # Errors
@@ -77,9 +62,13 @@ impl Cluster {
         id: &ContainerId,
     ) -> Result<ObservedContainer, EngineError> {
         let ticket = self.ticket();
-        let found = engine.client().inspect(id).await;
-        match &found {
-            Ok(found) => drop(self.with(engine, |view| view.observe(engine.id(), found.clone(), ticket))),
+        let mut found = engine.client().inspect(id).await;
+        match &mut found {
+            Ok(found) => {
+                let orphans = self.recognise(engine.id(), std::slice::from_mut(found), ticket);
+                self.with(engine, |view| view.observe(engine.id(), found.clone(), ticket));
+                self.collect(orphans);
+            }
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => {
                 self.with(engine, |view| view.observe_gone_from(engine.id(), id, ticket));
             }
@@ -108,9 +97,12 @@ impl Cluster {
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
     let managed = entry.managed.as_ref();
+    let other_owner = managed.and_then(|managed| managed.other_owner.clone());
+    let ours = managed.filter(|_| other_owner.is_none());
     KnownContainer {
         container: view.shown(entry),
-        group: managed.map(|managed| managed.group.clone()),
-        user: managed.map(|managed| managed.user.clone()),
+        group: ours.map(|managed| managed.group.clone()),
+        user: ours.map(|managed| managed.user.clone()),
+        other_owner,
     }
 }

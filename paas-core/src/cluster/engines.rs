@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use super::view::{EngineEntry, View};
 use super::{Cluster, EngineHandle, follow, monitor};
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo};
-use crate::model::{ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, HostUsage, MemoryMb, Resources};
+use crate::model::{
+    ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, MemoryMb, Resources,
+};
 
 impl Cluster {
     /// Takes an engine in and begins to watch it. It takes containers as soon as it was read once. One that has the id is taken
@@ -39,6 +41,7 @@ impl Cluster {
     /// Stops watching an engine and forgets it. Its containers go on running. False when there is none of that id.
     pub fn remove_engine(&self, id: &EngineId) -> bool {
         let removed = self.shared.view.write().remove_engine(id);
+        self.forget_launches_on(id);
         self.shared.status_changes.notify_waiters();
         removed
     }
@@ -100,6 +103,11 @@ impl Cluster {
     /// What the operator said of an engine.
     pub fn engine_spec(&self, id: &EngineId) -> Option<Arc<EngineSpec>> {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.spec.clone())
+    }
+
+    /// What is said about an engine beside each of its containers.
+    pub(crate) fn engine_summary(&self, id: &EngineId) -> Option<Arc<EngineSummary>> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.summary.clone())
     }
 
     /// The CPUs of an engine; none while it is not known how many it has.

@@ -11,9 +11,12 @@ mod containers;
 mod engines;
 mod follow;
 mod gc;
+mod groups;
 mod handle;
+pub(crate) mod launches;
 mod monitor;
 mod networks;
+mod platform;
 mod probe;
 mod recorder;
 mod removals;
@@ -35,7 +38,11 @@ use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
+pub(crate) use groups::{Member, Standing};
 pub use handle::EngineHandle;
+use launches::Launches;
+pub(crate) use platform::check_platform;
+pub use platform::{Platform, adopt_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
@@ -107,8 +114,10 @@ struct Shared {
     scheduler: Arc<dyn Scheduler>,
     events: Arc<dyn EventSink>,
     recorder: Recorder,
-    /// The platform's name for itself, as written on its containers.
-    platform: String,
+    /// What is written on the containers that are this platform's.
+    platform: Platform,
+    others: platform::OtherPlatforms,
+    launches: Arc<Launches>,
     tickets: AtomicU64,
     /// How many engines were ever added: each has a number of its own.
     generations: AtomicU64,
@@ -131,25 +140,30 @@ pub struct KnownContainer {
     pub group: Option<Group>,
     /// Who asked for it, if the platform started it.
     pub user: Option<Arc<str>>,
+    /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 impl Cluster {
-    /// An empty cluster. `platform` is the name written on the containers; events go to `events`.
+    /// An empty cluster. `platform` is the name written on the containers; events go to `events`. What it launches is
+    /// remembered as long as it is there.
     pub fn new(
         settings: ClusterSettings,
         scheduler: Arc<dyn Scheduler>,
         events: Arc<dyn EventSink>,
         platform: String,
     ) -> Self {
-        Self::with_background(settings, scheduler, events, platform, Background::default())
+        let launches = Launches::in_memory(events.clone());
+        Self::with_launches(settings, scheduler, events, Platform::new(platform), launches, Background::default())
     }
 
-    /// The same, with the table of what runs in the background.
-    pub(crate) fn with_background(
+    /// An empty cluster that goes on with what the records of launches say, with the table of what runs in the background.
+    pub(crate) fn with_launches(
         settings: ClusterSettings,
         scheduler: Arc<dyn Scheduler>,
         events: Arc<dyn EventSink>,
-        platform: String,
+        platform: Platform,
+        launches: Launches,
         background: Background,
     ) -> Self {
         let recorder = Recorder::spawn(events.clone(), &background);
@@ -161,6 +175,8 @@ impl Cluster {
             events,
             recorder,
             platform,
+            others: platform::OtherPlatforms::default(),
+            launches: Arc::new(launches),
             tickets: AtomicU64::new(1),
             generations: AtomicU64::new(1),
             tasks: background.tracker().clone(),
@@ -185,7 +201,12 @@ impl Cluster {
 
     /// The platform's name for itself.
     pub fn platform(&self) -> &str {
-        &self.shared.platform
+        self.shared.platform.name()
+    }
+
+    /// The records of launches.
+    pub(crate) fn launches(&self) -> &Arc<Launches> {
+        &self.shared.launches
     }
 
     /// Chooses an engine for each of `request.count` containers and reserves their room, in one step: all or nothing.
@@ -231,6 +252,14 @@ impl Cluster {
         self.shared.view.read().audit()
     }
 
+    /// Does something in the background until the cluster is shut down.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shared.stop.clone();
+        self.shared.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
+    }
+
     /// What an engine has reserved at this moment.
     pub fn reserved(&self, id: &EngineId) -> Resources {
         self.shared.view.read().state(id).map_or(Resources::ZERO, |state| state.reserved)
@@ -265,7 +294,7 @@ impl Cluster {
     }
 
     /// Records what the cluster found by itself. Losing such an event is worth a warning and no more.
-    async fn record(&self, event: Event) {
+    pub(crate) async fn record(&self, event: Event) {
         if let Err(error) = self.shared.events.record(std::slice::from_ref(&event)).await {
             tracing::warn!(%error, message = event.message, "an event could not be recorded");
         }

@@ -45,12 +45,6 @@ impl Reservation {
             self.engine.read_again();
         }
     }
-
-    /// Gives the room back, and has whatever the attempt left on the engine removed as soon as it is seen there: for
-    /// an attempt whose outcome is not known because the engine stopped answering.
-    pub fn abandon(self) {
-        self.cluster.shared.view.write().abandon(self.launch);
-    }
 }
 
 impl Drop for Reservation {

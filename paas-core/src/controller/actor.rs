@@ -49,6 +49,10 @@ impl Actor {
         self.user.is_none()
     }
 
+    pub(super) fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
     pub(super) fn request(&self) -> Option<&RequestContext> {
         self.request.as_ref()
     }

@@ -3,25 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
 use super::locks::KeyedLocks;
 use super::operations::Operations;
-use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::background::Background;
-use crate::cluster::Cluster;
+use crate::cluster::launches::Launches;
+use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
+use crate::executor::slots::Slots;
 use crate::leadership::{FencedEngine, FencedStore, Term};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::seal::{self, Sealer};
-use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorKind, transfer};
+use crate::store::tables::{DRAINED_ENGINES, ENGINES, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
+use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, transfer};
+use tokio_util::sync::CancellationToken;
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -37,6 +36,7 @@ pub struct ControllerBuilder {
     term: Option<Term>,
     sealer: Option<Sealer>,
     roles: Option<Vec<Role>>,
+    platform: Option<String>,
     settings: Settings,
 }
 
@@ -100,6 +100,14 @@ impl ControllerBuilder {
         self
     }
 
+    /// The platform whose containers are this one's as well, by the name on them: for a store that was lost, or for hosts
+    /// that came from another platform. None unless told otherwise: containers of another platform are left alone.
+    #[must_use]
+    pub fn platform(mut self, name: impl Into<String>) -> Self {
+        self.platform = Some(name.into());
+        self
+    }
+
     /// Everything that is a number.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -124,7 +132,10 @@ impl ControllerBuilder {
         if let Some(sealer) = &sealer {
             seal_everything(&*store, sealer).await;
         }
-        let platform = platform_name(&store).await?;
+        if let Some(platform) = &self.platform {
+            check_platform(platform)?;
+        }
+        let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
@@ -137,9 +148,11 @@ impl ControllerBuilder {
         let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
         let sink: Arc<dyn EventSink> = Arc::new(Publisher::new(log.clone(), subscribers.clone()));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
+        let launches = Launches::load(store.clone(), log.clone(), subscribers.clone()).await;
+        let launches = launches.map_err(ControllerError::Store)?;
         let settings = self.settings.cluster.clone();
         // Whatever fails from here on, everything in the background ends with it.
-        let cluster = Cluster::with_background(settings, scheduler, sink.clone(), platform, background);
+        let cluster = Cluster::with_launches(settings, scheduler, sink.clone(), platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
         // Whatever ends the cluster ends the rest.
@@ -165,7 +178,7 @@ impl ControllerBuilder {
             group_locks: KeyedLocks::default(),
             request_locks: KeyedLocks::default(),
             idempotency_locks: KeyedLocks::default(),
-            slots: Slots::new(self.settings.starts_per_engine),
+            slots: Arc::new(Slots::new(self.settings.starts_per_engine)),
             heartbeats: tokio::sync::Mutex::default(),
             operations: Operations::default(),
             closing,
@@ -200,20 +213,6 @@ async fn seal_everything(store: &dyn Store, sealer: &Sealer) {
         }
         Err(error) => tracing::warn!(%error, "not every secret in the store could be sealed; the next start goes on"),
     }
-}
-
-/// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform
-/// cleans up after itself and after nobody else.
-async fn platform_name(store: &Arc<dyn Store>) -> Result<String> {
-    const KEY: &str = "name";
-    let names = Collection::<String>::new(store.clone(), PLATFORM);
-    match names.insert(KEY, &Uuid::new_v4().to_string()).await {
-        Ok(_) => {}
-        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
-        Err(error) => return Err(ControllerError::Store(error)),
-    }
-    let name = names.get(KEY).await.map_err(ControllerError::Store)?;
-    Ok(name.map(|name| name.value).unwrap_or_default())
 }
 
 impl fmt::Debug for ControllerBuilder {

@@ -27,13 +27,11 @@ mod locks;
 mod membership;
 mod operations;
 mod policy;
-mod progress;
 mod pull;
 mod registry_logins;
 mod requests;
 mod scale;
 mod settings;
-mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,18 +43,19 @@ use crate::background::Background;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
+use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, Store, StoreErrorKind};
 
+pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use accounts::PasswordChange;
 pub use actor::Actor;
 pub use builder::ControllerBuilder;
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
 pub use policy::Policy;
-pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
@@ -118,7 +117,7 @@ struct Shared {
     request_locks: KeyedLocks,
     /// Of requests with a key, until they are answered.
     idempotency_locks: KeyedLocks,
-    slots: slots::Slots,
+    slots: Arc<Slots>,
     heartbeats: join::HeartbeatSessions,
     operations: Operations,
     closing: CancellationToken,

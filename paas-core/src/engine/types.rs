@@ -86,8 +86,8 @@ pub struct Created {
     pub warnings: Vec<String>,
 }
 
-/// Which container of which request one is: written on it, so that a request that is made again after its server died
-/// starts only what is missing.
+/// Which container of which request one is. The record of its launch says so as well; on the container it outlives a store
+/// that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestMark {
     /// The request.
@@ -133,6 +133,9 @@ pub struct Managed {
     pub user: Arc<str>,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
+    /// What of the platform it belongs to, where that is something this version does not know: such a container is shown,
+    /// and otherwise left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 /// Something that happened on a host.

@@ -10,6 +10,7 @@ mod cluster;
 mod container;
 mod engine;
 mod event;
+mod group;
 mod id;
 mod image;
 mod port;
@@ -28,12 +29,13 @@ pub use cluster::ClusterInfo;
 pub use container::{Container, ContainerState, EngineSummary};
 pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, HostUsage, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
+pub use group::Group;
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};
 pub use role::{Role, RoleName};
-pub use spec::{ContainerSpec, ContainerType, Group, RestartPolicy};
+pub use spec::{ContainerSpec, ContainerType, RestartPolicy};
 pub use units::{Cpus, MemoryMb, Resources};
 
 /// A value that cannot be what it was given for.

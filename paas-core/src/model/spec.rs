@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{BindPort, Cpus, EngineId, HostPort, ImageRef, MemoryMb, Resources};
 
@@ -141,16 +139,6 @@ impl ContainerSpec {
         let numbers = self.cpuset.as_deref()?.split([',', '-']);
         numbers.filter_map(|number| number.parse::<u32>().ok()).max()
     }
-
-    /// The group of identical containers it belongs to; see [`Group`].
-    pub fn group(&self) -> Group {
-        // A spec has no map with keys other than strings, so it always has a JSON form.
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        let digest = Sha256::digest(&json);
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        Group(format!("{:016x}", u64::from_be_bytes(first)).into())
-    }
 }
 
 /// How a container is placed.
@@ -227,27 +215,6 @@ impl RestartPolicy {
     }
 }
 
-/// Name of the set of containers that were asked to be the same in every field. Scaling counts and changes such a set.
-///
-/// The source system compared image, run arguments and memory only; two applications that differ in their environment
-/// would have been one to it, and scaling one down could have destroyed the other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Group(Arc<str>);
-
-impl Group {
-    /// The name as text: 16 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,13 +257,5 @@ mod tests {
         parsed.validate().unwrap();
         let given: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&parsed).unwrap(), given);
-    }
-
-    #[test]
-    fn only_equal_descriptions_share_a_group() {
-        let mut other = spec();
-        assert_eq!(other.group(), spec().group());
-        other.environment.insert("A".into(), "1".into());
-        assert_ne!(other.group(), spec().group());
     }
 }

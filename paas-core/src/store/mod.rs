@@ -9,6 +9,7 @@ mod error;
 mod etcd;
 mod low_priority;
 mod memory;
+pub mod records;
 #[cfg(feature = "rethinkdb")]
 pub(crate) mod rethinkdb;
 #[cfg(feature = "sqlite")]

@@ -12,7 +12,9 @@ pub const ENGINES: Table = Table::new("engines");
 pub const EVENTS: Table = Table::new("events");
 /// What lets a Docker host join by itself.
 pub const JOIN_TOKENS: Table = Table::new("join_tokens");
-/// The name of this installation.
+/// What was asked of Docker, and what became of it.
+pub const LAUNCHES: Table = Table::new("launches");
+/// The name of this installation, and of those whose containers it took over.
 pub const PLATFORM: Table = Table::new("platform");
 /// What is known of engines that registered themselves.
 pub const REGISTERED_ENGINES: Table = Table::new("registered_engines");
@@ -27,12 +29,13 @@ pub const TOKENS: Table = Table::new("tokens");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 10] = [
+pub const ALL: [Table; 11] = [
     ACCOUNTS,
     DRAINED_ENGINES,
     ENGINES,
     EVENTS,
     JOIN_TOKENS,
+    LAUNCHES,
     PLATFORM,
     REGISTERED_ENGINES,
     REGISTRY_LOGINS,

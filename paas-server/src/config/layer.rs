@@ -77,6 +77,10 @@ pub(super) struct Settings {
     /// Trust what the certificates in this file (PEM) signed when a request is sent on to the server that leads.
     #[arg(long, env = "PAAS_PEER_CA", value_name = "FILE")]
     pub(super) peer_ca: Option<PathBuf>,
+    /// Make the containers of the platform of this id this one's own: after its store was lost, or when its hosts come here. The
+    /// server says at its start which platforms' containers it sees; those of others are shown and left alone. Once is enough.
+    #[arg(long, env = "PAAS_PLATFORM", value_name = "ID")]
+    pub(super) platform: Option<String>,
     /// Add this engine unless it is known already; several times, or several with commas. An address is
     /// unix:///var/run/docker.sock, tcp://host:2375, https://host:2376 or sim://name. Default, when no engine is known:
     /// local=$DOCKER_HOST, or local=unix:///var/run/docker.sock.
@@ -236,6 +240,7 @@ impl Settings {
             advertise: self.advertise.or(below.advertise),
             leader_lease: self.leader_lease.or(below.leader_lease),
             peer_ca: self.peer_ca.or(below.peer_ca),
+            platform: self.platform.or(below.platform),
             engine,
             no_engine,
             allow_host_paths: self.allow_host_paths.or(below.allow_host_paths),

@@ -62,6 +62,8 @@ pub struct Config {
     pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
     pub peers: Option<Peers>,
+    /// The platform whose containers are taken over; of none when `None`.
+    pub platform: Option<String>,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
     /// What may be asked of the hosts.
@@ -235,6 +237,7 @@ impl Config {
             data_dir,
             registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
+            platform: settings.platform,
             engines,
             policy: Policy {
                 host_paths: settings.allow_host_paths.unwrap_or_default(),
@@ -343,6 +346,9 @@ impl fmt::Display for Config {
             if let Some(ca) = &peers.ca {
                 writeln!(f, "peer_ca = {}", path(ca))?;
             }
+        }
+        if let Some(platform) = &self.platform {
+            writeln!(f, "platform = {}", text(platform))?;
         }
         match &self.engines {
             EnginesAtStart::Named(engines) => {

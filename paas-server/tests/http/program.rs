@@ -205,13 +205,14 @@ fn a_flag_comes_before_the_environment_and_that_before_the_file() {
     std::fs::write(&file, content).unwrap();
     let mut command = program(&["--print-config", "--listen", "127.0.0.1:3"]);
     command.env("PAAS_CONFIG", &file).env("PAAS_LISTEN", "127.0.0.1:2").env("PAAS_OVERBOOKING", "2");
-    command.env("PAAS_ADMIN_PASSWORD", "not to be printed");
+    command.env("PAAS_ADMIN_PASSWORD", "not to be printed").env("PAAS_PLATFORM", "of-before");
     let printed = stdout(&output(&mut command));
     let lines: Vec<&str> = printed.lines().collect();
     assert!(lines.contains(&"listen = \"127.0.0.1:3\""), "{printed}");
     assert!(lines.contains(&"overbooking = 2.0"), "{printed}");
     assert!(lines.contains(&"store = \"memory:\""), "{printed}");
     assert!(lines.contains(&"no_engine = true"), "{printed}");
+    assert!(lines.contains(&"platform = \"of-before\""), "{printed}");
     assert!(lines.contains(&"registry = \"embedded:\""), "{printed}");
     assert!(!printed.contains("not to be printed"));
 }

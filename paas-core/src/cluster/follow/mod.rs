@@ -15,7 +15,7 @@ use super::monitor::part_of;
 use super::{Cluster, EngineHandle};
 use crate::background::Report;
 use crate::engine::{EngineError, EngineEvent, EngineInfo};
-use crate::model::{ContainerId, EngineStatus, Event, EventKind, TAG_DOCKER};
+use crate::model::{ContainerId, EngineId, EngineStatus, Event, EventKind, TAG_DOCKER};
 
 use changed::Changed;
 use seen::Seen;
@@ -206,28 +206,19 @@ fn take_info(cluster: &Cluster, engine: &EngineHandle, info: EngineInfo, heard: 
 /// Reads everything. False when the engine is another one over again.
 async fn read_all(cluster: &Cluster, engine: &EngineHandle) -> Result<bool, EngineError> {
     let ticket = cluster.ticket();
-    let found = engine.client().list().await?;
+    let mut found = engine.client().list().await?;
     if cluster.is_twin(engine, &found) {
         return Ok(false);
     }
-    let orphans = cluster.orphans(engine.id(), &found);
-    let there: Vec<ContainerId> = found.iter().map(|found| found.id.clone()).collect();
+    let orphans = cluster.recognise_all(engine.id(), &mut found, ticket);
     cluster.with(engine, |view| view.observe_all(engine.id(), found, ticket));
-    for orphan in orphans.into_iter().chain(cluster.superseded(&there)) {
-        cluster.collect(orphan);
-    }
+    cluster.collect(orphans);
     Ok(true)
 }
 
 async fn refresh(cluster: &Cluster, engine: &EngineHandle, container: ContainerId) -> ContainerId {
-    match cluster.refresh_on(engine, &container).await {
-        Ok(found) => {
-            let orphans = cluster.orphans(engine.id(), std::slice::from_ref(&found));
-            for orphan in orphans.into_iter().chain(cluster.superseded(std::slice::from_ref(&found.id))) {
-                cluster.collect(orphan);
-            }
-        }
-        Err(error) => tracing::debug!(engine = %engine.id(), container = container.short(), %error, "not read again"),
+    if let Err(error) = cluster.refresh_on(engine, &container).await {
+        tracing::debug!(engine = %engine.id(), container = container.short(), %error, "not read again");
     }
     container
 }
@@ -238,7 +229,7 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.gone_from(engine, container),
-        Some(container) if is_told_by_its_launch(cluster, &event) || cluster.being_removed(container) => {}
+        Some(container) if is_told_by_its_launch(cluster, engine.id(), &event) || cluster.being_removed(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
         None if changes_host(&event.action) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
@@ -253,9 +244,9 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
 }
 
 /// Whether it is the beginning of a container that is being launched: whoever launches it reads it when it runs.
-fn is_told_by_its_launch(cluster: &Cluster, event: &EngineEvent) -> bool {
+fn is_told_by_its_launch(cluster: &Cluster, engine: &EngineId, event: &EngineEvent) -> bool {
     matches!(&*event.action, "create" | "start")
-        && event.launch.is_some_and(|launch| cluster.shared.view.read().is_reserved(launch))
+        && event.launch.is_some_and(|launch| cluster.launches().is_under_way(engine, launch, &event.name))
 }
 
 /// Whether a host may say something else of itself after that: what happens to images, and to the daemon. The networks and

@@ -245,7 +245,7 @@ async fn one_host_that_is_two_engines_is_counted_once() {
     assert_eq!(cluster.status(&second), Some(EngineStatus::Up), "nothing runs, so nothing tells");
     let container = one.outsider_run(web(), None);
     until("counted", || cluster.reserved(&first) != Resources::ZERO).await;
-    other.outsider_copy(&one.really_there()[0]);
+    other.outsider_twin(&one.really_there()[0]);
     until("found out", || cluster.status(&second) == Some(EngineStatus::Duplicate)).await;
     let reason = cluster.engine("p2").unwrap().health.reason.unwrap();
     for part in [container.short(), "engine p1", "same Docker daemon", "cloned", "engine-id", "key.json"] {

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::EngineHandle;
-use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer, RequestMark};
+use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer};
 use crate::model::{
     BoundPort, Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group,
-    HostPort, HostUsage, LaunchId, MemoryMb, RequestId, Resources,
+    HostPort, HostUsage, LaunchId, MemoryMb, Resources,
 };
 use crate::scheduler::{AllocationRef, Snapshot};
 
@@ -120,12 +120,8 @@ pub(super) struct View {
     /// Boxed: of a large entry in the tree itself, three of ten would be room for more.
     containers: BTreeMap<ContainerId, Box<ContainerEntry>>,
     groups: HashMap<Group, BTreeSet<ContainerId>>,
-    /// The containers of each request that has a name.
-    requests: HashMap<RequestId, BTreeSet<ContainerId>>,
     reservations: HashMap<LaunchId, Reserved>,
     starting: HashMap<ContainerId, LaunchId>,
-    /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
-    abandoned: HashSet<LaunchId>,
     gone: Tombstones,
     /// How many containers run.
     running: usize,
@@ -165,12 +161,6 @@ impl View {
 
     pub(super) fn group(&self, group: &Group) -> impl Iterator<Item = &ContainerEntry> {
         self.groups.get(group).into_iter().flatten().filter_map(|id| self.container(id))
-    }
-
-    /// The containers of a request, with the mark of each.
-    pub(super) fn of_request(&self, request: RequestId) -> impl Iterator<Item = (RequestMark, &ContainerEntry)> {
-        let members = self.requests.get(&request).into_iter().flatten().filter_map(|id| self.container(id));
-        members.filter_map(|entry| Some((entry.managed.as_ref()?.mark?, entry)))
     }
 
     /// The container as shown: on an engine that is down nobody knows what it does.
@@ -238,6 +228,7 @@ impl View {
         };
         let ports = BoundPort::without_twins(&found.ports);
         let hidden_ports = found.ports.iter().filter(|port| !ports.contains(port)).map(BoundPort::host).collect();
+        let ours = found.managed.as_ref().filter(|managed| managed.other_owner.is_none());
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
@@ -246,18 +237,18 @@ impl View {
             state: found.state,
             ports,
             created: found.created,
-            managed: found.managed.is_some(),
+            managed: ours.is_some(),
         });
-        if let Some(managed) = &found.managed {
-            if let Some(reserved) = self.reservations.get_mut(&managed.launch)
-                && !reserved.launched.contains(&found.id)
-            {
-                reserved.launched.push(found.id.clone());
-            }
+        if let Some(managed) = &found.managed
+            && let Some(reserved) = self.reservations.get_mut(&managed.launch)
+            && !reserved.launched.contains(&found.id)
+        {
+            reserved.launched.push(found.id.clone());
+        }
+        if let Some(managed) = ours {
             self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
-            if let Some(mark) = managed.mark {
-                self.requests.entry(mark.request).or_default().insert(found.id.clone());
-            }
+        } else if let Some(before) = known.and_then(|known| known.managed.as_ref()).cloned() {
+            take_out(&mut self.groups, &before.group, &found.id);
         }
         let ran = known.is_some_and(|known| known.container.state.holds_resources());
         self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
@@ -322,9 +313,6 @@ impl View {
         }
         if let Some(managed) = &entry.managed {
             take_out(&mut self.groups, &managed.group, id);
-            if let Some(mark) = managed.mark {
-                take_out(&mut self.requests, &mark.request, id);
-            }
         }
     }
 

@@ -68,10 +68,6 @@ impl View {
         self.reservations.insert(launch, Reserved { engine, allocation, container, launched: Vec::new() });
     }
 
-    pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
-        self.reservations.contains_key(&launch)
-    }
-
     pub(in crate::cluster) fn reservations(&self) -> usize {
         self.reservations.len()
     }
@@ -101,18 +97,5 @@ impl View {
         self.release(launch);
         self.recount(&id);
         is_here
-    }
-
-    /// Notes that whatever a launch left on its engine must go when it is seen.
-    pub(in crate::cluster) fn abandon(&mut self, launch: LaunchId) {
-        self.abandoned.insert(launch);
-    }
-
-    pub(in crate::cluster) fn is_abandoned(&self, launch: LaunchId) -> bool {
-        self.abandoned.contains(&launch)
-    }
-
-    pub(in crate::cluster) fn clear_abandoned(&mut self, launch: LaunchId) {
-        self.abandoned.remove(&launch);
     }
 }

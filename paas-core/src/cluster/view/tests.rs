@@ -98,6 +98,7 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
             group: spec.group(),
             user: "ann".into(),
             mark: None,
+            other_owner: None,
         }),
         spec,
         state,

@@ -3,6 +3,9 @@
 use super::*;
 use crate::engine::EngineErrorKind;
 use crate::model::{ContainerState, ContainerType};
+use crate::store::records::{LaunchRecord, LaunchState};
+use crate::store::tables::LAUNCHES;
+use crate::testing::store::FailingStore;
 
 #[tokio::test(start_paused = true)]
 async fn containers_spread_evenly_and_the_events_say_who_did_it() {
@@ -38,6 +41,8 @@ async fn counts_that_make_no_sense_are_refused() {
     for count in [0, 10_001, usize::MAX] {
         let run = platform.controller.run(&ann(), RunRequest { spec: web(), count, pull: false }).await;
         assert!(matches!(run, Err(ControllerError::Invalid(_))), "{count}");
+    }
+    for count in [10_001, usize::MAX] {
         let scale = platform.controller.scale(&ann(), &id, count).await;
         assert!(matches!(scale, Err(ControllerError::Invalid(_))), "{count}");
     }
@@ -110,6 +115,16 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();
+    let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
+    let record = LaunchRecord::asked(engine_id("a"), "half-way".into());
+    launches.insert(&request.launch.to_string(), &record).await.unwrap();
+    // What no record names is not removed, whoever made it.
+    let unnamed = crate::engine::CreateRequest {
+        name: "unnamed".into(),
+        launch: crate::model::LaunchId::new(),
+        ..request.clone()
+    };
+    platform.host("a").create(&unnamed).await.unwrap();
     let of_others = crate::engine::CreateRequest {
         name: "of-others".into(),
         platform: "another".into(),
@@ -118,24 +133,52 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
     };
     platform.host("a").create(&of_others).await.unwrap();
     platform.restart().await;
-    assert!(eventually(|| platform.really_there() == 2).await);
-    let names: Vec<_> = platform.host("a").really_there().into_iter().map(|found| found.name).collect();
-    assert!(names.contains(&kept.name) && names.contains(&"/of-others".to_owned()), "{names:?}");
+    assert!(eventually(|| platform.really_there() == 3).await);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let mut names: Vec<_> = platform.host("a").really_there().into_iter().map(|found| found.name).collect();
+    names.sort();
+    let mut expected = [kept.name.as_str(), "/of-others", "/unnamed"];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert_eq!(launches.all().await.unwrap().len(), 2, "of what was kept, and of what was seen first now");
     assert_eq!(*platform.controller.container(kept.id.as_str()).unwrap(), kept);
     platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_cannot_be_stored_is_a_launch_that_failed() {
-    let store = Arc::new(crate::testing::store::FailingStore::new(Arc::new(MemoryStore::new())));
-    let controller = Controller::builder().store(store.clone()).build().await.unwrap();
-    controller.add_engine(&ann(), engine_spec("full-log")).await.unwrap();
+async fn what_is_not_written_down_is_not_asked_of_docker() {
+    let platform = Platform::of(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    controller.wait_ready(Duration::from_secs(5)).await;
     store.fail_after_writes(Some(0));
+    let refused = controller.run(&ann(), RunRequest { spec: web(), count: 2, pull: false }).await;
+    assert!(matches!(refused, Err(ControllerError::Store(_))), "{refused:?}");
+    assert_eq!((platform.host("a").asked("create").times, controller.cluster().reservation_count()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_answered_and_its_record_follows() {
+    let platform = Platform::of(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    controller.wait_ready(Duration::from_secs(5)).await;
+    // The record of the launch is taken, and then the disk is full.
+    store.fail_after_writes(Some(1));
     let request = RunRequest { spec: web(), count: 1, pull: false };
     let summary = controller.run(&ann(), request).await.unwrap().finish().await;
-    assert_eq!((summary.started.len(), summary.failed.len()), (0, 1));
-    assert!(controller.containers(true).is_empty());
-    assert_eq!(controller.cluster().reservation_count(), 0);
+    assert_eq!((summary.started.len(), summary.failed.len()), (1, 0));
+    let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
+    assert_eq!(launches.all().await.unwrap()[0].value.state, LaunchState::Asked);
+    store.fail_after_writes(None);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let kept = launches.all().await.unwrap();
+    assert_eq!(
+        (kept[0].value.state, &kept[0].value.container),
+        (LaunchState::Done, &Some(summary.started[0].id.clone()))
+    );
+    let events = controller.events(100).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.kind.as_str() == "run-container").count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,15 +5,18 @@ mod changes;
 mod engines;
 mod faults;
 mod health;
+mod killed;
 mod lacking;
 mod launches;
 mod lost_answers;
 mod membership;
 mod names;
+mod ours;
 mod policy;
 mod registry_away;
 mod registry_logins;
 mod requests;
+mod scaling;
 mod views;
 
 use std::collections::HashMap;

@@ -7,6 +7,7 @@ mod describe;
 mod errors;
 mod events;
 mod identity;
+mod images;
 mod lines;
 mod logs;
 mod observed;
@@ -36,6 +37,7 @@ use parking_lot::Mutex;
 
 use self::errors::{Call, Subject};
 use self::identity::Identity;
+use self::images::ImageLaunches;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
@@ -82,6 +84,7 @@ pub struct Docker {
     /// Where the daemon puts the output of containers by itself, as it last said.
     log_driver: Mutex<Option<String>>,
     identity: Identity,
+    images: ImageLaunches,
 }
 
 impl fmt::Debug for Docker {
@@ -117,6 +120,7 @@ impl Docker {
             samples: Samples::default(),
             log_driver: Mutex::default(),
             identity: Identity::default(),
+            images: ImageLaunches::default(),
         })
     }
 
@@ -130,14 +134,18 @@ impl Docker {
 
     /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
     /// gone by now.
-    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
+    async fn complete(&self, call: &Call, mut summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
         let id = summary.id.clone().unwrap_or_default();
+        self.strip_listed(call, &mut summary).await?;
         let listed = observed::from_summary(summary);
         if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
             return Ok(listed);
         }
         match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
-            Ok(inspected) => Ok(observed::from_inspect(inspected).or(listed)),
+            Ok(mut inspected) => {
+                self.strip_inspected(call, &mut inspected).await?;
+                Ok(observed::from_inspect(inspected).or(listed))
+            }
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             // What this version of the client cannot read takes room on the host all the same.
             Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => Ok(listed),
@@ -254,6 +262,7 @@ impl DockerEngine for Docker {
             Ok::<_, EngineError>(again.id.unwrap_or_default())
         };
         let daemon_id = self.identity.settle(info.id.clone().unwrap_or_default(), again).await?;
+        self.images.note_all(&images);
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
             daemon_id,
@@ -284,7 +293,8 @@ impl DockerEngine for Docker {
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         let call = self.call("inspect the container", Subject::Container);
         let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
-        let inspected = call.within(deadlines::ASK, asked).await?;
+        let mut inspected = call.within(deadlines::ASK, asked).await?;
+        self.strip_inspected(&call, &mut inspected).await?;
         observed::from_inspect(inspected)
             .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
     }

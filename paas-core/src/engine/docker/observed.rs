@@ -33,12 +33,13 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
     let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
-    let (spec, managed) = match config.labels.as_ref().and_then(labels::read) {
+    let name = inspected.name.unwrap_or_else(|| format!("/{}", id.short()));
+    let (spec, managed) = match config.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
     };
     Some(ObservedContainer {
-        name: inspected.name.unwrap_or_else(|| format!("/{}", id.short())),
+        name,
         reserved: enforced(limits, spec.reserved()),
         limits_known: true,
         spec,
@@ -55,7 +56,8 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     let id: ContainerId = summary.id?.parse().ok()?;
     let state = summary.state.map_or(ContainerState::Stopped, listed_state);
     let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
-    let (spec, managed) = match summary.labels.as_ref().and_then(labels::read) {
+    let name = own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short()));
+    let (spec, managed) = match summary.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => {
             let mut spec = ContainerSpec::new(image_ref(&[summary.image, summary.image_id]));
@@ -67,7 +69,7 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     };
     let listed = summary.ports.unwrap_or_default();
     Some(ObservedContainer {
-        name: own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short())),
+        name,
         reserved: spec.reserved(),
         limits_known: false,
         spec,

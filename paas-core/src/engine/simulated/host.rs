@@ -103,6 +103,7 @@ impl Host {
             group: request.spec.group(),
             user: request.user.as_str().into(),
             mark: request.mark,
+            other_owner: None,
         };
         let id = self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed));
         Ok(Created { id, warnings: self.warnings.clone() })
@@ -129,6 +130,19 @@ impl Host {
         // It publishes nothing, so there is nothing that could fail.
         let _ = self.start(&id);
         id
+    }
+
+    pub(super) fn outsider_copy(&mut self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
+        let original = self.get("copy the container", id)?;
+        let (spec, reserved) = (ContainerSpec::clone(&original.spec), original.reserved);
+        let mut managed = original.managed.clone();
+        if let (Some(managed), Some(owner)) = (&mut managed, owner) {
+            managed.launch = LaunchId::new();
+            managed.other_owner = Some(owner.into());
+        }
+        let copy = self.add(name.to_owned(), spec, reserved, managed);
+        self.start(&copy)?;
+        Ok(copy)
     }
 
     fn add(&mut self, name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> ContainerId {
@@ -250,7 +264,7 @@ impl Host {
     }
 
     /// A container of another host is here as well: this host is that one, or a copy of it.
-    pub(super) fn outsider_copy(&mut self, other: &ObservedContainer) {
+    pub(super) fn outsider_twin(&mut self, other: &ObservedContainer) {
         let container = Simulated {
             name: other.name.trim_start_matches('/').to_owned(),
             spec: Arc::new(other.spec.clone()),

@@ -159,6 +159,17 @@ impl SimulatedEngine {
         self.shared.host.lock().warnings = vec![warning.to_owned()];
     }
 
+    /// Somebody else makes a container that bears all the labels of another, as tools do that copy one, and starts it. With an
+    /// `owner` it belongs to something of the platform that this version does not know.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_copy(&self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
+        let copy = self.shared.host.lock().outsider_copy(id, name, owner);
+        self.shared.changed.notify_waiters();
+        copy
+    }
+
     /// Somebody else stops a container with Docker.
     ///
     /// # Errors
@@ -207,8 +218,8 @@ impl SimulatedEngine {
     }
 
     /// A container of another host is on this one as well, as on a cloned machine.
-    pub fn outsider_copy(&self, container: &ObservedContainer) {
-        self.outsider(|host| host.outsider_copy(container));
+    pub fn outsider_twin(&self, container: &ObservedContainer) {
+        self.outsider(|host| host.outsider_twin(container));
     }
 
     /// The clock of the host is set forwards, or backwards where `by` is negative.

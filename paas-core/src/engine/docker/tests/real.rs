@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions};
+use bollard::query_parameters::{CommitContainerOptions, CreateContainerOptions, InspectContainerOptions};
 
 use super::{on_real_host, shell, web};
 use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind, ObservedContainer};
@@ -214,6 +214,44 @@ async fn labels_of_others_stay_theirs() {
             ContainerCreateBody { image: Some(WEB_IMAGE.to_owned()), labels: Some(labels), ..Default::default() };
         let id = host.raw.create_container(Some(options), body).await.unwrap().id.parse().unwrap();
         assert_eq!(host.listed(&id).await.unwrap().managed, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_image_carries_says_nothing_of_its_containers() {
+    on_real_host("what_an_image_carries_says_nothing_of_its_containers", async |host| {
+        let original = host.run("original", web()).await;
+        let image = format!("{}snap:1", host.prefix);
+        let (repo, tag) = image.split_once(':').unwrap();
+        let options = CommitContainerOptions {
+            container: Some(original.to_string()),
+            repo: Some(repo.to_owned()),
+            tag: Some(tag.to_owned()),
+            ..Default::default()
+        };
+        host.raw.commit_container(options, bollard::models::ContainerConfig::default()).await.unwrap();
+        let copy = |name: &str| {
+            let options = CreateContainerOptions { name: Some(host.name(name)), ..Default::default() };
+            let body = ContainerCreateBody { image: Some(image.clone()), ..Default::default() };
+            async { host.raw.create_container(Some(options), body).await.unwrap().id.parse().unwrap() }
+        };
+        let other_name = copy("copy").await;
+        // With the name of the original, and on an engine that was asked nothing before.
+        host.engine.remove(&original).await.unwrap();
+        let same_name = copy("original").await;
+        let fresh = super::Docker::new(&host.address, None).unwrap();
+        for id in [&other_name, &same_name] {
+            assert_eq!(host.listed(id).await.unwrap().managed, None);
+            assert_eq!(fresh.inspect(id).await.unwrap().managed, None);
+        }
+        // One that is asked for is ours, whatever its image carries.
+        let asked = ContainerSpec { name: image.parse().unwrap(), ..web() };
+        let id = host.create("asked", asked.clone()).await;
+        let found = host.listed(&id).await.unwrap();
+        assert_eq!((found.managed.is_some(), found.spec), (true, asked));
+        host.clean_up().await;
+        host.raw.remove_image(&image, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
     })
     .await;
 }

@@ -110,12 +110,13 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
     let port = json!({"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 49153, "Type": "tcp"});
     let port6 = json!({"IP": "::", "PrivatePort": 80, "PublicPort": 49153, "Type": "tcp"});
     let unpublished = json!({"PrivatePort": 443, "Type": "tcp"});
-    let from_list = listed(json!({"Labels": labels, "Ports": [port6, unpublished, port]}));
+    let from_list = listed(json!({"Names": ["/web-1"], "Labels": labels, "Ports": [port6, unpublished, port]}));
     assert_eq!(from_list.spec, spec);
     assert_eq!(&*from_list.managed.as_ref().unwrap().user, "admin");
     assert_eq!(from_list.ports.len(), 2, "one for each family of addresses: {:?}", from_list.ports);
     let both = json!([{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49153"}]);
     let from_inspect = inspected(json!({
+        "Name": "/web-1",
         "Config": {"Labels": labels, "Image": "anything"},
         "NetworkSettings": {"Ports": {"80/tcp": both, "443/tcp": null}},
     }));

@@ -12,6 +12,7 @@ use crate::model::{Container, ContainerId, EngineId, ImageRef};
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Progress {
     /// An engine fetches the image.
     Pulling {
@@ -98,7 +99,7 @@ impl Progress {
                 tracing::warn!(index, %engine, error, "a launch failed; it is tried on another engine");
             }
             Self::Failed(failure) => {
-                let Failure { index, engine, container, error } = failure;
+                let Failure { index, engine, container, error, .. } = failure;
                 let (engine, container) =
                     (engine.as_ref().map(EngineId::as_str), container.as_ref().map(ContainerId::short));
                 tracing::warn!(index, engine, container, error, "a container could not be had, or not be destroyed");
@@ -126,6 +127,9 @@ pub struct Failure {
     pub container: Option<ContainerId>,
     /// Why, in one sentence.
     pub error: String,
+    /// It is going to be done by itself: a container whose engine does not answer goes when the engine is back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
 }
 
 /// What the host of a container could not do as it was asked.
