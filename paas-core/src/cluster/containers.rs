@@ -107,5 +107,10 @@ impl Cluster {
 }
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
-    KnownContainer { container: view.shown(entry), group: entry.managed.as_ref().map(|managed| managed.group.clone()) }
+    let managed = entry.managed.as_ref();
+    KnownContainer {
+        container: view.shown(entry),
+        group: managed.map(|managed| managed.group.clone()),
+        user: managed.map(|managed| managed.user.clone()),
+    }
 }

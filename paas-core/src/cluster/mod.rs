@@ -129,6 +129,8 @@ pub struct KnownContainer {
     pub container: Arc<Container>,
     /// The group it belongs to, if the platform started it.
     pub group: Option<Group>,
+    /// Who asked for it, if the platform started it.
+    pub user: Option<Arc<str>>,
 }
 
 impl Cluster {

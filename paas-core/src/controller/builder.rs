@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::locks::KeyedLocks;
+use super::operations::Operations;
 use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
@@ -167,7 +167,7 @@ impl ControllerBuilder {
             idempotency_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
             heartbeats: tokio::sync::Mutex::default(),
-            operations: TaskTracker::new(),
+            operations: Operations::default(),
             closing,
             listed: CancellationToken::new(),
             settings: self.settings,

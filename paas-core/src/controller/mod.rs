@@ -25,6 +25,8 @@ mod launch;
 mod live;
 mod locks;
 mod membership;
+mod operations;
+mod policy;
 mod progress;
 mod pull;
 mod registry_logins;
@@ -37,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::background::Background;
@@ -54,11 +55,13 @@ pub use actor::Actor;
 pub use builder::ControllerBuilder;
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
+pub use policy::Policy;
 pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
+use operations::Operations;
 
 /// The platform. Cheap to clone; every clone is the same one. With the last clone everything ends that runs in the background;
 /// operations that are under way come to their end first, and containers go on running.
@@ -117,7 +120,7 @@ struct Shared {
     idempotency_locks: KeyedLocks,
     slots: slots::Slots,
     heartbeats: join::HeartbeatSessions,
-    operations: TaskTracker,
+    operations: Operations,
     closing: CancellationToken,
     /// Rings when the registry was read for the first time.
     listed: CancellationToken,

@@ -10,6 +10,7 @@ mod launches;
 mod lost_answers;
 mod membership;
 mod names;
+mod policy;
 mod registry_away;
 mod registry_logins;
 mod requests;
