@@ -278,7 +278,7 @@ mod tests {
             async move {
                 assert!(begun > 0, "falls the first time");
                 report.ok();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         sleep(RESTART * 2).await;
