@@ -43,7 +43,7 @@ fn info(daemon_id: &str) -> EngineInfo {
 
 #[test]
 fn a_port_of_both_families_is_shown_once_and_held_in_both() {
-    let mut view = view(1);
+    let mut view = view_of(1);
     let bound = |ip: &str| BoundPort {
         proto: Protocol::Tcp,
         host_ip: Some(ip.parse().unwrap()),
