@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod auth;
+pub mod background;
 pub mod cluster;
 pub mod controller;
 pub mod engine;
@@ -25,3 +26,4 @@ pub mod seal;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod wire;

@@ -39,6 +39,7 @@ impl Controller {
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
         self.check_open()?;
         spec.validate()?;
+        self.check_policy_of_engine(actor, &spec.addr)?;
         if actor.made_before().is_some() {
             self.until_read(&spec.id).await;
             return self.engine(spec.id.as_str());

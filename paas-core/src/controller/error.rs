@@ -27,6 +27,14 @@ pub enum ControllerError {
     /// Several containers have that name, or an id that starts so.
     #[error("{0}")]
     ContainerAmbiguous(Box<Ambiguity>),
+    /// The policy does not let this account ask that of a host.
+    #[error("{field}: {reason}")]
+    NotAllowed {
+        /// What asks for it.
+        field: &'static str,
+        /// Why not, and which setting opens it.
+        reason: String,
+    },
     /// There is no such engine.
     #[error("there is no engine '{id}'; list the engines to see their ids")]
     EngineNotFound {

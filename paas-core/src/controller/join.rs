@@ -35,6 +35,7 @@ impl Controller {
         if !TTLS.contains(&ttl) {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
         }
+        self.check_policy_of_joining(&member.addr)?;
         let mut sessions = self.shared.heartbeats.lock().await;
         let registry = &*self.shared.registry;
         let refused = |error| refused(&member, error);

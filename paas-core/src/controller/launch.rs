@@ -39,7 +39,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
     pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         let plan = self.plan(&request.spec)?;
         let placed = self.shared.cluster.place_anywhere(plan.placement(request.count)).await;
         let reservations = placed.map_err(ControllerError::NoRoom)?;
@@ -58,7 +58,7 @@ impl Controller {
     /// # Errors
     /// As [`Controller::run`].
     pub async fn run_once(&self, actor: &Actor, request: RunRequest, id: RequestId) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         // Until the one before has come to its end, what is missing is not known.
         let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
         let cluster = &self.shared.cluster;
@@ -86,10 +86,11 @@ impl Controller {
         Ok(operation)
     }
 
-    fn check_run(&self, request: &RunRequest) -> Result<()> {
+    fn check_run(&self, actor: &Actor, request: &RunRequest) -> Result<()> {
         self.check_open()?;
         self.check_count(request.count)?;
-        Ok(request.spec.validate()?)
+        request.spec.validate()?;
+        self.check_policy_of_run(actor, &request.spec)
     }
 
     pub(super) fn check_count(&self, count: usize) -> Result<()> {
@@ -172,6 +173,7 @@ pub(super) struct Launcher {
 
 impl Launcher {
     pub(super) fn tell(&self, step: Progress) {
+        step.log();
         // Nobody listens any more when the caller went away; the operation goes on all the same.
         let _ = self.steps.send(step);
     }
@@ -248,7 +250,8 @@ impl Launcher {
         let engine = reservation.engine().clone();
         let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
         let shared = &self.controller.shared;
-        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
+        // Of the engine that has the room, and not of another that has its id by now.
+        let connection = reservation.connection().ok_or_else(|| {
             failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
         })?;
         if let Some(pulls) = &self.pulls {

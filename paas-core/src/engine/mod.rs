@@ -23,8 +23,8 @@ pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, LogRotation, LogStream,
-    Managed, ObservedContainer, PullProgress, RequestMark,
+    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, LogChunk, LogOptions, LogRotation,
+    LogStream, Managed, ObservedContainer, PullProgress, RequestMark,
 };
 
 /// Result of an engine's operations.
@@ -175,8 +175,9 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::NoSuchContainer`].
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
 
-    /// What happens to the containers of the host: everything after `since`, or from now on. When this has answered,
-    /// nothing later is missed. Ends with an error when the host is lost.
+    /// What happens to the containers of the host: what it still has from `since` on by its own clock, which may repeat
+    /// what was given before, and then everything that comes, in the order of arrival and whatever time it carries; or
+    /// everything from now on. When this has answered, nothing later is missed. Ends with an error when the host is lost.
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>>;
 
     /// What the running containers use at this moment.

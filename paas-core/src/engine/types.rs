@@ -14,7 +14,8 @@ use crate::model::{
 /// What a Docker host says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineInfo {
-    /// Docker's own id of the daemon: the same under every address.
+    /// Docker's own id of the daemon: the same under every address, and at every question. Empty where it has none that stays, as
+    /// Podman: such a daemon is known by its containers and its address.
     pub daemon_id: String,
     /// CPUs the daemon can use.
     pub cpus: Cpus,
@@ -104,9 +105,11 @@ pub struct ObservedContainer {
     pub name: String,
     /// What it was asked to be; for others' containers as much as Docker shows.
     pub spec: ContainerSpec,
-    /// What it counts as while it runs. For our own what its spec promises; for others' the limits Docker shows, and
-    /// the default promise in place of a limit it does not have.
+    /// What it counts as while it runs: the limits that Docker enforces, and where there is none what its spec asks for.
     pub reserved: Resources,
+    /// Whether `reserved` was read from the limits that Docker enforces. A list does not show them, and then what was read
+    /// before counts.
+    pub limits_known: bool,
     /// What it does.
     pub state: ContainerState,
     /// Ports as bound.
@@ -133,7 +136,7 @@ pub struct Managed {
 }
 
 /// Something that happened on a host.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EngineEvent {
     /// When, by the host's clock, to the nanosecond.
     pub time: Timestamp,
@@ -147,6 +150,19 @@ pub struct EngineEvent {
     pub image: Option<String>,
     /// The attempt that the container belongs to, if a platform made it.
     pub launch: Option<LaunchId>,
+    /// What else the host said of it.
+    pub detail: EventDetail,
+}
+
+/// What a host says of an event beside what happened to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EventDetail {
+    /// The status that the program ended with; of `die` and `exec_die`.
+    pub exit_code: Option<i64>,
+    /// The signal that the container was sent, as the host says it: a number as a rule; of `kill`.
+    pub signal: Option<String>,
+    /// What the health check found: `healthy`, `unhealthy`, `starting`; of `health_status`.
+    pub health: Option<String>,
 }
 
 /// What the containers of a host use.

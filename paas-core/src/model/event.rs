@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, EngineId, EventId, UserName};
+use super::{ContainerId, EngineId, EngineStatus, EventId, UserName};
 
 /// The tag of events that a Docker host reported by itself.
 pub const TAG_DOCKER: &str = "docker";
@@ -34,6 +34,27 @@ pub struct Event {
     /// Who did it; absent for what nobody asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// The name of what it happened to, on its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The status that a program ended with; of `die`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The signal that a container was sent, as its host says it: a number as a rule; of `kill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// What a health check found: `healthy`, `unhealthy`, `starting`; of `health_status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// How an engine is from then on; of `engine-status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<EngineStatus>,
+    /// Why, where there is more to say than the kind does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Event {
@@ -48,6 +69,13 @@ impl Event {
             container: None,
             engine: None,
             user: None,
+            name: None,
+            image: None,
+            exit_code: None,
+            signal: None,
+            health: None,
+            status: None,
+            reason: None,
         }
     }
 
@@ -205,5 +233,13 @@ mod tests {
             assert_eq!(EventKind::from(name.to_owned()), kind);
         }
         assert_eq!(EventKind::from("oom".to_owned()), EventKind::Other("oom".to_owned()));
+    }
+
+    #[test]
+    fn an_event_without_facts_is_read_and_written_as_before() {
+        let old = r#"{"id":"0197f2a4-5e2b-7c3d-8e4f-5a6b7c8d9e0f","type":"die","time":"2026-01-02T03:04:05Z","message":"die web (httpd:2) on one","tags":["docker"],"engine":"one"}"#;
+        let event: Event = serde_json::from_str(old).unwrap();
+        assert_eq!((event.exit_code, event.name.as_deref()), (None, None));
+        assert_eq!(serde_json::to_string(&event).unwrap(), old);
     }
 }

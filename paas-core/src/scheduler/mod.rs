@@ -6,7 +6,6 @@
 mod binpack;
 mod filter;
 mod index;
-mod rank;
 mod refusal;
 mod snapshot;
 mod spread;
@@ -17,7 +16,7 @@ mod types;
 pub use binpack::Binpack;
 pub use filter::{Verdict, judge};
 pub use refusal::{Reason, Refusal};
-pub use snapshot::{AllocationRef, Snapshot};
+pub use snapshot::{AllocationRef, NeverTaken, Snapshot};
 pub use spread::{Spread, Weights};
 pub use types::{EngineState, PlacementRequest};
 

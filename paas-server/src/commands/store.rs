@@ -18,7 +18,8 @@ A copy or a restore that did not come to its end goes on where it ended when it 
 on the store that it fills.
 
 A backup is text: JSON, one value a line; a header with the number of documents of each table, the documents, and a \
-checksum. It holds hashes of passwords, certificates and keys, so only its owner can read it.";
+checksum. It holds hashes of passwords, and passwords of registries and private keys sealed with the key of the server, so only \
+its owner can read it. The key is not in it: keep a copy of that as well, elsewhere (see 'paas-server key --help').";
 
 /// Copies, backs up and restores what a server keeps.
 #[derive(Debug, Parser)]
@@ -100,6 +101,7 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
             let source = open_source(&place.url()).await?;
             let report = transfer::backup(&*source, &file).await?;
             say(&format!("Wrote {report}, into {}.", file.display()));
+            say(&about_the_key(&*source).await?);
         }
         Command::Restore { file, place } => {
             // Before anything is made for it.
@@ -116,6 +118,20 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is needed beside a backup.
+async fn about_the_key(source: &dyn Store) -> Result<String> {
+    let sealed_with = paas_core::seal::sealed_with(source).await.context("the name of the key cannot be read")?;
+    Ok(match sealed_with {
+        Some(fingerprint) => format!(
+            "The secrets in it are sealed with the key {fingerprint}. The key is not in it: keep a copy elsewhere, with \
+             paas-server key export."
+        ),
+        None => {
+            "Its secrets are not sealed: this store has no key yet. The server makes one at its next start.".to_owned()
+        }
+    })
 }
 
 async fn open_source(url: &BackendUrl) -> Result<Arc<dyn Store>> {

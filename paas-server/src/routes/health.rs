@@ -17,7 +17,7 @@ pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down; try again in a moment"));
     }
     if app.controller.is_deposed() {
-        return Ok(following(None));
+        return Ok(following(None, false));
     }
     Ok(match app.controller.cluster_info().leader {
         Some(leader) => Json(json!({"status": "ok", "version": VERSION, "role": "leader", "leader": leader})),
@@ -25,7 +25,13 @@ pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
     })
 }
 
-/// What a server says that does not lead.
-pub(crate) fn following(leader: Option<String>) -> Json<Value> {
-    Json(json!({"status": "ok", "version": VERSION, "role": "follower", "leader": leader}))
+/// What a server says that does not lead, and, if so, that it could not. What exactly is missing is for those who read its log.
+pub(crate) fn following(leader: Option<String>, is_barred: bool) -> Json<Value> {
+    let mut health = json!({"status": "ok", "version": VERSION, "role": "follower", "leader": leader});
+    if is_barred {
+        health["stands_for_election"] = json!(false);
+        health["reason"] =
+            json!("the key that opens the secrets in the store is not here; the log of this server says more");
+    }
+    Json(health)
 }

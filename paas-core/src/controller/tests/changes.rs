@@ -87,6 +87,7 @@ async fn what_an_engine_does_not_do_is_reported_and_changes_nothing() {
     let failed = platform.controller.stop(&ann(), &id, GRACE).await;
     assert!(matches!(failed, Err(ControllerError::Engine { .. })));
     assert_eq!(state(&platform, &id), ContainerState::Running);
+    platform.heard().await;
     assert!(!platform.kinds().contains(&"stop-container".to_owned()));
     platform.check_at_rest();
 }

@@ -33,6 +33,7 @@ async fn a_login_serves_every_engine_and_an_engines_own_comes_first() {
     assert_eq!(user_for(&platform, "plain", "r.local:5000/web").await, None);
     let unknown = platform.controller.delete_registry_login(&ann(), "r.local:5000").await;
     assert!(matches!(unknown, Err(ControllerError::RegistryLoginNotFound { .. })));
+    platform.heard().await;
     let events = platform.events.events();
     assert!(events.iter().all(|event| !event.message.contains("secret")));
     let told: Vec<_> = platform.kinds().into_iter().filter(|kind| kind.ends_with("registry-login")).collect();

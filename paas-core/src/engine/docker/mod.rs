@@ -6,6 +6,7 @@
 mod describe;
 mod errors;
 mod events;
+mod identity;
 mod lines;
 mod logs;
 mod observed;
@@ -34,12 +35,13 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use self::errors::{Call, Subject};
+use self::identity::Identity;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, Created, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions,
-    ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
@@ -79,6 +81,7 @@ pub struct Docker {
     samples: Samples,
     /// Where the daemon puts the output of containers by itself, as it last said.
     log_driver: Mutex<Option<String>>,
+    identity: Identity,
 }
 
 impl fmt::Debug for Docker {
@@ -113,6 +116,7 @@ impl Docker {
             client,
             samples: Samples::default(),
             log_driver: Mutex::default(),
+            identity: Identity::default(),
         })
     }
 
@@ -245,10 +249,15 @@ impl DockerEngine for Docker {
         let (info, images, networks) = call.within(deadlines::ASK, asked).await?;
         *self.log_driver.lock() = info.logging_driver.clone();
         let networks = networks.filter(|_| !gets_networks_from_others(&info)).map(observed::networks);
+        let again = async || {
+            let again = call.within(deadlines::ASK, self.client.info()).await?;
+            Ok::<_, EngineError>(again.id.unwrap_or_default())
+        };
+        let daemon_id = self.identity.settle(info.id.clone().unwrap_or_default(), again).await?;
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
-            daemon_id: info.id.unwrap_or_default(),
-            cpus: Cpus::from_milli(number(info.ncpu) * 1000),
+            daemon_id,
+            cpus: Cpus::from_milli(number(info.ncpu).saturating_mul(1000)),
             memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),

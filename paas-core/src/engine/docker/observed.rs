@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use crate::engine::{ObservedContainer, labels};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, RestartPolicy,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
+    RestartPolicy,
 };
 
 /// The period of a CPU quota when Docker shows none, microseconds.
@@ -31,13 +32,15 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let state = inspected.state.and_then(|state| state.status).map_or(ContainerState::Stopped, inspected_state);
     let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
+    let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
     let (spec, managed) = match config.labels.as_ref().and_then(labels::read) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
     };
     Some(ObservedContainer {
         name: inspected.name.unwrap_or_else(|| format!("/{}", id.short())),
-        reserved: spec.reserved(),
+        reserved: enforced(limits, spec.reserved()),
+        limits_known: true,
         spec,
         ports: if state.holds_resources() { bound_ports(inspected_ports(&ports)) } else { Vec::new() },
         state,
@@ -66,6 +69,7 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     Some(ObservedContainer {
         name: own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short())),
         reserved: spec.reserved(),
+        limits_known: false,
         spec,
         ports: if state.holds_resources() { bound_ports(listed.iter().filter_map(listed_port)) } else { Vec::new() },
         state,
@@ -148,6 +152,13 @@ fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
     // Kept as long as the container, and most have one.
     all.shrink_to_fit();
     all
+}
+
+/// What a container counts as: the limits that Docker enforces, which `docker update` may have changed since it was made,
+/// and what it asked for where Docker enforces none.
+fn enforced((cpus, memory): (Option<Cpus>, Option<MemoryMb>), asked: Resources) -> Resources {
+    let bounded = |memory: MemoryMb| memory.min(MemoryMb::MAX);
+    Resources { cpus: cpus.unwrap_or(asked.cpus), memory: memory.map_or(asked.memory, bounded) }
 }
 
 /// As much of a description as Docker shows of somebody else's container.

@@ -9,7 +9,8 @@ use rand::Rng;
 
 use super::logs::Line;
 use super::{
-    CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, ObservedContainer, Result,
+    CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
+    Result,
 };
 use crate::engine::{LogStream, Managed};
 use crate::model::{
@@ -40,6 +41,8 @@ pub(super) struct Host {
     networks: Option<BTreeSet<String>>,
     /// What it says of every container that it makes.
     pub(super) warnings: Vec<String>,
+    /// How far the clock of the host is ahead of the true one.
+    ahead: SignedDuration,
 }
 
 #[derive(Debug)]
@@ -212,21 +215,76 @@ impl Host {
         if self.get("stop the container", id)?.state != ContainerState::Running {
             return Ok(());
         }
-        self.tell("kill", id);
-        self.end(id);
+        self.tell_more("kill", id, signal("15"));
+        self.end(id, 143);
         self.tell("stop", id);
         Ok(())
     }
 
+    /// The program ends by itself with a status.
+    pub(super) fn outsider_end(&mut self, id: &ContainerId, exit_code: i64) -> Result<()> {
+        self.get("end the program", id)?;
+        self.end(id, exit_code);
+        Ok(())
+    }
+
+    /// A health check found something.
+    pub(super) fn outsider_health(&mut self, id: &ContainerId, health: &str) -> Result<()> {
+        self.get("check the health", id)?;
+        for action in ["exec_create", "exec_start", "exec_die"] {
+            self.tell(action, id);
+        }
+        let detail = EventDetail { health: Some(health.to_owned()), ..EventDetail::default() };
+        self.tell_more("health_status", id, detail);
+        Ok(())
+    }
+
+    /// Somebody else changes the limits of a container.
+    pub(super) fn outsider_update(&mut self, id: &ContainerId, limits: Resources) -> Result<()> {
+        self.get("update the container", id)?;
+        if let Some(container) = self.containers.get_mut(id) {
+            container.reserved = limits;
+        }
+        self.tell("update", id);
+        Ok(())
+    }
+
+    /// A container of another host is here as well: this host is that one, or a copy of it.
+    pub(super) fn outsider_copy(&mut self, other: &ObservedContainer) {
+        let container = Simulated {
+            name: other.name.trim_start_matches('/').to_owned(),
+            spec: Arc::new(other.spec.clone()),
+            reserved: other.reserved,
+            managed: other.managed.clone(),
+            state: other.state,
+            ports: other.ports.clone(),
+            created: other.created,
+            log: Vec::new(),
+        };
+        self.containers.insert(other.id.clone(), container);
+        self.tell("start", &other.id);
+    }
+
+    /// The clock of the host is set: forwards, or backwards where that is negative.
+    pub(super) fn step_clock(&mut self, by: SignedDuration) {
+        self.ahead = self.ahead.saturating_add(by);
+        self.last_time = None;
+    }
+
+    /// What the clock of the host says.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::now().checked_add(self.ahead).unwrap_or_default()
+    }
+
     /// The program ends; its ports are free.
-    fn end(&mut self, id: &ContainerId) {
+    fn end(&mut self, id: &ContainerId, exit_code: i64) {
         if let Some(container) = self.containers.get_mut(id) {
             container.state = ContainerState::Stopped;
             for port in container.ports.drain(..) {
                 self.bound.remove(&port.host());
             }
         }
-        self.tell("die", id);
+        self.tell_more("die", id, EventDetail { exit_code: Some(exit_code), ..EventDetail::default() });
     }
 
     pub(super) fn restart(&mut self, id: &ContainerId) -> Result<()> {
@@ -238,8 +296,8 @@ impl Host {
 
     pub(super) fn remove(&mut self, id: &ContainerId) -> Result<()> {
         if self.get("remove the container", id)?.state == ContainerState::Running {
-            self.tell("kill", id);
-            self.end(id);
+            self.tell_more("kill", id, signal("9"));
+            self.end(id, 137);
         }
         self.tell("destroy", id);
         if let Some(container) = self.containers.remove(id) {
@@ -263,7 +321,7 @@ impl Host {
     /// An image that is used for the first time is fetched first, and that is told.
     pub(super) fn have_image(&mut self, image: &ImageRef) {
         if self.images.insert(image.canonical()) {
-            self.note("pull", None, image.to_string(), None, None);
+            self.note(About { name: image.to_string(), ..About::default() }, "pull", EventDetail::default());
         }
     }
 
@@ -279,11 +337,12 @@ impl Host {
         Ok((container.log.clone(), container.state == ContainerState::Running))
     }
 
-    /// Where to read on for everything after a moment; for everything from now on without one.
-    pub(super) fn position_after(&self, since: Option<Timestamp>) -> u64 {
-        let Some(since) = since else { return self.forgotten + self.history.len() as u64 };
-        let earlier = self.history.iter().take_while(|event| event.time <= since).count();
-        self.forgotten + earlier as u64
+    /// Where to read on for everything from a moment on; for everything from now on without one. As Docker does it: looks
+    /// back from the newest, and no further than the first that is earlier, whatever is before that.
+    pub(super) fn position_since(&self, since: Option<Timestamp>) -> u64 {
+        let end = self.forgotten + self.history.len() as u64;
+        let Some(since) = since else { return end };
+        end - self.history.iter().rev().take_while(|event| event.time >= since).count() as u64
     }
 
     /// The events from a position on, and where to read on after them.
@@ -305,31 +364,47 @@ impl Host {
     }
 
     fn tell(&mut self, action: &str, id: &ContainerId) {
-        let Some(container) = self.containers.get(id) else { return };
-        let (name, image) = (container.name.clone(), container.spec.name.to_string());
-        let launch = container.managed.as_ref().map(|managed| managed.launch);
-        self.note(action, Some(id.clone()), name, Some(image), launch);
+        self.tell_more(action, id, EventDetail::default());
     }
 
-    fn note(
-        &mut self,
-        action: &str,
-        container: Option<ContainerId>,
-        name: String,
-        image: Option<String>,
-        launch: Option<LaunchId>,
-    ) {
+    fn tell_more(&mut self, action: &str, id: &ContainerId, detail: EventDetail) {
+        let Some(container) = self.containers.get(id) else { return };
+        let about = About {
+            container: Some(id.clone()),
+            name: container.name.clone(),
+            image: Some(container.spec.name.to_string()),
+            launch: container.managed.as_ref().map(|managed| managed.launch),
+        };
+        self.note(about, action, detail);
+    }
+
+    fn note(&mut self, about: About, action: &str, detail: EventDetail) {
         // Later than every event before, so that "since" a moment is never ambiguous.
         let tick = SignedDuration::from_nanos(1);
-        let earliest = self.last_time.and_then(|last| last.checked_add(tick).ok());
-        let time = earliest.map_or(Timestamp::now(), |earliest| earliest.max(Timestamp::now()));
+        let (now, earliest) = (self.now(), self.last_time.and_then(|last| last.checked_add(tick).ok()));
+        let time = earliest.map_or(now, |earliest| earliest.max(now));
         self.last_time = Some(time);
-        self.history.push_back(EngineEvent { time, action: action.to_owned(), container, name, image, launch });
+        let About { container, name, image, launch } = about;
+        let action = action.to_owned();
+        self.history.push_back(EngineEvent { time, action, container, name, image, launch, detail });
         if self.history.len() > HISTORY {
             self.history.pop_front();
             self.forgotten += 1;
         }
     }
+}
+
+/// What an event is about.
+#[derive(Debug, Default)]
+struct About {
+    container: Option<ContainerId>,
+    name: String,
+    image: Option<String>,
+    launch: Option<LaunchId>,
+}
+
+fn signal(number: &str) -> EventDetail {
+    EventDetail { signal: Some(number.to_owned()), ..EventDetail::default() }
 }
 
 fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
@@ -338,6 +413,7 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
         name: format!("/{}", container.name),
         spec: ContainerSpec::clone(&container.spec),
         reserved: container.reserved,
+        limits_known: true,
         state: container.state,
         ports: container.ports.clone(),
         created: container.created,

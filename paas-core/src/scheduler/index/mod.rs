@@ -10,14 +10,20 @@
 
 mod block;
 mod postings;
+mod rank;
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{EngineState, PlacementRequest, Snapshot, judge};
 use crate::model::{ContainerType, EngineStatus, HostPort, Protocol};
 
-pub(super) use block::{Ask, Block, LANES, Measure, lanes};
+use block::{Ask, Block, LANES, lanes};
 use postings::Postings;
+
+// The door of the strategies: what they measure by, and the choice of the best. Everything else is for the snapshot, which keeps the
+// index true.
+pub(super) use block::Measure;
+pub(super) use rank::place;
 
 /// Where the index has an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn blocks(&self) -> &[Block] {
+    fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
@@ -158,7 +164,7 @@ impl Index {
     }
 
     /// Per block the engines that pass every filter but that for room, as [`judge`] has them.
-    pub(super) fn candidates(snapshot: &Snapshot, request: &PlacementRequest) -> Vec<u64> {
+    fn candidates(snapshot: &Snapshot, request: &PlacementRequest) -> Vec<u64> {
         let index = snapshot.index();
         let hosts = request.labels.iter().filter_map(|label| label.strip_prefix("host:"));
         match &request.only {

@@ -101,7 +101,7 @@ fn apply(snapshot: &mut Snapshot, id: &EngineId, change: &Change) {
                 image: has_image.then_some("docker.io/library/web:latest"),
                 ports: if has_port { &ports } else { &[] },
             };
-            snapshot.give_back(id, allocation);
+            snapshot.give_back(id, allocation).unwrap();
         }
     }
 }

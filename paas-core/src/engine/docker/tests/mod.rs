@@ -4,6 +4,7 @@ mod broken;
 mod fake;
 mod lifecycle;
 mod making;
+mod odd_daemons;
 mod output;
 mod pulling;
 mod real;
