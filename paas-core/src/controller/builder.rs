@@ -142,6 +142,8 @@ impl ControllerBuilder {
         let cluster = Cluster::with_background(settings, scheduler, sink.clone(), platform, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        // Whatever ends the cluster ends the rest.
+        let closing = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
             auth,
@@ -166,7 +168,7 @@ impl ControllerBuilder {
             slots: Slots::new(self.settings.starts_per_engine),
             heartbeats: tokio::sync::Mutex::default(),
             operations: Operations::default(),
-            closing: CancellationToken::new(),
+            closing,
             listed: CancellationToken::new(),
             settings: self.settings,
         };
