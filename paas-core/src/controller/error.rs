@@ -115,7 +115,7 @@ impl fmt::Display for Ambiguity {
             // Names are unique on an engine, and on no more than that.
             true => write!(f, "'{reference}' is the name of {more}{count} containers; give the id of one of them: ")?,
             false => {
-                write!(f, "{more}{count} containers have an id that starts with '{reference}'; give more digits: ")?
+                write!(f, "{more}{count} containers have an id that starts with '{reference}'; give more digits: ")?;
             }
         }
         for (index, container) in candidates.iter().enumerate() {

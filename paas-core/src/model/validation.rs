@@ -242,7 +242,7 @@ mod tests {
             ("domainname", |s| s.domainname = Some(format!("{}.org", "a".repeat(61)))),
             ("user_data", |s| s.user_data = Some("x".repeat(MAX_USER_DATA + 1))),
             ("labels", |s| s.kind = ContainerType::Host),
-            ("labels", |s| _ = s.labels.insert("a\0".into())),
+            ("labels", |s| s.labels = ["a\0".to_owned()].into()),
             ("links", |s| drop(s.links.insert("db".into(), "not a name".into()))),
             ("links", |s| drop(s.links.insert("db:x".into(), "db".into()))),
             ("bind_ports.container_port", |s| {

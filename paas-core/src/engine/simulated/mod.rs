@@ -359,20 +359,16 @@ impl DockerEngine for SimulatedEngine {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.shared.answer(DEADLINE).await?;
-        let (images, now) = {
-            let host = self.shared.host.lock();
-            (host.images(), host.now())
-        };
-        let settings = self.shared.settings.lock();
+        let (settings, host) = (self.shared.settings.lock(), self.shared.host.lock());
         Ok(EngineInfo {
             daemon_id: format!("sim:{}", self.shared.name),
             cpus: settings.cpus,
             memory: settings.memory,
             docker_version: "simulated".to_owned(),
-            images,
-            networks: self.shared.host.lock().networks(),
+            images: host.images(),
+            networks: host.networks(),
             warnings: Vec::new(),
-            time: Some(now),
+            time: Some(host.now()),
         })
     }
 

@@ -30,7 +30,7 @@ async fn host(driver: &'static str, status: u16, answer: Value) -> Fake {
             200,
             json!({"ID": "one", "NCPU": 2, "LoggingDriver": driver, "Warnings": ["WARNING: No swap limit support"]}),
         ),
-        "/images/json" => Answer::json(200, json!([])),
+        path if path.starts_with("/images/json") => Answer::json(200, json!([])),
         path if path.starts_with("/images/") && path.ends_with("/json") => Answer::json(200, json!({"Id": "sha256:a"})),
         path if path.starts_with("/networks") => {
             let network = |name: &str| json!({"Name": name, "Id": format!("{name}-id")});
@@ -90,17 +90,12 @@ async fn a_host_says_which_networks_it_has_and_what_it_cannot_do() {
     assert_eq!(networks, ["backend", "backend-id"], "those that every host has need no mention");
     assert_eq!(info.warnings, ["WARNING: No swap limit support"]);
     // Behind some proxies one may not ask for networks; a worker of a swarm makes them when they are wanted.
-    for (networks, swarm) in [
-        (Answer::refusal as fn(u16, &str) -> Answer, json!({})),
-        (
-            (|_: u16, _: &str| Answer::json(200, json!([]))) as fn(u16, &str) -> Answer,
-            json!({"LocalNodeState": "active", "ControlAvailable": false}),
-        ),
-    ] {
+    let worker = json!({"LocalNodeState": "active", "ControlAvailable": false});
+    for (status, swarm) in [(403, json!({})), (200, worker)] {
         let host = daemon("1.44", move |asked| match &*asked.path {
             "/info" => Answer::json(200, json!({"ID": "one", "NCPU": 2, "Swarm": swarm})),
-            "/images/json" => Answer::json(200, json!([])),
-            _ => networks(403, "forbidden"),
+            path if path.starts_with("/images/json") => Answer::json(200, json!([])),
+            _ => Answer::json(status, json!([])),
         })
         .await;
         assert_eq!(host.docker.info().await.unwrap().networks, None);
