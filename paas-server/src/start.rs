@@ -77,7 +77,8 @@ async fn serve_as_one_of_several(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> Result<()> {
-    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
+    let candidate =
+        Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
     let node = Node::new(candidate, forwarder, options.clone());
     let router = node.router();

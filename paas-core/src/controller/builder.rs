@@ -14,7 +14,7 @@ use crate::auth::Authenticator;
 use crate::cluster::Cluster;
 use crate::engine::{Connector, DockerEngine, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
-use crate::leadership::{FencedEngine, FencedStore, Term};
+use crate::leadership::{FencedEngine, FencedStore, Term, check_may_lead};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
@@ -106,6 +106,7 @@ impl ControllerBuilder {
             connector = fenced(connector, term.clone());
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
+        check_may_lead(&store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));

@@ -31,7 +31,7 @@ impl Controller {
         let event = Event::new(EventKind::SetRegistryLogin, message);
         loop {
             let write = match logins.get(registry).await.map_err(ControllerError::Store)? {
-                Some(kept) => logins.replacement(registry, kept.version, &login),
+                Some(kept) => logins.rewriting(&kept, &login),
                 None => logins.insertion(registry, &login),
             };
             let publication = self.publication(actor, event.clone())?;

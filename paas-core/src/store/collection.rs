@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
+use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, records};
 
 /// How often an update is tried again when somebody else was faster.
 const UPDATE_ATTEMPTS: usize = 50;
@@ -20,9 +21,14 @@ pub struct Versioned<T> {
     pub version: Version,
     /// Its content.
     pub value: T,
+    /// What is stored, with what this version does not know.
+    body: Value,
 }
 
 /// Typed access to one table of a store. Cheap to clone.
+///
+/// A record may have fields that this version does not know. They are passed over, and stay where a record is rewritten
+/// that was read before: with [`Collection::update`] and [`Collection::rewriting`].
 #[derive(Debug)]
 pub struct Collection<T> {
     store: Arc<dyn Store>,
@@ -76,9 +82,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let found = self.get(key).await?;
             let missing = || StoreError::new(StoreErrorKind::NotFound, "update", self.table, key);
             let mut found = found.ok_or_else(missing)?;
+            let before = self.to_body("update", key, &found.value)?;
             change(&mut found.value);
+            let body = records::rewrite(&found.body, &before, self.to_body("update", key, &found.value)?);
             attempts += 1;
-            match self.replace(key, found.version, &found.value).await {
+            match self.store.replace(self.table, key, found.version, body).await {
                 Ok(_) => return Ok(found.value),
                 Err(error) if error.kind() == StoreErrorKind::VersionMismatch && attempts < UPDATE_ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -110,6 +118,17 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Ok(Write::new(self.table, key, Action::Replace(expected, self.to_body("replace", key, value)?)))
     }
 
+    /// The write that puts `value` in the place of what was `found`, if that is still there, to be committed with others.
+    ///
+    /// # Errors
+    /// As [`Collection::insertion`].
+    pub fn rewriting(&self, found: &Versioned<T>, value: &T) -> Result<Write> {
+        let key = found.key.as_str();
+        let before = self.to_body("replace", key, &found.value)?;
+        let body = records::rewrite(&found.body, &before, self.to_body("replace", key, value)?);
+        Ok(Write::new(self.table, key, Action::Replace(found.version, body)))
+    }
+
     /// The write that deletes a value, of that version if one is given, to be committed with others.
     pub fn deletion(&self, key: &str, expected: Option<Version>) -> Write {
         Write::new(self.table, key, Action::Delete(expected))
@@ -137,15 +156,15 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.list(&KeyRange::all()).await
     }
 
-    fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<serde_json::Value> {
+    fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<Value> {
         serde_json::to_value(value)
             .map_err(|error| StoreError::new(StoreErrorKind::Invalid, operation, self.table, key).with_source(error))
     }
 
     fn to_value(&self, operation: &'static str, document: Document) -> Result<Versioned<T>> {
         let Document { key, version, body } = document;
-        match serde_json::from_value(body) {
-            Ok(value) => Ok(Versioned { key, version, value }),
+        match records::read(&body) {
+            Ok(value) => Ok(Versioned { key, version, value, body }),
             Err(error) => Err(StoreError::new(StoreErrorKind::Broken, operation, self.table, key)
                 .with_detail(format!("the document is not what this version writes: {error}"))
                 .with_source(error)),
@@ -168,6 +187,29 @@ mod tests {
         numbers.insert("sum", &0).await.unwrap();
         futures::future::join_all((0..20).map(|_| numbers.update("sum", |sum| *sum += 1))).await;
         assert_eq!(numbers.get("sum").await.unwrap().unwrap().value, 20);
+    }
+
+    #[tokio::test]
+    async fn an_older_server_rewrites_what_a_newer_one_wrote_without_losing_any_of_it() {
+        use crate::model::EngineSpec;
+        let store = Arc::new(MemoryStore::new());
+        let newer =
+            json!({ "id": "e", "addr": "tcp://10.0.0.1:2375", "cpus": 2, "zone": "later", "pools": { "a": [1] } });
+        store.insert(NUMBERS, "e", newer.clone()).await.unwrap();
+        let engines = Collection::<EngineSpec>::new(store.clone(), NUMBERS);
+        let drained = |draining: Option<bool>| {
+            let mut expected = newer.clone();
+            if let Some(draining) = draining {
+                expected["draining"] = json!(draining);
+            }
+            expected
+        };
+        engines.update("e", |engine| engine.draining = true).await.unwrap();
+        assert_eq!(store.get(NUMBERS, "e").await.unwrap().unwrap().body, drained(Some(true)));
+        let found = engines.get("e").await.unwrap().unwrap();
+        let back = EngineSpec { draining: false, ..found.value.clone() };
+        store.commit(vec![engines.rewriting(&found, &back).unwrap()]).await.unwrap();
+        assert_eq!(store.get(NUMBERS, "e").await.unwrap().unwrap().body, drained(None));
     }
 
     #[tokio::test]

@@ -32,8 +32,6 @@ use crate::serve::ServeOptions;
 const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often a server that waits for the leader's answer looks whether that one still leads.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a server that could not take over leaves it to the others.
 const STEP_BACK: Duration = Duration::from_secs(1);
 
@@ -46,6 +44,8 @@ pub(crate) type TakeOver =
 pub(crate) struct Node {
     role: watch::Sender<Role>,
     candidate: Candidate,
+    /// Who leads, as the registry says; while that is away, who was known last.
+    leader: watch::Receiver<Option<String>>,
     forwarder: Arc<Forwarder>,
     options: ServeOptions,
 }
@@ -61,7 +61,8 @@ enum Role {
 
 impl Node {
     pub(crate) fn new(candidate: Candidate, forwarder: Forwarder, options: ServeOptions) -> Self {
-        Self { role: watch::Sender::new(Role::Following), candidate, forwarder: Arc::new(forwarder), options }
+        let (role, leader) = (watch::Sender::new(Role::Following), candidate.watch_leader());
+        Self { role, candidate, leader, forwarder: Arc::new(forwarder), options }
     }
 
     /// Stands for election again and again, and leads when elected, until `end` rings. Streams without an end are ended when
@@ -117,7 +118,7 @@ impl Node {
             return led(router, request).await;
         }
         if request.uri().path() == health::PATH {
-            return health::following(self.candidate.leader().await.ok().flatten()).into_response();
+            return health::following(self.leader.borrow().clone()).into_response();
         }
         if is_forwarded(request.headers()) {
             return no_leader("the server that led leads no more").into_response();
@@ -136,9 +137,9 @@ impl Node {
             if let Some(router) = self.leading() {
                 return Ok(led(router, Request::from_parts(parts, Body::from(body))).await);
             }
-            let leader = self.candidate.leader().await.ok().flatten();
+            let leader = self.leader.borrow().clone();
             if let Some(leader) = leader.filter(|leader| leader != self.candidate.name()) {
-                let deposed = until_deposed(self.candidate.clone(), leader.clone());
+                let deposed = until_deposed(self.leader.clone(), leader.clone());
                 match self.forwarder.forward(&leader, &parts, body.clone(), deposed).await {
                     Ok(response) => return Ok(response),
                     Err(lost) if lost.was_sent && !once::has_key(&parts.headers) => {
@@ -161,13 +162,11 @@ impl Node {
     }
 }
 
-/// Ends when `leader` leads no more, as far as the registry knows. Of a registry that is away nobody knows anything.
-async fn until_deposed(candidate: Candidate, leader: String) {
-    loop {
-        sleep(LOOK_AGAIN).await;
-        if candidate.leader().await.is_ok_and(|found| found.as_ref() != Some(&leader)) {
-            return;
-        }
+/// Ends when `leader` leads no more, as far as the registry says. Of a registry that is away nobody knows anything.
+async fn until_deposed(mut known: watch::Receiver<Option<String>>, leader: String) {
+    // Fails only when nothing more is to be known.
+    if known.wait_for(|known| known.as_ref() != Some(&leader)).await.is_err() {
+        std::future::pending().await
     }
 }
 
