@@ -17,9 +17,10 @@ pub(super) fn read<T: DeserializeOwned>(body: &Value) -> Result<T, Error> {
 }
 
 /// The body of a record that was `found` and is to be `after`, where this version writes `before` for what it read. What
-/// it did not read stays as it was found.
+/// it did not read, and what it does not change, stays as it was found.
 pub(super) fn rewrite(found: &Value, before: &Value, after: Value) -> Value {
     match (found, before, after) {
+        (_, before, after) if *before == after => found.clone(),
         (Value::Object(found), Value::Object(before), Value::Object(mut after)) => {
             for (name, kept) in found {
                 match (before.get(name), after.remove(name)) {
@@ -237,7 +238,7 @@ mod tests {
         let after = rewrite(&newer(), &before, serde_json::to_value(&value).unwrap());
         let expected = json!({
             "format": 2, "name": "b", "color": { "of": "later" },
-            "inner": { "number": 1, "unit": "MB" }, "list": [{ "number": 2 }],
+            "inner": { "number": 1, "unit": "MB" }, "list": [{ "size": 2, "unit": "GB" }],
             "kind": { "with": { "number": 3, "unit": "kB" } },
         });
         assert_eq!(after, expected);
