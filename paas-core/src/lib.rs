@@ -18,8 +18,11 @@ mod etcd;
 pub mod events;
 pub mod leadership;
 pub mod model;
+#[cfg(feature = "docker")]
+mod net;
 pub mod registry;
 pub mod scheduler;
+pub mod seal;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 pub enum Code {
     /// The request cannot be what was meant; `field` names what is wrong.
     InvalidRequest,
-    /// An id prefix fits several containers; `candidates` lists them.
+    /// A name or the beginning of an id fits several containers; `candidates` lists their ids.
     ContainerAmbiguous,
     /// No token, or one that is worth nothing.
     Unauthenticated,
@@ -196,6 +196,12 @@ impl Problem {
         Self::new(Code::Internal, "the server failed; its log says why, under the id in the header X-Request-Id")
     }
 
+    /// No server leads, or the one that led stopped: `what` says which.
+    pub fn no_leader(what: &str) -> Self {
+        Self::new(Code::NoLeader, format!("{what}; ask again in a moment, with the same Idempotency-Key"))
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// A path that has other methods.
     pub fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
         let detail = format!("{path} does not have the method {method}; it has {allow}");
@@ -292,7 +298,8 @@ impl From<ControllerError> for Problem {
         match error {
             ControllerError::Invalid(invalid) => invalid.into(),
             ControllerError::ContainerNotFound { .. } => Self::new(Code::ContainerNotFound, detail),
-            ControllerError::ContainerAmbiguous { candidates, .. } => {
+            ControllerError::ContainerAmbiguous(ambiguity) => {
+                let candidates: Vec<_> = ambiguity.candidates.iter().map(|container| &container.id).collect();
                 Self::new(Code::ContainerAmbiguous, detail).with("candidates", json!(candidates))
             }
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),

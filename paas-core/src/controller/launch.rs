@@ -134,8 +134,8 @@ impl Controller {
 pub(super) struct Plan {
     spec: ContainerSpec,
     /// Docker's name of each linked container, and the host name for it.
-    links: Vec<(String, String)>,
-    only: Option<EngineId>,
+    pub(super) links: Vec<(String, String)>,
+    pub(super) only: Option<EngineId>,
 }
 
 impl Plan {
@@ -234,9 +234,9 @@ impl Launcher {
         if let Some(pulls) = &self.pulls {
             pulls.pulled(&engine).await.map_err(failed)?;
         }
-        let mut slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
+        let slot = shared.slots.start(&engine).await;
         let request = self.request(&engine, reservation.launch(), index);
-        let created = slot.during(shared.cluster.while_up(&engine, connection.create(&request))).await;
+        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
@@ -246,7 +246,7 @@ impl Launcher {
                 return Err(failed(error));
             }
         };
-        let started = slot.during(shared.cluster.while_up(&engine, self.start(&*connection, &id))).await;
+        let started = shared.cluster.while_up(&engine, self.start(&*connection, &id)).await;
         if let Err(error) = started {
             self.undo(&*connection, reservation, &id).await;
             return Err(failed(error));

@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, records};
+use crate::seal::{Sealer, seal_body, unseal_body};
 
 /// How often an update is tried again when somebody else was faster.
 const UPDATE_ATTEMPTS: usize = 50;
 
 /// A document read with its type.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Versioned<T> {
     /// Its key.
     pub key: String,
@@ -21,8 +22,20 @@ pub struct Versioned<T> {
     pub version: Version,
     /// Its content.
     pub value: T,
-    /// What is stored, with what this version does not know.
+    /// What is stored, in clear, with what this version does not know.
     body: Value,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Versioned<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the body: the type knows what of it nobody should read.
+        let mut shown = f.debug_struct("Versioned");
+        shown
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Typed access to one table of a store. Cheap to clone.
@@ -33,19 +46,43 @@ pub struct Versioned<T> {
 pub struct Collection<T> {
     store: Arc<dyn Store>,
     table: Table,
+    /// What seals the secrets of the table, and opens them.
+    sealer: Option<Sealer>,
     marker: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Collection<T> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), table: self.table, marker: PhantomData }
+        Self { store: self.store.clone(), table: self.table, sealer: self.sealer.clone(), marker: PhantomData }
     }
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<T> {
-    /// The documents of `table` as values of this type.
+    /// The documents of `table` as values of this type. Where the table has secrets, those cannot be written.
     pub fn new(store: Arc<dyn Store>, table: Table) -> Self {
-        Self { store, table, marker: PhantomData }
+        Self::sealed(store, table, None)
+    }
+
+    /// The same, with what seals the secrets of the table and opens them.
+    pub fn sealed(store: Arc<dyn Store>, table: Table, sealer: Option<Sealer>) -> Self {
+        Self { store, table, sealer, marker: PhantomData }
+    }
+
+    /// The version of the value under a key, whether or not it can be read.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub async fn version(&self, key: &str) -> Result<Option<Version>> {
+        Ok(self.store.get(self.table, key).await?.map(|document| document.version))
+    }
+
+    /// Every value, by key, and for each that cannot be read why: one keeps no other from being read.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn each(&self) -> Result<Vec<Result<Versioned<T>>>> {
+        let documents = self.store.list(self.table, &KeyRange::all()).await?;
+        Ok(documents.into_iter().map(|document| self.to_value("read", document)).collect())
     }
 
     /// Adds a value under a key that has none.
@@ -82,9 +119,9 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let found = self.get(key).await?;
             let missing = || StoreError::new(StoreErrorKind::NotFound, "update", self.table, key);
             let mut found = found.ok_or_else(missing)?;
-            let before = self.to_body("update", key, &found.value)?;
+            let before = self.in_clear("update", key, &found.value)?;
             change(&mut found.value);
-            let body = records::rewrite(&found.body, &before, self.to_body("update", key, &found.value)?);
+            let body = self.rewritten("update", &found, before, &found.value)?;
             attempts += 1;
             match self.store.replace(self.table, key, found.version, body).await {
                 Ok(_) => return Ok(found.value),
@@ -123,10 +160,9 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// As [`Collection::insertion`].
     pub fn rewriting(&self, found: &Versioned<T>, value: &T) -> Result<Write> {
-        let key = found.key.as_str();
-        let before = self.to_body("replace", key, &found.value)?;
-        let body = records::rewrite(&found.body, &before, self.to_body("replace", key, value)?);
-        Ok(Write::new(self.table, key, Action::Replace(found.version, body)))
+        let before = self.in_clear("replace", &found.key, &found.value)?;
+        let body = self.rewritten("replace", found, before, value)?;
+        Ok(Write::new(self.table, found.key.as_str(), Action::Replace(found.version, body)))
     }
 
     /// The write that deletes a value, of that version if one is given, to be committed with others.
@@ -157,12 +193,33 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<Value> {
-        serde_json::to_value(value)
-            .map_err(|error| StoreError::new(StoreErrorKind::Invalid, operation, self.table, key).with_source(error))
+        self.seal(operation, key, self.in_clear(operation, key, value)?)
+    }
+
+    /// The body of what was `found` when its value becomes `value`: with the fields that this version does not know.
+    fn rewritten(&self, operation: &'static str, found: &Versioned<T>, before: Value, value: &T) -> Result<Value> {
+        let after = self.in_clear(operation, &found.key, value)?;
+        self.seal(operation, &found.key, records::rewrite(&found.body, &before, after))
+    }
+
+    fn in_clear(&self, operation: &'static str, key: &str, value: &T) -> Result<Value> {
+        let invalid = || StoreError::new(StoreErrorKind::Invalid, operation, self.table, key);
+        serde_json::to_value(value).map_err(|error| invalid().with_source(error))
+    }
+
+    fn seal(&self, operation: &'static str, key: &str, mut body: Value) -> Result<Value> {
+        let invalid = || StoreError::new(StoreErrorKind::Invalid, operation, self.table, key);
+        let sealed = seal_body(self.sealer.as_ref(), self.table, key, &mut body);
+        sealed.map_err(|error| invalid().with_detail(error.to_string()))?;
+        Ok(body)
     }
 
     fn to_value(&self, operation: &'static str, document: Document) -> Result<Versioned<T>> {
-        let Document { key, version, body } = document;
+        let Document { key, version, mut body } = document;
+        if let Err(error) = unseal_body(self.sealer.as_ref(), self.table, &key, &mut body) {
+            let broken = StoreError::new(StoreErrorKind::Broken, operation, self.table, key);
+            return Err(broken.with_detail(error.to_string()));
+        }
         match records::read(&body) {
             Ok(value) => Ok(Versioned { key, version, value, body }),
             Err(error) => Err(StoreError::new(StoreErrorKind::Broken, operation, self.table, key)
