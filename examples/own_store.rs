@@ -11,13 +11,16 @@ use async_trait::async_trait;
 use paas_core::controller::{Actor, Controller};
 use paas_core::model::EngineSpec;
 use paas_core::store::{
-    Action, Direction, Document, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
+    Action, Direction, Document, Fence, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
 };
 use serde_json::Value;
 
 /// Every document of every table, in the order of their keys.
 #[derive(Default)]
-struct OneMap(Mutex<State>);
+struct OneMap {
+    state: Arc<Mutex<State>>,
+    fence: Fence,
+}
 
 #[derive(Default)]
 struct State {
@@ -27,12 +30,16 @@ struct State {
 
 impl OneMap {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every verb that writes is a commit. All of it is made, or none.
     fn write(&self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
         let mut state = self.state();
+        // In the last step: a server that leads no more writes nothing.
+        if let Some(first) = writes.first() {
+            self.fence.check(operation, first.table, &first.key)?;
+        }
         for write in &writes {
             let found = state.documents.get(&(write.table, write.key.clone()));
             if let Some(kind) = write.refusal(found.map(|(version, _)| *version)) {
@@ -89,6 +96,10 @@ impl Store for OneMap {
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
         check_writes(&writes)?;
         self.write("commit", writes)
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { state: self.state.clone(), fence: self.fence.clone().and(fence) })
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {

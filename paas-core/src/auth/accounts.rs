@@ -116,8 +116,8 @@ impl Authenticator {
         let _one_at_a_time = self.changing.lock().await;
         let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
         let found = found.ok_or_else(|| AuthError::NotFound(username.to_owned()))?;
-        let changed = AccountRecord { password_hash, ..found.value };
-        let change = self.accounts.replacement(username, found.version, &changed).map_err(AuthError::Store)?;
+        let changed = AccountRecord { password_hash, ..found.value.clone() };
+        let change = self.accounts.rewriting(&found, &changed).map_err(AuthError::Store)?;
         let change = std::iter::once(change).chain(also).collect();
         self.sessions.end_all_of(username, keep_token, change).await.map_err(|error| not_found(error, username))
     }

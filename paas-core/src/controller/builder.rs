@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
 use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
 use crate::executor::slots::Slots;
-use crate::leadership::{FencedEngine, FencedStore, Term};
+use crate::leadership::{FencedEngine, FencedStore, Term, check_may_lead};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
@@ -128,6 +128,7 @@ impl ControllerBuilder {
             connector = fenced(connector, term.clone());
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
+        check_may_lead(&store).await.map_err(ControllerError::Store)?;
         seal::claim(&*store, sealer.as_ref()).await.map_err(ControllerError::Store)?;
         if let Some(sealer) = &sealer {
             seal_everything(&*store, sealer).await;

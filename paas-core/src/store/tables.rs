@@ -25,6 +25,8 @@ pub const REQUESTS: Table = Table::new("requests");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
 
+/// What this very store is: which of all copies, how often somebody took it over. Never copied itself.
+pub const STORE: Table = Table::new("store");
 /// What is being copied into this store, as long as it is not finished. Never copied itself.
 pub const TRANSFERS: Table = Table::new("transfers");
 
@@ -42,6 +44,27 @@ pub const ALL: [Table; 11] = [
     REQUESTS,
     TOKENS,
 ];
+
+/// Those that a store of the first release has. It made all of them at once.
+#[cfg(feature = "rethinkdb")]
+pub(crate) const FIRST: [Table; 10] = [
+    ACCOUNTS,
+    DRAINED_ENGINES,
+    ENGINES,
+    EVENTS,
+    JOIN_TOKENS,
+    PLATFORM,
+    REGISTERED_ENGINES,
+    REGISTRY_LOGINS,
+    REQUESTS,
+    TOKENS,
+];
+
+/// Every table, also those that are never copied.
+#[cfg(feature = "rethinkdb")]
+pub(crate) fn every() -> Vec<Table> {
+    ALL.into_iter().chain([STORE, TRANSFERS]).collect()
+}
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +102,8 @@ mod tests {
     #[test]
     fn all_are_in_order_and_once() {
         assert!(ALL.is_sorted() && ALL.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(!ALL.contains(&TRANSFERS));
+        assert!(!ALL.contains(&TRANSFERS) && !ALL.contains(&STORE));
+        #[cfg(feature = "rethinkdb")]
+        assert!(FIRST.iter().all(|table| ALL.contains(table)));
     }
 }

@@ -88,7 +88,8 @@ async fn serve_as_one_of_several(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> Result<()> {
-    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
+    let candidate =
+        Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
     let (custody, store) = (parts.custody.clone(), parts.store.clone());
     let may_lead: MayLead = Arc::new(move || {

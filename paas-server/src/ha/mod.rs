@@ -34,8 +34,6 @@ use crate::routes::{health, router};
 const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often a server that waits for the leader's answer looks whether that one still leads.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a server that could not take over leaves it to the others.
 const STEP_BACK: Duration = Duration::from_secs(1);
 /// How often a server that cannot lead looks whether it could by now, and one that could whether it still can.
@@ -57,6 +55,8 @@ pub(crate) struct Node {
     barred: watch::Sender<Option<String>>,
     role: watch::Sender<Role>,
     candidate: Candidate,
+    /// Who leads, as the registry says; while that is away, who was known last.
+    leader: watch::Receiver<Option<String>>,
     forwarder: Arc<Forwarder>,
     options: ServeOptions,
 }
@@ -73,7 +73,8 @@ enum Role {
 impl Node {
     pub(crate) fn new(candidate: Candidate, forwarder: Forwarder, options: ServeOptions) -> Self {
         let (role, barred) = (watch::Sender::new(Role::Following), watch::Sender::new(None));
-        Self { may_lead: None, barred, role, candidate, forwarder: Arc::new(forwarder), options }
+        let leader = candidate.watch_leader();
+        Self { may_lead: None, barred, role, candidate, leader, forwarder: Arc::new(forwarder), options }
     }
 
     /// The same server, which stands for election only while it could lead.
@@ -179,7 +180,7 @@ impl Node {
 
     async fn answer_without_leading(&self, request: Request) -> Response {
         if request.uri().path() == health::PATH {
-            let leader = self.candidate.leader().await.ok().flatten();
+            let leader = self.leader.borrow().clone();
             return health::following(leader, self.barred.borrow().is_some()).into_response();
         }
         if is_forwarded(request.headers()) {
@@ -206,9 +207,9 @@ impl Node {
             if let Some(router) = self.leading() {
                 return Ok(led(router, Request::from_parts(parts, Body::from(body))).await);
             }
-            let leader = self.candidate.leader().await.ok().flatten();
+            let leader = self.leader.borrow().clone();
             if let Some(leader) = leader.filter(|leader| leader != self.candidate.name()) {
-                let deposed = until_deposed(self.candidate.clone(), leader.clone());
+                let deposed = until_deposed(self.leader.clone(), leader.clone());
                 match self.forwarder.forward(&leader, &parts, body.clone(), deposed).await {
                     Ok(response) => return Ok(response),
                     Err(lost) if lost.was_sent && !idempotency::has_key(&parts.headers) => {
@@ -231,13 +232,11 @@ impl Node {
     }
 }
 
-/// Ends when `leader` leads no more, as far as the registry knows. Of a registry that is away nobody knows anything.
-async fn until_deposed(candidate: Candidate, leader: String) {
-    loop {
-        sleep(LOOK_AGAIN).await;
-        if candidate.leader().await.is_ok_and(|found| found.as_ref() != Some(&leader)) {
-            return;
-        }
+/// Ends when `leader` leads no more, as far as the registry says. Of a registry that is away nobody knows anything.
+async fn until_deposed(mut known: watch::Receiver<Option<String>>, leader: String) {
+    // Fails only when nothing more is to be known.
+    if known.wait_for(|known| known.as_ref() != Some(&leader)).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -4,5 +4,7 @@
 //! again: an older server can lead beside a newer one, and be gone back to.
 
 mod launch;
+mod unknown;
 
 pub use launch::{LaunchRecord, LaunchState};
+pub(in crate::store) use unknown::{read, rewrite};
