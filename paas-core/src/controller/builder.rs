@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::join::HeartbeatSessions;
 use super::locks::KeyedLocks;
+use super::records::Records;
+use super::requests::AnswersToCome;
 use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
@@ -18,8 +21,10 @@ use crate::leadership::{FencedEngine, FencedStore, Term};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
-use crate::store::tables::{DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorKind, transfer};
+use crate::store::tables::{
+    DELETED_ENGINES, DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS,
+};
+use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorKind, WatchedStore, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -101,6 +106,8 @@ impl ControllerBuilder {
     pub async fn build(self) -> Result<Controller> {
         let mut store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let mut connector = self.connector.unwrap_or_else(|| Arc::new(connect));
+        let watched = WatchedStore::new(store);
+        store = Arc::new(watched.clone());
         if let Some(term) = &self.term {
             store = Arc::new(FencedStore::new(store, term.clone()));
             connector = fenced(connector, term.clone());
@@ -116,12 +123,18 @@ impl ControllerBuilder {
         let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
         let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), subscribers.clone()]));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
-        let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink.clone(), platform);
+        let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink, platform);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        let answers = Arc::new(AnswersToCome::default());
+        let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
         let shared = Shared {
             cluster,
             auth,
+            records,
+            answers,
+            watched,
+            deleted: Collection::new(store.clone(), DELETED_ENGINES),
             registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED_ENGINES),
             drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
@@ -131,7 +144,6 @@ impl ControllerBuilder {
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
-            sink,
             subscribers,
             log,
             live,
@@ -141,13 +153,17 @@ impl ControllerBuilder {
             request_locks: KeyedLocks::default(),
             idempotency_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
-            heartbeats: tokio::sync::Mutex::default(),
+            heartbeats: HeartbeatSessions::default(),
             operations: TaskTracker::new(),
+            recording: TaskTracker::new(),
+            recorded: CancellationToken::new(),
             closing: CancellationToken::new(),
             listed: CancellationToken::new(),
             settings: self.settings,
         };
         let controller = Controller { shared: Arc::new(shared) };
+        let Shared { records, recording, recorded, .. } = &*controller.shared;
+        recording.spawn(records.clone().write_all(recorded.clone()));
         controller.load_engines().await?;
         controller.load_registered().await?;
         controller.shared.operations.spawn(controller.clone().follow_registry());

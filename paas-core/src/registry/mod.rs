@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::model::{Cpus, EngineAddress, EngineId, HostUsage, MemoryMb};
 
@@ -47,6 +48,9 @@ pub struct Member {
     /// What is in use on the whole host, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<HostUsage>,
+    /// The run of its agent: another one each time that the agent is started. Agents of versions before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run: Option<Uuid>,
 }
 
 impl Member {

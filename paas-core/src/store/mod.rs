@@ -7,6 +7,7 @@ mod collection;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod health;
 mod low_priority;
 mod memory;
 #[cfg(feature = "rethinkdb")]
@@ -29,6 +30,8 @@ pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdStore;
+pub(crate) use health::WatchedStore;
+pub use health::{Failing, StoreHealth};
 pub(crate) use low_priority::LowPriorityStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "rethinkdb")]

@@ -4,12 +4,15 @@ mod changes;
 mod engines;
 mod faults;
 mod health;
+mod hung_up;
 mod launches;
+mod logins;
 mod lost_answers;
 mod membership;
 mod registry_away;
 mod registry_logins;
 mod requests;
+mod store_away;
 mod views;
 
 use std::collections::HashMap;
