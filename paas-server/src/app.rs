@@ -8,7 +8,7 @@ use paas_core::auth::{Presented, Session};
 use paas_core::controller::{Actor, Controller, RequestContext};
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::ServeOptions;
+use crate::options::ServeOptions;
 
 /// How often a stream without an end looks whether its reader may still read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -1,24 +1,19 @@
 //! What handlers take from a request; whatever is wrong with it is a problem document.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::app::{App, Caller};
-use crate::chain::{drain, too_large};
+use crate::body::read;
 use crate::problem::{Code, Problem};
 
 /// The media type of a stream of progress: one JSON object per line.
 pub(crate) const PROGRESS: &str = "application/x-ndjson";
-
-/// How long a client may take to send its body.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
@@ -89,30 +84,6 @@ fn is_json(media_type: &str) -> bool {
     essence.is_empty()
         || essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-/// Reads a whole body, of at most `limit` bytes.
-pub(crate) async fn read(body: axum::body::Body, limit: usize) -> Result<Bytes, Problem> {
-    use futures::StreamExt;
-
-    let mut chunks = body.into_data_stream();
-    let whole = async {
-        let mut body = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| Problem::new(Code::InvalidRequest, "the body broke off"))?;
-            if body.len() + chunk.len() > limit {
-                return Err(too_large(limit));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Bytes::from(body))
-    };
-    let late = || Problem::new(Code::InvalidRequest, format!("the body did not come within {BODY_TIME:?}"));
-    let body = tokio::time::timeout(BODY_TIME, whole).await.unwrap_or_else(|_| Err(late()));
-    if matches!(&body, Err(problem) if problem.code() == Code::TooLarge) {
-        drain(axum::body::Body::from_stream(chunks)).await;
-    }
-    body
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

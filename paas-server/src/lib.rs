@@ -1,20 +1,25 @@
 //! The platform's HTTP API: routes, problem documents, configuration, TLS.
 //!
 //! [`serve`](serve::serve) puts a [`Controller`](paas_core::controller::Controller) on a listener; another program can
-//! do the same. [`start::run`] is what the program `paas-server` does.
+//! do the same. [`commands`] has what the program `paas-server` does.
+//!
+//! Imports point one way: commands → bootstrap, ha → routes → middleware → extract, route_table, problem, app.
 
-pub mod agent;
 mod app;
-mod chain;
+mod body;
+mod bootstrap;
+pub mod commands;
 pub mod config;
 mod extract;
 mod ha;
-mod handlers;
-mod once;
+#[cfg(test)]
+mod layers;
+mod middleware;
+mod options;
 pub mod problem;
-pub mod router;
+mod process;
+mod progress;
+pub mod route_table;
+mod routes;
 pub mod serve;
-pub mod start;
-pub mod store;
 pub mod tls;
-mod write_timeout;

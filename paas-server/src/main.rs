@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use paas_server::agent::AgentFlags;
+use paas_server::commands::agent::AgentFlags;
+use paas_server::commands::store::StoreFlags;
 use paas_server::config::{Config, ConfigError, Purpose};
-use paas_server::store::StoreFlags;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,14 +14,14 @@ async fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == "agent") {
         // `agent` takes the place of the program's name, so that what follows are its own arguments.
         let flags = AgentFlags::parse_from(std::env::args_os().skip(1));
-        return ended(paas_server::agent::run(flags).await);
+        return ended(paas_server::commands::agent::run(flags).await);
     }
     if std::env::args_os().nth(1).is_some_and(|first| first == "store") {
         let flags = StoreFlags::parse_from(std::env::args_os().skip(1));
-        return ended(paas_server::store::run(flags).await);
+        return ended(paas_server::commands::store::run(flags).await);
     }
     let outcome = match Config::load(std::env::args_os()) {
-        Ok((config, Purpose::Serve)) => paas_server::start::run(config).await,
+        Ok((config, Purpose::Serve)) => paas_server::commands::serve::run(config).await,
         Ok((config, Purpose::Print)) => {
             print!("{config}");
             Ok(())

@@ -196,6 +196,12 @@ impl Problem {
         Self::new(Code::Internal, "the server failed; its log says why, under the id in the header X-Request-Id")
     }
 
+    /// No server leads, or the one that led stopped: `what` says which.
+    pub fn no_leader(what: &str) -> Self {
+        Self::new(Code::NoLeader, format!("{what}; ask again in a moment, with the same Idempotency-Key"))
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// A path that has other methods.
     pub fn method_not_allowed(method: &str, path: &str, allow: String) -> Self {
         let detail = format!("{path} does not have the method {method}; it has {allow}");

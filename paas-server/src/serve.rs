@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,39 +12,16 @@ use paas_core::controller::Controller;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::router::router;
-use crate::write_timeout::{WriteTimeout, mark};
+use crate::middleware::write_timeout::{WriteTimeout, mark};
+use crate::routes::router;
+
+pub use crate::options::ServeOptions;
 
 /// How long a client may take to send the head of a request, or keep a connection without one.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// The least time the launches under way get to end, however long the clients took.
 const LEAST_DRAIN: Duration = Duration::from_secs(1);
-
-/// How to serve.
-#[derive(Clone, Debug)]
-pub struct ServeOptions {
-    /// Certificate and key; plain HTTP without.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// The largest body of a request, bytes.
-    pub body_limit: usize,
-    /// How long requests and launches under way may take to end once the server is told to stop.
-    pub shutdown_timeout: Duration,
-    /// How long a reader of live events may take nothing of what there is for it. If it reads on after that, its stream ends, with
-    /// a message that says so; when it has taken nothing for twice as long, its connection is closed.
-    pub reader_timeout: Duration,
-}
-
-impl Default for ServeOptions {
-    fn default() -> Self {
-        Self {
-            tls: None,
-            body_limit: 1 << 20,
-            shutdown_timeout: Duration::from_secs(30),
-            reader_timeout: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Why a server ended otherwise than it should.
 #[derive(Debug, thiserror::Error)]

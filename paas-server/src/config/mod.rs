@@ -16,7 +16,7 @@ use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
-use crate::serve::ServeOptions;
+use crate::options::ServeOptions;
 
 pub use backend::BackendUrl;
 pub use layer::{Flags, LogFormat, SchedulerName};

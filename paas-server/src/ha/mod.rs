@@ -20,13 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::App;
-use crate::extract::read;
+use crate::body::read;
 use crate::ha::leader_proxy::{Forwarder, is_forwarded};
-use crate::handlers::health;
-use crate::once;
-use crate::problem::{Answer, Code, Problem};
-use crate::router::router;
-use crate::serve::ServeOptions;
+use crate::middleware::idempotency;
+use crate::options::ServeOptions;
+use crate::problem::{Answer, Problem};
+use crate::routes::{health, router};
 
 /// How long a request waits for a server to lead before it is sent away.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
@@ -120,7 +119,7 @@ impl Node {
             return health::following(self.candidate.leader().await.ok().flatten()).into_response();
         }
         if is_forwarded(request.headers()) {
-            return no_leader("the server that led leads no more").into_response();
+            return Problem::no_leader("the server that led leads no more").into_response();
         }
         self.follow(request).await.unwrap_or_else(IntoResponse::into_response)
     }
@@ -141,8 +140,8 @@ impl Node {
                 let deposed = until_deposed(self.candidate.clone(), leader.clone());
                 match self.forwarder.forward(&leader, &parts, body.clone(), deposed).await {
                     Ok(response) => return Ok(response),
-                    Err(lost) if lost.was_sent && !once::has_key(&parts.headers) => {
-                        return Err(no_leader("the server that led went away in the middle of this"));
+                    Err(lost) if lost.was_sent && !idempotency::has_key(&parts.headers) => {
+                        return Err(Problem::no_leader("the server that led went away in the middle of this"));
                     }
                     Err(_) => why = "the server that leads does not answer",
                 }
@@ -150,7 +149,7 @@ impl Node {
             // Another is being elected, or this one takes over.
             sleep(LOOK).await;
         }
-        Err(no_leader(why))
+        Err(Problem::no_leader(why))
     }
 
     fn leading(&self) -> Option<Router> {
@@ -180,11 +179,6 @@ async fn led(router: Router, request: Request) -> Response {
 
 async fn dispatch(State(node): State<Node>, request: Request) -> Response {
     node.answer(request).await
-}
-
-pub(crate) fn no_leader(what: &str) -> Problem {
-    Problem::new(Code::NoLeader, format!("{what}; ask again in a moment, with the same Idempotency-Key"))
-        .retry_after(Duration::from_secs(1))
 }
 
 #[cfg(test)]

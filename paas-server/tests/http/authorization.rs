@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-use paas_server::router::ROUTES;
+use paas_server::route_table::ROUTES;
 use reqwest::Method;
 use serde_json::{Value, json};
 

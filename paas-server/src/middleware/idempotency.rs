@@ -12,10 +12,11 @@ use paas_core::controller::{Begin, IdempotentRequest, KeptAnswer};
 use paas_core::model::RequestId;
 
 use crate::app::{App, Caller};
-use crate::extract::{PROGRESS, read};
-use crate::handlers::progress::is_summary;
+use crate::body::read;
+use crate::extract::PROGRESS;
 use crate::problem::{Answer, Problem};
-use crate::router::{Access, Effect, routes_of};
+use crate::progress::is_summary;
+use crate::route_table::{Access, Effect, routes_of};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.

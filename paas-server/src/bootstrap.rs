@@ -1,10 +1,6 @@
-//! What the program does: read the settings, put the parts together, say where it listens, serve.
+//! What a controller is made of: the store, the registry, the settings; and what a server does before it serves, such as the
+//! first account and the engines that it is started with.
 
-use std::fs::DirBuilder;
-use std::io::{IsTerminal, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,137 +8,30 @@ use anyhow::{Context, Result, bail};
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
-use paas_core::leadership::{Candidate, Term};
-use paas_core::model::{EngineSpec, Invalid};
+use paas_core::leadership::Term;
+use paas_core::model::EngineSpec;
 use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::{Store, open_store};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use crate::config::{AdminPassword, Config, EnginesAtStart, LogFormat, Peers, SchedulerName};
-use crate::ha::leader_proxy::Forwarder;
-use crate::ha::{Node, TakeOver};
-use crate::serve::{ServeOptions, serve, serve_with};
-use crate::tls;
+use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
+use crate::process::{make_data_dir, say};
 
 /// How long a server that begins waits for hosts that do not answer, before it serves without them.
 const WAIT_READY: Duration = Duration::from_secs(2);
 
-/// The status of a program that a second signal ended.
-const ENDED_BY_SIGNAL: i32 = 130;
-
-/// Runs a server until a signal ends it.
-///
-/// # Errors
-/// Says what could not be opened, read or used, or that not everything ended in time.
-pub async fn run(config: Config) -> Result<()> {
-    start_log(&config.log, config.log_format)?;
-    let stop = stop_on_signals()?;
-    let tls = config.tls.as_ref().map(|files| tls::load(&files.cert, &files.key)).transpose()?;
-    // Before anything is made: a second server on one machine must not touch the store of the first.
-    let listener =
-        TcpListener::bind(config.listen).with_context(|| format!("{} cannot be listened on", config.listen))?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://{}", listener.local_addr()?);
-    if tls.is_none() && !config.listen.ip().is_loopback() {
-        tracing::warn!("passwords and tokens travel in clear; give --tls-cert and --tls-key, or trust the network");
-    }
-    let parts = Parts::open(config, reachable(&url)).await?;
-    let options = ServeOptions {
-        tls,
-        body_limit: parts.config.body_limit,
-        shutdown_timeout: parts.config.shutdown_timeout,
-        ..ServeOptions::default()
-    };
-    let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
-    match parts.config.peers.clone() {
-        None => {
-            let controller = parts.controller(None).await?;
-            say(&listens);
-            serve(listener, controller, options, stop).await?;
-        }
-        Some(peers) => {
-            say(&listens);
-            serve_as_one_of_several(listener, parts, &peers, options, stop).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn serve_as_one_of_several(
-    listener: TcpListener,
-    parts: Parts,
-    peers: &Peers,
-    options: ServeOptions,
-    stop: CancellationToken,
-) -> Result<()> {
-    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
-    let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    let node = Node::new(candidate, forwarder, options.clone());
-    let router = node.router();
-    let take_over: TakeOver = Arc::new(move |term| {
-        let parts = parts.clone();
-        Box::pin(async move { parts.controller(Some(term)).await })
-    });
-    // Rings when the last request was answered: until then this server goes on leading.
-    let end = CancellationToken::new();
-    let running = tokio::spawn(node.run(take_over, stop.clone(), end.clone()));
-    let finish = async move {
-        end.cancel();
-        if let Err(error) = running.await {
-            tracing::error!(%error, "the election ended otherwise than it should");
-        }
-    };
-    Ok(serve_with(listener, router, options, stop, finish).await?)
-}
-
-pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| Invalid::new("log", format!("{filter:?} is no filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let builder = builder.with_ansi(std::io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
-}
-
-/// Rings at the first SIGTERM or SIGINT. At the second the program ends at once.
-pub(crate) fn stop_on_signals() -> Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    let stop = CancellationToken::new();
-    let rings = stop.clone();
-    tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
-        rings.cancel();
-        either(&mut terminate, &mut interrupt).await;
-        std::process::exit(ENDED_BY_SIGNAL);
-    });
-    Ok(stop)
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
-}
-
 /// What a controller is made of, again for every term.
 #[derive(Clone)]
-struct Parts {
-    config: Arc<Config>,
-    store: Arc<dyn Store>,
-    registry: Arc<dyn Registry>,
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<dyn Registry>,
     /// Where a person on this machine reaches the server.
     url: Arc<str>,
 }
 
 impl Parts {
-    async fn open(config: Config, url: String) -> Result<Self> {
+    pub(crate) async fn open(config: Config, url: String) -> Result<Self> {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
@@ -153,7 +42,7 @@ impl Parts {
     }
 
     /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
-    async fn controller(&self, term: Option<Term>) -> Result<Controller> {
+    pub(crate) async fn controller(&self, term: Option<Term>) -> Result<Controller> {
         let config = &self.config;
         let scheduler: Arc<dyn Scheduler> = match config.scheduler {
             SchedulerName::Spread => Arc::new(Spread::new(config.weights)),
@@ -200,19 +89,6 @@ pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
         Err(error) => Err(error).context("the registry cannot be used"),
         Ok(_) => Ok(()),
     }
-}
-
-/// Only its owner may look into it: it holds certificates, and logins to registries.
-pub(crate) fn make_data_dir(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| {
-        format!("the data directory {} cannot be made; choose another with --data-dir", path.display())
-    })
-}
-
-/// The URL as one on this machine would write it.
-fn reachable(url: &str) -> String {
-    url.replace("//0.0.0.0:", "//localhost:").replace("//[::]:", "//localhost:")
 }
 
 /// Makes the first account, and says with which password; nothing when there were accounts already.
@@ -274,10 +150,4 @@ async fn add_engine(spec: EngineSpec, controller: &Controller) -> Result<()> {
         }
         Err(error) => Err(error).with_context(|| format!("the engine {id} at {addr} cannot be added")),
     }
-}
-
-/// Says something to whoever started the program. That nobody listens is no reason to end.
-pub(crate) fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

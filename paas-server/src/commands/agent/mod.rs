@@ -16,7 +16,7 @@ use paas_core::model::{EngineAddress, EngineId, EngineSpec};
 use paas_core::registry::{open_registry, registry_hosts};
 
 use crate::config::BackendUrl;
-use crate::start;
+use crate::{bootstrap, process};
 use remote::RemoteRegistrar;
 
 /// The port of Docker over TCP.
@@ -65,8 +65,8 @@ pub struct AgentFlags {
 /// # Errors
 /// Says which setting cannot be used. Once it runs, it waits for whatever is missing.
 pub async fn run(flags: AgentFlags) -> Result<()> {
-    start::start_log(&flags.log, crate::config::LogFormat::Text)?;
-    let stop = start::stop_on_signals()?;
+    process::start_log(&flags.log, crate::config::LogFormat::Text)?;
+    let stop = process::stop_on_signals()?;
     let (registrar, hosts) = registrar(&flags).await?;
     let id = match flags.id {
         Some(id) => id,
@@ -111,7 +111,7 @@ async fn registrar(flags: &AgentFlags) -> Result<(Arc<dyn Registrar>, Vec<String
                 "that registry is inside a server, which the agent reaches with --server"
             );
             let registry = open_registry(url)?;
-            start::check_registry(&*registry).await?;
+            bootstrap::check_registry(&*registry).await?;
             Ok((Arc::new(DirectRegistrar::new(registry)), hosts))
         }
     }

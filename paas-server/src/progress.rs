@@ -15,7 +15,7 @@ use crate::extract::PROGRESS;
 ///
 /// When the server stops leading meanwhile, the stream breaks off without its summary: what became of the rest is for the
 /// next one to say.
-pub(super) fn stream(controller: &Controller, operation: Operation) -> Response {
+pub(crate) fn stream(controller: &Controller, operation: Operation) -> Response {
     let controller = controller.clone();
     let lines = operation.map(move |step| match controller.is_deposed() {
         true => Err(io::Error::other("this server does not lead any more")),

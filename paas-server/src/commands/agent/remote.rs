@@ -11,7 +11,7 @@ use paas_core::registry::Member;
 use reqwest::{Client, RequestBuilder};
 use uuid::Uuid;
 
-use crate::handlers::join::Heartbeat;
+use crate::routes::join::Heartbeat;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use crate::app::{App, Caller};
 use crate::extract::{NoParams, Params};
+use crate::middleware::write_timeout::Reading;
 use crate::problem::Answer;
-use crate::write_timeout::Reading;
 
 const MOST: u64 = 10_000;
 const DEFAULT: u64 = 100;

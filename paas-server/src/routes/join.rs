@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params};
-use crate::once::NotKept;
+use crate::middleware::idempotency::NotKept;
 use crate::problem::{Answer, Problem};
 
 /// What an agent says of its host, again and again.

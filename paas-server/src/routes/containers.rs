@@ -15,11 +15,11 @@ use paas_core::engine::LogOptions;
 use paas_core::model::{Container, ContainerSpec, Invalid};
 
 use super::listing::Listing;
-use super::progress;
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params, wants_progress};
-use crate::once::Named;
+use crate::middleware::idempotency::Named;
 use crate::problem::{Answer, Problem};
+use crate::progress;
 
 const MOST_CONTAINERS: u64 = 10_000;
 /// The largest page.

@@ -1,17 +1,7 @@
-//! The routes, all in one table, and the chain in front of them:
-//! request id → body limit → authenticate → authorize → once, where it has a key → handler.
+//! Every route in one table: who may use it and what it does. The middleware decides by this table, and `routes` mounts a
+//! handler for each row; the table itself knows no handlers.
 
-use axum::Router;
-use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodFilter, MethodRouter, on};
-use tower_http::catch_panic::CatchPanicLayer;
-
-use crate::app::App;
-use crate::chain;
-use crate::handlers::{accounts, auth, cluster, containers, engines, events, health, images, join, registry_logins};
-use crate::once;
-use crate::problem::{Code, Problem};
+use axum::http::Method;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +36,13 @@ pub struct Route {
     pub access: Access,
     /// What it does to the platform.
     pub effect: Effect,
-    mount: fn(MethodFilter) -> MethodRouter<App>,
 }
 
-macro_rules! routes {
-    ($($method:ident $path:literal $access:ident $effect:ident $handler:path;)*) => {
-        /// Every route. The router is made from it, so nothing can be reached that is not in it.
-        pub const ROUTES: &[Route] = &[$(Route {
-            method: Method::$method,
-            path: $path,
-            access: Access::$access,
-            effect: Effect::$effect,
-            mount: |filter| on(filter, $handler),
-        }),*];
-    };
-}
-
-routes! {
+/// Hands every row to the macro `$each`: here it becomes data, in `routes` a handler behind a path. So there is one table, and
+/// nothing can be reached that is not in it.
+#[rustfmt::skip]
+macro_rules! each_route {
+($each:ident) => { $each! {
     POST   "/auth/login"                  Public     Changes  auth::login;
     POST   "/account/logout"              AnyAccount Changes  auth::logout;
     POST   "/account/passwdchange"        AnyAccount Changes  auth::change_password;
@@ -115,7 +95,22 @@ routes! {
     POST   "/api/images/pull"             ByRole     Changes  images::pull;
 
     GET    "/healthz"                     Public     Reads    health::healthz;
+} };
 }
+pub(crate) use each_route;
+
+macro_rules! table {
+    ($($method:ident $path:literal $access:ident $effect:ident $handler:path;)*) => {
+        /// Every route.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            path: $path,
+            access: Access::$access,
+            effect: Effect::$effect,
+        }),*];
+    };
+}
+each_route!(table);
 
 /// The routes of a path of the table.
 pub(crate) fn routes_of(path: &str) -> impl Iterator<Item = &'static Route> {
@@ -145,45 +140,9 @@ pub(crate) fn methods_of(path: &str) -> Vec<Method> {
     methods
 }
 
-/// The whole API.
-pub(crate) fn router(app: App) -> Router {
-    let mut router = Router::new();
-    for route in ROUTES {
-        // Every method of the table has a filter; `every_route_can_be_mounted` holds it to that.
-        if let Ok(filter) = MethodFilter::try_from(route.method.clone()) {
-            router = router.route(route.path, (route.mount)(filter));
-        }
-    }
-    router
-        .fallback(no_such_route)
-        // The last layer is the first to see a request.
-        .layer(from_fn_with_state(app.clone(), once::once))
-        .layer(from_fn_with_state(app.clone(), chain::guard))
-        .layer(from_fn_with_state(app.clone(), chain::limit_body))
-        .layer(CatchPanicLayer::custom(chain::panicked))
-        .layer(from_fn(chain::identify))
-        .with_state(app)
-}
-
-async fn no_such_route(uri: Uri) -> Problem {
-    let path = uri.path();
-    let has_empty_part = path.split('/').skip(1).any(str::is_empty);
-    if has_empty_part && access_of_unknown(path) != Access::Public {
-        return Problem::invalid("path", format!("{path:?} has an empty part where an id belongs; give the id"));
-    }
-    Problem::new(Code::RouteNotFound, format!("there is nothing at {path}; docs/api.md lists what there is"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_route_can_be_mounted() {
-        for route in ROUTES {
-            assert!(MethodFilter::try_from(route.method.clone()).is_ok(), "{} {}", route.method, route.path);
-        }
-    }
 
     #[test]
     fn all_methods_of_a_path_are_open_to_the_same_people() {

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use paas_core::store::{Store, Table, open_existing_store, open_store, transfer};
 
 use crate::config::{BackendUrl, LogFormat, default_data_dir, store_in};
-use crate::start::{make_data_dir, say, start_log};
+use crate::process::{make_data_dir, say, start_log};
 
 const AFTER_HELP: &str = "\
 Stop every server that uses one of the stores first: what changes meanwhile is found at the end, and is an error.

@@ -4,10 +4,10 @@ use axum::extract::State;
 use paas_core::model::{EngineId, ImageRef};
 use serde::Deserialize;
 
-use super::progress;
 use crate::app::{App, Caller};
 use crate::extract::{Body, NoParams};
 use crate::problem::Answer;
+use crate::progress;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

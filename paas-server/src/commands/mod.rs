@@ -1,0 +1,5 @@
+//! What the program does, one file per command.
+
+pub mod agent;
+pub mod serve;
+pub mod store;

@@ -1,0 +1,86 @@
+//! `paas-server`: read the settings, put the parts together, say where it listens, serve.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use paas_core::leadership::Candidate;
+use tokio_util::sync::CancellationToken;
+
+use crate::bootstrap::Parts;
+use crate::config::{Config, Peers};
+use crate::ha::leader_proxy::Forwarder;
+use crate::ha::{Node, TakeOver};
+use crate::process::{say, start_log, stop_on_signals};
+use crate::serve::{ServeOptions, serve, serve_with};
+use crate::tls;
+
+/// Runs a server until a signal ends it.
+///
+/// # Errors
+/// Says what could not be opened, read or used, or that not everything ended in time.
+pub async fn run(config: Config) -> Result<()> {
+    start_log(&config.log, config.log_format)?;
+    let stop = stop_on_signals()?;
+    let tls = config.tls.as_ref().map(|files| tls::load(&files.cert, &files.key)).transpose()?;
+    // Before anything is made: a second server on one machine must not touch the store of the first.
+    let listener =
+        TcpListener::bind(config.listen).with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", listener.local_addr()?);
+    if tls.is_none() && !config.listen.ip().is_loopback() {
+        tracing::warn!("passwords and tokens travel in clear; give --tls-cert and --tls-key, or trust the network");
+    }
+    let parts = Parts::open(config, reachable(&url)).await?;
+    let options = ServeOptions {
+        tls,
+        body_limit: parts.config.body_limit,
+        shutdown_timeout: parts.config.shutdown_timeout,
+        ..ServeOptions::default()
+    };
+    let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
+    match parts.config.peers.clone() {
+        None => {
+            let controller = parts.controller(None).await?;
+            say(&listens);
+            serve(listener, controller, options, stop).await?;
+        }
+        Some(peers) => {
+            say(&listens);
+            serve_as_one_of_several(listener, parts, &peers, options, stop).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn serve_as_one_of_several(
+    listener: TcpListener,
+    parts: Parts,
+    peers: &Peers,
+    options: ServeOptions,
+    stop: CancellationToken,
+) -> Result<()> {
+    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
+    let forwarder = Forwarder::new(peers.ca.as_deref())?;
+    let node = Node::new(candidate, forwarder, options.clone());
+    let router = node.router();
+    let take_over: TakeOver = Arc::new(move |term| {
+        let parts = parts.clone();
+        Box::pin(async move { parts.controller(Some(term)).await })
+    });
+    // Rings when the last request was answered: until then this server goes on leading.
+    let end = CancellationToken::new();
+    let running = tokio::spawn(node.run(take_over, stop.clone(), end.clone()));
+    let finish = async move {
+        end.cancel();
+        if let Err(error) = running.await {
+            tracing::error!(%error, "the election ended otherwise than it should");
+        }
+    };
+    Ok(serve_with(listener, router, options, stop, finish).await?)
+}
+
+/// The URL as one on this machine would write it.
+fn reachable(url: &str) -> String {
+    url.replace("//0.0.0.0:", "//localhost:").replace("//[::]:", "//localhost:")
+}
