@@ -17,6 +17,8 @@ mod etcd;
 pub mod events;
 pub mod leadership;
 pub mod model;
+#[cfg(feature = "docker")]
+mod net;
 pub mod registry;
 pub mod scheduler;
 pub mod store;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "docker")]
-use tokio::net::{TcpStream, lookup_host};
-#[cfg(feature = "docker")]
 use tokio::time::timeout;
 
 use crate::engine::DockerEngine;
 use crate::model::{EngineAddress, Invalid};
+#[cfg(feature = "docker")]
+use crate::net;
 
 /// How the monitor asks a host whether it is alive.
 ///
@@ -115,16 +115,10 @@ impl Prober {
 
 #[cfg(feature = "docker")]
 async fn connect(host: &str, port: u16) -> Result<(), String> {
-    match TcpStream::connect((bare(host), port)).await {
+    match net::connect(host, port).await {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("{host}:{port}: {error}")),
     }
-}
-
-/// A host as a resolver takes it: IPv6 without the brackets of a URL.
-#[cfg(feature = "docker")]
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(feature = "docker")]
@@ -136,10 +130,19 @@ mod icmp {
 
     use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence};
 
-    use super::{bare, lookup_host};
+    use crate::net;
 
     /// What an echo request carries beside its header, bytes: as much as the usual `ping`.
     const PAYLOAD: [u8; 56] = [0; 56];
+
+    /// Why no echo came from an address.
+    struct Silent(String);
+
+    impl From<std::io::Error> for Silent {
+        fn from(error: std::io::Error) -> Self {
+            Self(error.to_string())
+        }
+    }
 
     /// One socket per family of addresses, opened when first needed.
     #[derive(Default)]
@@ -157,15 +160,17 @@ mod icmp {
     impl Sockets {
         /// Sends an echo request and waits for the reply, for at most `deadline`.
         pub(super) async fn echo(&self, host: &str, port: u16, deadline: Duration) -> Result<(), String> {
-            let mut found =
-                lookup_host((bare(host), port)).await.map_err(|error| format!("{host} is not found: {error}"))?;
-            let ip = found.next().ok_or_else(|| format!("{host} has no address"))?.ip();
-            let client = self.client(ip).as_ref().map_err(Clone::clone)?;
+            let found = net::addresses(host, port).await.map_err(|error| format!("{host} is not found: {error}"))?;
+            net::first(found, |address| self.echo_from(address.ip(), deadline)).await.map_err(|silent| silent.0)
+        }
+
+        async fn echo_from(&self, ip: IpAddr, deadline: Duration) -> Result<(), Silent> {
+            let client = self.client(ip).as_ref().map_err(|error| Silent(error.clone()))?;
             let mut pinger = client.pinger(ip, PingIdentifier(rand::random())).await;
             pinger.timeout(deadline);
             match pinger.ping(PingSequence(0), &PAYLOAD).await {
                 Ok(_) => Ok(()),
-                Err(error) => Err(format!("no echo from {ip}: {error}")),
+                Err(error) => Err(Silent(format!("no echo from {ip}: {error}"))),
             }
         }
 

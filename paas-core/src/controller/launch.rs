@@ -234,9 +234,9 @@ impl Launcher {
         if let Some(pulls) = &self.pulls {
             pulls.pulled(&engine).await.map_err(failed)?;
         }
-        let mut slot = shared.slots.start(&engine, shared.cluster.cpus(&engine)).await;
+        let slot = shared.slots.start(&engine).await;
         let request = self.request(&engine, reservation.launch(), index);
-        let created = slot.during(shared.cluster.while_up(&engine, connection.create(&request))).await;
+        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
         let id = match created {
             Ok(id) => id,
             Err(error) => {
@@ -246,7 +246,7 @@ impl Launcher {
                 return Err(failed(error));
             }
         };
-        let started = slot.during(shared.cluster.while_up(&engine, self.start(&*connection, &id))).await;
+        let started = shared.cluster.while_up(&engine, self.start(&*connection, &id)).await;
         if let Err(error) = started {
             self.undo(&*connection, reservation, &id).await;
             return Err(failed(error));

@@ -13,8 +13,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Passwords and tokens.
     pub auth: AuthSettings,
-    /// How many containers one engine starts at once at most. How many it is asked for follows from how long its starts
-    /// take: on a host without cores to spare only the waiting grows from one on, and that one is asked for one at a time.
+    /// How many containers one engine starts at once at most. How many it is asked for is measured: the fewest that bring
+    /// nearly all that it can do.
     pub starts_per_engine: usize,
     /// On how many engines a container is tried before it counts as failed.
     pub attempts: usize,

@@ -12,6 +12,10 @@ use hyper::Response;
 use hyper::body::{Body, Incoming};
 use serde::Deserialize;
 
+/// Longest line, and longest refusal, bytes. The longest that Docker sends is an event with all labels of a container, in
+/// which the description of one has at most a few hundred kilobytes.
+const LONGEST: usize = 16 << 20;
+
 /// The lines of an answer. Holds no more than what came of a line whose end did not come yet.
 pub(super) struct Lines {
     body: Incoming,
@@ -21,15 +25,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Those of an answer that was given; the words of one that was refused are the error.
     pub(super) async fn of(response: Response<Incoming>) -> Result<Self, Error> {
-        let status = response.status();
-        let mut lines = Self { body: response.into_body(), begun: BytesMut::new() };
-        if status.is_success() {
-            return Ok(lines);
-        }
-        while lines.read().await? {}
-        let message = String::from_utf8_lossy(&lines.begun).into_owned();
-        let message = serde_json::from_str::<Refusal>(&message).map_or(message, |refusal| refusal.message);
-        Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
+        Ok(Self { body: granted(response).await?, begun: BytesMut::new() })
     }
 
     /// The next line, without its end. Nothing when there are no more.
@@ -61,9 +57,27 @@ impl Lines {
         if let Ok(data) = frame?.into_data() {
             // Copied, because it is a piece of the connection's own and much larger buffer.
             self.begun.extend_from_slice(&data);
+            if self.begun.len() > LONGEST {
+                let error = format!("a line of more than {LONGEST} bytes");
+                return Err(Error::DockerStreamError { error });
+            }
         }
         Ok(true)
     }
+}
+
+/// The body of an answer that was given; the words of one that was refused are the error.
+pub(super) async fn granted(response: Response<Incoming>) -> Result<Incoming, Error> {
+    let status = response.status();
+    let body = response.into_body();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let mut refusal = Lines { body, begun: BytesMut::new() };
+    while refusal.read().await? {}
+    let message = String::from_utf8_lossy(&refusal.begun).into_owned();
+    let message = serde_json::from_str::<Refusal>(&message).map_or(message, |refusal| refusal.message);
+    Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
 }
 
 /// What Docker says when it refuses.

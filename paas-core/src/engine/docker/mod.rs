@@ -298,7 +298,7 @@ impl DockerEngine for Docker {
         image: &ImageRef,
         login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
-        Ok(pull::open(&self.client, self.call("pull the image", Subject::Image), image, login))
+        Ok(pull::open(self.transport.clone(), self.call("pull the image", Subject::Image), image, login))
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
@@ -306,10 +306,11 @@ impl DockerEngine for Docker {
         if !options.stdout && !options.stderr {
             return Err(call.error(EngineErrorKind::Refused, "neither of the two outputs is asked for"));
         }
-        // The stream tells of its errors only when it is read.
+        // Whether it has a terminal is not told by the answer of every version.
         let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
-        call.within(deadlines::ASK, asked).await?;
-        Ok(logs::open(&self.client, call, id, options))
+        let config = call.within(deadlines::ASK, asked).await?.config;
+        let has_terminal = config.and_then(|config| config.tty).unwrap_or(false);
+        logs::open(&self.transport, call, id, has_terminal, options).await
     }
 
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {

@@ -28,10 +28,10 @@ use tokio_rustls::TlsConnector;
 use super::tls;
 use crate::engine::{EngineError, EngineErrorKind, Result};
 use crate::model::{EngineAddress, TlsMaterial};
+use crate::net;
 
 /// The header in which a daemon tells the newest version of the API that it speaks.
 const API_VERSION: &str = "api-version";
-const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
 
 /// How long a connection may be silent before the far end is asked for a sign of life, how often it is asked again, and
 /// how many times. A host that vanished without a word is noticed after 30 seconds.
@@ -46,7 +46,7 @@ enum Target {
 }
 
 /// Version of Docker's API: major and minor number.
-type Version = (u32, u32);
+pub(super) type Version = (u32, u32);
 
 pub(super) struct Transport {
     target: Target,
@@ -59,7 +59,7 @@ impl Transport {
     /// Does no I/O.
     pub(super) fn new(address: &EngineAddress, material: Option<&TlsMaterial>) -> Result<Self> {
         let refused = |detail: String| EngineError::new(EngineErrorKind::Refused, "connect", detail);
-        let without_brackets = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let without_brackets = |host: &str| net::without_brackets(host).to_owned();
         let (target, authority) = match address {
             EngineAddress::Unix(path) => (Target::Unix(path.into()), "localhost".to_owned()),
             EngineAddress::Tcp { host, port } => {
@@ -97,11 +97,15 @@ impl Transport {
         };
         *request.uri_mut() = versioned(request.uri(), version)?;
         request.headers_mut().insert(HOST, self.host_header.clone());
-        make_url_safe(request.headers_mut());
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         self.learn(response.headers());
         Ok(response)
+    }
+
+    /// The version that both sides speak, as far as the daemon told.
+    pub(super) fn version(&self) -> Option<Version> {
+        *self.version.lock()
     }
 
     async fn ask_version<B>(&self, sender: &mut SendRequest<B>) -> Result<Option<Version>, Error>
@@ -146,7 +150,7 @@ impl Transport {
 }
 
 async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+    let stream = net::connect(host, port).await?;
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     #[cfg(unix)]
@@ -193,25 +197,6 @@ fn versioned(uri: &Uri, version: Option<Version>) -> Result<Uri, Error> {
     }
 }
 
-/// bollard writes the registry login in the standard base64 alphabet; Docker reads the one for URLs, and takes a login
-/// that it cannot read for none at all.
-fn make_url_safe(headers: &mut HeaderMap) {
-    let Some(value) = headers.get(REGISTRY_AUTH) else { return };
-    let safe: Vec<u8> = value
-        .as_bytes()
-        .iter()
-        .map(|byte| match byte {
-            b'+' => b'-',
-            b'/' => b'_',
-            other => *other,
-        })
-        .collect();
-    if let Ok(mut value) = HeaderValue::from_bytes(&safe) {
-        value.set_sensitive(true);
-        headers.insert(REGISTRY_AUTH, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,13 +222,5 @@ mod tests {
         assert_eq!(*transport.version.lock(), Some(newest_understood()));
         transport.learn(&answer("none"));
         assert_eq!(*transport.version.lock(), Some(newest_understood()));
-    }
-
-    #[test]
-    fn a_login_is_sent_in_the_alphabet_that_docker_reads() {
-        let mut headers = HeaderMap::new();
-        headers.insert(REGISTRY_AUTH, HeaderValue::from_static("ab+/=="));
-        make_url_safe(&mut headers);
-        assert_eq!(headers[REGISTRY_AUTH], "ab-_==");
     }
 }

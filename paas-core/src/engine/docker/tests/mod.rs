@@ -1,7 +1,9 @@
 //! Tests of the translations, of hosts that fail, and of a real host.
 
 mod broken;
+mod fake;
 mod lifecycle;
+mod output;
 mod pulling;
 mod real;
 mod streams;

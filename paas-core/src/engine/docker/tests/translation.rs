@@ -4,7 +4,7 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary, CreateImageInf
 use serde_json::json;
 
 use super::super::pull::Layers;
-use super::super::{describe, events, logs, observed, whole_seconds};
+use super::super::{describe, events, observed, whole_seconds};
 use super::web;
 use crate::engine::{CreateRequest, ObservedContainer, labels};
 use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb, Resources, RestartPolicy};
@@ -238,13 +238,6 @@ fn the_layers_of_a_pull_are_summed_up() {
     assert_eq!(after("a", "Download complete", None), Some((105, 150)));
     assert_eq!(after("a", "Extracting", Some((1, 100))), Some((105, 150)));
     assert_eq!(after("b", "Pull complete", None), Some((150, 150)));
-}
-
-#[test]
-fn output_is_asked_for_since_an_exact_time() {
-    let uri = "http://docker/containers/a/logs?follow=false&since=0&until=0".parse().unwrap();
-    let exact = logs::with_since(&uri, "12.000000034").unwrap();
-    assert_eq!(exact.to_string(), "http://docker/containers/a/logs?follow=false&since=12.000000034&until=0");
 }
 
 #[test]
