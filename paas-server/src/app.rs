@@ -24,6 +24,8 @@ pub(crate) struct App {
     pub(crate) body_limit: usize,
     /// How long a reader of live events may take nothing.
     pub(crate) reader_timeout: Duration,
+    /// How long a request may take until it is answered.
+    pub(crate) request_timeout: Duration,
 }
 
 /// Who asks. Only the chain in front of the handlers makes one, of a token that is worth something.
@@ -49,8 +51,8 @@ impl Caller {
 impl App {
     /// The state of a server that closes when `closing` rings.
     pub(crate) fn new(controller: Controller, closing: CancellationToken, options: &ServeOptions) -> Self {
-        let ServeOptions { body_limit, reader_timeout, .. } = *options;
-        Self { controller, closing: Arc::new(closing), body_limit, reader_timeout }
+        let ServeOptions { body_limit, reader_timeout, request_timeout, .. } = *options;
+        Self { controller, closing: Arc::new(closing), body_limit, reader_timeout, request_timeout }
     }
 
     /// Ends when a stream for `caller` has to end: the server shuts down, or the token is not worth anything any more.

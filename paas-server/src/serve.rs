@@ -57,7 +57,7 @@ pub(crate) async fn serve_with(
     stop: CancellationToken,
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let service = router.layer(from_fn(mark)).into_make_service();
+    let service = router.layer(from_fn(mark)).into_make_service_with_connect_info::<SocketAddr>();
     let acceptor = WriteTimeout { deadline: options.reader_timeout, stop: stop.clone() };
     let handle = Handle::new();
     let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));

@@ -43,7 +43,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn accounts(&self) -> Result<Vec<Account>> {
+    pub(crate) async fn accounts(&self) -> Result<Vec<Account>> {
         let all = self.accounts.all().await.map_err(AuthError::Store)?;
         Ok(all.into_iter().map(|account| account.value.shown()).collect())
     }
@@ -52,7 +52,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::NotFound`].
-    pub async fn account(&self, username: &str) -> Result<Account> {
+    pub(crate) async fn account(&self, username: &str) -> Result<Account> {
         let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
         found.map(|account| account.value.shown()).ok_or_else(|| AuthError::NotFound(username.to_owned()))
     }
@@ -61,7 +61,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::AlreadyExists`]; [`AuthError::Invalid`] for an unknown role or a weak password.
-    pub async fn add_account(&self, new: NewAccount, also: Vec<Write>) -> Result<Account> {
+    pub(crate) async fn add_account(&self, new: NewAccount, also: Vec<Write>) -> Result<Account> {
         self.check_role(&new.role)?;
         Passwords::check_rules(&new.password)?;
         let id = match new.id {
@@ -92,7 +92,7 @@ impl Authenticator {
     /// # Errors
     /// [`AuthError::NotFound`]; [`AuthError::LastAdmin`] when nobody else may do everything. When the store leaves open
     /// whether it was done, [`Authenticator::settle`] is to be asked until it knows.
-    pub async fn delete_account(&self, username: &str, also: Vec<Write>) -> Result<()> {
+    pub(crate) async fn delete_account(&self, username: &str, also: Vec<Write>) -> Result<()> {
         let _one_at_a_time = self.changing.write().await;
         let Some(found) = self.accounts.get(username).await.map_err(AuthError::Store)? else {
             // Its sessions may have outlived it where a store makes changes in pieces.
@@ -116,7 +116,7 @@ impl Authenticator {
     /// # Errors
     /// [`AuthError::NotFound`], [`AuthError::WrongPassword`], [`AuthError::Invalid`] for a weak new one. As for
     /// [`Authenticator::delete_account`] when the store leaves it open.
-    pub async fn change_password(
+    pub(crate) async fn change_password(
         &self,
         username: &str,
         present: Option<(&str, Option<IpAddr>)>,
@@ -151,7 +151,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn settle(&self, username: &str) -> Result<()> {
+    pub(crate) async fn settle(&self, username: &str) -> Result<()> {
         let _one_at_a_time = self.changing.write().await;
         let account = self.accounts.get(username).await.map_err(AuthError::Store)?;
         self.sessions.settle(username, account.map(|account| account.value).as_ref()).await
@@ -161,7 +161,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn has_accounts(&self) -> Result<bool> {
+    pub(crate) async fn has_accounts(&self) -> Result<bool> {
         let first = KeyRange { limit: 1, ..KeyRange::all() };
         Ok(!self.accounts.list(&first).await.map_err(AuthError::Store)?.is_empty())
     }
@@ -171,7 +171,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::Invalid`] for a weak password.
-    pub async fn ensure_admin(&self, password: Option<String>, also: Vec<Write>) -> Result<Option<String>> {
+    pub(crate) async fn ensure_admin(&self, password: Option<String>, also: Vec<Write>) -> Result<Option<String>> {
         let _one_at_a_time = self.changing.write().await;
         if self.has_accounts().await? {
             return Ok(None);

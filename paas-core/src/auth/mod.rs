@@ -38,6 +38,14 @@ use throttle::Throttle;
 /// Result of what can be asked of the authenticator.
 pub type Result<T, E = AuthError> = std::result::Result<T, E>;
 
+/// Whether a new password is one that is taken.
+///
+/// # Errors
+/// [`AuthError::Invalid`] when it is too short or too long.
+pub fn check_password_rules(password: &str) -> Result<()> {
+    Passwords::check_rules(password)
+}
+
 /// Settings of passwords and tokens.
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
@@ -72,11 +80,11 @@ pub struct Authenticator {
 
 /// An account whose password was checked just now.
 #[derive(Clone, Debug)]
-pub struct Checked(AccountRecord);
+pub(crate) struct Checked(AccountRecord);
 
 impl Checked {
     /// The account.
-    pub fn account(&self) -> Account {
+    pub(crate) fn account(&self) -> Account {
         self.0.clone().shown()
     }
 }
@@ -86,7 +94,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
+    pub(crate) async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
         let accounts = Collection::<AccountRecord>::new(store.clone(), ACCOUNTS);
         let all = accounts.all().await.map_err(AuthError::Store)?;
         let all: Vec<AccountRecord> = all.into_iter().map(|account| account.value).collect();
@@ -109,7 +117,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], [`AuthError::Throttled`], [`AuthError::Busy`].
-    pub async fn check(&self, username: &str, password: &str, source: Option<IpAddr>) -> Result<Checked> {
+    pub(crate) async fn check(&self, username: &str, password: &str, source: Option<IpAddr>) -> Result<Checked> {
         self.throttle.check(username, source)?;
         let turn = self.passwords.turn(source).await?;
         // Again: those who were before in the queue may have been wrong as well.

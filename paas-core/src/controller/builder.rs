@@ -114,6 +114,9 @@ impl ControllerBuilder {
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
         let platform = platform_name(&store).await?;
+        if self.term.is_some() {
+            make_peer_key(&store).await?;
+        }
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
@@ -183,15 +186,40 @@ fn fenced(connector: Connector, term: Term) -> Connector {
 /// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform
 /// cleans up after itself and after nobody else.
 async fn platform_name(store: &Arc<dyn Store>) -> Result<String> {
-    const KEY: &str = "name";
-    let names = Collection::<String>::new(store.clone(), PLATFORM);
-    match names.insert(KEY, &Uuid::new_v4().to_string()).await {
-        Ok(_) => {}
+    chosen_once(store, "name", Uuid::new_v4().to_string()).await
+}
+
+/// What the servers of one platform know each other by.
+const PEER_KEY: &str = "peer_key";
+
+async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
+    let random = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
+    chosen_once(store, PEER_KEY, random.concat()).await.map(drop)
+}
+
+/// What the servers of the platform in `store` know each other by: a secret of theirs. The first that leads makes it; there
+/// is none before.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
+    let key = Collection::<String>::new(store, PLATFORM).get(PEER_KEY).await.map_err(ControllerError::Store)?;
+    Ok(key.map(|key| key.value))
+}
+
+/// A value of this platform that is chosen by whoever is first.
+async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
+    let chosen = Collection::<String>::new(store.clone(), PLATFORM);
+    if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {
+        return Ok(known.value);
+    }
+    match chosen.insert(key, &value).await {
+        Ok(_) => return Ok(value),
         Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
         Err(error) => return Err(ControllerError::Store(error)),
     }
-    let name = names.get(KEY).await.map_err(ControllerError::Store)?;
-    Ok(name.map(|name| name.value).unwrap_or_default())
+    let known = chosen.get(key).await.map_err(ControllerError::Store)?;
+    Ok(known.map(|known| known.value).unwrap_or_default())
 }
 
 impl fmt::Debug for ControllerBuilder {

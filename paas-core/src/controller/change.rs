@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::Instrument;
 
@@ -20,6 +21,9 @@ use crate::store::{self, Write};
 /// How long to wait for a store that does not say whether a change was made, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// After how long a write is not under way any more that the store did not answer.
+const LATE: Duration = Duration::from_secs(15);
 
 /// What is written together with a change.
 #[derive(Debug)]
@@ -47,11 +51,18 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Panicked`] when `work` panicked; the log has its words.
     pub async fn run_to_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        // Nobody aborts such a task, so without an outcome the whole program is ending.
+        self.spawn_to_end(work).await.unwrap_or(Err(ControllerError::ShuttingDown))
+    }
+
+    /// The same for work whose outcome nobody has to wait for.
+    pub fn spawn_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
         // Caught here and not by who waits: that one may be gone.
         let work = AssertUnwindSafe(work).catch_unwind().map(|outcome| outcome.map_err(panicked));
-        let task = self.shared.operations.spawn(work.in_current_span());
-        // Nobody aborts such a task, so without an outcome the whole program is ending.
-        task.await.unwrap_or(Err(ControllerError::ShuttingDown))
+        self.shared.operations.spawn(work.in_current_span())
     }
 
     /// Makes a change of `actor` in a task of its own.
@@ -105,10 +116,14 @@ impl Controller {
             let closing = controller.shared.closing.clone();
             let mut wait = FIRST_WAIT;
             let settle = async {
-                while let Err(error) = apply(controller.clone()).await {
-                    tracing::warn!(%error, "whether a change was made is not known yet");
-                    sleep(wait).await;
-                    wait = LONGEST_WAIT.min(wait * 2);
+                // And again later: what was under way may have been made after the store was asked what it has.
+                for late in [LATE, Duration::ZERO] {
+                    while let Err(error) = apply(controller.clone()).await {
+                        tracing::warn!(%error, "whether a change was made is not known yet");
+                        sleep(wait).await;
+                        wait = LONGEST_WAIT.min(wait * 2);
+                    }
+                    sleep(late).await;
                 }
             };
             closing.run_until_cancelled(settle).await;

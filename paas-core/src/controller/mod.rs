@@ -32,6 +32,7 @@ mod requests;
 mod scale;
 mod settings;
 mod slots;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,12 +52,13 @@ use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore}
 
 pub use accounts::PasswordChange;
 pub use actor::Actor;
-pub use builder::ControllerBuilder;
+pub use builder::{ControllerBuilder, peer_key};
 pub use error::{ControllerError, Result};
 pub use launch::RunRequest;
 pub use progress::{Failure, LaunchSummary, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
+pub use views::ClusterView;
 
 use locks::KeyedLocks;
 
@@ -141,11 +143,11 @@ impl Controller {
     }
 
     /// The live view of engines and containers.
-    pub fn cluster(&self) -> &Cluster {
-        &self.shared.cluster
+    pub fn cluster(&self) -> ClusterView<'_> {
+        ClusterView::new(&self.shared.cluster)
     }
 
-    /// Accounts, tokens and roles.
+    /// Tokens and roles: who presents a token, and what that opens.
     pub fn auth(&self) -> &Authenticator {
         &self.shared.auth
     }

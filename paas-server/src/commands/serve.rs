@@ -36,6 +36,7 @@ pub async fn run(config: Config) -> Result<()> {
         tls,
         body_limit: parts.config.body_limit,
         shutdown_timeout: parts.config.shutdown_timeout,
+        request_timeout: parts.config.request_timeout,
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
@@ -62,6 +63,7 @@ async fn serve_as_one_of_several(
 ) -> Result<()> {
     let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
+    tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone()));
     let node = Node::new(candidate, forwarder, options.clone());
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {

@@ -99,7 +99,6 @@ async fn a_token_whose_account_is_gone_is_worth_nothing_at_the_next_start() {
     assert!(!is_good(&controller, &bob) && is_good(&controller, &eve));
 }
 
-/// A store that makes only the first write of a commit, and then is away for a while.
 #[tokio::test(start_paused = true)]
 async fn a_token_of_an_account_that_may_be_gone_is_worth_nothing_until_that_is_known() {
     let platform = Platform::without_engines(&[]).await;
@@ -109,13 +108,15 @@ async fn a_token_of_an_account_that_may_be_gone_is_worth_nothing_until_that_is_k
     let issued = controller.login("bob", PASSWORD).await.unwrap();
     // Not made at all: it is good again.
     failing.fail_after_writes(Some(0));
+    failing.fail_after_reads(Some(1));
     assert!(controller.delete_account(&ann(), "bob").await.unwrap_err().is_retryable());
     assert!(!is_good(&controller, &issued));
     failing.fail_after_writes(None);
+    failing.fail_after_reads(None);
     assert!(eventually(|| is_good(&controller, &issued)).await);
     // Made in part, and nothing can be read for a while.
     failing.fail_after_writes(Some(0));
-    failing.fail_after_reads(Some(2));
+    failing.fail_after_reads(Some(1));
     assert!(controller.delete_account(&ann(), "bob").await.is_err());
     platform.store.delete(tables::ACCOUNTS, "bob", None).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;

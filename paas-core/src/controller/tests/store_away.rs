@@ -56,7 +56,7 @@ async fn records_are_told_to_those_who_listen_when_they_are_stored() {
     use futures::StreamExt;
     let (_platform, store, controller) = failing().await;
     let id = run(&controller).await;
-    let mut live = controller.live_events().filter_map(|notice| async move {
+    let live = controller.live_events().filter_map(|notice| async move {
         match notice {
             Notice::Event(event) if event.user.is_some() => Some(event.kind.to_string()),
             _ => None,
@@ -177,11 +177,15 @@ async fn an_engine_whose_change_was_made_and_not_answered_is_known_as_the_store_
     // The store did it, and its answer was lost.
     let stored = platform.store.get(tables::ENGINES, "a").await.unwrap().unwrap();
     store.fail_after_writes(Some(0));
+    store.fail_after_reads(Some(1));
     assert!(controller.set_draining(&ann(), "a", true).await.is_err());
     let mut body = stored.body;
     body["draining"] = serde_json::json!(true);
     platform.store.replace(tables::ENGINES, "a", stored.version, body).await.unwrap();
+    assert!(!controller.engine("a").unwrap().draining);
+    store.fail_after_reads(None);
     assert!(eventually(|| controller.engine("a").unwrap().draining).await);
+    // Or does it only after it was asked what it has.
     assert!(controller.delete_engine(&ann(), "a", true).await.is_err());
     platform.store.delete(tables::ENGINES, "a", None).await.unwrap();
     assert!(eventually(|| controller.engine("a").is_err()).await);
