@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 use super::{HostMeter, Identity};
 use crate::engine::{DockerEngine, EngineError, EngineInfo};
@@ -25,14 +24,12 @@ pub(super) struct Daemon {
     identity: Identity,
     deadline: Duration,
     meter: Option<HostMeter>,
-    /// This run of the agent.
-    run: Uuid,
 }
 
 impl Daemon {
     /// One that counts as dead when it has not answered for `deadline`.
     pub(super) fn new(engine: Arc<dyn DockerEngine>, identity: Identity, deadline: Duration) -> Self {
-        Self { engine, identity, deadline, meter: None, run: Uuid::now_v7() }
+        Self { engine, identity, deadline, meter: None }
     }
 
     pub(super) fn measure_with(&mut self, meter: HostMeter) {
@@ -106,7 +103,7 @@ impl Daemon {
             daemon_id: info.daemon_id,
             docker_version: info.docker_version,
             usage,
-            agent_run: Some(self.run),
+            agent_run: None,
         }
     }
 }

@@ -48,7 +48,8 @@ pub struct Member {
     /// What is in use on the whole host, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<HostUsage>,
-    /// The run of its agent: another one each time that the agent is started. Agents of versions before do not say it.
+    /// The run of its agent, another one each time that the agent is started: known of those that register over the API. One
+    /// that reaches the registry goes on with the lease of the run before, and nobody is to hear of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_run: Option<Uuid>,
 }
