@@ -154,6 +154,57 @@ async fn hosts_come_fail_and_leave_nothing_behind() {
     assert_eq!(traces(&folder), Vec::<String>::new());
 }
 
+/// A signal to a process, as a person would send it.
+fn signal(signal: &str, pid: &str) {
+    output(Command::new("sh").args(["-c", "kill \"$@\"", "kill", signal, pid]));
+}
+
+/// The process that runs a command, found by its first word and another one of it.
+fn process(first: &str, another: &str) -> Option<String> {
+    let is_it = |process: &Path| {
+        let command = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+        command.split('\0').next() == Some(first) && command.split('\0').any(|word| word.contains(another))
+    };
+    let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let found = processes.find(|process| is_it(process))?;
+    Some(found.file_name()?.to_str()?.to_owned())
+}
+
+fn daemon_of(bed: &Bed, host: usize) -> String {
+    process("dockerd", &bed.socket(host).display().to_string()).expect("a daemon runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_go_although_their_processes_are_stopped() {
+    let Some(bed) = bed("hosts_go_although_their_processes_are_stopped", &Hosts::new(2)) else { return };
+    let folder = bed.socket(1).ancestors().nth(2).unwrap().to_owned();
+
+    // A stopped daemon ends when it is asked to, and is crashed with its host.
+    signal("-STOP", &daemon_of(&bed, 1));
+    bed.stop(1).unwrap();
+    bed.start(1).unwrap();
+    signal("-STOP", &daemon_of(&bed, 1));
+    bed.crash(1).unwrap();
+    bed.start(1).unwrap();
+    assert!(answers(&bed, 1));
+
+    // One is stopped, and so is a program that was started on the host; the other is frozen, as by 'docker pause'.
+    signal("-STOP", &daemon_of(&bed, 1));
+    let mut program = bed.command(1, Path::new("sleep")).unwrap().arg("98765").spawn().unwrap();
+    assert!(eventually(Duration::from_secs(5), || async { process("sleep", "98765").is_some() }).await);
+    signal("-STOP", &program.id().to_string());
+    for file in ["freezer/paas-bed/h2/freezer.state", "paas-bed/h2/cgroup.freeze"] {
+        let file = Path::new("/sys/fs/cgroup").join(file);
+        if file.exists() {
+            fs::write(&file, if file.ends_with("cgroup.freeze") { "1" } else { "FROZEN" }).unwrap();
+        }
+    }
+    drop(bed);
+    let _ = program.kill();
+    program.wait().unwrap();
+    assert_eq!(traces(&folder), Vec::<String>::new());
+}
+
 #[test]
 fn the_command_says_what_is_wrong() {
     const NAME: &str = "the_command_says_what_is_wrong";

@@ -203,7 +203,7 @@ fn run_all(asks: Vec<Ask>, seed: u64) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: paas_core::testing::tier::seeds(24) as u32, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn two_hundred_requests_at_once_never_promise_anything_twice(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use paas_core::testing::tier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
@@ -200,7 +201,7 @@ async fn hosts_that_fail_at_random_lose_nothing_and_bring_nothing_back() {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut conditions = [Condition::default(); HOSTS];
     let mut requests = Vec::new();
-    for turn in 1..=FAULTS {
+    for turn in 1..=tier::rounds(FAULTS) {
         for _ in 0..random.random_range(1..4) {
             let own = StdRng::seed_from_u64(random.random());
             requests.push(tokio::spawn(ask(api.clone(), own, ledger.clone())));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use paas_core::testing::etcd::Etcd;
+use paas_core::testing::tier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
@@ -48,7 +49,6 @@ async fn per_round(api: &Api) -> BTreeMap<usize, usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_leads_dies_or_stops_and_every_request_takes_effect_once() {
     const NAME: &str = "whichever_leads_dies_or_stops_and_every_request_takes_effect_once";
-    const ROUNDS: usize = 20;
     let Some(bed) = bed::up(NAME, Hosts::new(3)).await else { return };
     let Some(etcd) = Etcd::start(NAME).await else { return };
     let mut group = Group::start(&etcd.url(), &bed::engines(&bed, 3)).await;
@@ -57,7 +57,8 @@ async fn whichever_leads_dies_or_stops_and_every_request_takes_effect_once() {
     let mut asked: BTreeMap<usize, usize> = BTreeMap::new();
     let mut first_of: BTreeMap<usize, String> = BTreeMap::new();
     let mut failovers = Vec::new();
-    for round in 0..ROUNDS {
+    let rounds = tier::rounds(20);
+    for round in 0..rounds {
         let (leader, _) = group.until_led(&[]).await;
         let count = random.random_range(1..=4);
         let run = tokio::spawn({
@@ -103,8 +104,8 @@ async fn whichever_leads_dies_or_stops_and_every_request_takes_effect_once() {
         }
     }
     failovers.sort();
-    println!("another led after {:?} (median), {:?} at most", failovers[ROUNDS / 2], failovers[ROUNDS - 1]);
-    assert!(failovers[ROUNDS / 2] < Duration::from_secs(8), "{failovers:?}");
+    println!("another led after {:?} (median), {:?} at most", failovers[rounds / 2], failovers[rounds - 1]);
+    assert!(failovers[rounds / 2] < Duration::from_secs(8), "{failovers:?}");
     let (leader, _) = group.until_led(&[]).await;
     let api = client.at(leader);
     let settled = || async { per_round(&api).await == asked };

@@ -96,7 +96,9 @@ fn line_of(error: &ClientError) -> String {
     match error {
         ClientError::Refused(problem) => {
             let mut line = problem.detail.clone();
-            if !problem.candidates.is_empty() {
+            // Newer servers list them in the sentence, with their engines.
+            let is_listed = |id: &String| line.contains(id.get(..12).unwrap_or(id));
+            if !problem.candidates.iter().all(is_listed) {
                 line = format!("{line}: {}", problem.candidates.join(", "));
             }
             match problem.retry_after {

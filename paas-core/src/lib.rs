@@ -21,6 +21,7 @@ pub mod model;
 mod net;
 pub mod registry;
 pub mod scheduler;
+pub mod seal;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

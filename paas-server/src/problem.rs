@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 pub enum Code {
     /// The request cannot be what was meant; `field` names what is wrong.
     InvalidRequest,
-    /// An id prefix fits several containers; `candidates` lists them.
+    /// A name or the beginning of an id fits several containers; `candidates` lists their ids.
     ContainerAmbiguous,
     /// No token, or one that is worth nothing.
     Unauthenticated,
@@ -305,7 +305,8 @@ impl From<ControllerError> for Problem {
         match error {
             ControllerError::Invalid(invalid) => invalid.into(),
             ControllerError::ContainerNotFound { .. } => Self::new(Code::ContainerNotFound, detail),
-            ControllerError::ContainerAmbiguous { candidates, .. } => {
+            ControllerError::ContainerAmbiguous(ambiguity) => {
+                let candidates: Vec<_> = ambiguity.candidates.iter().map(|container| &container.id).collect();
                 Self::new(Code::ContainerAmbiguous, detail).with("candidates", json!(candidates))
             }
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),

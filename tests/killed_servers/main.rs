@@ -18,6 +18,7 @@ use std::time::Duration;
 use client::{Client, Made};
 use futures::future::join_all;
 use paas_core::testing::etcd::Etcd;
+use paas_core::testing::tier;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use seen::Seen;
@@ -52,7 +53,8 @@ async fn kill_again_and_again(options: &[&str]) {
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|number| Client::new(number, admin.clone(), StdRng::seed_from_u64(random.random()))).collect();
     let mut tally = Tally::default();
-    for round in 0..KILLS {
+    let kills = tier::rounds(KILLS);
+    for round in 0..kills {
         let life = Duration::from_millis(random.random_range(0..LONGEST_LIFE));
         let kill = async {
             tokio::time::sleep(life).await;
@@ -67,7 +69,7 @@ async fn kill_again_and_again(options: &[&str]) {
             .unwrap_or_else(|wrong| panic!("round {round}, sent again: {wrong}"));
     }
     let answered: usize = clients.iter().map(|client| client.answered).sum();
-    println!("{KILLS} kills, {answered} changes answered; of {tally:?}");
+    println!("{kills} kills, {answered} changes answered; of {tally:?}");
     assert!(answered > KILLS && tally.lost > 0, "the server was killed while there was something to do");
     for client in &clients {
         client.check_passwords().await;

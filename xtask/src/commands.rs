@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bed::command::BedCommand;
+use crate::tests::Tier;
 use crate::{bench, demo, packages, tests};
 
 /// Commands of this workspace.
@@ -26,8 +27,14 @@ enum Command {
         #[arg(long, conflicts_with = "stop")]
         simulated: bool,
     },
-    /// Installs and starts what the tests need, and runs them all.
+    /// Installs and starts what the tests need, and runs them all. Prints the slowest ten at the end.
     Test {
+        /// Only what needs neither root nor Docker nor etcd: some minutes, and nothing is installed or started.
+        #[arg(long, conflicts_with_all = ["long", "no_skip"])]
+        quick: bool,
+        /// All of them with many more seeds and rounds, for hours. PAAS_TEST_SEEDS and PAAS_TEST_ROUNDS say how many.
+        #[arg(long)]
+        long: bool,
         /// Fails when a test is skipped, as on the build server.
         #[arg(long, env = "CI", value_parser = clap::builder::FalseyValueParser::new())]
         no_skip: bool,
@@ -54,7 +61,9 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo { stop: true, .. } => demo::stop(),
         Command::Demo { simulated, .. } => demo::run(simulated),
-        Command::Test { no_skip, filter } => tests::run(no_skip, filter.as_deref()),
+        Command::Test { quick: true, filter, .. } => tests::run(Tier::Quick, false, filter.as_deref()),
+        Command::Test { long: true, no_skip, filter, .. } => tests::run(Tier::Long, no_skip, filter.as_deref()),
+        Command::Test { no_skip, filter, .. } => tests::run(Tier::Full, no_skip, filter.as_deref()),
         Command::Bench { long, filter } => bench::run(filter.as_deref(), long),
         Command::Setup => packages::ensure_everything(),
         Command::Bed(command) => command.run(),

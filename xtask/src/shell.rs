@@ -90,6 +90,8 @@ pub(crate) fn end(pid: u32, program: &str, deadline: Duration) -> bool {
         return false;
     }
     signal("-TERM", pid);
+    // One that was stopped would not hear that.
+    signal("-CONT", pid);
     if !wait_until(deadline, || !is_running(pid, program)) {
         signal("-KILL", pid);
         wait_until(Duration::from_secs(5), || !is_running(pid, program));
@@ -113,6 +115,12 @@ pub(crate) fn is_running(pid: u32, program: &str) -> bool {
     // The kernel keeps this much of a name.
     let kept = program.get(..15).unwrap_or(program);
     matches!(stat(pid), Some((name, state)) if name == kept && state != 'Z')
+}
+
+/// The parent of a process.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// The name of the program that a process runs; empty when there is no such process.

@@ -39,7 +39,7 @@ pub(crate) struct AddEngineArgs {
     #[arg(long, value_name = "HOST", requires = "registry_user")]
     registry_server: Option<String>,
     /// User name at the image registry; the password is asked for, or comes from PAAS_REGISTRY_PASSWORD
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     registry_user: Option<String>,
     /// Read the password at the image registry from stdin
     #[arg(long, requires = "registry_user")]
@@ -72,7 +72,7 @@ pub(crate) struct RegistryLoginArgs {
     #[arg(long, value_name = "HOST")]
     server: Option<String>,
     /// User name at the registry
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     user: String,
     /// Read the password from stdin
     #[arg(long)]

@@ -7,11 +7,13 @@ mod tests;
 mod values;
 
 use std::ffi::OsString;
+use std::io::BufRead;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use paas_core::model::{EngineId, ImageRef};
 
+use crate::failure::Failure;
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use run::RunArgs;
 
@@ -38,7 +40,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
     pub(crate) url: Vec<String>,
     /// Token to use instead of that of the last login
-    #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true)]
+    // One token in 64 begins with a hyphen.
+    #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     pub(crate) token: Option<String>,
     /// Also trust what the certificates in this file (PEM) signed
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, env = "PAAS_CA", hide_env_values = true)]
@@ -70,6 +73,9 @@ pub(crate) enum Command {
         /// Also those that do not run
         #[arg(long, short)]
         all: bool,
+        /// Only those that the platform started, not what others started on its hosts
+        #[arg(long, short, conflicts_with_all = ["limit", "after"])]
+        managed: bool,
         /// No more than so many, 1 to 10000
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: Option<u32>,
@@ -119,8 +125,8 @@ pub(crate) enum Command {
     Scale {
         #[command(flatten)]
         target: Target,
-        /// How many there shall be, 1 to 10000
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        /// How many there shall be, 0 to 10000
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
         count: u32,
         #[command(flatten)]
         once: Once,
@@ -276,7 +282,7 @@ pub(crate) enum Command {
 pub(crate) struct Once {
     /// Name for this request; the same command with the same name within a day is not done again, and tells what became
     /// of it
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: Option<String>,
 }
 
@@ -290,9 +296,38 @@ pub(crate) struct Target {
 /// Some containers.
 #[derive(Debug, Args)]
 pub(crate) struct Targets {
-    /// Ids of the containers, unique beginnings of them, or their names
+    /// Ids of the containers, unique beginnings of them, or their names; - to read them from stdin, one per line
     #[arg(value_name = "ID", required = true)]
-    pub(crate) ids: Vec<String>,
+    ids: Vec<String>,
+}
+
+impl Targets {
+    /// The containers that were named; none only where stdin names none.
+    pub(crate) fn read(self) -> Result<Vec<String>, Failure> {
+        if self.ids == ["-"] {
+            return names_in(std::io::stdin().lock());
+        }
+        match self.ids.iter().any(|id| id == "-") {
+            true => Err(Failure::Usage("- stands alone: the containers are named by stdin, or here".to_owned())),
+            false => Ok(self.ids),
+        }
+    }
+}
+
+/// One name a line. Nothing is done when one line is none: a table has words in it that may be names of containers.
+fn names_in(lines: impl BufRead) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for line in lines.lines() {
+        let line = line.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
+        let name = line.trim();
+        if name.contains(char::is_whitespace) {
+            return Err(Failure::Usage(format!("'{name}' is no id; write one per line, as containers --quiet does")));
+        }
+        if !name.is_empty() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// The time a container gets to end by itself.
@@ -336,7 +371,7 @@ pub(crate) struct AddAccountArgs {
     #[arg(long)]
     pub(crate) name: String,
     /// Password; others on this machine can see it here, so rather let it be asked for
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) password: Option<String>,
     /// Read the password from stdin
     #[arg(long, conflicts_with = "password")]

@@ -64,7 +64,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "port", short, value_name = "PORT", value_parser = |text: &str| values::plain(text.parse::<BindPort>()))]
     ports: Vec<BindPort>,
     /// Text that the program finds in PAAS_USER_DATA, or @FILE to read it from
-    #[arg(long, value_name = "TEXT|@FILE")]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     user_data: Option<String>,
     /// Volume or directory, as Docker writes it: data:/var/lib/app, /srv/www:/www:ro; may be repeated
     #[arg(long = "volume", short, value_name = "VOLUME")]

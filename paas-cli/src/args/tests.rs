@@ -118,6 +118,23 @@ fn what_no_server_would_take_is_refused_here() {
 }
 
 #[test]
+fn values_that_are_free_text_may_begin_with_a_hyphen() {
+    let token = parse("engines --token -abc").unwrap().global.token;
+    assert_eq!(token.as_deref(), Some("-abc"));
+    assert_eq!(spec("run --name web --user-data -----BEGIN").unwrap().user_data.as_deref(), Some("-----BEGIN"));
+    for line in [
+        "--token --abc engines",
+        "aadd --name bob --password -secret",
+        "rladd --user -robot",
+        "eadd --id a --addr tcp://host --registry-user -robot",
+        "run --name web --key -deploy",
+        "scale a 2 --key --deploy",
+    ] {
+        assert!(parse(line).is_ok(), "{line:?} was refused");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_by_the_parser() {
     for line in [
         "",
@@ -138,7 +155,9 @@ fn wrong_usage_is_told_by_the_parser() {
         "stop",
         "stop a --timeout 3601",
         "scale a",
-        "scale a 0",
+        "scale a -1",
+        "scale a 10001",
+        "containers --managed --limit 2",
         "log",
         "log a --since yesterday",
         "events 0",

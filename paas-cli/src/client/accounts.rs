@@ -3,7 +3,7 @@
 use paas_core::model::{Account, NewAccount};
 use reqwest::Method;
 
-use super::request::{CHANGE, segment};
+use super::request::{CHANGE, all, segment};
 use super::{Answer, Client, ClientError};
 
 impl Client {
@@ -12,7 +12,7 @@ impl Client {
     /// # Errors
     /// Status 403 unless an administrator asks.
     pub async fn accounts(&self) -> Result<Answer<Vec<Account>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "accounts"])).await
+        self.fetch_list(self.request(Method::GET, &["api", "accounts"]), all).await
     }
 
     /// One account, by user name.

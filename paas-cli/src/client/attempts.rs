@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use reqwest::Response;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::call::Call;
 use super::request::Reply;
 use super::servers::{Server, Servers};
-use super::{Client, ClientError};
+use super::{Client, ClientError, ServerUrl, TIMEOUT};
 
 /// The pause before all servers are asked again, the first time; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
@@ -37,15 +38,17 @@ impl Client {
         loop {
             let place = search.place;
             let server = self.servers.at(place);
+            let last_moment = search.last_moment(call, self.deadline, self.servers.count());
             let attempt = async {
-                let sent = server.http.execute(call.to(&server.url)?).await;
-                let response = sent.map_err(|error| ClientError::not_sent(&server.url, error))?;
+                let sent = server.http.execute(call.to(&server.url)?);
+                let response = in_time(last_moment, &server.url, sent).await?;
                 take(Reply::judge(&server.url, response).await?).await
             };
             let outcome = self.while_alive(place, call, attempt).await;
             match outcome {
                 Ok(taken) => {
                     self.servers.answered(place);
+                    search.taken();
                     return Ok(taken);
                 }
                 Err(error) => self.go_on(call, search, error).await?,
@@ -61,15 +64,16 @@ impl Client {
             }
             return Err(error);
         };
-        search.note(setback, error);
+        search.note(setback, error, call.is_question());
         let servers = self.servers.count();
         if servers == 1 && search.nothing_was_there {
             return Err(search.reason(&self.servers));
         }
         search.place = (search.place + 1) % servers;
-        if search.asked.is_multiple_of(servers) {
+        // One that is busy passes on what all of them would say: they have one leader and one store.
+        if setback == Setback::Busy || search.asked.is_multiple_of(servers) {
             let pause = search.next_pause();
-            if self.servers.given_up() || search.began.elapsed() + pause > self.deadline {
+            if self.servers.given_up() || search.elapsed() + pause >= self.deadline {
                 self.servers.give_up();
                 return Err(search.reason(&self.servers));
             }
@@ -79,14 +83,14 @@ impl Client {
     }
 
     /// Waits for what a server has to say, as long as there is a server. One that hangs would hold up a request for long,
-    /// where another could take it at once.
+    /// where another, or the same once it is started again, could take it at once.
     pub(super) async fn while_alive<T>(
         &self,
         place: usize,
         call: &Call,
         answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        if self.servers.count() == 1 || !call.is_repeatable() {
+        if !call.is_repeatable() {
             return answer.await;
         }
         tokio::select! {
@@ -104,10 +108,26 @@ async fn death(server: &Server) -> ClientError {
         // Whatever it says, it is alive.
         let asked = server.http.get(server.url.join(&["healthz"])).timeout(SIGN_OF_LIFE).send().await;
         match asked {
-            Err(error) if missed => return ClientError::TimedOut { url: server.url.clone(), source: error },
+            Err(error) if missed => return ClientError::TimedOut { url: server.url.clone(), source: Some(error) },
             outcome => missed = outcome.is_err(),
         }
         sleep(if missed { PAUSE } else { SILENCE }).await;
+    }
+}
+
+/// The beginning of an answer, unless it does not come before the last moment there is for it.
+async fn in_time(
+    last_moment: Option<Instant>,
+    url: &ServerUrl,
+    sent: impl Future<Output = reqwest::Result<Response>>,
+) -> Result<Response, ClientError> {
+    let sent = match last_moment {
+        Some(moment) => timeout_at(moment, sent).await,
+        None => Ok(sent.await),
+    };
+    match sent {
+        Ok(sent) => sent.map_err(|error| ClientError::not_sent(url, error)),
+        Err(_) => Err(ClientError::TimedOut { url: url.clone(), source: None }),
     }
 }
 
@@ -118,6 +138,8 @@ enum Setback {
     Gone,
     /// The servers are about to agree on who leads. Nothing was done.
     Leaderless,
+    /// The store of the servers is away, or they have too much to do. Nothing is kept of the request.
+    Busy,
     /// The answer was lost. What was asked for may have been done.
     Unheard,
 }
@@ -130,8 +152,10 @@ impl Setback {
             ClientError::Refused(problem) if problem.status == 503 => match problem.code.as_str() {
                 "shutting_down" => Some(Self::Gone),
                 "no_leader" => Some(Self::Leaderless),
+                "store_unavailable" => Some(Self::Busy),
                 _ => None,
             },
+            ClientError::Refused(problem) if problem.status == 429 => Some(Self::Busy),
             _ => None,
         }
     }
@@ -139,8 +163,17 @@ impl Setback {
 
 impl Call {
     fn allows(&self, setback: Setback) -> bool {
-        setback != Setback::Unheard || self.is_repeatable()
+        match setback {
+            Setback::Gone | Setback::Leaderless => true,
+            // Logins are throttled so that nobody tries one after the other.
+            Setback::Busy | Setback::Unheard => self.is_repeatable(),
+        }
     }
+}
+
+/// Whether an attempt was given up because the time was over.
+fn is_cut(error: &ClientError) -> bool {
+    matches!(error, ClientError::TimedOut { source: None, .. })
 }
 
 /// The search for a server that takes a request.
@@ -149,8 +182,12 @@ pub(super) struct Search {
     pub(super) place: usize,
     /// How often one was asked in vain.
     asked: usize,
-    /// When the first one was.
-    began: Instant,
+    /// When the first one was; absent while nothing is searched for.
+    began: Option<Instant>,
+    /// When the last one was.
+    attempted: Instant,
+    /// How long a server took at most until it was clear that it does not take the request.
+    slowest: Duration,
     pause: Duration,
     /// When the servers want to be asked again, if they said so since all were asked.
     retry_after: Option<Duration>,
@@ -166,7 +203,9 @@ impl Search {
         Self {
             place: client.servers.first(),
             asked: 0,
-            began: Instant::now(),
+            began: None,
+            attempted: Instant::now(),
+            slowest: Duration::ZERO,
             pause: PAUSE,
             retry_after: None,
             failures: Vec::new(),
@@ -176,14 +215,44 @@ impl Search {
 
     /// The request gets on: what went wrong until now is no reason to give up earlier the next time.
     pub(super) fn succeeds(&mut self) {
-        (self.asked, self.pause) = (0, PAUSE);
+        (self.asked, self.pause, self.began) = (0, PAUSE, None);
         self.failures.clear();
     }
 
-    fn note(&mut self, setback: Setback, error: ClientError) {
+    /// A server took the request. Its own time begins, which is no part of the search.
+    fn taken(&mut self) {
         if self.asked == 0 {
-            self.began = Instant::now();
+            self.began = None;
         }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// Until when the attempt that begins now must be answered, if there is a limit beside the one of the request itself:
+    /// so that a search is over in time although each server takes long to say that it does not take the request.
+    ///
+    /// A question is answered at once, or not at all. A change may take as long as it takes, once a server has it, which
+    /// cannot be told from a server that will refuse it late; so it is cut short only where the servers were seen to be slow
+    /// in refusing.
+    fn last_moment(&mut self, call: &Call, deadline: Duration, servers: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        self.attempted = now;
+        // Each server is asked once, however short the search is to be.
+        let first_time = self.asked < servers;
+        if call.is_question() {
+            return Some(began + if first_time { deadline.max(TIMEOUT) } else { deadline });
+        }
+        (!first_time && now + self.slowest > began + deadline).then_some(began + deadline)
+    }
+
+    fn note(&mut self, setback: Setback, error: ClientError, is_question: bool) {
+        if self.began.is_none() {
+            (self.began, self.attempted) = (Some(Instant::now()), Instant::now());
+        }
+        self.slowest = self.slowest.max(self.attempted.elapsed());
         self.asked += 1;
         self.nothing_was_there &= setback == Setback::Gone;
         if let Some(seconds) = error.problem().and_then(|problem| problem.retry_after) {
@@ -193,6 +262,8 @@ impl Search {
         match self.failures.iter_mut().find(|(place, _)| *place == self.place) {
             // That an answer was lost says more than that there has been none since.
             Some((_, before)) if before.is_uncertain() && setback != Setback::Unheard => {}
+            // That the time was over says nothing, where the server said something before and nothing can have been done.
+            Some((_, before)) if is_question && before.problem().is_some() && is_cut(&error) => {}
             Some((_, before)) => *before = error,
             None => self.failures.push((self.place, error)),
         }

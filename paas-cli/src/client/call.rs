@@ -18,7 +18,9 @@ const LONGEST_KEY: usize = 255;
 pub(super) struct Call {
     path: Vec<String>,
     request: RequestBuilder,
-    repeatable: bool,
+    reads: bool,
+    with_key: bool,
+    question: bool,
 }
 
 impl Call {
@@ -31,7 +33,7 @@ impl Call {
         let key = || chosen_key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
         let request = if with_key { request.header(KEY, key()) } else { request };
         let path = path.iter().map(|&segment| segment.to_owned()).collect();
-        Self { path, request, repeatable: reads || with_key }
+        Self { path, request, reads, with_key, question: false }
     }
 
     pub(super) fn query(self, query: &(impl Serialize + ?Sized)) -> Self {
@@ -57,7 +59,17 @@ impl Call {
 
     /// Whether it may be sent again although it may have been done already.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.repeatable
+        self.reads || self.with_key
+    }
+
+    /// The same, if it reads: as one that any server answers at once, or not at all.
+    pub(super) fn as_question(self) -> Self {
+        Self { question: self.reads, ..self }
+    }
+
+    /// Whether it is answered at once, and nothing is changed by it.
+    pub(super) fn is_question(&self) -> bool {
+        self.question
     }
 
     /// The request as it is sent to one server.

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Serialize;
 
 use super::progress::Redone;
-use super::request::{CHANGE, segment};
+use super::request::{CHANGE, all, segment};
 use super::{Answer, Client, ClientError, Steps};
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// No login, or no answer.
     pub async fn engines(&self) -> Result<Answer<Vec<Engine>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "engines"])).await
+        self.fetch_list(self.request(Method::GET, &["api", "engines"]), all).await
     }
 
     /// One engine.
@@ -64,7 +64,7 @@ impl Client {
     /// # Errors
     /// No login, or no answer.
     pub async fn join_tokens(&self) -> Result<Answer<Vec<JoinToken>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "join-tokens"])).await
+        self.fetch_list(self.request(Method::GET, &["api", "join-tokens"]), all).await
     }
 
     /// Makes a join token.
@@ -88,7 +88,7 @@ impl Client {
     /// # Errors
     /// No login, or no answer.
     pub async fn registry_logins(&self) -> Result<Answer<Vec<ShownRegistryLogin>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "registry-logins"])).await
+        self.fetch_list(self.request(Method::GET, &["api", "registry-logins"]), all).await
     }
 
     /// Sets the login of every engine to an image registry.

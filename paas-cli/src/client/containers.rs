@@ -7,11 +7,11 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::model::{Container, ContainerSpec};
 use reqwest::Method;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::call::Call;
 use super::progress::Redone;
-use super::request::{CHANGE, segment};
+use super::request::{CHANGE, all, segment};
 use super::{Answer, Client, ClientError, Steps};
 
 /// How to run.
@@ -34,6 +34,20 @@ pub struct ListQuery {
     /// Only those whose id comes after this: the last of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Only those that the platform started, and not what others started on its hosts. They are picked from what the server
+    /// sends, so that with a limit there may be fewer.
+    #[serde(skip)]
+    pub managed: bool,
+}
+
+/// Whether an entry of the list of containers is one that the platform started.
+fn is_managed(entry: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Mark {
+        #[serde(default)]
+        managed: bool,
+    }
+    serde_json::from_str::<Mark>(entry).is_ok_and(|mark| mark.managed)
 }
 
 /// Which part of a log is wanted.
@@ -73,7 +87,8 @@ impl Client {
     /// # Errors
     /// No login, or no answer.
     pub async fn containers(&self, query: &ListQuery) -> Result<Answer<Vec<Container>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "containers"]).query(query)).await
+        let call = self.request(Method::GET, &["api", "containers"]).query(query);
+        self.fetch_list(call, if query.managed { is_managed } else { all }).await
     }
 
     /// One container, by id, unique prefix of it, or name.
@@ -92,7 +107,7 @@ impl Client {
         self.operate(self.request(Method::POST, &["api", "containers"]).query(&options).json(spec), Redone::Whole).await
     }
 
-    /// Brings the group of identical containers that `id` belongs to to a size of `count`, 1 to 10000.
+    /// Brings the group of identical containers that `id` belongs to to a size of `count`, 0 to 10000.
     ///
     /// # Errors
     /// As [`Client::run`], and status 404 when there is no such container.

@@ -43,8 +43,8 @@ pub enum ClientError {
     TimedOut {
         /// The server.
         url: ServerUrl,
-        /// What was waited for.
-        source: reqwest::Error,
+        /// What was waited for; absent where the whole time for finding a server was over.
+        source: Option<reqwest::Error>,
     },
     /// The connection ended before the answer did. What was asked for may have been done all the same.
     #[error("the connection to {url} broke off")]
@@ -148,7 +148,7 @@ impl ClientError {
             return Self::Unreachable { url, source };
         }
         if source.is_timeout() {
-            return Self::TimedOut { url, source };
+            return Self::TimedOut { url, source: Some(source) };
         }
         Self::BrokenOff { url, source: Some(source) }
     }
@@ -157,7 +157,7 @@ impl ClientError {
     pub(super) fn not_received(url: &ServerUrl, source: reqwest::Error) -> Self {
         let url = url.clone();
         if source.is_timeout() {
-            return Self::TimedOut { url, source };
+            return Self::TimedOut { url, source: Some(source) };
         }
         Self::BrokenOff { url, source: Some(source) }
     }

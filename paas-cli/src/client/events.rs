@@ -6,6 +6,7 @@ use paas_core::model::Event;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
 
+use super::request::all;
 use super::{Answer, Client, ClientError};
 
 /// What comes over the live stream of events.
@@ -20,6 +21,8 @@ pub enum Live {
     },
     /// So many events were left out, because this reader was too slow. They are in the list of events.
     Lagged(u64),
+    /// Something came that this client cannot read: its kind, and what is wrong. The server is newer.
+    Unreadable(String, String),
     /// The last thing to come: for so many seconds nothing was read, so no more is told.
     Dropped(f64),
 }
@@ -30,7 +33,7 @@ impl Client {
     /// # Errors
     /// No login, or no answer.
     pub async fn events(&self, count: u32) -> Result<Answer<Vec<Event>>, ClientError> {
-        self.fetch(self.request(Method::GET, &["api", "events"]).query(&[("count", count)])).await
+        self.fetch_list(self.request(Method::GET, &["api", "events"]).query(&[("count", count)]), all).await
     }
 
     /// Events as they happen, until the server goes away.
@@ -100,8 +103,10 @@ impl Message {
             "dropped" => return serde_json::from_str(&self.data).map(|seconds| Some(Live::Dropped(seconds))),
             _ => {}
         }
-        let event = serde_json::from_str(&self.data)?;
-        Ok(Some(Live::Event { event, json: self.data }))
+        Ok(Some(match serde_json::from_str(&self.data) {
+            Ok(event) => Live::Event { event, json: self.data },
+            Err(error) => Live::Unreadable(self.kind, error.to_string()),
+        }))
     }
 }
 
@@ -128,9 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_an_error() {
-        let mut message = Message::default();
-        message.take("data: {}").unwrap();
-        assert!(message.take("").is_err());
+    fn what_cannot_be_read_does_not_end_the_stream() {
+        let json = serde_json::to_string(&Event::new(EventKind::Login, "admin logged in")).unwrap();
+        let found = messages(&format!("event: weather\ndata: {{}}\n\nevent: login\ndata: {json}\n\n"));
+        assert!(
+            matches!(&found[..], [Live::Unreadable(kind, _), Live::Event { .. }] if kind == "weather"),
+            "{found:?}"
+        );
     }
 }

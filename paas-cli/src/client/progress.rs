@@ -1,6 +1,6 @@
 //! Operations that tell how far they are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +10,7 @@ use paas_core::controller::{LaunchSummary, Progress};
 use paas_core::model::{Container, ContainerId, EngineId};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::attempts::Search;
@@ -19,6 +20,40 @@ use super::{Client, ClientError, TIMEOUT};
 
 const LINES: &str = "application/x-ndjson";
 
+/// A step of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// One that this client knows.
+    Known(Progress),
+    /// One of a newer server, that this client does not know. It can be shown, and passed over.
+    Other(Note),
+}
+
+/// What can be said of a step that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Note {
+    /// What the server calls it.
+    pub event: String,
+    /// The engine that it is about, if there is one.
+    pub engine: Option<String>,
+    /// Its text for people, or its JSON where no text can be found.
+    pub text: String,
+}
+
+impl Note {
+    /// Nothing when a step is one that should be known.
+    fn read(line: &[u8]) -> Option<Self> {
+        const KNOWN: [&str; 8] =
+            ["pulling", "pulled", "decided", "started", "retrying", "failed", "destroyed", "summary"];
+        let fields: HashMap<String, Value> = serde_json::from_slice(line).ok()?;
+        let field = |name| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let event = field("event").filter(|event| !KNOWN.contains(&event.as_str()))?;
+        let text = ["message", "warning", "error", "detail", "text"].into_iter().find_map(field);
+        let text = text.unwrap_or_else(|| String::from_utf8_lossy(line).into_owned());
+        Some(Self { event, engine: field("engine"), text })
+    }
+}
+
 /// The steps of an operation, as they happen. The last is [`Progress::Summary`], unless there is an error before it.
 ///
 /// When the connection breaks off before that, the request is sent again, and the stream goes on with what is new. See
@@ -26,7 +61,7 @@ const LINES: &str = "application/x-ndjson";
 ///
 /// Dropping it does not stop the operation.
 pub struct Steps {
-    steps: BoxStream<'static, (u32, Result<Progress, ClientError>)>,
+    steps: BoxStream<'static, (u32, Result<Step, ClientError>)>,
     attempt: u32,
 }
 
@@ -39,7 +74,7 @@ impl Steps {
 }
 
 impl Stream for Steps {
-    type Item = Result<Progress, ClientError>;
+    type Item = Result<Step, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.steps.poll_next_unpin(cx).map(|next| {
@@ -77,7 +112,7 @@ impl Client {
     }
 }
 
-type Source = BoxStream<'static, Result<Progress, ClientError>>;
+type Source = BoxStream<'static, Result<Step, ClientError>>;
 
 /// An operation that is being told.
 struct Publication {
@@ -94,10 +129,10 @@ struct Publication {
 }
 
 impl Publication {
-    async fn next(&mut self) -> Option<Result<Progress, ClientError>> {
+    async fn next(&mut self) -> Option<Result<Step, ClientError>> {
         while !self.over {
             match self.hear().await {
-                Ok(Progress::Summary { requested, started, destroyed, failed }) => {
+                Ok(Step::Known(Progress::Summary { requested, started, destroyed, failed })) => {
                     self.over = true;
                     let (started, destroyed) = match self.redone {
                         Redone::Whole => (started, destroyed),
@@ -105,7 +140,8 @@ impl Publication {
                             (started.max(self.told.started.len()), destroyed.max(self.told.destroyed.len()))
                         }
                     };
-                    return Some(Ok(Progress::Summary { requested, started, destroyed, failed }));
+                    let summary = Progress::Summary { requested, started, destroyed, failed };
+                    return Some(Ok(Step::Known(summary)));
                 }
                 Ok(step) => {
                     if self.told.is_new(&step) {
@@ -127,7 +163,7 @@ impl Publication {
     }
 
     /// The next step of this attempt.
-    async fn hear(&mut self) -> Result<Progress, ClientError> {
+    async fn hear(&mut self) -> Result<Step, ClientError> {
         let next = self.source.next();
         let step = async {
             let ended =
@@ -158,11 +194,16 @@ struct Told {
     destroyed: HashSet<ContainerId>,
     pulled: HashSet<EngineId>,
     retried: HashSet<(usize, EngineId, String)>,
+    notes: HashSet<Note>,
 }
 
 impl Told {
     /// Whether a step is worth publication.
-    fn is_new(&mut self, step: &Progress) -> bool {
+    fn is_new(&mut self, step: &Step) -> bool {
+        let step = match step {
+            Step::Known(step) => step,
+            Step::Other(note) => return self.notes.insert(note.clone()),
+        };
         match step {
             Progress::Started { container, .. } => self.started.insert(container.id.clone()),
             Progress::Destroyed { container, .. } => self.destroyed.insert(container.clone()),
@@ -175,8 +216,9 @@ impl Told {
 }
 
 /// Whether a step, when it is new, brings the end nearer.
-fn gets_on(step: &Progress) -> bool {
-    matches!(step, Progress::Started { .. } | Progress::Destroyed { .. } | Progress::Pulled { .. })
+fn gets_on(step: &Step) -> bool {
+    use Progress::{Destroyed, Pulled, Started};
+    matches!(step, Step::Known(Started { .. } | Destroyed { .. } | Pulled { .. }))
 }
 
 async fn source(reply: Reply) -> Result<Source, ClientError> {
@@ -187,13 +229,17 @@ async fn source(reply: Reply) -> Result<Source, ClientError> {
     steps_of_result(reply).await
 }
 
+fn read(line: &[u8]) -> Result<Step, serde_json::Error> {
+    serde_json::from_slice(line).map(Step::Known).or_else(|error| Note::read(line).map(Step::Other).ok_or(error))
+}
+
 fn steps(reply: Reply) -> Source {
     let url = reply.url.clone();
     let steps = reply.lines().filter_map(move |line| {
         let wrong = |error: serde_json::Error| ClientError::unexpected(&url, error.to_string());
         let step = match line {
             Ok(line) if line.is_empty() => None,
-            Ok(line) => Some(serde_json::from_slice(&line).map_err(wrong)),
+            Ok(line) => Some(read(&line).map_err(wrong)),
             Err(error) => Some(Err(error)),
         };
         std::future::ready(step)
@@ -220,6 +266,6 @@ async fn steps_of_result(reply: Reply) -> Result<Source, ClientError> {
     let started = summary.started.into_iter().enumerate();
     let started = started.map(|(index, container)| Progress::Started { index, container: Box::new(container) });
     let failed = summary.failed.into_iter().map(Progress::Failed);
-    let steps: Vec<_> = started.chain(failed).chain([last]).map(Ok).collect();
+    let steps: Vec<_> = started.chain(failed).chain([last]).map(Step::Known).map(Ok).collect();
     Ok(stream::iter(steps).boxed())
 }

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_are_no_servers_is_refused() {
-        for bad in ["", ",", "http://a,b", "http://a,ftp://b"] {
+        for bad in ["", ",", "http://a,b:port", "http://a,ftp://b"] {
             assert!(bad.parse::<ServerUrls>().is_err(), "{bad:?} was taken");
         }
     }
@@ -162,6 +162,7 @@ mod tests {
         assert!(mixed.to_string().contains("use https:// for all"), "{mixed}");
         assert!("https://127.0.0.1:1,http://a.example".parse::<ServerUrls>().is_err());
         assert!("https://127.0.0.1:1,http://[::1]:2".parse::<ServerUrls>().is_ok(), "nothing leaves this machine");
+        assert!("https://a.example,b.example".parse::<ServerUrls>().is_err(), "no scheme means http://");
         assert!("http://a.example,http://b.example".parse::<ServerUrls>().is_ok());
     }
 }

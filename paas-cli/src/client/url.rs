@@ -42,14 +42,16 @@ impl ServerUrl {
 impl FromStr for ServerUrl {
     type Err = ClientError;
 
+    /// Reads an address. `http://` may be left out, as where people type it: `10.0.0.1:5002`.
     fn from_str(text: &str) -> Result<Self, ClientError> {
+        const SCHEME: &str = "it must begin with http://, https:// or the name of the host";
         let wrong = |what: &str| ClientError::Url { text: text.to_owned(), what: what.to_owned() };
-        let mut url = Url::parse(text).map_err(|error| match text.contains("://") {
-            true => wrong(&error.to_string()),
-            false => wrong("it has no http:// or https://"),
-        })?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("it has no http:// or https://"));
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let mut url = Url::parse(&with_scheme).map_err(|error| wrong(&error.to_string()))?;
+        // 'https:host' and 'http//host' are slips of the pen, and no hosts of these names.
+        let slip = || text.starts_with(['/', '\\']) || matches!(url.host_str(), Some("http" | "https"));
+        if !matches!(url.scheme(), "http" | "https") || slip() {
+            return Err(wrong(SCHEME));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong("it must not carry a password; log in instead"));
@@ -82,12 +84,32 @@ mod tests {
         assert_eq!(url("http://Host:80/"), url("http://host"));
         assert_eq!(url("https://host/paas/"), url("https://host/paas"));
         assert_ne!(url("http://host:5002"), url("https://host:5002"));
+        for short in ["10.0.0.1:5002", "localhost:5002", "paas.example.org", "[::1]:5002", "host:5002/paas/"] {
+            assert_eq!(url(short), url(&format!("http://{short}")));
+        }
+        assert_eq!(url("10.0.0.1:5002").to_string(), "http://10.0.0.1:5002");
         assert_eq!(url(ServerUrl::DEFAULT).to_string(), "http://127.0.0.1:5002");
     }
 
     #[test]
     fn what_is_no_server_is_refused() {
-        for bad in ["", "localhost:5002", "host", "ftp://host", "http://", "http://a:b@host", "http://host/?x=1"] {
+        for bad in [
+            "",
+            "ftp://host",
+            "http://",
+            "http://a:b@host",
+            "a:b@host:5002",
+            "http://host/?x=1",
+            "host:5002?x=1",
+            "host:port",
+            "two words",
+            "/path",
+            "https:host",
+            "http:/host",
+            "http//host",
+            "https",
+            "unix:///var/run/docker.sock",
+        ] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad:?} was taken");
         }
     }

@@ -11,8 +11,7 @@ use crate::secret::{self, Secret};
 
 pub(super) async fn list(context: &Context) -> Result {
     let accounts = context.client()?.accounts().await?;
-    let names = accounts.iter().map(|account| account.username.to_string());
-    context.output.show(accounts.json(), names, || tables::accounts(&accounts))
+    context.output.show_list("account", &accounts, |account| account.username.to_string(), tables::accounts)
 }
 
 pub(super) async fn inspect(context: &Context, name: &str) -> Result {

@@ -7,8 +7,7 @@ use crate::output::{details, tables};
 
 pub(super) async fn engines(context: &Context) -> Result {
     let engines = context.client()?.engines().await?;
-    let ids = engines.iter().map(|engine| engine.id.to_string());
-    context.output.show(engines.json(), ids, || tables::engines(&engines))
+    context.output.show_list("engine", &engines, |engine| engine.id.to_string(), tables::engines)
 }
 
 pub(super) async fn engine(context: &Context, id: &str) -> Result {
@@ -34,8 +33,7 @@ pub(super) async fn delete_engine(context: &Context, id: &str, force: bool) -> R
 
 pub(super) async fn join_tokens(context: &Context) -> Result {
     let tokens = context.client()?.join_tokens().await?;
-    let ids = tokens.iter().map(|token| token.id.clone());
-    context.output.show(tokens.json(), ids, || tables::join_tokens(&tokens))
+    context.output.show_list("join token", &tokens, |token| token.id.clone(), tables::join_tokens)
 }
 
 pub(super) async fn add_join_token(context: &Context) -> Result {
@@ -55,8 +53,7 @@ pub(super) async fn delete_join_token(context: &Context, id: &str) -> Result {
 
 pub(super) async fn registry_logins(context: &Context) -> Result {
     let logins = context.client()?.registry_logins().await?;
-    let servers = logins.iter().map(|login| login.server.clone());
-    context.output.show(logins.json(), servers, || tables::registry_logins(&logins))
+    context.output.show_list("login to", &logins, |login| login.server.clone(), tables::registry_logins)
 }
 
 pub(super) async fn set_registry_login(context: &Context, arguments: RegistryLoginArgs) -> Result {

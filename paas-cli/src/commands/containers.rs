@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::Result;
+use crate::args::Targets;
 use crate::client::{ClientError, ListQuery};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
@@ -16,8 +17,7 @@ const AT_ONCE: usize = 16;
 
 pub(super) async fn list(context: &Context, query: &ListQuery) -> Result {
     let containers = context.client()?.containers(query).await?;
-    let ids = containers.iter().map(|container| container.id.to_string());
-    context.output.show(containers.json(), ids, || tables::containers(&containers))
+    context.output.show_list("container", &containers, |container| container.id.to_string(), tables::containers)
 }
 
 pub(super) async fn inspect(context: &Context, id: &str) -> Result {
@@ -25,32 +25,36 @@ pub(super) async fn inspect(context: &Context, id: &str) -> Result {
     context.output.show(container.json(), [container.id.to_string()], || details::container(&container))
 }
 
-pub(super) async fn destroy(context: &Context, ids: Vec<String>) -> Result {
+pub(super) async fn destroy(context: &Context, targets: Targets) -> Result {
     let client = &context.client()?;
-    each(context, ids, async |id| client.destroy(&id).await).await
+    each(context, targets, async |id| client.destroy(&id).await).await
 }
 
-pub(super) async fn start(context: &Context, ids: Vec<String>) -> Result {
+pub(super) async fn start(context: &Context, targets: Targets) -> Result {
     let client = &context.client()?;
-    each(context, ids, async |id| client.start(&id).await).await
+    each(context, targets, async |id| client.start(&id).await).await
 }
 
-pub(super) async fn stop(context: &Context, ids: Vec<String>, timeout_seconds: Option<u32>) -> Result {
+pub(super) async fn stop(context: &Context, targets: Targets, timeout_seconds: Option<u32>) -> Result {
     let client = &context.client()?;
-    each(context, ids, async |id| client.stop(&id, timeout_seconds).await).await
+    each(context, targets, async |id| client.stop(&id, timeout_seconds).await).await
 }
 
-pub(super) async fn restart(context: &Context, ids: Vec<String>, timeout_seconds: Option<u32>) -> Result {
+pub(super) async fn restart(context: &Context, targets: Targets, timeout_seconds: Option<u32>) -> Result {
     let client = &context.client()?;
-    each(context, ids, async |id| client.restart(&id, timeout_seconds).await).await
+    each(context, targets, async |id| client.restart(&id, timeout_seconds).await).await
 }
 
 /// Does something to each container and writes the ids of those it was done to, as they were given.
-async fn each<F, W>(context: &Context, ids: Vec<String>, work: F) -> Result
+async fn each<F, W>(context: &Context, targets: Targets, work: F) -> Result
 where
     F: Fn(String) -> W,
     W: Future<Output = std::result::Result<(), ClientError>>,
 {
+    let ids = targets.read()?;
+    if ids.is_empty() {
+        context.output.say("stdin names no container; nothing was done");
+    }
     let alone = ids.len() == 1;
     let outcomes = stream::iter(ids).map(|id| {
         let outcome = work(id.clone());

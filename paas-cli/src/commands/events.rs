@@ -16,8 +16,7 @@ const DEFAULT_COUNT: u32 = 20;
 
 pub(super) async fn list(context: &Context, count: Option<u32>) -> Result {
     let events = context.client()?.events(count.unwrap_or(DEFAULT_COUNT)).await?;
-    let ids = events.iter().map(|event| event.id.to_string());
-    context.output.show(events.json(), ids, || tables::events(&events))
+    context.output.show_list("an event", &events, |event| event.id.to_string(), tables::events)
 }
 
 /// Writes events as they happen, one per line; those of the past, if any are asked for, first.
@@ -46,6 +45,7 @@ async fn write_all(context: &Context, client: &Client, count: Option<u32>) -> Re
                 }
             }
             Live::Lagged(count) => output::complain(&format!("{count} events were missed; list them without --follow")),
+            Live::Unreadable(kind, what) => output::complain(&format!("an event '{kind}' cannot be shown: {what}")),
             Live::Dropped(seconds) => {
                 let what = format!("the server tells no more, as nothing was read for {seconds} s; follow again");
                 return Err(Failure::Failed(what));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Result, unless_interrupted};
 use crate::args::RunArgs;
-use crate::client::{self, LaunchSummary, Progress, Steps};
+use crate::client::{self, LaunchSummary, Progress, Step, Steps};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
 use crate::output::progress::{Reporter, Work};
@@ -104,8 +104,13 @@ async fn follow(
                 reporter.begin_again();
                 outcome.summary.failed.clear();
             }
-            reporter.show(&step);
-            outcome.take(step, work);
+            match step {
+                Step::Known(step) => {
+                    reporter.show(&step);
+                    outcome.take(step, work);
+                }
+                Step::Other(note) => reporter.show_other(&note),
+            }
         }
         Ok(())
     };

@@ -54,15 +54,17 @@ fn finish(result: Result, line: impl FnOnce(&Failure) -> Option<String>) -> Exit
 
 async fn dispatch(context: &Context, command: Command) -> Result {
     match command {
-        Command::Containers { all, limit, after } => containers::list(context, &ListQuery { all, limit, after }).await,
+        Command::Containers { all, managed, limit, after } => {
+            containers::list(context, &ListQuery { all, limit, after, managed }).await
+        }
         Command::Container { target } => containers::inspect(context, &target.id).await,
         Command::Run(arguments) => launch::run(context, *arguments).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
-        Command::Destroy { targets } => containers::destroy(context, targets.ids).await,
-        Command::Stop { targets, grace } => containers::stop(context, targets.ids, grace.timeout).await,
-        Command::Start { targets } => containers::start(context, targets.ids).await,
-        Command::Restart { targets, grace } => containers::restart(context, targets.ids, grace.timeout).await,
+        Command::Destroy { targets } => containers::destroy(context, targets).await,
+        Command::Stop { targets, grace } => containers::stop(context, targets, grace.timeout).await,
+        Command::Start { targets } => containers::start(context, targets).await,
+        Command::Restart { targets, grace } => containers::restart(context, targets, grace.timeout).await,
         Command::Log(arguments) => logs::log(context, arguments).await,
         Command::Engines => cluster::engines(context).await,
         Command::Engine { id } => cluster::engine(context, &id).await,

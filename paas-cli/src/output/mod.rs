@@ -13,7 +13,8 @@ use std::io::{ErrorKind, Write};
 use serde::Serialize;
 
 use crate::args::Format;
-use crate::failure::Failure;
+use crate::client::Answer;
+use crate::failure::{Failure, Status};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,22 @@ impl Output {
             Format::Json => print(&json::pretty(json)),
             Format::Table => print(&table()),
         }
+    }
+
+    /// Writes a list of things of a kind. Those that cannot be read are told apart, and are no reason to hide the others.
+    pub(crate) fn show_list<T>(
+        self,
+        kind: &str,
+        list: &Answer<Vec<T>>,
+        id: impl Fn(&T) -> String,
+        table: impl FnOnce(&[T]) -> String,
+    ) -> Result<(), Failure> {
+        self.show(list.json(), list.iter().map(id), || table(list))?;
+        for entry in list.unreadable() {
+            let id = entry.id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+            complain(&format!("{kind}{id} cannot be shown: {}", entry.what));
+        }
+        if list.unreadable().is_empty() { Ok(()) } else { Err(Failure::Told(Status::Partly)) }
     }
 
     /// Writes a result that the server has no JSON for.

@@ -9,6 +9,7 @@ use paas_core::controller::Progress;
 use paas_core::model::EngineId;
 
 use super::{Output, one_line};
+use crate::client::Note;
 
 const TICK: Duration = Duration::from_millis(120);
 
@@ -52,6 +53,16 @@ impl Reporter {
         match &mut self.bars {
             Some(bars) => bars.show(step, line),
             None => line.into_iter().for_each(|line| self.output.say(&line)),
+        }
+    }
+
+    /// Shows what a newer server tells, as far as it is text.
+    pub(crate) fn show_other(&mut self, note: &Note) {
+        let place = note.engine.as_ref().map(|engine| format!(" on {engine}")).unwrap_or_default();
+        let line = format!("{}{place}: {}", note.event, note.text);
+        match &mut self.bars {
+            Some(bars) => bars.say(&line),
+            None => self.output.say(&line),
         }
     }
 
@@ -152,7 +163,11 @@ impl Bars {
 
     fn begin_again(&mut self, line: &str) {
         self.failed = 0;
-        let _ = self.all.println(line);
+        self.say(line);
+    }
+
+    fn say(&mut self, line: &str) {
+        let _ = self.all.println(one_line(line));
     }
 
     fn clear(self) {

@@ -1,6 +1,6 @@
 //! Changes to containers, engines and accounts.
 
-use crate::support::{Answer, Home, Server};
+use crate::support::{Answer, Home, Server, container, finish, id};
 
 #[tokio::test]
 async fn containers_are_stopped_started_and_destroyed() {
@@ -51,6 +51,62 @@ async fn of_several_containers_some_may_fail() {
 
     home.run(&["destroy", "b", "e"]).await.expect(1);
     assert_eq!(home.run(&["destroy", "b"]).await.expect(4).stderr, "paas-cli: no such container\n");
+}
+
+#[tokio::test]
+async fn the_documented_line_destroys_what_the_platform_started_and_nothing_else() {
+    let others = container("b", "two").replace(r#""managed":true"#, r#""managed":false"#);
+    let list = Answer::json(&format!("[{},{others}]", container("a", "one")));
+    let route = format!("DELETE /api/containers/{}", id("a"));
+    let mut server = Server::start([
+        ("GET /api/containers", list.then(Answer::json(&format!("[{others}]"))).then(Answer::json("[]"))),
+        (&route, Answer::done()),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let readme = include_str!("../../../README.md");
+    let line = readme.lines().find(|line| line.contains("| paas-cli destroy")).expect("it is documented");
+    let run = async || {
+        let mut shell = home.command(&[]);
+        let path = std::path::Path::new(env!("CARGO_BIN_EXE_paas-cli")).parent().unwrap().display().to_string();
+        let mut shell_command = tokio::process::Command::new("bash");
+        shell_command.args(["-euo", "pipefail", "-c", line]).env("PATH", format!("{path}:/usr/bin:/bin"));
+        for (name, value) in shell.as_std_mut().get_envs() {
+            shell_command.env(name, value.unwrap_or_default());
+        }
+        shell_command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        finish(shell_command).await
+    };
+    assert_eq!(run().await.expect(0).stdout, id("a") + "\n");
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked[1].line, route);
+    // Only what others started, and then nothing at all.
+    for _ in 0..2 {
+        let done = run().await;
+        assert_eq!((done.expect(0).stdout.as_str(), done.stderr.lines().count()), ("", 1), "{done:?}");
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn containers_are_named_by_stdin() {
+    let mut server = Server::start([
+        ("POST /api/containers/a/stop", Answer::done()),
+        ("POST /api/containers/b/stop", Answer::done()),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let done = home.run_with("a\n\n  b \r\n", &["stop", "-", "--timeout", "3"]).await;
+    assert_eq!(done.expect(0).stdout, "a\nb\n");
+    assert_eq!(server.asked().len(), 2);
+    let nothing = home.run_with("", &["stop", "-"]).await;
+    assert_eq!(nothing.expect(0).stderr, "stdin names no container; nothing was done\n");
+    // A table is no list of ids, and a name too many is a slip.
+    home.run_with("ID  NAME  IMAGE\na   web   web:1\n", &["stop", "-"]).await.expect(2);
+    home.run_with("a\n", &["stop", "-", "b"]).await.expect(2);
+    home.run(&["stop"]).await.expect(2);
+    assert!(server.asked().is_empty());
 }
 
 #[tokio::test]

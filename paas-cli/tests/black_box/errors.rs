@@ -69,7 +69,7 @@ async fn wrong_usage_has_its_own_status() {
         &["nonsense"][..],
         &["run"],
         &["scale", "a"],
-        &["containers", "--url", "localhost:5002"],
+        &["containers", "--url", "localhost:port"],
         &["containers", "--url", "ftp://host"],
         &["containers", "--url", "https://a.example,http://b.example"],
         &["run", "--name", "web", "--key", "two words"],

@@ -41,6 +41,64 @@ async fn a_list_of_nothing_is_no_failure() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_does_not_hide_the_rest() {
+    let engine = |id: &str, cpus: &str| {
+        format!(
+            r#"{{"id":"{id}","addr":"tcp://{id}:2375","cpus":4,"memory":8192,"reserved_cpus":{cpus},"reserved_memory":0,
+            "containers":0,"labels":[],"draining":false,"tls":false,
+            "health":{{"status":"up","since":"2026-01-31T12:00:00Z"}}}}"#
+        )
+    };
+    let impossible = engine("p1", "18446744073709550");
+    let later = container("b", "two").replace("running", "hibernating");
+    let event = r#"{"id":"01949e5a-0000-7000-8000-000000000001","type":"login","time":"2026-01-31T12:00:00Z",
+        "message":"admin logged in","tags":[],"user":"admin"}"#;
+    let mut server = Server::start([
+        ("GET /api/engines", Answer::json(&format!("[{},{impossible}]", engine("one", "0")))),
+        ("GET /api/containers", Answer::json(&format!("[{},{later}]", container("a", "one")))),
+        ("GET /api/events", Answer::json(&format!("[{event},7]"))),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let table = home.run(&["engines"]).await;
+    assert!(table.expect(5).stdout.contains("tcp://one:2375"), "{}", table.stdout);
+    assert!(table.stderr.starts_with("paas-cli: engine p1 cannot be shown: cpus: "), "{}", table.stderr);
+    assert_eq!(table.stderr.lines().count(), 1);
+    assert_eq!(home.run(&["engines", "--quiet"]).await.expect(5).stdout, "one\n");
+    let json = home.run(&["engines", "--output", "json"]).await;
+    assert!(json.expect(5).stdout.contains("18446744073709550"), "what the server said is written all the same");
+
+    let table = home.run(&["containers"]).await;
+    assert!(table.expect(5).stdout.contains("a00000000000"), "{}", table.stdout);
+    assert!(table.stderr.contains(&format!("container {} cannot be shown: ", id("b"))), "{}", table.stderr);
+    let table = home.run(&["events"]).await;
+    assert!(table.expect(5).stdout.contains("admin logged in"), "{}", table.stdout);
+    assert!(table.stderr.starts_with("paas-cli: an event cannot be shown: "), "{}", table.stderr);
+    server.asked();
+
+    let none = Server::start([("GET /api/engines", Answer::json(&format!("[{impossible}]")))]).await;
+    let done = Home::logged_in(&none).run(&["engines"]).await;
+    assert!(done.expect(1).stderr.contains("p1: cpus: "), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn what_others_started_can_be_left_out() {
+    let others = container("b", "two").replace(r#""managed":true"#, r#""managed":false"#);
+    let list = format!("[{},{others}]", container("a", "one"));
+    let mut server = Server::start([("GET /api/containers", Answer::json(&list))]).await;
+    let home = Home::logged_in(&server);
+    assert_eq!(home.run(&["containers", "--quiet"]).await.expect(0).stdout.lines().count(), 2);
+    server.asked();
+    assert_eq!(home.run(&["containers", "--managed", "--quiet"]).await.expect(0).stdout, id("a") + "\n");
+    assert_eq!(server.asked_once().line, "GET /api/containers?all=false");
+    let table = home.run(&["containers", "-m"]).await;
+    assert!(table.expect(0).stdout.contains("c-a") && !table.stdout.contains("c-b"), "{}", table.stdout);
+    let json = home.run(&["containers", "-m", "--output", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json.expect(0).stdout).unwrap();
+    assert_eq!((json.as_array().unwrap().len(), &json[0]["id"]), (1, &id("a").into()));
+}
+
+#[tokio::test]
 async fn every_other_list_and_thing_is_shown() {
     let engine = r#"{"id":"one","addr":"tcp://one:2375","cpus":4,"memory":8192,"reserved_cpus":0,"reserved_memory":0,
         "containers":0,"labels":[],"draining":false,"tls":false,

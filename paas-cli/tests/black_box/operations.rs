@@ -64,6 +64,35 @@ async fn run_tells_its_steps_and_lists_what_was_started() {
 }
 
 #[tokio::test]
+async fn what_a_newer_server_tells_besides_is_shown_and_nothing_is_lost() {
+    let warning = r#"{"event":"warned","engine":"one","message":"Limitation discarded.","more":{"a":[1]}}"#;
+    let strange = r#"{"event":"weather","sun":true}"#;
+    let steps = [warning, warning, strange, &started(0, "a", "one"), &summary(1, 1, 0, 0)];
+    let (_server, home) = running(Answer::steps(&steps)).await;
+    let done = home.run(&["run", "--name", "httpd"]).await;
+    assert!(done.expect(0).stdout.contains("a00000000000"));
+    let told = ["warned on one: Limitation discarded.", r#"weather: {"event":"weather","sun":true}"#];
+    assert_eq!(done.stderr.lines().take(2).collect::<Vec<_>>(), told);
+    assert_eq!(done.stderr.lines().count(), 3);
+    let quiet = home.run(&["run", "--name", "httpd", "--quiet"]).await;
+    assert_eq!((quiet.expect(0).stdout.as_str(), quiet.stderr.as_str()), (format!("{}\n", id("a")).as_str(), ""));
+
+    // What should be known and cannot be read is no small matter: the answer would be wrong.
+    let (_server, home) = running(Answer::steps(&[r#"{"event":"started","index":0}"#])).await;
+    let done = home.run(&["run", "--name", "httpd", "--retry-for", "0"]).await;
+    assert!(done.expect(1).stderr.contains("does not answer as this platform does"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn a_group_is_scaled_to_nothing() {
+    let destroyed = format!(r#"{{"event":"destroyed","container":"{}","engine":"one"}}"#, id("a"));
+    let answer = Answer::steps(&[&destroyed, &summary(0, 0, 1, 0)]);
+    let server = Server::start([("POST /api/containers/a/scale?count=0", answer)]).await;
+    let done = Home::logged_in(&server).run(&["scale", "a", "0"]).await;
+    assert_eq!(done.expect(0).stderr, "destroyed a00000000000 on one\n");
+}
+
+#[tokio::test]
 async fn a_description_comes_from_stdin() {
     let (mut server, home) = running(Answer::steps(&[&started(0, "a", "one"), &summary(1, 1, 0, 0)])).await;
     home.run_with(r#"{"name": "web", "cpus": 0.5}"#, &["run", "--file", "-", "--memory", "64"]).await.expect(0);

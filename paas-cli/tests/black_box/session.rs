@@ -125,6 +125,38 @@ async fn options_go_before_the_environment_and_that_before_the_login() {
 }
 
 #[tokio::test]
+async fn a_token_may_begin_with_a_hyphen() {
+    let mut server = server().await;
+    let home = Home::new();
+    for arguments in [["engines", "--token", "-abc"], ["--token", "--abc", "engines"]] {
+        home.run(&[&arguments[..], &["--url", &server.url()]].concat()).await.expect(0);
+        let token = arguments.iter().find(|word| word.ends_with("abc")).unwrap();
+        assert_eq!(server.asked_once().header("authorization"), Some(format!("Bearer {token}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_known_without_its_scheme() {
+    let mut server = server().await;
+    let short = server.address.to_string();
+    let home = Home::new();
+    home.keep_login(&short);
+    home.run(&["engines"]).await.expect(0);
+    home.run(&["engines", "--url", &short]).await.expect(0);
+    let mut command = home.command(&["engines"]);
+    command.env("PAAS_URL", &short);
+    finish(command).await.expect(0);
+    home.run(&["engines", "--url", &server.url()]).await.expect(0);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 4);
+    let token = format!("Bearer {TOKEN}");
+    assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&token)), "it is the server of the login");
+
+    let login = home.run_with("secret", &["login", "--url", &short, "--name", "admin", "--password-stdin"]).await;
+    assert!(login.expect(0).stderr.starts_with(&format!("logged in to http://{short} as admin")), "{}", login.stderr);
+}
+
+#[tokio::test]
 async fn a_proxy_is_not_asked_for_this_machine() {
     let mut server = server().await;
     let home = Home::logged_in(&server);

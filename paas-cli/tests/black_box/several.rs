@@ -91,7 +91,7 @@ async fn one_that_has_no_leader_for_a_while_is_waited_for() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_there_is_patience_for() {
+async fn nobody_waits_longer_than_was_said() {
     let far = Answer::problem(503, "no_leader", "no server leads").with_header("retry-after", "60");
     let mut server = Server::start([("GET /api/engines", far)]).await;
     let home = Home::logged_in(&server);
@@ -105,6 +105,77 @@ async fn nobody_waits_longer_than_there_is_patience_for() {
     assert_eq!(server.asked().len(), 2);
     home.run(&["engines", "--retry-for", "0"]).await.expect(1);
     server.asked_once();
+}
+
+#[tokio::test]
+async fn a_search_is_over_in_time_however_long_each_refusal_takes() {
+    let (moment, hour) = (Duration::from_secs(2), Duration::from_secs(3600));
+    let script = || no_leader().after(moment).then(no_leader().after(hour));
+    let mut server = Server::start([("GET /api/engines", script()), ("POST /api/containers/a/stop", script())]).await;
+    let home = Home::logged_in(&server);
+    let question = home.run(&["engines", "--retry-for", "4"]).await;
+    assert!(question.expect(1).stderr.contains("no server leads"), "what the server said is told: {question:?}");
+    let change = home.run(&["stop", "a", "--retry-for", "4"]).await;
+    assert!(change.expect(1).stderr.contains("does not answer in time"), "it may be done all the same: {change:?}");
+    assert_eq!(server.asked().iter().filter(|asked| !asked.line.ends_with("/healthz")).count(), 4);
+}
+
+#[tokio::test]
+async fn a_server_that_took_a_change_has_its_own_time() {
+    let slow = Answer::done().after(Duration::from_secs(4));
+    let mut server = Server::start([("POST /api/containers/a/stop", no_leader().then(slow))]).await;
+    Home::logged_in(&server).run(&["stop", "a", "--retry-for", "2"]).await.expect(0);
+    assert_eq!(server.asked().iter().filter(|asked| asked.line.starts_with("POST")).count(), 2);
+}
+
+#[tokio::test]
+async fn one_server_that_hangs_is_given_up() {
+    let hour = Duration::from_secs(3600);
+    let engines = || ("GET /api/engines", engines().after(hour));
+    let health = ("GET /healthz", Answer::done().after(hour));
+    let stop = ("POST /api/containers/a/stop", Answer::done().after(hour));
+    let (hangs, is_silent) = (Server::start([engines(), stop, health]).await, Server::start([engines()]).await);
+    let run = async |server: &Server, arguments: &[&str]| {
+        let done = Home::logged_in(server).run(arguments).await;
+        assert!(done.expect(1).stderr.contains("does not answer in time"), "{done:?}");
+    };
+    tokio::join!(
+        run(&hangs, &["engines", "--retry-for", "1"]),
+        run(&hangs, &["stop", "a", "--retry-for", "1"]),
+        run(&is_silent, &["engines"]),
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_and_a_server_that_is_busy_are_waited_for() {
+    let away = || Answer::problem(503, "store_unavailable", "the store is away");
+    let busy = || Answer::problem(429, "busy", "too much to do").with_header("retry-after", "1");
+    for refusal in [away, busy] {
+        let mut server = Server::start([
+            ("GET /api/engines", refusal().then(engines())),
+            ("DELETE /api/containers/a", refusal().then(refusal()).then(Answer::done())),
+            ("POST /auth/login", refusal()),
+        ])
+        .await;
+        let home = Home::logged_in(&server);
+        home.run(&["engines"]).await.expect(0);
+        home.run(&["destroy", "a"]).await.expect(0);
+        let asked = server.asked();
+        assert_eq!(asked.len(), 5);
+        let keys: Vec<_> = asked[2..].iter().map(|asked| asked.header("idempotency-key")).collect();
+        assert!(keys[0].is_some() && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+
+        home.run_with("x", &["login", "--url", &server.url(), "--name", "a", "--password-stdin"]).await.expect(1);
+        server.asked_once();
+    }
+    let mut server = Server::start([("GET /api/engines", away())]).await;
+    let done = Home::logged_in(&server).run(&["engines", "--retry-for", "1"]).await;
+    assert_eq!(done.expect(1).stderr, "paas-cli: the store is away\n");
+    assert!(server.asked().len() > 1);
+
+    let (mut first, mut second, home) = two(away(), engines()).await;
+    home.run(&["engines"]).await.expect(0);
+    assert_eq!((first.asked().len(), second.asked().len()), (1, 1));
 }
 
 #[tokio::test]
@@ -138,9 +209,8 @@ async fn a_refusal_is_an_answer() {
         (404, "route_not_found"),
         (409, "conflict"),
         (422, "key_reused"),
-        (429, "throttled"),
         (500, "internal"),
-        (503, "store_unavailable"),
+        (503, "engine_unreachable"),
     ] {
         let (mut first, mut second, home) = two(Answer::problem(status, code, "no"), engines()).await;
         assert_ne!(home.run(&["engines"]).await.status, 0);

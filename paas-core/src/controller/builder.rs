@@ -21,6 +21,7 @@ use crate::leadership::{FencedEngine, FencedStore, Term};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
+use crate::seal::{self, Sealer};
 use crate::store::tables::{
     DELETED_ENGINES, DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS,
 };
@@ -38,6 +39,7 @@ pub struct ControllerBuilder {
     sinks: Vec<Arc<dyn EventSink>>,
     connector: Option<Connector>,
     term: Option<Term>,
+    sealer: Option<Sealer>,
     roles: Option<Vec<Role>>,
     settings: Settings,
 }
@@ -85,6 +87,15 @@ impl ControllerBuilder {
         self
     }
 
+    /// What seals the passwords and private keys in the store, and opens them. Unless told otherwise a controller with the
+    /// default store in memory has a key of its own, and one with any other store takes no secrets: what is sealed has to
+    /// be opened after a restart as well, so where the key is kept is for the program that embeds it to say.
+    #[must_use]
+    pub fn sealer(mut self, sealer: Sealer) -> Self {
+        self.sealer = Some(sealer);
+        self
+    }
+
     /// The roles that accounts can have; `admin` and `user` unless told otherwise.
     #[must_use]
     pub fn roles(mut self, roles: Vec<Role>) -> Self {
@@ -102,8 +113,9 @@ impl ControllerBuilder {
     /// Reads what the store knows, and begins to watch the engines.
     ///
     /// # Errors
-    /// The store cannot be read, or holds an engine that this build cannot reach.
+    /// The store cannot be read, or its secrets are sealed with a key that the sealer does not have.
     pub async fn build(self) -> Result<Controller> {
+        let sealer = self.sealer.or_else(|| self.store.is_none().then(Sealer::ephemeral));
         let mut store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let mut connector = self.connector.unwrap_or_else(|| Arc::new(connect));
         let watched = WatchedStore::new(store);
@@ -113,6 +125,10 @@ impl ControllerBuilder {
             connector = fenced(connector, term.clone());
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
+        seal::claim(&*store, sealer.as_ref()).await.map_err(ControllerError::Store)?;
+        if let Some(sealer) = &sealer {
+            seal_everything(&*store, sealer).await;
+        }
         let platform = platform_name(&store).await?;
         if self.term.is_some() {
             make_peer_key(&store).await?;
@@ -138,11 +154,11 @@ impl ControllerBuilder {
             answers,
             watched,
             deleted: Collection::new(store.clone(), DELETED_ENGINES),
-            registered: Collection::<EngineSpec>::new(store.clone(), REGISTERED_ENGINES),
+            registered: Collection::<EngineSpec>::sealed(store.clone(), REGISTERED_ENGINES, sealer.clone()),
             drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
-            registry_logins: Collection::<RegistryLogin>::new(store.clone(), REGISTRY_LOGINS),
+            registry_logins: Collection::<RegistryLogin>::sealed(store.clone(), REGISTRY_LOGINS, sealer.clone()),
             requests: Collection::new(store.clone(), REQUESTS),
-            engines: Collection::<EngineSpec>::new(store.clone(), ENGINES),
+            engines: Collection::<EngineSpec>::sealed(store.clone(), ENGINES, sealer),
             store,
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
@@ -181,6 +197,21 @@ fn fenced(connector: Connector, term: Term) -> Connector {
     Arc::new(move |spec: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> {
         Ok(Arc::new(FencedEngine::new(connector(spec)?, term.clone())))
     })
+}
+
+/// Seals what is not sealed yet, or with a key of before. What cannot be is told, and keeps nothing else from working.
+async fn seal_everything(store: &dyn Store, sealer: &Sealer) {
+    match seal::reseal(store, sealer).await {
+        Ok(report) => {
+            if report.records > 0 {
+                tracing::info!(records = report.records, key = %sealer.fingerprint(), "sealed the secrets in the store");
+            }
+            for record in report.unreadable {
+                tracing::error!(record, "a secret in the store cannot be opened");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "not every secret in the store could be sealed; the next start goes on"),
+    }
 }
 
 /// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform

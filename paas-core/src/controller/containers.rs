@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 
-use super::{Actor, Controller, ControllerError, Result};
+use super::{Actor, Ambiguity, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, LogChunk, LogOptions};
 use crate::model::{Container, ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, Invalid};
 
-/// The most ids that are named when a prefix fits several containers.
+/// The most containers that are listed when a name or a prefix fits several.
 const CANDIDATES: usize = 10;
 
 impl Controller {
@@ -25,7 +25,8 @@ impl Controller {
         self.shared.cluster.containers_after(after, all, limit)
     }
 
-    /// One container, by its id, a unique prefix of it, or its name.
+    /// One container, by its full id, its name with or without Docker's slash, or the first digits of its id, in that order: a
+    /// name comes before the beginning of somebody else's id.
     ///
     /// # Errors
     /// [`ControllerError::ContainerNotFound`], [`ControllerError::ContainerAmbiguous`].
@@ -38,17 +39,23 @@ impl Controller {
             return Err(Invalid::new("id", "give the id of a container, the first digits of it, or its name").into());
         }
         let cluster = &self.shared.cluster;
-        let mut found = cluster.containers_by_prefix(reference, CANDIDATES);
-        if found.is_empty() {
-            found = cluster.containers_by_name(reference);
+        if let Some(known) = reference.parse().ok().and_then(|id| cluster.container(&id)) {
+            return Ok(known);
+        }
+        let mut found = cluster.containers_by_name(reference);
+        let is_name = !found.is_empty();
+        if !is_name {
+            found = cluster.containers_by_prefix(reference, CANDIDATES + 1);
         }
         match found.len() {
             0 => Err(ControllerError::ContainerNotFound { reference: reference.to_owned() }),
             1 => Ok(found.remove(0)),
-            _ => Err(ControllerError::ContainerAmbiguous {
+            _ => Err(ControllerError::ContainerAmbiguous(Box::new(Ambiguity {
                 reference: reference.to_owned(),
-                candidates: found.into_iter().map(|known| known.container.id.clone()).collect(),
-            }),
+                is_name,
+                is_all: found.len() <= CANDIDATES,
+                candidates: found.into_iter().take(CANDIDATES).map(|known| known.container).collect(),
+            }))),
         }
     }
 
@@ -135,7 +142,11 @@ impl Controller {
             let id = known.container.id.clone();
             let _one_change_at_a_time = controller.shared.container_locks.lock(id.as_str()).await;
             // What it was may have changed while this waited.
-            let known = controller.resolve(id.as_str())?;
+            let known = controller
+                .shared
+                .cluster
+                .container(&id)
+                .ok_or_else(|| ControllerError::ContainerNotFound { reference: id.to_string() })?;
             controller.change_now(&actor, known, kind, done, act).await
         });
         change.await.unwrap_or(Err(ControllerError::ShuttingDown))

@@ -312,7 +312,16 @@ impl Controller {
 
     /// Takes in the engines of the store, at start. One that this build cannot connect to keeps no other from working.
     pub(super) async fn load_engines(&self) -> Result<()> {
-        for stored in self.shared.engines.all().await.map_err(ControllerError::Store)? {
+        for stored in self.shared.engines.each().await.map_err(ControllerError::Store)? {
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(error) => {
+                    let message = format!("engine {} cannot be used: {error}", error.key());
+                    tracing::error!("{message}");
+                    self.note(Event::new(EventKind::RefuseEngine, message)).await;
+                    continue;
+                }
+            };
             let id = stored.value.id.clone();
             match (self.shared.connector.0)(&stored.value) {
                 Ok(connection) => self.shared.cluster.add_engine(stored.value, connection),

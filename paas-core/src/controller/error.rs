@@ -1,8 +1,11 @@
 //! What can go wrong with something a user asked for.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::auth::AuthError;
 use crate::engine::{EngineError, EngineErrorKind};
-use crate::model::{ContainerId, EngineId, Invalid};
+use crate::model::{Container, ContainerId, EngineId, Invalid};
 use crate::scheduler::Refusal;
 use crate::store::StoreError;
 
@@ -17,19 +20,14 @@ pub enum ControllerError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// No container has such an id, id prefix or name.
-    #[error("no container has an id that starts with '{reference}', or that name; list them with the stopped ones")]
+    #[error("no container has the name '{reference}' or an id that starts so; list them with the stopped ones")]
     ContainerNotFound {
         /// What was asked for.
         reference: String,
     },
-    /// Several containers have such an id prefix.
-    #[error("{} containers have an id that starts with '{reference}'; give more digits", candidates.len())]
-    ContainerAmbiguous {
-        /// What was asked for.
-        reference: String,
-        /// The containers it fits.
-        candidates: Vec<ContainerId>,
-    },
+    /// Several containers have that name, or an id that starts so.
+    #[error("{0}")]
+    ContainerAmbiguous(Box<Ambiguity>),
     /// There is no such engine.
     #[error("there is no engine '{id}'; list the engines to see their ids")]
     EngineNotFound {
@@ -102,7 +100,7 @@ impl ControllerError {
             Self::ShuttingDown => true,
             Self::Invalid(_)
             | Self::ContainerNotFound { .. }
-            | Self::ContainerAmbiguous { .. }
+            | Self::ContainerAmbiguous(_)
             | Self::EngineNotFound { .. }
             | Self::RegistryLoginNotFound { .. }
             | Self::EngineExists { .. }
@@ -112,5 +110,39 @@ impl ControllerError {
             | Self::NotManaged { .. }
             | Self::Panicked => false,
         }
+    }
+}
+
+/// Several containers that one reference fits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ambiguity {
+    /// What was asked for.
+    pub reference: String,
+    /// Whether it is the name of each. Otherwise the id of each starts so.
+    pub is_name: bool,
+    /// The containers it fits, by id.
+    pub candidates: Vec<Arc<Container>>,
+    /// Whether these are all of them.
+    pub is_all: bool,
+}
+
+impl fmt::Display for Ambiguity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reference, candidates, .. } = self;
+        let more = if self.is_all { "" } else { "more than " };
+        let count = candidates.len();
+        match self.is_name {
+            // Names are unique on an engine, and on no more than that.
+            true => write!(f, "'{reference}' is the name of {more}{count} containers; give the id of one of them: ")?,
+            false => {
+                write!(f, "{more}{count} containers have an id that starts with '{reference}'; give more digits: ")?
+            }
+        }
+        for (index, container) in candidates.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let name = container.name.trim_start_matches('/');
+            write!(f, "{comma}{} ({name} on engine {})", container.id.short(), container.engine.id)?;
+        }
+        Ok(())
     }
 }

@@ -134,8 +134,8 @@ impl Controller {
 pub(super) struct Plan {
     spec: ContainerSpec,
     /// Docker's name of each linked container, and the host name for it.
-    links: Vec<(String, String)>,
-    only: Option<EngineId>,
+    pub(super) links: Vec<(String, String)>,
+    pub(super) only: Option<EngineId>,
 }
 
 impl Plan {

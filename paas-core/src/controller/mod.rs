@@ -53,7 +53,7 @@ use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore}
 pub use accounts::PasswordChange;
 pub use actor::Actor;
 pub use builder::{ControllerBuilder, peer_key};
-pub use error::{ControllerError, Result};
+pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
 pub use progress::{Failure, LaunchSummary, Operation, Progress};
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};

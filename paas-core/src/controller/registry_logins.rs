@@ -2,8 +2,8 @@
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::model::{EngineId, Event, EventKind, ImageRef, RegistryLogin, ShownRegistryLogin};
-use crate::store::StoreErrorKind;
 use crate::store::tables::REGISTRY_LOGINS;
+use crate::store::{KeyRange, StoreErrorKind};
 
 impl Controller {
     /// All logins, by registry, without their passwords. Those that an engine has for itself are not among them.
@@ -11,8 +11,13 @@ impl Controller {
     /// # Errors
     /// The store does not answer.
     pub async fn registry_logins(&self) -> Result<Vec<ShownRegistryLogin>> {
-        let all = self.shared.registry_logins.all().await.map_err(ControllerError::Store)?;
-        Ok(all.into_iter().map(|login| login.value.shown()).collect())
+        // Nothing is opened for that, so a login that cannot be is listed as well, and can be deleted.
+        let all = self.shared.store.list(REGISTRY_LOGINS, &KeyRange::all()).await.map_err(ControllerError::Store)?;
+        let username = |body: &serde_json::Value| body["username"].as_str().unwrap_or_default().to_owned();
+        Ok(all
+            .into_iter()
+            .map(|kept| ShownRegistryLogin { username: username(&kept.body), server: kept.key })
+            .collect())
     }
 
     /// Sets the login of every engine to a registry, in place of the one before.
@@ -35,8 +40,8 @@ impl Controller {
         let message = format!("images of {registry} are pulled as {}", login.username);
         let event = Event::new(EventKind::SetRegistryLogin, message);
         loop {
-            let write = match logins.get(registry).await.map_err(ControllerError::Store)? {
-                Some(kept) => logins.replacement(registry, kept.version, login),
+            let write = match logins.version(registry).await.map_err(ControllerError::Store)? {
+                Some(version) => logins.replacement(registry, version, login),
                 None => logins.insertion(registry, login),
             };
             let publication = self.publication(actor, event.clone())?;

@@ -1,7 +1,7 @@
 //! What a program that embeds the controller may look at, and not change behind its back.
 
-use crate::cluster::Cluster;
-use crate::model::{EngineId, Resources};
+use crate::cluster::{Cluster, KnownContainer};
+use crate::model::{ContainerId, EngineId, Resources};
 
 /// The live view of engines and containers, to look at. What changes it is asked of the controller.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,11 @@ impl<'a> ClusterView<'a> {
     /// The name of this installation, as it is written on its containers.
     pub fn platform(&self) -> &'a str {
         self.cluster.platform()
+    }
+
+    /// One container, by its full id.
+    pub fn container(&self, id: &ContainerId) -> Option<KnownContainer> {
+        self.cluster.container(id)
     }
 
     /// What is reserved on an engine.

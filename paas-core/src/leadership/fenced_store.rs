@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use serde_json::Value;
 
 use super::Term;
-use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// Lets writes through as long as a term lasts. Reading is always allowed.
 ///
@@ -71,10 +70,6 @@ impl Store for FencedStore {
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.store.list(table, range).await
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        self.store.watch(table).await
     }
 }
 

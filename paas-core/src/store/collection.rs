@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::seal::{Sealer, seal_body, unseal_body};
+
 use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// How often an update is tried again when somebody else was faster.
@@ -27,19 +29,43 @@ pub struct Versioned<T> {
 pub struct Collection<T> {
     store: Arc<dyn Store>,
     table: Table,
+    /// What seals the secrets of the table, and opens them.
+    sealer: Option<Sealer>,
     marker: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Collection<T> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), table: self.table, marker: PhantomData }
+        Self { store: self.store.clone(), table: self.table, sealer: self.sealer.clone(), marker: PhantomData }
     }
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<T> {
-    /// The documents of `table` as values of this type.
+    /// The documents of `table` as values of this type. Where the table has secrets, those cannot be written.
     pub fn new(store: Arc<dyn Store>, table: Table) -> Self {
-        Self { store, table, marker: PhantomData }
+        Self::sealed(store, table, None)
+    }
+
+    /// The same, with what seals the secrets of the table and opens them.
+    pub fn sealed(store: Arc<dyn Store>, table: Table, sealer: Option<Sealer>) -> Self {
+        Self { store, table, sealer, marker: PhantomData }
+    }
+
+    /// The version of the value under a key, whether or not it can be read.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub async fn version(&self, key: &str) -> Result<Option<Version>> {
+        Ok(self.store.get(self.table, key).await?.map(|document| document.version))
+    }
+
+    /// Every value, by key, and for each that cannot be read why: one keeps no other from being read.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn each(&self) -> Result<Vec<Result<Versioned<T>>>> {
+        let documents = self.store.list(self.table, &KeyRange::all()).await?;
+        Ok(documents.into_iter().map(|document| self.to_value("read", document)).collect())
     }
 
     /// Adds a value under a key that has none.
@@ -138,12 +164,19 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<serde_json::Value> {
-        serde_json::to_value(value)
-            .map_err(|error| StoreError::new(StoreErrorKind::Invalid, operation, self.table, key).with_source(error))
+        let invalid = || StoreError::new(StoreErrorKind::Invalid, operation, self.table, key);
+        let mut body = serde_json::to_value(value).map_err(|error| invalid().with_source(error))?;
+        let sealed = seal_body(self.sealer.as_ref(), self.table, key, &mut body);
+        sealed.map_err(|error| invalid().with_detail(error.to_string()))?;
+        Ok(body)
     }
 
     fn to_value(&self, operation: &'static str, document: Document) -> Result<Versioned<T>> {
-        let Document { key, version, body } = document;
+        let Document { key, version, mut body } = document;
+        if let Err(error) = unseal_body(self.sealer.as_ref(), self.table, &key, &mut body) {
+            let broken = StoreError::new(StoreErrorKind::Broken, operation, self.table, key);
+            return Err(broken.with_detail(error.to_string()));
+        }
         match serde_json::from_value(body) {
             Ok(value) => Ok(Versioned { key, version, value }),
             Err(error) => Err(StoreError::new(StoreErrorKind::Broken, operation, self.table, key)

@@ -109,10 +109,6 @@ impl Store for WatchedStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.read(self.store.list(table, range).await)
     }
-
-    async fn watch(&self, table: Table) -> Result<futures::stream::BoxStream<'static, super::Change>> {
-        self.read(self.store.watch(table).await)
-    }
 }
 
 #[cfg(test)]

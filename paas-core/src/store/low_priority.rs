@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Change, Document, KeyRange, Result, Store, Table, Version, Write};
+use super::{Document, KeyRange, Result, Store, Table, Version, Write};
 
 /// A store that knows whether it is being asked for something, so that writes which nobody waits for can let others go first.
 /// Cheap to clone.
@@ -87,10 +86,6 @@ impl Store for LowPriorityStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         let _under_way = self.under_way();
         self.store.list(table, range).await
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        self.store.watch(table).await
     }
 }
 

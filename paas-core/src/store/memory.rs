@@ -4,16 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::broadcast;
 
-use super::watch::{BACKLOG, changes};
-use super::{
-    Action, Change, Direction, Document, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
-};
+use super::{Action, Direction, Document, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes};
 
 /// Documents in memory. Gone with the process.
 #[derive(Default)]
@@ -24,7 +18,6 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     tables: HashMap<Table, BTreeMap<String, (Version, Value)>>,
-    watchers: HashMap<Table, broadcast::Sender<Change>>,
     last_version: u64,
 }
 
@@ -58,26 +51,14 @@ impl State {
             let documents = self.tables.entry(table).or_default();
             match action {
                 Action::Insert(body) | Action::Replace(_, body) => {
-                    documents.insert(key.clone(), (version, body.clone()));
-                    self.tell(table, || Change::Put(Document { key, version, body }));
+                    documents.insert(key, (version, body));
                 }
                 Action::Delete(_) | Action::Clear => {
-                    if documents.remove(&key).is_some() {
-                        self.tell(table, || Change::Deleted(key));
-                    }
+                    documents.remove(&key);
                 }
             }
         }
         Ok(version)
-    }
-
-    fn tell(&self, table: Table, change: impl FnOnce() -> Change) {
-        if let Some(watchers) = self.watchers.get(&table)
-            && watchers.receiver_count() > 0
-        {
-            // Fails only when the last watcher has just gone.
-            let _ = watchers.send(change());
-        }
     }
 }
 
@@ -127,12 +108,6 @@ impl Store for MemoryStore {
             Direction::Forwards => within.take(range.limit).map(document).collect(),
             Direction::Backwards => within.rev().take(range.limit).map(document).collect(),
         })
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        let mut state = self.state.lock();
-        let sender = state.watchers.entry(table).or_insert_with(|| broadcast::Sender::new(BACKLOG));
-        Ok(changes(sender.subscribe()).boxed())
     }
 }
 

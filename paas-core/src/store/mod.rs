@@ -1,6 +1,6 @@
 //! Where the platform's state lives: versioned JSON documents by table and key.
 //!
-//! A backend implements the seven verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
+//! A backend implements the six verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
 //! access sits on top, once, in [`Collection`].
 
 mod collection;
@@ -17,13 +17,11 @@ mod sqlite;
 pub mod tables;
 pub mod transfer;
 mod url;
-mod watch;
 mod write;
 
 use std::fmt;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use collection::{Collection, Versioned};
@@ -123,17 +121,6 @@ impl KeyRange {
     }
 }
 
-/// A write to a table, as a watcher sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// The document was inserted or replaced.
-    Put(Document),
-    /// The document of this key was deleted.
-    Deleted(String),
-    /// The watcher was too slow or was cut off, and missed changes: read the table again.
-    Lagged,
-}
-
 /// A backend that keeps versioned JSON documents.
 ///
 /// Every verb is atomic and, once it has answered, durable to the degree the backend promises. Keys order by their
@@ -181,13 +168,6 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// Only for trouble with the backend.
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>>;
-
-    /// Every change to a table from now on: each once, in the order of the writes. When this has answered, no later
-    /// write is missed. Ends when the store closes.
-    ///
-    /// # Errors
-    /// Only for trouble with the backend.
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>>;
 }
 
 /// Longest key, in bytes: what the backend with the smallest limit (RethinkDB) can hold. Every key of the platform is

@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
 pub use super::skip::{NO_SKIP_VARIABLE, skip};
+use super::tier;
 use crate::engine::{Docker, DockerEngine};
 use crate::model::EngineAddress;
 
@@ -30,6 +31,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// # Panics
 /// Where [`NO_SKIP_VARIABLE`] is `1` and no host answers, or [`ADDRESS_VARIABLE`] holds no address.
 pub async fn daemon(test: &str) -> Option<EngineAddress> {
+    if tier::is_quick() {
+        skip(test, tier::LEFT_OUT);
+        return None;
+    }
     let text = std::env::var(ADDRESS_VARIABLE).unwrap_or_else(|_| DEFAULT_ADDRESS.to_owned());
     let address: EngineAddress = text.parse().expect("the variable holds an address");
     let answer = match Docker::new(&address, None) {

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::skip::skip;
+use super::tier;
 
 const PROGRAM: &str = "etcd";
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -61,8 +62,8 @@ impl Etcd {
     }
 
     async fn start_with(test: &str, ip: IpAddr, scheme: &str, more: &[&str]) -> Option<Self> {
-        if !is_installed() {
-            skip(test, "this machine has no etcd");
+        if let Some(obstacle) = obstacle() {
+            skip(test, obstacle);
             return None;
         }
         // A port that is free may be taken by somebody else before etcd takes it.
@@ -82,8 +83,8 @@ impl Etcd {
     /// # Panics
     /// As [`Etcd::start`].
     pub async fn start_three(test: &str) -> Option<[Self; 3]> {
-        if !is_installed() {
-            skip(test, "this machine has no etcd");
+        if let Some(obstacle) = obstacle() {
+            skip(test, obstacle);
             return None;
         }
         let names = ["one", "two", "three"];
@@ -265,6 +266,14 @@ impl Drop for Etcd {
         // What stays lies among temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Why there can be no etcd to test with, if there can be none.
+fn obstacle() -> Option<&'static str> {
+    if tier::is_quick() {
+        return Some(tier::LEFT_OUT);
+    }
+    (!is_installed()).then_some("this machine has no etcd")
 }
 
 fn is_installed() -> bool {

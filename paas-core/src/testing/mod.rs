@@ -10,4 +10,5 @@ pub mod registry;
 pub mod rethinkdb;
 pub mod skip;
 pub mod store;
+pub mod tier;
 pub mod wire;

@@ -89,6 +89,27 @@ pub(super) fn memory(host: usize) -> Option<u64> {
     })
 }
 
+/// Lets go on what is frozen on a host, as a container is that was paused: in version 1 it could not even be killed.
+pub(super) fn thaw(host: usize) {
+    for root in roots().unwrap_or_default() {
+        thaw_tree(&root.join(BED).join(name(host)));
+    }
+}
+
+fn thaw_tree(group: &Path) {
+    // Each file is there in one of the versions, and missing where nothing can be frozen.
+    for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if group.join(file).exists() {
+            let _ = fs::write(group.join(file), thawed);
+        }
+    }
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            thaw_tree(&entry.path());
+        }
+    }
+}
+
 /// Removes the groups of a host whose processes have ended.
 pub(super) fn remove(host: usize) -> Result<()> {
     remove_below(&name(host))

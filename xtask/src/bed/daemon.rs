@@ -169,6 +169,8 @@ impl Daemon<'_> {
         let pids = self.processes();
         for &pid in &pids {
             shell::signal("-TERM", pid);
+            // One that was stopped would not hear that.
+            shell::signal("-CONT", pid);
         }
         processes::gone(&pids, Duration::from_secs(60))
     }

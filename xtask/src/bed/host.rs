@@ -86,6 +86,7 @@ pub(super) fn enter(holder: u32, program: &str, detached: bool) -> Command {
 pub(super) fn end(host: usize) -> Result<()> {
     let pids: Vec<u32> =
         processes::holders().into_iter().filter(|holder| holder.part == host).map(|holder| holder.pid).collect();
+    cgroups::thaw(host);
     processes::kill(&pids)?;
     cgroups::remove(host).with_context(|| format!("host {host} has ended"))
 }

@@ -1,5 +1,6 @@
 //! The processes of the bed, found by what the kernel says of them: no file has to be true for the bed to be found and ended.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -73,15 +74,40 @@ pub(super) fn of_host(holder: u32, programs: &[&str]) -> Vec<u32> {
     pids().filter(|&pid| namespace(pid, "pid") == Some(host) && runs(pid)).collect()
 }
 
-/// Kills processes and waits until they are gone.
+/// Kills processes, and with one that holds a host everything on the host, and waits until they are gone.
+///
+/// A host is only gone when the last of its processes was collected. Some are children of programs outside (nsenter), and
+/// those stop when their child is stopped: they have to be woken, or they would never collect it.
 ///
 /// # Errors
 /// When one does not go.
 pub(super) fn kill(pids: &[u32]) -> Result<()> {
+    let parents: BTreeSet<u32> = pids.iter().flat_map(|&pid| parents_outside(pid)).collect();
     for &pid in pids {
         shell::signal("-KILL", pid);
     }
-    gone(pids, Duration::from_secs(20))
+    let mut outcome = Ok(());
+    // One may stop a moment after it was woken, when it hears that its child was stopped before that was killed.
+    for _ in 0..10 {
+        for &parent in &parents {
+            shell::signal("-CONT", parent);
+        }
+        outcome = gone(pids, Duration::from_secs(2));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// The parents of a host's processes that are not on the host themselves.
+fn parents_outside(holder: u32) -> Vec<u32> {
+    let host = namespace(holder, "pid");
+    if host.is_none() || host == namespace(std::process::id(), "pid") {
+        return Vec::new();
+    }
+    let on_it = |pid: u32| namespace(pid, "pid") == host;
+    pids().filter(|&pid| on_it(pid)).filter_map(shell::parent).filter(|&parent| parent > 1 && !on_it(parent)).collect()
 }
 
 /// Waits until processes are gone.

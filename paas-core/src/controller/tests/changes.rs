@@ -44,7 +44,7 @@ async fn ids_may_be_shortened_as_long_as_they_fit_one() {
     let Err(ControllerError::Invalid(_)) = platform.controller.container("/") else { panic!("found") };
     let ambiguous =
         (0..16).map(|digit| format!("{digit:x}")).find_map(|digit| match platform.controller.container(&digit) {
-            Err(ControllerError::ContainerAmbiguous { candidates, .. }) => Some(candidates),
+            Err(ControllerError::ContainerAmbiguous(ambiguity)) => Some(ambiguity.candidates),
             _ => None,
         });
     assert!(ambiguous.is_some_and(|candidates| candidates.len() >= 2), "of forty ids two begin alike");

@@ -126,7 +126,8 @@ async fn an_engine_that_cannot_be_connected_to_keeps_no_other_from_working() {
         }
     });
     let events = Arc::new(RecordingSink::default());
-    let builder = Controller::builder().store(platform.store.clone()).sink(events.clone()).connector(connector);
+    let builder =
+        Controller::builder().sealer(sealer()).store(platform.store.clone()).sink(events.clone()).connector(connector);
     let again = builder.build().await.unwrap();
     assert!(eventually(|| again.engine("b").is_ok_and(|engine| engine.health.status == EngineStatus::Up)).await);
     let told: Vec<String> = events.events().into_iter().map(|event| event.message).collect();

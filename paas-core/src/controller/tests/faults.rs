@@ -183,7 +183,7 @@ async fn nothing_is_lost_overbooked_or_unaccounted_for() {
     match given {
         Some(seed) => run_schedule(seed).await,
         None => {
-            for _ in 0..10 {
+            for _ in 0..crate::testing::tier::seeds(10) {
                 run_schedule(rand::random()).await;
             }
         }

@@ -9,6 +9,7 @@ mod launches;
 mod logins;
 mod lost_answers;
 mod membership;
+mod names;
 mod registry_away;
 mod registry_logins;
 mod requests;
@@ -16,13 +17,14 @@ mod store_away;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::*;
 use crate::engine::{DockerEngine, SimulatedEngine};
 use crate::events::RecordingSink;
 use crate::model::{ContainerSpec, EngineAddress, EngineId, EngineStatus, MemoryMb, SimulatedHost};
+use crate::seal::Sealer;
 use crate::store::{MemoryStore, Store};
 
 /// A controller over simulated hosts that the test can reach behind its back. Time stands still while there is something
@@ -127,7 +129,13 @@ fn builder(
         };
         Ok(engine)
     });
-    Controller::builder().store(store).sink(events).connector(connector)
+    Controller::builder().store(store).sink(events).connector(connector).sealer(sealer())
+}
+
+/// The key of every store of these tests.
+fn sealer() -> Sealer {
+    static SEALER: LazyLock<Sealer> = LazyLock::new(Sealer::ephemeral);
+    SEALER.clone()
 }
 
 fn engine_spec(name: &str) -> EngineSpec {

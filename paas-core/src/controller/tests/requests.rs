@@ -154,7 +154,8 @@ async fn a_server_that_is_deposed_changes_nothing_any_more() {
     let connector: Connector = Arc::new(move |spec: &EngineSpec| -> crate::engine::Result<Arc<dyn DockerEngine>> {
         Ok(Arc::new(hosts[spec.id.as_str()].clone()))
     });
-    let builder = Controller::builder().store(platform.store.clone()).connector(connector).term(term.clone());
+    let builder =
+        Controller::builder().sealer(sealer()).store(platform.store.clone()).connector(connector).term(term.clone());
     let deposed = builder.build().await.unwrap();
     deposed.wait_ready(Duration::from_secs(5)).await;
     assert_eq!(deposed.cluster_info().leader.as_deref(), Some("one"));

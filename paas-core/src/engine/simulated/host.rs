@@ -82,13 +82,12 @@ impl Host {
         Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed)))
     }
 
-    pub(super) fn outsider_run(&mut self, image: ImageRef, limits: Option<Resources>) -> ContainerId {
+    pub(super) fn outsider_run(&mut self, name: &str, image: ImageRef, limits: Option<Resources>) -> ContainerId {
         let mut spec = ContainerSpec::new(image);
         spec.cpus = limits.map(|limits| limits.cpus);
         spec.memory = limits.map(|limits| limits.memory);
         let reserved = spec.reserved();
-        let name = format!("outsider-{:08x}", rand::rng().next_u32());
-        let id = self.add(name, spec, reserved, None);
+        let id = self.add(name.to_owned(), spec, reserved, None);
         // It publishes nothing, so there is nothing that could fail.
         let _ = self.start(&id);
         id

@@ -133,7 +133,12 @@ impl SimulatedEngine {
 
     /// Somebody else starts a container with Docker, with these limits or without.
     pub fn outsider_run(&self, image: ImageRef, limits: Option<Resources>) -> ContainerId {
-        let id = self.shared.host.lock().outsider_run(image, limits);
+        self.outsider_run_as(&format!("outsider-{:08x}", rand::random::<u32>()), image, limits)
+    }
+
+    /// The same, under a name of his choice.
+    pub fn outsider_run_as(&self, name: &str, image: ImageRef, limits: Option<Resources>) -> ContainerId {
+        let id = self.shared.host.lock().outsider_run(name, image, limits);
         self.shared.changed.notify_waiters();
         id
     }

@@ -107,7 +107,7 @@ fn any_weights() -> impl Strategy<Value = Weights> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::tier::seeds(200) as u32))]
 
     #[test]
     fn both_strategies_are_their_plain_definition(

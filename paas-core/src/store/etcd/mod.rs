@@ -6,20 +6,18 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
-use futures::stream::{BoxStream, StreamExt};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
     check_writes,
 };
-use crate::etcd::{self, Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
+use crate::etcd::{self, Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER};
 
 /// How long etcd may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,29 +156,6 @@ impl Store for EtcdStore {
         let prefix = self.prefix(table);
         let found = self.read_range(table, range).await.map_err(|error| failed("list", table, "", error))?;
         found.iter().map(|kv| document("list", table, &prefix, kv)).collect()
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        let prefix = self.prefix(table);
-        let seen = self.connection.watch(prefix.clone(), None).await;
-        let seen = seen.map_err(|error| failed("watch", table, "", error))?;
-        let changes = seen.filter_map(move |seen| {
-            let change = match seen {
-                Seen::Put(kv) => match document("watch", table, &prefix, &kv) {
-                    Ok(document) => Some(Change::Put(document)),
-                    Err(error) => {
-                        // Whoever reads the table gets this error.
-                        tracing::warn!(%error, "a change is not one of ours");
-                        Some(Change::Lagged)
-                    }
-                },
-                Seen::Deleted { key, .. } => Some(Change::Deleted(key_within(&prefix, &key))),
-                Seen::Lagged => Some(Change::Lagged),
-                Seen::Resumed => None,
-            };
-            ready(change)
-        });
-        Ok(changes.boxed())
     }
 }
 

@@ -4,15 +4,14 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::*;
 use crate::store::Direction;
 use crate::testing::etcd::Etcd;
-use crate::testing::wire::Wire;
+use crate::testing::store::writes_take_effect_once_across_cuts;
 
 const TABLE: Table = Table::new("things");
-const HEARD: Duration = Duration::from_secs(20);
 
 async fn open(etcd: &Etcd) -> EtcdStore {
     EtcdStore::open(&format!("//{}", etcd.host())).await.unwrap()
@@ -151,47 +150,6 @@ async fn a_list_is_of_one_moment_even_if_etcd_forgets_it_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_hears_everything_across_breaks_and_is_told_what_is_lost() {
-    const NAME: &str = "a_watcher_hears_everything_across_breaks_and_is_told_what_is_lost";
-    let Some(mut etcd) = Etcd::start(NAME).await else { return };
-    let wire = Wire::to(etcd.host()).await;
-    let (cut_off, store) = (EtcdStore::open(&format!("//{}", wire.host())).await.unwrap(), open(&etcd).await);
-    let mut changes = cut_off.watch(TABLE).await.unwrap();
-    for at in 0..100 {
-        if at % 10 == 0 {
-            wire.cut();
-        }
-        store.insert(TABLE, &number(at), json!("x".repeat(100_000))).await.unwrap();
-        store.delete(TABLE, &number(at), None).await.unwrap();
-        if at % 10 == 5 {
-            wire.heal();
-        }
-    }
-    for at in 0..100 {
-        let put = timeout(HEARD, changes.next()).await.unwrap().unwrap();
-        assert!(matches!(&put, Change::Put(document) if document.key == number(at)), "{at}");
-        assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Deleted(number(at))));
-    }
-    etcd.kill();
-    etcd.start_again().await;
-    let begun = Instant::now();
-    while let Err(error) = store.insert(TABLE, "after", json!(1)).await {
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
-        assert!(begun.elapsed() < HEARD);
-    }
-    assert!(matches!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Put(one)) if one.key == "after"));
-    wire.cut();
-    sleep(Duration::from_millis(300)).await;
-    store.insert(TABLE, "unheard", json!(1)).await.unwrap();
-    store.delete(TABLE, "unheard", None).await.unwrap();
-    etcd.compact().await;
-    wire.heal();
-    assert_eq!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Lagged));
-    store.insert(TABLE, "heard", json!(1)).await.unwrap();
-    assert!(matches!(timeout(HEARD, changes.next()).await.unwrap(), Some(Change::Put(one)) if one.key == "heard"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn no_verb_hangs_on_an_etcd_that_does() {
     let Some(mut etcd) = Etcd::start("no_verb_hangs_on_an_etcd_that_does").await else { return };
     let store = open(&etcd).await;
@@ -205,7 +163,6 @@ async fn no_verb_hangs_on_an_etcd_that_does() {
         store.replace(TABLE, "one", version, json!(2)),
         store.delete(TABLE, "one", None),
         store.list(TABLE, &range),
-        store.watch(TABLE),
     );
     let kinds = [
         all.0.unwrap_err().kind(),
@@ -213,9 +170,8 @@ async fn no_verb_hangs_on_an_etcd_that_does() {
         all.2.unwrap_err().kind(),
         all.3.unwrap_err().kind(),
         all.4.unwrap_err().kind(),
-        all.5.err().unwrap().kind(),
     ];
-    assert_eq!(kinds, [StoreErrorKind::Unavailable; 6]);
+    assert_eq!(kinds, [StoreErrorKind::Unavailable; 5]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     etcd.resume();
     etcd.stop().await;
@@ -234,4 +190,15 @@ async fn what_others_wrote_is_named() {
         assert_eq!(error.kind(), StoreErrorKind::Broken);
         assert!(error.to_string().contains("things/odd"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_take_effect_once_across_cuts_and_restarts() {
+    let Some(mut etcd) = Etcd::start("writes_take_effect_once_across_cuts_and_restarts").await else { return };
+    let store = Arc::new(open(&etcd).await);
+    writes_take_effect_once_across_cuts(store, async || {
+        etcd.kill();
+        etcd.start_again().await;
+    })
+    .await;
 }

@@ -10,15 +10,13 @@
 //! # Guarantees
 //! A write is answered when a majority of the replicas have it on the disk. Where a connection breaks under a write, the
 //! write is asked for again, and its random version says whether the first attempt took effect; where even that leaves
-//! it open, the error is [`StoreErrorKind::Unavailable`]. Changes to one document are told in their order, and so are
-//! changes of which one was answered before the next was asked for; RethinkDB promises no order among others.
+//! it open, the error is [`StoreErrorKind::Unavailable`].
 //!
 //! There are no transactions over several documents. Of writes that belong together the first is made alone, so that it
 //! decides who of several wins, and then the others at once.
 
 mod body;
 mod bounds;
-mod feed;
 mod pool;
 #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "only the double speaks all of it"))]
 pub(crate) mod protocol;
@@ -36,21 +34,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::future::try_join_all;
-use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
-use self::feed::Feed;
 use self::pool::Pool;
 use self::target::Target;
 use self::terms::{Queries, Query};
 use self::trouble::{ServerError, Trouble};
 use super::{
-    Action, Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
     check_writes, tables,
 };
 
@@ -66,9 +59,7 @@ struct Limits {
     query: Duration,
     /// For trying again what may work soon.
     retry: Duration,
-    /// How long a feed may be silent before the server is asked whether it lives, and again until it must have answered.
-    silence: Duration,
-    /// How many sessions at once, without those of the feeds.
+    /// How many sessions at once.
     sessions: usize,
 }
 
@@ -78,7 +69,6 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             query: Duration::from_secs(10),
             retry: Duration::from_millis(2500),
-            silence: Duration::from_secs(5),
             sessions: 16,
         }
     }
@@ -92,8 +82,6 @@ fn back_off(failures: u32) -> Duration {
 /// Documents in a RethinkDB server, version 2.3 or later. Several programs may use one database at once.
 pub struct RethinkDbStore {
     shared: Arc<Shared>,
-    /// Rings when the store closes: the feeds end then.
-    closed: CancellationToken,
 }
 
 struct Shared {
@@ -140,7 +128,7 @@ impl RethinkDbStore {
             .map_err(|detail| StoreError::new(StoreErrorKind::Invalid, "open", nothing, "").with_detail(detail))?;
         let queries = Queries::new(&target.database);
         let shared = Arc::new(Shared { pool: Pool::new(target, limits), queries, made: tokio::sync::Mutex::default() });
-        Ok(Self { shared, closed: CancellationToken::new() })
+        Ok(Self { shared })
     }
 
     async fn has_database(&self) -> Result<bool, Trouble> {
@@ -398,36 +386,11 @@ impl Store for RethinkDbStore {
         let document = |row| body::decode(row).map_err(|what| foreign("list", table, "", what));
         rows.into_iter().map(document).collect()
     }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        let query = self.shared.queries.changes(table);
-        let failed = |trouble: Trouble| trouble.into_store_error("watch", table, "");
-        let mut attempts = Attempts::new(&self.shared.pool);
-        let feed = loop {
-            match Feed::subscribe(&self.shared.pool, &query).await {
-                Ok(feed) => break feed,
-                Err(trouble @ Trouble::Server(ServerError::NoSuchTable, _)) => {
-                    self.make_table(table).await.map_err(failed)?;
-                    attempts.pause(trouble).await.map_err(failed)?;
-                }
-                Err(trouble) if trouble.passes() => attempts.pause(trouble).await.map_err(failed)?,
-                Err(trouble) => return Err(failed(trouble)),
-            }
-        };
-        let closed = self.closed.clone();
-        Ok(ReceiverStream::new(feed::tell(self.shared.pool.clone(), query, feed, closed)).boxed())
-    }
 }
 
 fn foreign(operation: &'static str, table: Table, key: &str, what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Broken, operation, table, key)
         .with_detail(format!("{what}: something else writes into this table"))
-}
-
-impl Drop for RethinkDbStore {
-    fn drop(&mut self) {
-        self.closed.cancel();
-    }
 }
 
 impl fmt::Debug for RethinkDbStore {

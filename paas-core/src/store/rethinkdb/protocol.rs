@@ -66,7 +66,6 @@ pub(crate) mod term {
     pub(crate) const FUNC: u64 = 69;
     pub(crate) const LIMIT: u64 = 71;
     pub(crate) const DESC: u64 = 74;
-    pub(crate) const CHANGES: u64 = 152;
     pub(crate) const BRACKET: u64 = 170;
     pub(crate) const WAIT: u64 = 177;
     pub(crate) const MINVAL: u64 = 180;

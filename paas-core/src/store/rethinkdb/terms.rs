@@ -95,11 +95,6 @@ impl Queries {
         let limited = (range.limit < 1 << 50).then(|| json!([term::LIMIT, [ordered, range.limit]]));
         self.start(limited.unwrap_or(ordered))
     }
-
-    /// Every change to a table from now on, and a word when it has begun.
-    pub(super) fn changes(&self, table: Table) -> Query {
-        self.start(json!([term::CHANGES, [of_table(table)], { "include_states": true }]))
-    }
 }
 
 fn of_table(table: Table) -> Value {

@@ -15,17 +15,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::watch::changes;
 use super::{
-    Action, Change, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write,
-    check_key, check_writes,
+    Action, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    check_writes,
 };
 use file::DatabaseFile;
 use writer::Writer;
@@ -156,10 +153,6 @@ impl Store for SqliteStore {
             statement.query_map(params![table.name(), from, range.to, limit], document)?.collect()
         })
         .await
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        Ok(changes(self.writer.subscribe(table)).boxed())
     }
 }
 

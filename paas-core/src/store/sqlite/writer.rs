@@ -1,16 +1,12 @@
 //! The one thread that writes.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::file::convert;
-use crate::store::watch::BACKLOG;
-use crate::store::{Action, Change, Document, Result, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Action, Result, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// How many requests one transaction takes along at most.
 const BATCH: usize = 1024;
@@ -30,28 +26,22 @@ impl Request {
     }
 }
 
-type Watchers = Arc<Mutex<HashMap<Table, broadcast::Sender<Change>>>>;
-
 /// The way to the thread that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
-    watchers: Watchers,
 }
 
 impl Writer {
     pub(super) fn spawn(connection: Connection) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(BATCH);
-        let watchers = Watchers::default();
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
-            let watchers = watchers.clone();
-            move || write_all(connection, waiting, &watchers)
-        });
+        let thread =
+            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || write_all(connection, waiting));
         let thread = thread.map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "open", Table::new("store"), "").with_source(error)
         })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), watchers })
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Waits until writes are durable, or one was refused.
@@ -64,11 +54,6 @@ impl Writer {
             return Err(gone);
         }
         answered.await.unwrap_or(Err(gone))
-    }
-
-    pub(super) fn subscribe(&self, table: Table) -> broadcast::Receiver<Change> {
-        let mut watchers = self.watchers.lock();
-        watchers.entry(table).or_insert_with(|| broadcast::Sender::new(BACKLOG)).subscribe()
     }
 }
 
@@ -84,15 +69,15 @@ impl Drop for Writer {
     }
 }
 
-fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Request>, watchers: &Watchers) {
+fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Request>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
-        commit(&mut connection, &mut batch, watchers);
+        commit(&mut connection, &mut batch);
     }
 }
 
 /// Writes a batch in one transaction, and answers when it is durable. A change that is refused spoils no other.
-fn commit(connection: &mut Connection, batch: &mut Vec<Request>, watchers: &Watchers) {
+fn commit(connection: &mut Connection, batch: &mut Vec<Request>) {
     let outcomes = match write_batch(connection, batch) {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -112,37 +97,12 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Request>, watchers: &Watc
             return;
         }
     };
-    // Watchers first, in the order of the writes: who has an answer finds the change told.
-    let watchers = watchers.lock();
     for (request, outcome) in batch.drain(..).zip(outcomes) {
-        let outcome = outcome.map(|written| {
-            for (write, made) in request.writes.into_iter().zip(&written.made) {
-                if let (true, Some(watching)) = (*made, watchers.get(&write.table)) {
-                    // Fails only when nobody watches any more.
-                    let _ = watching.send(told(write, written.version));
-                }
-            }
-            written.version
-        });
         let _ = request.answer.send(outcome);
     }
 }
 
-fn told(write: Write, version: Version) -> Change {
-    match write.action {
-        Action::Insert(body) | Action::Replace(_, body) => Change::Put(Document { key: write.key, version, body }),
-        Action::Delete(_) | Action::Clear => Change::Deleted(write.key),
-    }
-}
-
-/// What became of a request that was not refused.
-struct Written {
-    version: Version,
-    /// Of each write, whether it changed anything: there may have been nothing to clear.
-    made: Vec<bool>,
-}
-
-fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Written>>> {
+fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Version>>> {
     let transaction = connection.transaction()?;
     let first: i64 = transaction.query_row("SELECT last_version FROM counter", [], |row| row.get(0))?;
     let mut last = first;
@@ -152,8 +112,8 @@ fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Resu
             Some(refused) => Err(refused),
             None => {
                 last += 1;
-                let made = request.writes.iter().map(|write| make(&transaction, write, last));
-                Ok(Written { version: Version(last.cast_unsigned()), made: made.collect::<rusqlite::Result<_>>()? })
+                request.writes.iter().try_for_each(|write| make(&transaction, write, last))?;
+                Ok(Version(last.cast_unsigned()))
             }
         });
     }
@@ -179,10 +139,10 @@ fn refusal(transaction: &Transaction<'_>, request: &Request) -> rusqlite::Result
     Ok(None)
 }
 
-/// Makes one write that is not refused. Whether it changed anything.
-fn make(transaction: &Transaction<'_>, write: &Write, version: i64) -> rusqlite::Result<bool> {
+/// Makes one write that is not refused.
+fn make(transaction: &Transaction<'_>, write: &Write, version: i64) -> rusqlite::Result<()> {
     let Write { table, key, action } = write;
-    let changed = match action {
+    match action {
         Action::Insert(body) | Action::Replace(_, body) => transaction
             .prepare_cached("INSERT OR REPLACE INTO documents (tbl, key, version, body) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![table.name(), key, version, body.to_string()])?,
@@ -190,5 +150,5 @@ fn make(transaction: &Transaction<'_>, write: &Write, version: i64) -> rusqlite:
             .prepare_cached("DELETE FROM documents WHERE tbl = ?1 AND key = ?2")?
             .execute(params![table.name(), key])?,
     };
-    Ok(changed > 0)
+    Ok(())
 }

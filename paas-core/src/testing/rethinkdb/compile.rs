@@ -68,7 +68,6 @@ fn shape(kind: u64) -> Option<(usize, usize, &'static [&'static str])> {
         term::REPLACE => (2, 2, &["durability", "return_changes"]),
         term::INSERT => (2, 2, &["conflict", "durability", "return_changes"]),
         term::BRANCH => (3, ANY, &[]),
-        term::CHANGES => (1, 1, &["include_initial", "include_states", "include_types"]),
         term::WAIT => (1, 1, &["timeout", "wait_for"]),
         term::BETWEEN => (3, 3, &["left_bound", "right_bound"]),
         _ => return None,

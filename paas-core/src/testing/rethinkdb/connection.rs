@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::compile;
-use super::data::Heard;
-use super::evaluate::{Feed, Outcome, Scope};
+use super::evaluate::{Outcome, Scope};
 use super::failure::Failure;
 use super::faults::Fault;
 use super::{Shared, handshake};
@@ -24,18 +22,9 @@ use crate::store::rethinkdb::protocol::{self, MAGIC, query, response, term};
 /// When the first part of a long answer ends, and when each of the others does.
 const FIRST_BATCH: usize = 256 << 10;
 const BATCH: usize = 1 << 20;
-/// How many changes come in one part.
-const FEED_BATCH: usize = 64;
 
-/// What goes on under a token.
-enum Cursor {
-    Rows(VecDeque<Value>),
-    Feed(Box<Feed>),
-    /// A feed that waits for changes.
-    Waiting(CancellationToken),
-}
-
-type Cursors = Arc<Mutex<HashMap<u64, Cursor>>>;
+/// What is still to come under each token.
+type Cursors = HashMap<u64, VecDeque<Value>>;
 
 /// Where answers go.
 struct Out {
@@ -44,8 +33,6 @@ struct Out {
     /// Rings when the connection should end.
     ended: CancellationToken,
 }
-
-type SharedOut = Arc<tokio::sync::Mutex<Out>>;
 
 impl Out {
     async fn say(&mut self, bytes: &[u8]) {
@@ -114,17 +101,11 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         let _ = tokio::time::timeout(Duration::from_secs(1), tokio::io::copy(&mut input, &mut tokio::io::sink())).await;
         return;
     }
-    let (out, cursors) = (Arc::new(tokio::sync::Mutex::new(out)), Cursors::default());
     tokio::select! {
         () = ended.cancelled() => {}
-        () = questions(&mut input, &mut received, &shared, &out, &cursors) => {}
+        () = questions(&mut input, &mut received, &shared, &mut out) => {}
     }
-    for cursor in cursors.lock().values() {
-        if let Cursor::Waiting(stop) = cursor {
-            stop.cancel();
-        }
-    }
-    let _ = out.lock().await.stream.shutdown().await;
+    let _ = out.stream.shutdown().await;
 }
 
 /// Whether the client is one that may ask.
@@ -181,19 +162,14 @@ async fn receive(input: &mut OwnedReadHalf, received: &mut BytesMut, shared: &Sh
     }
 }
 
-async fn questions(
-    input: &mut OwnedReadHalf,
-    received: &mut BytesMut,
-    shared: &Arc<Shared>,
-    out: &SharedOut,
-    cursors: &Cursors,
-) {
+async fn questions(input: &mut OwnedReadHalf, received: &mut BytesMut, shared: &Arc<Shared>, out: &mut Out) {
+    let mut cursors = Cursors::new();
     loop {
         while let Ok(Some((token, json))) = protocol::take_frame(received) {
             if shared.loses_question() {
                 return;
             }
-            question(token, &json, shared, out, cursors).await;
+            question(token, &json, shared, out, &mut cursors).await;
         }
         if !receive(input, received, shared).await {
             return;
@@ -201,37 +177,32 @@ async fn questions(
     }
 }
 
-async fn question(token: u64, json: &[u8], shared: &Arc<Shared>, out: &SharedOut, cursors: &Cursors) {
+async fn question(token: u64, json: &[u8], shared: &Arc<Shared>, out: &mut Out, cursors: &mut Cursors) {
     let buggy = || Failure::client("Client is buggy (failed to deserialize query).");
     let Ok(Value::Array(parts)) = serde_json::from_slice::<Value>(json) else {
-        return out.lock().await.answer(token, &buggy().to_json()).await;
+        return out.answer(token, &buggy().to_json()).await;
     };
     let answer = match (parts.first().and_then(Value::as_u64), parts.get(1)) {
         (Some(query::START), Some(asked)) => {
             wait_if_asked(asked, shared).await;
             match start(token, asked, parts.get(2), shared, cursors) {
                 Ok(answer) => answer,
-                Err(failure) => Some(failure.to_json()),
+                Err(failure) => failure.to_json(),
             }
         }
         (Some(query::CONTINUE), None) => go_on(token, cursors),
         (Some(query::STOP), None) => {
-            if let Some(Cursor::Waiting(stop)) = cursors.lock().remove(&token) {
-                stop.cancel();
-            }
-            Some(json!({ "t": response::SUCCESS_SEQUENCE, "r": [], "n": [] }))
+            cursors.remove(&token);
+            json!({ "t": response::SUCCESS_SEQUENCE, "r": [], "n": [] })
         }
-        (Some(query::NOREPLY_WAIT), None) => Some(json!({ "t": response::WAIT_COMPLETE, "r": [] })),
+        (Some(query::NOREPLY_WAIT), None) => json!({ "t": response::WAIT_COMPLETE, "r": [] }),
         (Some(query::SERVER_INFO), None) => {
             let server = json!({ "id": "f2d9ef29-325e-441a-9fa2-4df4c63d1a7d", "name": "server_1", "proxy": false });
-            Some(json!({ "t": response::SERVER_INFO, "r": [server] }))
+            json!({ "t": response::SERVER_INFO, "r": [server] })
         }
-        _ => Some(buggy().to_json()),
+        _ => buggy().to_json(),
     };
-    match answer {
-        Some(answer) => out.lock().await.answer(token, &answer).await,
-        None => follow(token, out.clone(), cursors.clone()),
-    }
+    out.answer(token, &answer).await;
 }
 
 /// `wait` is the one query that takes its time on purpose.
@@ -243,15 +214,15 @@ async fn wait_if_asked(asked: &Value, shared: &Shared) {
     }
 }
 
-/// The first answer to a query; none yet when it is a feed that has nothing to say.
+/// The first answer to a query.
 fn start(
     token: u64,
     asked: &Value,
     options: Option<&Value>,
     shared: &Shared,
-    cursors: &Cursors,
-) -> Result<Option<Value>, Failure> {
-    if cursors.lock().contains_key(&token) {
+    cursors: &mut Cursors,
+) -> Result<Value, Failure> {
+    if cursors.contains_key(&token) {
         return Err(Failure::client(format!("ERROR: duplicate token {token}")));
     }
     compile::check(asked)?;
@@ -267,58 +238,30 @@ fn start(
         Some(_) => return Err(Failure::logic("Expected type DATABASE but found DATUM.").within("db")),
     }
     Ok(match scope.run(asked)? {
-        Outcome::Atom(value) => Some(json!({ "t": response::SUCCESS_ATOM, "r": [value] })),
+        Outcome::Atom(value) => json!({ "t": response::SUCCESS_ATOM, "r": [value] }),
         Outcome::Rows(rows) => {
             let mut rows = VecDeque::from(rows);
             let answer = batch(&mut rows, FIRST_BATCH);
             if !rows.is_empty() {
-                cursors.lock().insert(token, Cursor::Rows(rows));
+                cursors.insert(token, rows);
             }
-            Some(answer)
-        }
-        Outcome::Feed(mut feed) => {
-            let first = feed.begin();
-            cursors.lock().insert(token, Cursor::Feed(Box::new(feed)));
-            first
+            answer
         }
     })
 }
 
-/// The next answer under a token; none yet when it is a feed.
-fn go_on(token: u64, cursors: &Cursors) -> Option<Value> {
-    let mut cursors = cursors.lock();
+/// The next answer under a token.
+fn go_on(token: u64, cursors: &mut Cursors) -> Value {
     match cursors.get_mut(&token) {
-        Some(Cursor::Rows(rows)) => {
+        Some(rows) => {
             let answer = batch(rows, BATCH);
             if rows.is_empty() {
                 cursors.remove(&token);
             }
-            Some(answer)
+            answer
         }
-        Some(Cursor::Feed(_)) => None,
-        Some(Cursor::Waiting(_)) | None => {
-            Some(Failure::client(format!("Token {token} not in stream cache.")).to_json())
-        }
+        None => Failure::client(format!("Token {token} not in stream cache.")).to_json(),
     }
-}
-
-/// Answers once a feed has something to say.
-fn follow(token: u64, out: SharedOut, cursors: Cursors) {
-    let stop = CancellationToken::new();
-    let Some(Cursor::Feed(mut feed)) = cursors.lock().insert(token, Cursor::Waiting(stop.clone())) else { return };
-    tokio::spawn(async move {
-        let answer = tokio::select! {
-            answer = feed.next() => answer,
-            () = stop.cancelled() => return,
-        };
-        let Some(answer) = answer else { return };
-        if cursors.lock().insert(token, Cursor::Feed(feed)).is_none() {
-            // Stopped in between.
-            cursors.lock().remove(&token);
-            return;
-        }
-        out.lock().await.answer(token, &answer).await;
-    });
 }
 
 /// As many rows as an answer takes, and whether there are more.
@@ -332,65 +275,4 @@ fn batch(rows: &mut VecDeque<Value>, most: usize) -> Value {
     }
     let kind = if rows.is_empty() { response::SUCCESS_SEQUENCE } else { response::SUCCESS_PARTIAL };
     json!({ "t": kind, "r": taken, "n": [] })
-}
-
-impl Feed {
-    /// What it says at once.
-    fn begin(&mut self) -> Option<Value> {
-        let Some(initial) = self.initial.take() else {
-            return self.states.then(|| self.answer(vec![self.state("ready")]));
-        };
-        let mut said = Vec::new();
-        if self.states {
-            said.push(self.state("initializing"));
-        }
-        said.extend(initial.into_iter().map(|row| {
-            let mut change = json!({ "new_val": row });
-            self.mark(&mut change, "initial");
-            change
-        }));
-        self.is_initial = true;
-        Some(self.answer(said))
-    }
-
-    /// What it says next, however long that takes; nothing when the server ends.
-    async fn next(&mut self) -> Option<Value> {
-        if std::mem::take(&mut self.is_initial) && self.states {
-            return Some(self.answer(vec![self.state("ready")]));
-        }
-        let mut heard = Vec::new();
-        if self.heard.recv_many(&mut heard, FEED_BATCH).await == 0 {
-            return None;
-        }
-        let changes = heard.into_iter().map(|heard| self.change(heard)).collect();
-        Some(self.answer(changes))
-    }
-
-    fn change(&self, (old, new): Heard) -> Value {
-        let kind = match (&old, &new) {
-            (None, _) => "add",
-            (_, None) => "remove",
-            _ => "change",
-        };
-        let mut change = json!({ "new_val": new, "old_val": old });
-        self.mark(&mut change, kind);
-        change
-    }
-
-    fn state(&self, state: &str) -> Value {
-        let mut said = json!({ "state": state });
-        self.mark(&mut said, "state");
-        said
-    }
-
-    fn mark(&self, said: &mut Value, kind: &str) {
-        if self.types {
-            said["type"] = kind.into();
-        }
-    }
-
-    fn answer(&self, said: Vec<Value>) -> Value {
-        let notes = if self.states { json!([1, 5]) } else { json!([1]) };
-        json!({ "t": response::SUCCESS_PARTIAL, "r": said, "n": notes })
-    }
 }

@@ -1,24 +1,22 @@
-//! Databases, tables, rows, and who listens to them.
+//! Databases, tables and rows.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::datum::{object, print};
 use super::failure::Failure;
 
-/// What a change is to a feed: the row before, and the row after.
-pub(super) type Heard = (Option<Value>, Option<Value>);
+/// A row before a write, and after it.
+pub(super) type RowChange = (Option<Value>, Option<Value>);
 
 /// A table.
 #[derive(Debug, Default)]
 pub(super) struct TableData {
     pub(super) rows: BTreeMap<String, Value>,
-    feeds: Vec<mpsc::UnboundedSender<Heard>>,
 }
 
 /// Everything that a server keeps.
@@ -87,25 +85,15 @@ impl Data {
             tables.remove(name);
         }
     }
-
-    /// Ends every feed, as the end of the process does.
-    pub(super) fn forget_feeds(&mut self) {
-        for table in self.databases.values_mut().flat_map(BTreeMap::values_mut) {
-            table.feeds.clear();
-        }
-    }
 }
 
 impl TableData {
-    /// Puts a row in the place of another, and tells everybody. The key is that of both.
+    /// Puts a row in the place of another. The key is that of both.
     pub(super) fn set(&mut self, key: &str, new: Option<Value>) {
-        let old = match &new {
-            Some(row) => self.rows.insert(key.to_owned(), row.clone()),
+        match new {
+            Some(row) => self.rows.insert(key.to_owned(), row),
             None => self.rows.remove(key),
         };
-        if old != new {
-            self.feeds.retain(|feed| feed.send((old.clone(), new.clone())).is_ok());
-        }
     }
 
     /// Adds a row under a key that has none.
@@ -116,12 +104,6 @@ impl TableData {
         }
         self.set(&key, Some(row));
         Ok(key)
-    }
-
-    pub(super) fn listen(&mut self) -> mpsc::UnboundedReceiver<Heard> {
-        let (feed, heard) = mpsc::unbounded_channel();
-        self.feeds.push(feed);
-        heard
     }
 
     /// Rows within bounds, in the order of their keys.
@@ -193,7 +175,7 @@ pub(super) struct Report {
     pub(super) skipped: u64,
     pub(super) unchanged: u64,
     pub(super) first_error: Option<String>,
-    pub(super) changes: Vec<Heard>,
+    pub(super) changes: Vec<RowChange>,
 }
 
 impl Report {

@@ -3,10 +3,9 @@
 use std::ops::Bound;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::compile::Term;
-use super::data::{Data, Heard, check_key, shuffle};
+use super::data::{Data, check_key, shuffle};
 use super::datum::{number, print, type_name};
 use super::failure::Failure;
 use super::write;
@@ -19,20 +18,6 @@ pub(super) enum Outcome {
     Atom(Value),
     /// Rows, one after the other.
     Rows(Vec<Value>),
-    /// Changes, for ever.
-    Feed(Feed),
-}
-
-/// A feed of changes.
-#[derive(Debug)]
-pub(super) struct Feed {
-    /// The rows that were there before, until they were told.
-    pub(super) initial: Option<Vec<Value>>,
-    /// Whether it told those last.
-    pub(super) is_initial: bool,
-    pub(super) states: bool,
-    pub(super) types: bool,
-    pub(super) heard: mpsc::UnboundedReceiver<Heard>,
 }
 
 /// A table by its names.
@@ -58,7 +43,6 @@ enum Made {
     Database(String),
     Row(Place, String),
     Rows(Selection),
-    Feed(Feed),
     Least,
     Greatest,
     Descending(String),
@@ -82,7 +66,6 @@ impl Scope<'_> {
     pub(super) fn run(&mut self, query: &Value) -> Result<Outcome> {
         Ok(match self.make(query)? {
             Made::Rows(selection) => Outcome::Rows(self.rows(&selection)?),
-            Made::Feed(feed) => Outcome::Feed(feed),
             other => Outcome::Atom(self.datum(other)?),
         })
     }
@@ -172,7 +155,6 @@ impl Scope<'_> {
             term::DESC => Made::Descending(self.text(&term, 0)?),
             term::MINVAL => Made::Least,
             term::MAXVAL => Made::Greatest,
-            term::CHANGES => Made::Feed(self.changes(&term)?),
             term::DB_LIST => Made::Datum(json!(self.data.database_names())),
             term::DB_CREATE => {
                 let name = self.text(&term, 0)?;
@@ -236,9 +218,6 @@ impl Scope<'_> {
             }
             Made::Rows(selection) => self.rows(&selection).map(Value::Array),
             Made::Database(_) => Err(Failure::logic("Expected type DATUM but found DATABASE.")),
-            Made::Feed(_) => {
-                Err(Failure::logic("Cannot call a terminal (`reduce`, `count`, etc.) on an infinite stream."))
-            }
             Made::Least | Made::Greatest => Err(Failure::logic("Cannot use r.minval or r.maxval here.")),
             Made::Descending(_) => Err(Failure::logic("Cannot use r.desc here.")),
         }
@@ -349,24 +328,6 @@ impl Scope<'_> {
         }
         selection.order = Some(descending);
         Ok(selection)
-    }
-
-    fn changes(&mut self, term: &Term<'_>) -> Result<Feed> {
-        let place = self.table(term)?;
-        let mut flag = |name| match term.option(name).map(|value| self.value(value)).transpose()? {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(other) => Err(expected("BOOL", &other).within(name)),
-        };
-        let (with_initial, states, types) = (flag("include_initial")?, flag("include_states")?, flag("include_types")?);
-        self.check_ready("read")?;
-        let table = self.data.table(&place.database, &place.table)?;
-        let initial = with_initial.then(|| {
-            let mut rows = table.ordered(&(Bound::Unbounded, Bound::Unbounded));
-            shuffle(&mut rows);
-            rows
-        });
-        Ok(Feed { initial, is_initial: false, states, types, heard: table.listen() })
     }
 }
 

@@ -101,7 +101,6 @@ impl RethinkDouble {
 
     /// Cuts every connection, and goes on listening.
     pub fn cut(&self) {
-        self.shared.data.lock().forget_feeds();
         std::mem::take(&mut *self.shared.cut.lock()).cancel();
     }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::store::{Change, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// Passes everything on, until it was given as many calls as it may take. From then on the backend "does not answer".
 #[derive(Debug)]
@@ -89,11 +88,6 @@ impl Store for FailingStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         take(&self.reads, "list", table, "")?;
         self.inner.list(table, range).await
-    }
-
-    async fn watch(&self, table: Table) -> Result<BoxStream<'static, Change>> {
-        take(&self.reads, "watch", table, "")?;
-        self.inner.watch(table).await
     }
 }
 

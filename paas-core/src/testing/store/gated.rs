@@ -89,10 +89,6 @@ impl Store for GatedStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.inner.list(table, range).await
     }
-
-    async fn watch(&self, table: Table) -> Result<futures::stream::BoxStream<'static, crate::store::Change>> {
-        self.inner.watch(table).await
-    }
 }
 
 #[cfg(test)]

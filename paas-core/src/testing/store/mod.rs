@@ -1,4 +1,4 @@
-//! What every store must do. Run [`conforms`] on yours, and [`watchers_hear_all_across_cuts`] if it talks to a server.
+//! What every store must do. Run [`conforms`] on yours, and [`writes_take_effect_once_across_cuts`] if it talks to a server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -8,24 +8,20 @@ mod failing;
 mod gated;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::store::{Change, Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
+use crate::store::{Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
 
 pub use commits::{a_refused_commit_writes_nothing, of_many_commits_one_wins, writes_are_committed_together};
-pub use cuts::watchers_hear_all_across_cuts;
+pub use cuts::writes_take_effect_once_across_cuts;
 pub use failing::FailingStore;
 pub use gated::GatedStore;
 
 /// How many writes of the suite are under way at once, where it writes many.
 const AT_ONCE: usize = 64;
-
-/// How long a watcher may take to hear of a change.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the whole suite, in tables of its own, which it empties before.
 ///
@@ -44,7 +40,6 @@ pub async fn conforms(store: Arc<dyn Store>) {
     documents_come_back_as_they_were(&store).await;
     large_documents_are_listed_together(&store).await;
     tables_do_not_mind_each_other(&store).await;
-    watchers_hear_every_change_once_and_in_order(&store).await;
     writes_are_committed_together(&store).await;
     a_refused_commit_writes_nothing(&store).await;
     of_many_commits_one_wins(&store).await;
@@ -281,42 +276,4 @@ pub async fn tables_do_not_mind_each_other(store: &Arc<dyn Store>) {
     store.delete(left, "one", None).await.unwrap();
     assert_eq!(store.get(right, "one").await.unwrap().unwrap().body, json!("right"));
     assert!(keys(store, left, KeyRange::all()).await.is_empty());
-}
-
-/// A watcher hears every change after it began, once, in the order of the writes, and of its own table only.
-pub async fn watchers_hear_every_change_once_and_in_order(store: &Arc<dyn Store>) {
-    let (table, other) = (table(store, "conformance_watch").await, table(store, "conformance_watch_other").await);
-    store.insert(table, "before", json!(0)).await.unwrap();
-    let mut first = store.watch(table).await.unwrap();
-    let mut second = store.watch(table).await.unwrap();
-    let mut expected = Vec::new();
-    for number in 0..50 {
-        let key = format!("{number:02}");
-        let inserted = store.insert(table, &key, json!(number)).await.unwrap();
-        store.insert(other, &key, json!(number)).await.unwrap();
-        expected.push((key.clone(), Some(inserted)));
-        if number % 3 == 0 {
-            let replaced = store.replace(table, &key, inserted, json!("new")).await.unwrap();
-            expected.push((key.clone(), Some(replaced)));
-        }
-        if number % 5 == 0 {
-            store.delete(table, &key, None).await.unwrap();
-            expected.push((key, None));
-        }
-    }
-    let refused = store.insert(table, "before", json!(1)).await;
-    assert!(refused.is_err(), "and no change was made by this");
-    store.delete(table, "before", None).await.unwrap();
-    expected.push(("before".to_owned(), None));
-    for watcher in [&mut first, &mut second] {
-        for expected in &expected {
-            let change = tokio::time::timeout(TIMEOUT, watcher.next()).await.expect("a change is heard").unwrap();
-            let heard = match change {
-                Change::Put(document) => (document.key, Some(document.version)),
-                Change::Deleted(key) => (key, None),
-                Change::Lagged => panic!("changes were missed"),
-            };
-            assert_eq!(heard, *expected);
-        }
-    }
 }
