@@ -30,6 +30,8 @@ pub(crate) struct App {
     body_timeout: Duration,
     /// How long a reader of live events may take nothing.
     pub(crate) reader_timeout: Duration,
+    /// How long a request may take until it is answered.
+    pub(crate) request_timeout: Duration,
 }
 
 /// Who asks. Only the chain in front of the handlers makes one, of a token that is worth something.
@@ -58,8 +60,8 @@ impl Caller {
 impl App {
     /// The state of a server that closes when `closing` rings.
     pub(crate) fn new(controller: Controller, closing: CancellationToken, options: &ServeOptions) -> Self {
-        let ServeOptions { body_limit, body_timeout, reader_timeout, .. } = *options;
-        Self { controller, closing: Arc::new(closing), body_limit, body_timeout, reader_timeout }
+        let ServeOptions { body_limit, body_timeout, reader_timeout, request_timeout, .. } = *options;
+        Self { controller, closing: Arc::new(closing), body_limit, body_timeout, reader_timeout, request_timeout }
     }
 
     /// Reads a whole body, as large and as slow as one may be.

@@ -120,6 +120,10 @@ pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
 
 /// Makes the first account, and says with which password; nothing when there were accounts already.
 async fn make_first_account(config: &Config, controller: &Controller) -> Result<Option<String>> {
+    // Before the password is read: its file is needed this once, and may be gone later.
+    if controller.has_accounts().await.context("the accounts cannot be read")? {
+        return Ok(None);
+    }
     let given = match &config.admin_password {
         None => None,
         Some(AdminPassword::Given(password)) => Some(password.clone()),

@@ -1,10 +1,12 @@
 //! What handlers take from a request; whatever is wrong with it is a problem document.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{Extensions, HeaderMap, Uri, header};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -14,12 +16,36 @@ use crate::problem::{Code, Problem};
 /// The media type of a stream of progress: one JSON object per line.
 pub(crate) const PROGRESS: &str = "application/x-ndjson";
 
+/// How long a container may take to end before it is killed, seconds.
+pub(crate) const DEFAULT_GRACE: u64 = 10;
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let caller = parts.extensions.get::<Self>().cloned();
         caller.ok_or_else(|| Problem::internal(&"a handler that needs a caller was reached without one"))
+    }
+}
+
+/// Where a request comes from, as far as that is known: the other end of the connection, or where another server of the
+/// platform says that it has the request from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source(pub(crate) Option<IpAddr>);
+
+impl Source {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        let said = extensions.get::<Self>().and_then(|source| source.0);
+        let connected = || extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        Self(said.or_else(connected))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Source {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
     }
 }
 

@@ -74,6 +74,8 @@ pub enum Code {
     EngineUnreachable,
     /// The platform's own records cannot be read or written.
     StoreUnavailable,
+    /// There was no answer in time. It may be done all the same.
+    TimedOut,
     /// The server is about to end.
     ShuttingDown,
     /// No server leads at this moment, or the one that led stopped in the middle of the request.
@@ -82,7 +84,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -111,6 +113,7 @@ impl Code {
         Self::LaunchFailed,
         Self::EngineUnreachable,
         Self::StoreUnavailable,
+        Self::TimedOut,
         Self::ShuttingDown,
         Self::NoLeader,
     ];
@@ -155,6 +158,7 @@ impl Code {
             Self::LaunchFailed => ("launch_failed", StatusCode::BAD_GATEWAY),
             Self::EngineUnreachable => ("engine_unreachable", StatusCode::SERVICE_UNAVAILABLE),
             Self::StoreUnavailable => ("store_unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::TimedOut => ("timed_out", StatusCode::GATEWAY_TIMEOUT),
             Self::ShuttingDown => ("shutting_down", StatusCode::SERVICE_UNAVAILABLE),
             Self::NoLeader => ("no_leader", StatusCode::SERVICE_UNAVAILABLE),
         }
@@ -283,7 +287,9 @@ impl From<AuthError> for Problem {
         match error {
             AuthError::Unauthenticated => Self::new(Code::Unauthenticated, detail),
             AuthError::Forbidden { .. } => Self::new(Code::Forbidden, detail),
-            AuthError::Throttled { retry_after } => Self::new(Code::Throttled, detail).retry_after(retry_after),
+            AuthError::Throttled { retry_after } | AuthError::Busy { retry_after } => {
+                Self::new(Code::Throttled, detail).retry_after(retry_after)
+            }
             AuthError::WrongPassword => Self::new(Code::WrongPassword, detail),
             AuthError::Invalid(invalid) => invalid.into(),
             AuthError::AlreadyExists(_) => Self::new(Code::AccountExists, detail),
@@ -291,7 +297,8 @@ impl From<AuthError> for Problem {
             AuthError::NoSuchJoinToken(_) => Self::new(Code::JoinTokenNotFound, detail),
             AuthError::LastAdmin(_) => Self::new(Code::LastAdmin, detail),
             AuthError::Store(error) => store_problem(&error),
-            AuthError::Crypto(_) => Self::internal(&detail),
+            // `Crypto`, and what a later version of the library adds.
+            _ => Self::internal(&detail),
         }
     }
 }
@@ -318,6 +325,8 @@ impl From<ControllerError> for Problem {
             ControllerError::Engine { engine, source } => engine_problem(&engine, &source, detail),
             ControllerError::Store(error) => store_problem(&error),
             ControllerError::ShuttingDown => Self::new(Code::ShuttingDown, detail),
+            // `Panicked`, and what a later version of the library adds.
+            _ => Self::internal(&detail),
         }
     }
 }

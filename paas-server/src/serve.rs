@@ -61,7 +61,7 @@ pub(crate) async fn serve_with(
     stop: CancellationToken,
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let service = router.layer(from_fn(follow)).into_make_service();
+    let service = router.layer(from_fn(follow)).into_make_service_with_connect_info::<SocketAddr>();
     let connections = Connections::new(options.max_connections);
     let timeout = WriteTimeout { deadline: options.reader_timeout, stop: stop.clone() };
     let acceptor = Admission { timeout, connections: connections.clone() };

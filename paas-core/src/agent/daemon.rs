@@ -109,6 +109,7 @@ impl Daemon {
             daemon_id,
             docker_version: info.docker_version,
             usage,
+            agent_run: None,
         }
     }
 }

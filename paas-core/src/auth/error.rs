@@ -7,6 +7,7 @@ use crate::store::StoreError;
 
 /// Why somebody was not let in, or an account was not changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthError {
     /// No token, or one that is good for nothing.
     #[error("log in first: the token is missing, wrong, expired or logged out")]
@@ -20,6 +21,12 @@ pub enum AuthError {
     /// Too many failed logins of one name.
     #[error("too many failed logins; wait {} seconds", retry_after.as_secs().max(1))]
     Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Too many passwords wait to be checked.
+    #[error("too many logins at once; try again in {} seconds", retry_after.as_secs().max(1))]
+    Busy {
         /// How long to wait.
         retry_after: Duration,
     },
@@ -47,4 +54,23 @@ pub enum AuthError {
     /// The machine has no randomness or no memory for a hash.
     #[error("a password or token could not be made: {0}")]
     Crypto(String),
+}
+
+impl AuthError {
+    /// Whether the same may work when it is asked for again in a moment.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Throttled { .. } | Self::Busy { .. } => true,
+            Self::Store(error) => error.is_retryable(),
+            Self::Unauthenticated
+            | Self::Forbidden { .. }
+            | Self::WrongPassword
+            | Self::Invalid(_)
+            | Self::AlreadyExists(_)
+            | Self::NotFound(_)
+            | Self::NoSuchJoinToken(_)
+            | Self::LastAdmin(_)
+            | Self::Crypto(_) => false,
+        }
+    }
 }

@@ -41,7 +41,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new_join_token(&self, created_by: &str) -> Result<(NewJoinToken, Write)> {
+    pub(crate) fn new_join_token(&self, created_by: &str) -> Result<(NewJoinToken, Write)> {
         let token = random_token()?;
         let hash = TokenHash::of(&token);
         let id = hash.0[..ID_LENGTH].to_owned();
@@ -54,7 +54,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn join_token_deletion(&self, id: &str) -> Result<Option<Write>> {
+    pub(crate) async fn join_token_deletion(&self, id: &str) -> Result<Option<Write>> {
         let all = self.join_tokens.all().await.map_err(AuthError::Store)?;
         let found = all.into_iter().find(|token| token.value.id == id);
         Ok(found.map(|token| self.join_tokens.deletion(&token.key, Some(token.version))))
@@ -64,7 +64,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>> {
+    pub(crate) async fn join_tokens(&self) -> Result<Vec<JoinToken>> {
         let all = self.join_tokens.all().await.map_err(AuthError::Store)?;
         let mut all: Vec<JoinToken> = all.into_iter().map(|token| token.value).collect();
         all.sort_by_key(|token| token.created);
@@ -75,7 +75,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::NoSuchJoinToken`].
-    pub async fn delete_join_token(&self, id: &str, also: Vec<Write>) -> Result<()> {
+    pub(crate) async fn delete_join_token(&self, id: &str, also: Vec<Write>) -> Result<()> {
         let missing = || AuthError::NoSuchJoinToken(id.to_owned());
         let deletion = self.join_token_deletion(id).await?.ok_or_else(missing)?;
         match self.store.commit(std::iter::once(deletion).chain(also).collect()).await {

@@ -16,12 +16,14 @@ mod tests;
 mod throttle;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::AuthError;
 pub use join::{JoinToken, NewJoinToken};
 pub use password::HashCost;
+pub(crate) use sessions::Stored;
 pub use sessions::{IssuedToken, Presented, Session};
 
 use crate::model::{Account, Role, RoleName, UserName};
@@ -35,6 +37,14 @@ use throttle::Throttle;
 
 /// Result of what can be asked of the authenticator.
 pub type Result<T, E = AuthError> = std::result::Result<T, E>;
+
+/// Whether a new password is one that is taken.
+///
+/// # Errors
+/// [`AuthError::Invalid`] when it is too short or too long.
+pub fn check_password_rules(password: &str) -> Result<()> {
+    Passwords::check_rules(password)
+}
 
 /// Settings of passwords and tokens.
 #[derive(Clone, Debug)]
@@ -63,8 +73,20 @@ pub struct Authenticator {
     passwords: Passwords,
     sessions: Sessions,
     throttle: Throttle,
-    /// One change of the set of accounts at a time, so that of the last two admins one stays.
-    changing: tokio::sync::Mutex<()>,
+    /// One change of an account at a time, so that of the last two admins one stays, and none while a token is given out, so
+    /// that the token is not one of an account that is gone.
+    changing: tokio::sync::RwLock<()>,
+}
+
+/// An account whose password was checked just now.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked(AccountRecord);
+
+impl Checked {
+    /// The account.
+    pub(crate) fn account(&self) -> Account {
+        self.0.clone().shown()
+    }
 }
 
 impl Authenticator {
@@ -72,45 +94,62 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
+    pub(crate) async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
+        let accounts = Collection::<AccountRecord>::new(store.clone(), ACCOUNTS);
+        let all = accounts.all().await.map_err(AuthError::Store)?;
+        let all: Vec<AccountRecord> = all.into_iter().map(|account| account.value).collect();
         Ok(Self {
             store: store.clone(),
-            accounts: Collection::new(store.clone(), ACCOUNTS),
+            accounts,
             join_tokens: Collection::new(store.clone(), JOIN_TOKENS),
             roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
             passwords: Passwords::new(settings.hash_cost),
-            sessions: Sessions::load(store, settings.token_ttl).await?,
+            sessions: Sessions::load(store, settings.token_ttl, &all).await?,
             throttle: Throttle::default(),
-            changing: tokio::sync::Mutex::new(()),
+            changing: tokio::sync::RwLock::new(()),
         })
     }
 
-    /// Checks name and password. Says whose they are.
+    /// Checks name and password, which came from the address `source`. Says whose they are.
     ///
-    /// A name that does not exist takes as long as one that does. After several failures the name has to wait, longer
-    /// each time.
+    /// A name that does not exist takes as long as one that does. After several failures the name has to wait there, longer
+    /// each time; others who use it elsewhere need not, until there were very many.
     ///
     /// # Errors
-    /// [`AuthError::WrongPassword`], [`AuthError::Throttled`].
-    pub async fn check(&self, username: &str, password: &str) -> Result<Account> {
-        self.throttle.check(username)?;
+    /// [`AuthError::WrongPassword`], [`AuthError::Throttled`], [`AuthError::Busy`].
+    pub(crate) async fn check(&self, username: &str, password: &str, source: Option<IpAddr>) -> Result<Checked> {
+        self.throttle.check(username, source)?;
+        let turn = self.passwords.turn(source).await?;
+        // Again: those who were before in the queue may have been wrong as well.
+        self.throttle.check(username, source)?;
         let found = self.accounts.get(username).await.map_err(AuthError::Store)?;
         let hash = found.as_ref().map(|account| account.value.password_hash.as_str());
-        if !self.passwords.matches(hash, password).await? {
-            self.throttle.note_failure(username);
+        if !self.passwords.matches(turn, hash, password).await? {
+            self.throttle.note_failure(username, source);
             return Err(AuthError::WrongPassword);
         }
         let Some(account) = found else { return Err(AuthError::WrongPassword) };
-        self.throttle.forget(username);
-        Ok(account.value.shown())
+        self.throttle.forget(username, source);
+        Ok(Checked(account.value))
     }
 
     /// Gives out a new token for an account whose password was checked. `also` is written together with it.
     ///
     /// # Errors
-    /// The store does not answer.
-    pub async fn issue(&self, account: &Account, also: Vec<Write>) -> Result<IssuedToken> {
-        self.sessions.issue(account.username.clone(), account.role.clone(), also).await
+    /// [`AuthError::WrongPassword`] when the account was deleted or its password changed since.
+    pub(crate) async fn issue(&self, checked: &Checked, also: Vec<Write>) -> Result<(IssuedToken, Stored)> {
+        // No account is changed between this look and the commit.
+        let _no_change_meanwhile = self.changing.read().await;
+        let Checked(account) = checked;
+        let present = self.accounts.get(account.username.as_str()).await.map_err(AuthError::Store)?;
+        match present.map(|present| present.value) {
+            Some(present)
+                if present.password_hash == account.password_hash && present.generation == account.generation =>
+            {
+                self.sessions.issue(&present, also).await
+            }
+            _ => Err(AuthError::WrongPassword),
+        }
     }
 
     /// Who presents this token. Reads memory only.
@@ -137,12 +176,24 @@ impl Authenticator {
         self.has_admin_role(&session.role)
     }
 
-    /// Ends a token. One that is not known is no error. `also` is written together with it.
+    /// Ends a token, also when the store does not take that. One that is not known is no error. `also` is written together
+    /// with it.
     ///
     /// # Errors
-    /// The store does not answer.
-    pub async fn logout(&self, token: &str, also: Vec<Write>) -> Result<()> {
+    /// The store refuses it.
+    pub(crate) async fn logout(&self, token: &str, also: Vec<Write>) -> Result<Stored> {
         self.sessions.end(token, also).await
+    }
+
+    /// The write that ends a token in the store.
+    pub(crate) fn logout_write(&self, token: &str) -> Write {
+        self.sessions.ending(token)
+    }
+
+    /// The keys of the sessions that are known.
+    #[cfg(test)]
+    pub(crate) fn known_sessions(&self) -> std::collections::BTreeSet<String> {
+        self.sessions.known()
     }
 
     fn has_admin_role(&self, role: &RoleName) -> bool {

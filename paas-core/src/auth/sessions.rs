@@ -1,4 +1,7 @@
 //! Tokens and the sessions they stand for.
+//!
+//! A session belongs to one generation of its account: another begins when the account is made and when its password is
+//! changed. A session of another generation, or of no account, is worth nothing and is not in memory.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,12 +11,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::accounts::AccountRecord;
 use super::secret::{TokenHash, random_token};
 use super::{AuthError, Result};
 use crate::model::{RoleName, UserName};
 use crate::store::tables::TOKENS;
-use crate::store::{Collection, MAX_WRITES, Store, Write};
+use crate::store::{Collection, MAX_WRITES, Store, StoreErrorKind, Write};
 
 /// A token as it was sent with a request.
 #[derive(Clone)]
@@ -41,6 +46,9 @@ pub struct IssuedToken {
     pub role: RoleName,
     /// When it ends.
     pub expires: Timestamp,
+    /// What the one who logs in should know: that the token could not be stored, and so ends when the server does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl fmt::Debug for IssuedToken {
@@ -58,6 +66,19 @@ pub struct Session {
     pub role: RoleName,
     /// When it ends.
     pub expires: Timestamp,
+    /// The generation of the account. Accounts of versions before have none, and neither have their sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) generation: Option<Uuid>,
+}
+
+/// Whether what was changed in memory is in the store as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Stored {
+    /// It is.
+    Yes,
+    /// The store did not take it, or did not say so.
+    NotYet,
 }
 
 /// All sessions: in memory to look at, in the store to survive.
@@ -70,26 +91,47 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) async fn load(store: Arc<dyn Store>, ttl: Duration) -> Result<Self> {
+    /// The sessions of the accounts that there are.
+    pub(super) async fn load(store: Arc<dyn Store>, ttl: Duration, accounts: &[AccountRecord]) -> Result<Self> {
         let stored = Collection::<Session>::new(store.clone(), TOKENS);
         let all = stored.all().await.map_err(AuthError::Store)?;
-        let known = all.into_iter().map(|session| (TokenHash(session.key), session.value)).collect();
+        let generations: HashMap<_, _> =
+            accounts.iter().map(|account| (account.username.clone(), account.generation)).collect();
+        let now = Timestamp::now();
+        let is_good = |session: &Session| {
+            session.expires > now && generations.get(&session.username) == Some(&session.generation)
+        };
+        let (mut known, mut worthless) = (HashMap::new(), Vec::new());
+        for session in all {
+            let hash = TokenHash(session.key);
+            if is_good(&session.value) {
+                known.insert(hash, session.value);
+            } else {
+                worthless.push(hash);
+            }
+        }
         let sessions = Self { store, stored, known: RwLock::new(known), ttl };
-        sessions.purge().await?;
+        sessions.forget_stored(worthless).await;
         Ok(sessions)
     }
 
-    pub(super) async fn issue(&self, username: UserName, role: RoleName, also: Vec<Write>) -> Result<IssuedToken> {
-        self.purge().await?;
+    /// A new session of an account. One that the store does not take lasts as long as this program.
+    pub(super) async fn issue(&self, account: &AccountRecord, also: Vec<Write>) -> Result<(IssuedToken, Stored)> {
+        self.purge().await;
         let token = random_token()?;
         let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
-        let session = Session { username: username.clone(), role: role.clone(), expires };
+        let AccountRecord { username, role, generation, .. } = account.clone();
+        let session = Session { username: username.clone(), role: role.clone(), expires, generation };
         let hash = TokenHash::of(&token);
         let mut writes = vec![self.stored.insertion(&hash.0, &session).map_err(AuthError::Store)?];
         writes.extend(also);
-        self.store.commit(writes).await.map_err(AuthError::Store)?;
+        let stored = self.commit_or_not_yet(writes).await?;
         self.known.write().insert(hash, session);
-        Ok(IssuedToken { token, username, role, expires })
+        let warning = (stored == Stored::NotYet).then(|| {
+            tracing::warn!(%username, "a token could not be stored; it is good until this server ends");
+            "the token could not be stored; it is good until the server is started again".to_owned()
+        });
+        Ok((IssuedToken { token, username, role, expires, warning }, stored))
     }
 
     pub(super) fn find(&self, presented: &Presented) -> Option<Session> {
@@ -100,22 +142,100 @@ impl Sessions {
         (fits && session.expires > Timestamp::now()).then(|| session.clone())
     }
 
-    /// Ends a session. `also` is written together with that.
-    pub(super) async fn end(&self, token: &str, also: Vec<Write>) -> Result<()> {
-        self.end_with(also, vec![TokenHash::of(token)]).await
+    #[cfg(test)]
+    pub(super) fn known(&self) -> std::collections::BTreeSet<String> {
+        self.known.read().keys().map(|hash| hash.0.clone()).collect()
     }
 
-    /// Makes a change after which the sessions of an account are over, but for that of one token.
-    pub(super) async fn end_all_of(&self, username: &str, but: Option<&str>, change: Vec<Write>) -> Result<()> {
-        let kept = but.map(TokenHash::of);
-        let ending = self.those(|hash, session| session.username.as_str() == username && Some(hash) != kept.as_ref());
-        self.end_with(change, ending).await
+    /// The write that ends a session in the store.
+    pub(super) fn ending(&self, token: &str) -> Write {
+        self.stored.clearance(&TokenHash::of(token).0)
     }
 
-    async fn purge(&self) -> Result<()> {
+    /// Ends a session, also when the store does not take that. `also` is written together with it.
+    pub(super) async fn end(&self, token: &str, also: Vec<Write>) -> Result<Stored> {
+        let writes = std::iter::once(self.ending(token)).chain(also).collect();
+        let stored = self.commit_or_not_yet(writes).await?;
+        self.known.write().remove(&TokenHash::of(token));
+        Ok(stored)
+    }
+
+    /// Makes a change of an account after which its sessions are over, but for that of one token, which goes over to the
+    /// `generation` that begins with the change.
+    ///
+    /// When the store leaves open whether it was made, those sessions are worth nothing until [`Sessions::settle`] knows.
+    pub(super) async fn end_all_of(
+        &self,
+        username: &str,
+        kept: Option<(&str, Option<Uuid>)>,
+        mut change: Vec<Write>,
+    ) -> Result<()> {
+        let kept = kept.and_then(|(token, generation)| {
+            let hash = TokenHash::of(token);
+            let session = self.known.read().get(&hash).filter(|session| session.username.as_str() == username)?.clone();
+            Some((hash, Session { generation, ..session }))
+        });
+        if let Some((hash, session)) = &kept
+            && let Some(before) = self.stored.get(&hash.0).await.map_err(AuthError::Store)?
+        {
+            change.push(self.stored.replacement(&hash.0, before.version, session).map_err(AuthError::Store)?);
+        }
+        let is_kept = |hash: &TokenHash| kept.as_ref().is_some_and(|(kept, _)| kept == hash);
+        let ending = self.those(|hash, session| session.username.as_str() == username && !is_kept(hash));
+        let outcome = self.end_with(change, &ending).await;
+        let made_or_open = match &outcome {
+            Ok(()) => true,
+            Err(AuthError::Store(error)) => error.kind() == StoreErrorKind::Unavailable,
+            Err(_) => false,
+        };
+        if made_or_open {
+            let mut known = self.known.write();
+            for hash in &ending {
+                known.remove(hash);
+            }
+            if let (Ok(()), Some((hash, session))) = (&outcome, kept) {
+                known.insert(hash, session);
+            }
+        }
+        outcome
+    }
+
+    /// Makes the sessions of an account in memory what the store has, of the generation that the account has, and ends
+    /// those in the store that are worth nothing.
+    pub(super) async fn settle(&self, username: &str, account: Option<&AccountRecord>) -> Result<()> {
+        let stored = self.stored.all().await.map_err(AuthError::Store)?;
+        let is_good = |session: &Session| account.is_some_and(|account| account.generation == session.generation);
+        let mut worthless = Vec::new();
+        {
+            let mut known = self.known.write();
+            known.retain(|_, session| session.username.as_str() != username || is_good(session));
+            for session in stored.into_iter().filter(|session| session.value.username.as_str() == username) {
+                let hash = TokenHash(session.key);
+                if is_good(&session.value) {
+                    known.insert(hash, session.value);
+                } else {
+                    worthless.push(hash);
+                }
+            }
+        }
+        self.end_with(Vec::new(), &worthless).await
+    }
+
+    /// Forgets those whose time is over. That the store keeps them a while longer costs nothing.
+    async fn purge(&self) {
         let now = Timestamp::now();
         let over = self.those(|_, session| session.expires <= now);
-        if over.is_empty() { Ok(()) } else { self.end_with(Vec::new(), over).await }
+        if over.is_empty() {
+            return;
+        }
+        self.known.write().retain(|_, session| session.expires > now);
+        self.forget_stored(over).await;
+    }
+
+    async fn forget_stored(&self, worthless: Vec<TokenHash>) {
+        if let Err(error) = self.end_with(Vec::new(), &worthless).await {
+            tracing::warn!(%error, "tokens that are worth nothing stay in the store until the next start");
+        }
     }
 
     fn those(&self, are: impl Fn(&TokenHash, &Session) -> bool) -> Vec<TokenHash> {
@@ -123,22 +243,30 @@ impl Sessions {
         known.iter().filter(|(hash, session)| are(hash, session)).map(|(hash, _)| hash.clone()).collect()
     }
 
-    /// Makes a change and ends sessions together. Those for which one commit has no room end before it.
-    async fn end_with(&self, change: Vec<Write>, mut ending: Vec<TokenHash>) -> Result<()> {
-        while ending.len() > MAX_WRITES - change.len() {
-            let before = ending.split_off(ending.len().saturating_sub(MAX_WRITES));
-            self.end_together(Vec::new(), before).await?;
+    async fn commit_or_not_yet(&self, writes: Vec<Write>) -> Result<Stored> {
+        match self.store.commit(writes).await {
+            Ok(_) => Ok(Stored::Yes),
+            Err(error) if error.is_of_the_backend() => Ok(Stored::NotYet),
+            Err(error) => Err(AuthError::Store(error)),
         }
-        self.end_together(change, ending).await
     }
 
-    async fn end_together(&self, mut writes: Vec<Write>, ending: Vec<TokenHash>) -> Result<()> {
-        writes.extend(ending.iter().map(|hash| self.stored.clearance(&hash.0)));
-        self.store.commit(writes).await.map_err(AuthError::Store)?;
-        let mut known = self.known.write();
-        for hash in &ending {
-            known.remove(hash);
+    /// Makes a change and ends sessions together in the store. Those for which one commit has no room end before it.
+    async fn end_with(&self, change: Vec<Write>, ending: &[TokenHash]) -> Result<()> {
+        let clearances = |hashes: &[TokenHash]| hashes.iter().map(|hash| self.stored.clearance(&hash.0)).collect();
+        let (together, before) = ending.split_at(ending.len().min(MAX_WRITES.saturating_sub(change.len())));
+        for some in before.chunks(MAX_WRITES) {
+            self.commit(clearances(some)).await?;
         }
-        Ok(())
+        let mut writes = change;
+        writes.extend::<Vec<Write>>(clearances(together));
+        self.commit(writes).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<()> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(writes).await.map(drop).map_err(AuthError::Store)
     }
 }

@@ -1,6 +1,8 @@
 //! Slowing down those who guess passwords.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -8,18 +10,26 @@ use tokio::time::Instant;
 
 use super::{AuthError, Result};
 
-/// Failures that cost nothing: people mistype.
+/// Failures from one address that cost nothing: people mistype.
 const FREE: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// Names that are remembered; more cannot fill the memory.
-const NAMES: usize = 10_000;
+/// Failures of a name from everywhere that cost others nothing. One address alone cannot come near: it has to wait.
+const FREE_FROM_EVERYWHERE: f64 = 100.0;
+/// How fast those are forgotten: one in this time. A single address that does not stop fails once in [`LONGEST_WAIT`].
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(6);
+/// How many are remembered, names and addresses each; more cannot fill the memory.
+const REMEMBERED: usize = 10_000;
 
-/// Counts failed logins per name. After five in a row the name has to wait: one second, then twice as long each time, up
-/// to five minutes.
+/// Counts failed logins.
+///
+/// By name and address: after five in a row that name has to wait there, one second, then twice as long each time, up to
+/// five minutes. So nobody keeps somebody else out who logs in from elsewhere. By name alone, for those who have many
+/// addresses: a hundred are free, and then there is one in six seconds.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    failures: Mutex<HashMap<String, Failures>>,
+    by_source: Mutex<HashMap<(String, Option<IpAddr>), Failures>>,
+    by_name: Mutex<HashMap<String, Level>>,
 }
 
 #[derive(Debug)]
@@ -41,33 +51,78 @@ impl Failures {
     }
 }
 
+/// Failures of one name, of which one is forgotten after the other.
+#[derive(Debug)]
+struct Level {
+    failures: f64,
+    latest: Instant,
+}
+
+impl Level {
+    fn now(&self) -> f64 {
+        (self.failures - self.latest.elapsed().as_secs_f64() / FORGOTTEN_AFTER.as_secs_f64()).max(0.0)
+    }
+
+    fn wait(&self) -> Duration {
+        FORGOTTEN_AFTER.mul_f64((self.now() - FREE_FROM_EVERYWHERE + 1.0).clamp(0.0, 1.0))
+    }
+}
+
 impl Throttle {
-    pub(super) fn check(&self, name: &str) -> Result<()> {
-        let failures = self.failures.lock();
-        let Some(known) = failures.get(name) else { return Ok(()) };
-        match known.wait().checked_sub(known.latest.elapsed()) {
-            Some(left) if left > Duration::ZERO => Err(AuthError::Throttled { retry_after: left }),
-            _ => Ok(()),
+    pub(super) fn check(&self, name: &str, source: Option<IpAddr>) -> Result<()> {
+        let there = match self.by_source.lock().get(&(name.to_owned(), source.map(network))) {
+            Some(known) => known.wait().saturating_sub(known.latest.elapsed()),
+            None => Duration::ZERO,
+        };
+        let everywhere = self.by_name.lock().get(name).map_or(Duration::ZERO, Level::wait);
+        match there.max(everywhere) {
+            Duration::ZERO => Ok(()),
+            retry_after => Err(AuthError::Throttled { retry_after }),
         }
     }
 
-    pub(super) fn note_failure(&self, name: &str) {
-        let mut failures = self.failures.lock();
-        if failures.len() >= NAMES {
-            failures.retain(|_, known| !known.is_over());
-        }
-        if failures.len() >= NAMES && !failures.contains_key(name) {
-            // Full of recent names: somebody tries very many. The oldest makes place.
-            let oldest = failures.iter().min_by_key(|(_, known)| known.latest).map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| failures.remove(&oldest));
-        }
-        let known = failures.entry(name.to_owned()).or_insert(Failures { count: 0, latest: Instant::now() });
+    pub(super) fn note_failure(&self, name: &str, source: Option<IpAddr>) {
+        let now = Instant::now();
+        let mut by_source = self.by_source.lock();
+        make_room(&mut by_source, Failures::is_over, |known| known.latest);
+        let known =
+            by_source.entry((name.to_owned(), source.map(network))).or_insert(Failures { count: 0, latest: now });
         known.count = if known.is_over() { 1 } else { known.count.saturating_add(1) };
-        known.latest = Instant::now();
+        known.latest = now;
+        drop(by_source);
+        let mut by_name = self.by_name.lock();
+        make_room(&mut by_name, |known| known.now() == 0.0, |known| known.latest);
+        let known = by_name.entry(name.to_owned()).or_insert(Level { failures: 0.0, latest: now });
+        *known = Level { failures: known.now() + 1.0, latest: now };
     }
 
-    pub(super) fn forget(&self, name: &str) {
-        self.failures.lock().remove(name);
+    /// Somebody knew the password there.
+    pub(super) fn forget(&self, name: &str, source: Option<IpAddr>) {
+        self.by_source.lock().remove(&(name.to_owned(), source.map(network)));
+    }
+}
+
+/// The addresses that one person has all of: of IPv6, what a provider gives to one customer at least.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// Makes room for one more: those that are over go, or else the one that failed the longest ago.
+fn make_room<K: Hash + Eq + Clone, V>(
+    known: &mut HashMap<K, V>,
+    is_over: impl Fn(&V) -> bool,
+    latest: impl Fn(&V) -> Instant,
+) {
+    if known.len() < REMEMBERED {
+        return;
+    }
+    known.retain(|_, value| !is_over(value));
+    if known.len() >= REMEMBERED {
+        let oldest = known.iter().min_by_key(|(_, value)| latest(value)).map(|(key, _)| key.clone());
+        oldest.and_then(|oldest| known.remove(&oldest));
     }
 }
 
@@ -75,32 +130,85 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn waiting_begins_after_five_failures_and_doubles() {
         let throttle = Throttle::default();
         for _ in 0..4 {
-            throttle.note_failure("ann");
-            assert!(throttle.check("ann").is_ok());
+            throttle.note_failure("ann", None);
+            assert!(throttle.check("ann", None).is_ok());
         }
         for expected in [1, 2, 4, 8] {
-            throttle.note_failure("ann");
-            let Err(AuthError::Throttled { retry_after }) = throttle.check("ann") else { panic!("not throttled") };
+            throttle.note_failure("ann", None);
+            let Err(AuthError::Throttled { retry_after }) = throttle.check("ann", None) else {
+                panic!("not throttled")
+            };
             assert_eq!(retry_after.as_secs(), expected);
-            assert!(throttle.check("bob").is_ok(), "others need not wait");
+            assert!(throttle.check("bob", None).is_ok(), "others need not wait");
             tokio::time::advance(retry_after).await;
-            assert!(throttle.check("ann").is_ok());
+            assert!(throttle.check("ann", None).is_ok());
         }
-        throttle.forget("ann");
-        throttle.note_failure("ann");
-        assert!(throttle.check("ann").is_ok());
+        throttle.forget("ann", None);
+        throttle.note_failure("ann", None);
+        assert!(throttle.check("ann", None).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_keeps_nobody_out_elsewhere_however_long_it_tries() {
+        let throttle = Throttle::default();
+        let (guesser, owner) = (address("10.0.0.1"), address("10.0.0.2"));
+        // As fast as it is let, for a day.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(24 * 3600) {
+            match throttle.check("admin", guesser) {
+                Err(AuthError::Throttled { retry_after }) => tokio::time::advance(retry_after).await,
+                _ => throttle.note_failure("admin", guesser),
+            }
+            assert!(throttle.check("admin", owner).is_ok());
+        }
+        throttle.forget("admin", owner);
+        throttle.note_failure("admin", guesser);
+        assert!(throttle.check("admin", guesser).is_err(), "that the owner knows it does not help who guesses");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_many_addresses_is_slowed_down_by_the_name() {
+        let throttle = Throttle::default();
+        for number in 0..FREE_FROM_EVERYWHERE as u8 {
+            assert!(throttle.check("ann", address(&format!("10.0.{number}.1"))).is_ok());
+            throttle.note_failure("ann", address(&format!("10.0.{number}.1")));
+        }
+        let Err(AuthError::Throttled { retry_after }) = throttle.check("ann", None) else { panic!("not throttled") };
+        assert!(retry_after <= FORGOTTEN_AFTER, "{retry_after:?}");
+        assert!(throttle.check("bob", None).is_ok());
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        assert!(throttle.check("ann", None).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_addresses_of_one_customer_are_one() {
+        let throttle = Throttle::default();
+        for number in 0..5 {
+            throttle.note_failure("ann", address(&format!("2001:db8:0:1::{number}")));
+        }
+        assert!(throttle.check("ann", address("2001:db8:0:1:ffff::")).is_err());
+        assert!(throttle.check("ann", address("2001:db8:0:2::")).is_ok());
+        for _ in 0..5 {
+            throttle.note_failure("ann", address("::ffff:10.0.0.1"));
+        }
+        assert!(throttle.check("ann", address("10.0.0.1")).is_err(), "one address in two ways of writing");
+        assert!(throttle.check("ann", address("10.0.0.2")).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_names_do_not_fill_the_memory() {
         let throttle = Throttle::default();
-        for number in 0..NAMES + 100 {
-            throttle.note_failure(&number.to_string());
+        for number in 0..REMEMBERED + 100 {
+            throttle.note_failure(&number.to_string(), None);
         }
-        assert!(throttle.failures.lock().len() <= NAMES);
+        assert!(throttle.by_source.lock().len() <= REMEMBERED && throttle.by_name.lock().len() <= REMEMBERED);
     }
 }

@@ -1,16 +1,22 @@
 //! Accounts, login and logout.
 
-use super::{Actor, Controller, Result};
-use crate::auth::IssuedToken;
+use std::net::IpAddr;
+
+use super::change::Publication;
+use super::{Actor, Controller, ControllerError, Result};
+use crate::auth::{AuthError, IssuedToken, Stored};
 use crate::model::{Account, Event, EventKind, NewAccount};
+use crate::store::Write;
 
 /// A change of password.
 #[derive(Clone)]
 pub struct PasswordChange {
     /// Whose password.
     pub username: String,
-    /// The present password. Checked when given.
+    /// The present password. Checked when given: whoever changes his own must know it.
     pub old_password: Option<String>,
+    /// Where it comes from, for slowing down those who guess.
+    pub source: Option<IpAddr>,
     /// The new password.
     pub password: String,
     /// The token that goes on being valid; every other token of the account ends.
@@ -27,26 +33,55 @@ impl Controller {
     /// Checks name and password and gives out a new token.
     ///
     /// # Errors
-    /// [`crate::auth::AuthError`] says whether it was wrong or tried too often.
+    /// [`AuthError`] says whether it was wrong or tried too often.
     pub async fn login(&self, username: &str, password: &str) -> Result<IssuedToken> {
-        let account = self.shared.auth.check(username, password).await?;
-        let event = Event::new(EventKind::Login, format!("{} logged in", account.username));
-        let publication = self.publication(&Actor::user(account.username.clone()), event)?;
-        let issued = self.shared.auth.issue(&account, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(issued)
+        self.login_from(None, username, password).await
     }
 
-    /// Ends a token.
+    /// The same for somebody at the address `source`: who guesses wrong there keeps nobody out elsewhere.
+    ///
+    /// A token that the store does not take is given out all the same, with a warning: who is to mend the store must be able
+    /// to log in.
     ///
     /// # Errors
-    /// The store does not answer.
+    /// As [`Controller::login`].
+    pub async fn login_from(&self, source: Option<IpAddr>, username: &str, password: &str) -> Result<IssuedToken> {
+        let checked = self.shared.auth.check(username, password, source).await?;
+        let actor = Actor::user(checked.account().username);
+        self.owned(&actor, |controller, actor| async move {
+            controller.check_open()?;
+            let event = Event::new(EventKind::Login, format!("{} logged in", actor.name()));
+            let publication = controller.publication(&actor, event)?;
+            let (issued, stored) = controller.shared.auth.issue(&checked, publication.writes()).await?;
+            controller.publish_or_follow(publication, stored, None).await;
+            Ok(issued)
+        })
+        .await
+    }
+
+    /// Ends a token. It is worth nothing from then on, also when the store does not take that at once.
+    ///
+    /// # Errors
+    /// The store refuses it.
     pub async fn logout(&self, actor: &Actor, token: &str) -> Result<()> {
-        let publication =
-            self.publication(actor, Event::new(EventKind::Logout, format!("{} logged out", actor.name())))?;
-        self.shared.auth.logout(token, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(())
+        let token = token.to_owned();
+        self.owned(actor, |controller, actor| async move {
+            let event = Event::new(EventKind::Logout, format!("{} logged out", actor.name()));
+            let publication = controller.publication(&actor, event)?;
+            let auth = &controller.shared.auth;
+            let stored = auth.logout(&token, publication.writes()).await?;
+            controller.publish_or_follow(publication, stored, Some(auth.logout_write(&token))).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells of what was done in memory, or has its record follow with what else is to be written.
+    async fn publish_or_follow(&self, publication: Publication, stored: Stored, also: Option<Write>) {
+        match stored {
+            Stored::Yes => self.publish(publication).await,
+            Stored::NotYet => self.shared.records.follow(publication.into_record(also)),
+        }
     }
 
     /// All accounts, by user name.
@@ -70,14 +105,18 @@ impl Controller {
     /// # Errors
     /// The name is taken, the role unknown, or the password too weak.
     pub async fn add_account(&self, actor: &Actor, new: NewAccount) -> Result<Account> {
-        if actor.made_before().is_some() {
-            return self.account(new.username.as_str()).await;
-        }
-        let message = format!("added account {} with role {}", new.username, new.role);
-        let publication = self.publication(actor, Event::new(EventKind::AddAccount, message))?;
-        let account = self.shared.auth.add_account(new, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(account)
+        self.owned(actor, |controller, actor| async move {
+            controller.check_open()?;
+            if actor.made_before().is_some() {
+                return controller.account(new.username.as_str()).await;
+            }
+            let message = format!("added account {} with role {}", new.username, new.role);
+            let publication = controller.publication(&actor, Event::new(EventKind::AddAccount, message))?;
+            let account = controller.shared.auth.add_account(new, publication.writes()).await?;
+            controller.publish(publication).await;
+            Ok(account)
+        })
+        .await
     }
 
     /// Deletes an account, and ends its tokens.
@@ -85,14 +124,21 @@ impl Controller {
     /// # Errors
     /// There is none, or it is the last that may do everything.
     pub async fn delete_account(&self, actor: &Actor, username: &str) -> Result<()> {
-        if actor.made_before().is_some() {
-            return Ok(());
-        }
-        let publication =
-            self.publication(actor, Event::new(EventKind::DeleteAccount, format!("deleted account {username}")))?;
-        self.shared.auth.delete_account(username, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(())
+        let username = username.to_owned();
+        self.owned(actor, |controller, actor| async move {
+            controller.check_open()?;
+            let auth = &controller.shared.auth;
+            if actor.made_before().is_some() {
+                return Ok(auth.settle(&username).await?);
+            }
+            let event = Event::new(EventKind::DeleteAccount, format!("deleted account {username}"));
+            let publication = controller.publication(&actor, event)?;
+            let deleted = auth.delete_account(&username, publication.writes()).await;
+            deleted.map_err(|error| controller.account_not_stored(&username, error))?;
+            controller.publish(publication).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Changes a password, and ends the account's other tokens.
@@ -100,13 +146,39 @@ impl Controller {
     /// # Errors
     /// There is no such account, the old password is wrong, or the new one too weak.
     pub async fn change_password(&self, actor: &Actor, change: PasswordChange) -> Result<()> {
-        let PasswordChange { username, old_password, password, keep_token } = change;
-        let event = Event::new(EventKind::ChangePassword, format!("changed the password of {username}"));
-        let publication = self.publication(actor, event)?;
-        let (old, kept) = (old_password.as_deref(), keep_token.as_deref());
-        self.shared.auth.change_password(&username, old, &password, kept, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(())
+        self.owned(actor, |controller, actor| async move {
+            controller.check_open()?;
+            let PasswordChange { username, old_password, source, password, keep_token } = change;
+            let event = Event::new(EventKind::ChangePassword, format!("changed the password of {username}"));
+            let publication = controller.publication(&actor, event)?;
+            let (old, kept) = (old_password.as_deref().map(|old| (old, source)), keep_token.as_deref());
+            let auth = &controller.shared.auth;
+            let changed = auth.change_password(&username, old, &password, kept, publication.writes()).await;
+            changed.map_err(|error| controller.account_not_stored(&username, error))?;
+            controller.publish(publication).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// A change of an account was not answered by the store. It may have been made all the same.
+    fn account_not_stored(&self, username: &str, error: AuthError) -> ControllerError {
+        if matches!(&error, AuthError::Store(error) if error.is_retryable()) {
+            let username = username.to_owned();
+            self.settle(move |controller| {
+                let username = username.clone();
+                async move { Ok(controller.shared.auth.settle(&username).await?) }
+            });
+        }
+        error.into()
+    }
+
+    /// Whether there is any account. Without one nobody can log in, and [`Controller::ensure_admin`] makes the first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn has_accounts(&self) -> Result<bool> {
+        Ok(self.shared.auth.has_accounts().await?)
     }
 
     /// Makes the account `admin` when there is no account at all, and answers with its password: the one given, or a

@@ -3,8 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::join::HeartbeatSessions;
 use super::locks::KeyedLocks;
 use super::operations::Operations;
+use super::records::Records;
+use super::requests::AnswersToCome;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::background::Background;
@@ -18,9 +25,10 @@ use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
 use crate::seal::{self, Sealer};
-use crate::store::tables::{DRAINED_ENGINES, ENGINES, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS};
-use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, transfer};
-use tokio_util::sync::CancellationToken;
+use crate::store::tables::{
+    DELETED_ENGINES, DRAINED_ENGINES, ENGINES, PLATFORM, REGISTERED_ENGINES, REGISTRY_LOGINS, REQUESTS,
+};
+use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorKind, WatchedStore, transfer};
 
 /// How many events a live reader may be behind before it misses some.
 const LIVE_BACKLOG: usize = 4096;
@@ -123,6 +131,8 @@ impl ControllerBuilder {
         let sealer = self.sealer.or_else(|| self.store.is_none().then(Sealer::ephemeral));
         let mut store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let mut connector = self.connector.unwrap_or_else(|| Arc::new(connect));
+        let watched = WatchedStore::new(store);
+        store = Arc::new(watched.clone());
         if let Some(term) = &self.term {
             store = Arc::new(FencedStore::new(store, term.clone()));
             connector = fenced(connector, term.clone());
@@ -137,6 +147,7 @@ impl ControllerBuilder {
             check_platform(platform)?;
         }
         let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
+        make_peer_key(&store).await?;
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
@@ -158,9 +169,17 @@ impl ControllerBuilder {
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
         // Whatever ends the cluster ends the rest.
         let closing = cluster.background().stopping().child_token();
+        let answers = Arc::new(AnswersToCome::default());
+        let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
+        // As long as the rest, and then until everything is written.
+        let recorded = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
             auth,
+            records,
+            answers,
+            watched,
+            deleted: Collection::new(store.clone(), DELETED_ENGINES),
             registered: Collection::<EngineSpec>::sealed(store.clone(), REGISTERED_ENGINES, sealer.clone()),
             drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             registry_logins: Collection::<RegistryLogin>::sealed(store.clone(), REGISTRY_LOGINS, sealer.clone()),
@@ -170,7 +189,6 @@ impl ControllerBuilder {
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
-            sink,
             subscribers,
             log,
             live,
@@ -180,13 +198,17 @@ impl ControllerBuilder {
             request_locks: KeyedLocks::default(),
             idempotency_locks: KeyedLocks::default(),
             slots: Arc::new(Slots::new(self.settings.starts_per_engine)),
-            heartbeats: tokio::sync::Mutex::default(),
+            heartbeats: HeartbeatSessions::default(),
             operations: Operations::default(),
+            recording: TaskTracker::new(),
+            recorded,
             closing,
             listed: CancellationToken::new(),
             settings: self.settings,
         };
         let controller = Controller::owning(shared);
+        let Shared { records, recording, recorded, .. } = &*controller.shared;
+        recording.spawn(records.clone().write_all(recorded.clone()));
         controller.load_engines().await?;
         controller.load_registered().await?;
         controller.begin_background_work();
@@ -214,6 +236,39 @@ async fn seal_everything(store: &dyn Store, sealer: &Sealer) {
         }
         Err(error) => tracing::warn!(%error, "not every secret in the store could be sealed; the next start goes on"),
     }
+}
+
+/// What the servers of one platform know each other by.
+const PEER_KEY: &str = "peer_key";
+
+async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
+    let random = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
+    chosen_once(store, PEER_KEY, random.concat()).await.map(drop)
+}
+
+/// What the servers of the platform in `store` know each other by: a secret of theirs. The first that leads makes it; there
+/// is none before.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
+    let key = Collection::<String>::new(store, PLATFORM).get(PEER_KEY).await.map_err(ControllerError::Store)?;
+    Ok(key.map(|key| key.value))
+}
+
+/// A value of this platform that is chosen by whoever is first.
+async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
+    let chosen = Collection::<String>::new(store.clone(), PLATFORM);
+    if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {
+        return Ok(known.value);
+    }
+    match chosen.insert(key, &value).await {
+        Ok(_) => return Ok(value),
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
+        Err(error) => return Err(ControllerError::Store(error)),
+    }
+    let known = chosen.get(key).await.map_err(ControllerError::Store)?;
+    Ok(known.map(|known| known.value).unwrap_or_default())
 }
 
 impl fmt::Debug for ControllerBuilder {

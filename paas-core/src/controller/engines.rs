@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::membership::{DeletedHost, Members};
 use super::{Actor, Controller, ControllerError, Result, Shared};
 use crate::engine::{DockerEngine, EngineErrorKind, EngineInfo};
 use crate::model::{Engine, EngineId, EngineSpec, Event, EventKind, Invalid};
 use crate::store::tables::ENGINES;
-use crate::store::{StoreErrorKind, Write};
+use crate::store::{StoreError, StoreErrorKind, Write};
 
 /// How long a new engine may take to answer before it is taken in as pending.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -37,15 +38,20 @@ impl Controller {
     /// [`ControllerError::EngineExists`] when the id, the address, or the daemon behind the address is in use already;
     /// [`ControllerError::Invalid`] when the description or its certificates cannot be right.
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
-        self.check_open()?;
         spec.validate()?;
         self.check_policy_of_engine(actor, &spec.addr)?;
+        self.owned(actor, |controller, actor| async move { controller.add_engine_now(&actor, spec).await }).await
+    }
+
+    async fn add_engine_now(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
+        self.check_open()?;
+        let id = spec.id.clone();
         if actor.made_before().is_some() {
-            self.until_read(&spec.id).await;
-            return self.engine(spec.id.as_str());
+            self.reapply_engine(&id).await?;
+            self.until_read(&id).await;
+            return self.engine(id.as_str());
         }
         let cluster = &self.shared.cluster;
-        let id = spec.id.clone();
         self.check_is_new(&spec, None)?;
         #[cfg(feature = "docker")]
         if let Some(tls) = &spec.tls {
@@ -55,22 +61,28 @@ impl Controller {
         // Asked before the others have to wait: it may not answer.
         let info = first_contact(&*connection).await?;
         let mut members = self.shared.membership.lock().await;
+        self.check_open()?;
         self.check_is_new(&spec, info.as_ref())?;
         let event = Event::new(EventKind::AddEngine, format!("added engine {id} at {}", spec.addr)).on(&id);
         let insertion = self.shared.engines.insertion(id.as_str(), &spec).map_err(ControllerError::Store)?;
-        match self.commit(vec![insertion], self.publication(actor, event)?).await {
+        let writes = vec![insertion, self.shared.deleted.clearance(id.as_str())];
+        let answers = info.is_some();
+        let apply = || {
+            members.added_by_hand(&id);
+            cluster.add_engine(spec, connection);
+            if let Some(info) = info {
+                // Known before the next is let in, which may be the same daemon.
+                cluster.set_info(&id, info);
+            }
+        };
+        match self.commit(writes, self.publication(actor, event)?, apply).await {
             Ok(()) => {}
             Err(error) if error.is_conflict_in(ENGINES) => {
+                // Stored, and not known here: the answer of the store to whoever added it was lost.
+                self.settle_engine(&id, false);
                 return Err(exists(format!("there is an engine '{id}' already; choose another id")));
             }
-            Err(error) => return Err(ControllerError::Store(error)),
-        }
-        members.added_by_hand(&id);
-        cluster.add_engine(spec, connection);
-        let answers = info.is_some();
-        if let Some(info) = info {
-            // Known before the next is let in, which may be the same daemon.
-            cluster.set_info(&id, info);
+            Err(error) => return Err(self.engine_not_stored(&id, error)),
         }
         drop(members);
         if answers {
@@ -108,10 +120,21 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::EngineNotFound`].
     pub async fn set_draining(&self, actor: &Actor, id: &str, draining: bool) -> Result<Engine> {
+        let id = id.to_owned();
+        self.owned(actor, move |controller, actor| async move { controller.drain_now(&actor, &id, draining).await })
+            .await
+    }
+
+    async fn drain_now(&self, actor: &Actor, id: &str, draining: bool) -> Result<Engine> {
+        let one_at_a_time = self.shared.membership.lock().await;
         self.check_open()?;
-        let _one_at_a_time = self.shared.membership.lock().await;
         let engine = self.engine(id)?;
-        if engine.draining == draining || actor.made_before().is_some() {
+        if actor.made_before().is_some() {
+            drop(one_at_a_time);
+            self.reapply_engine(&engine.id).await?;
+            return self.engine(id);
+        }
+        if engine.draining == draining {
             return Ok(engine);
         }
         let (kind, what) = if draining {
@@ -121,8 +144,11 @@ impl Controller {
         };
         let event = Event::new(kind, format!("engine {id} {what}")).on(&engine.id);
         let write = self.draining_write(id, draining).await?;
-        self.commit(vec![write], self.publication(actor, event)?).await.map_err(ControllerError::Store)?;
-        self.shared.cluster.set_draining(&engine.id, draining);
+        let apply = || {
+            self.shared.cluster.set_draining(&engine.id, draining);
+        };
+        let committed = self.commit(vec![write], self.publication(actor, event)?, apply).await;
+        committed.map_err(|error| self.engine_not_stored(&engine.id, error))?;
         self.engine(id)
     }
 
@@ -146,12 +172,24 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] names what runs there.
     pub async fn delete_engine(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
-        self.check_open()?;
-        if actor.made_before().is_some() {
-            return Ok(());
-        }
+        let id = id.to_owned();
+        self.owned(
+            actor,
+            move |controller, actor| async move { controller.delete_engine_now(&actor, &id, force).await },
+        )
+        .await
+    }
+
+    async fn delete_engine_now(&self, actor: &Actor, id: &str, force: bool) -> Result<()> {
         let mut members = self.shared.membership.lock().await;
-        let engine = match self.engine(id) {
+        self.check_open()?;
+        let engine = self.engine(id);
+        if actor.made_before().is_some() {
+            let Ok(engine) = engine else { return Ok(()) };
+            drop(members);
+            return self.reapply_deletion(&engine.id).await;
+        }
+        let engine = match engine {
             Ok(engine) => engine,
             // One that could not be connected to at start is in the store and nowhere else.
             Err(unknown) => return self.delete_unusable_engine(actor, id).await?.ok_or(unknown),
@@ -161,22 +199,99 @@ impl Controller {
         }
         let event = Event::new(EventKind::DeleteEngine, format!("deleted engine {id} at {}", engine.addr));
         let Shared { engines, drained, registered, .. } = &*self.shared;
-        let writes = vec![engines.clearance(id), drained.clearance(id), registered.clearance(id)];
+        let mut writes = vec![engines.clearance(id), drained.clearance(id), registered.clearance(id)];
+        if let Some(mark) = members.deletion_mark(&engine.id) {
+            writes.push(self.deletion_write(id, &mark).await?);
+        }
         let publication = self.publication(actor, event.on(&engine.id))?;
-        self.commit(writes, publication).await.map_err(ControllerError::Store)?;
-        members.deleted(&engine.id);
-        self.shared.cluster.remove_engine(&engine.id);
-        self.shared.slots.forget(&engine.id);
-        Ok(())
+        let apply = || self.take_out(&mut members, &engine.id);
+        let committed = self.commit(writes, publication, apply).await;
+        if let Err(error) = &committed
+            && error.kind() == StoreErrorKind::Unavailable
+        {
+            self.settle_engine(&engine.id, true);
+        }
+        committed.map_err(ControllerError::Store)
+    }
+
+    /// Takes an engine out of memory that the store does not have any more.
+    fn take_out(&self, members: &mut Members, id: &EngineId) {
+        members.deleted(id);
+        self.shared.cluster.remove_engine(id);
+        self.shared.slots.forget(id);
+    }
+
+    /// The write that keeps that a host which registers itself was deleted.
+    async fn deletion_write(&self, id: &str, mark: &DeletedHost) -> Result<Write> {
+        let deleted = &self.shared.deleted;
+        let write = match deleted.get(id).await.map_err(ControllerError::Store)? {
+            Some(before) => deleted.replacement(id, before.version, mark),
+            None => deleted.insertion(id, mark),
+        };
+        write.map_err(ControllerError::Store)
     }
 
     async fn delete_unusable_engine(&self, actor: &Actor, id: &str) -> Result<Option<()>> {
         let publication =
             self.publication(actor, Event::new(EventKind::DeleteEngine, format!("deleted engine {id}")))?;
-        match self.commit(vec![self.shared.engines.deletion(id, None)], publication).await {
+        match self.commit(vec![self.shared.engines.deletion(id, None)], publication, || {}).await {
             Err(error) if matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::Invalid) => Ok(None),
             outcome => outcome.map(Some).map_err(ControllerError::Store),
         }
+    }
+
+    /// A change of an engine was not answered by the store. It may have been made all the same.
+    fn engine_not_stored(&self, id: &EngineId, error: StoreError) -> ControllerError {
+        if error.kind() == StoreErrorKind::Unavailable {
+            self.settle_engine(id, false);
+        }
+        ControllerError::Store(error)
+    }
+
+    /// Makes memory what the store has of an engine, as soon as the store answers.
+    fn settle_engine(&self, id: &EngineId, deletion: bool) {
+        let id = id.clone();
+        self.settle(move |controller| {
+            let id = id.clone();
+            async move {
+                if deletion { controller.reapply_deletion(&id).await } else { controller.reapply_engine(&id).await }
+            }
+        });
+    }
+
+    /// Makes memory what the store has of an engine, if it has it: for a change whose answer was lost.
+    async fn reapply_engine(&self, id: &EngineId) -> Result<()> {
+        let mut members = self.shared.membership.lock().await;
+        let Shared { cluster, engines, drained, .. } = &*self.shared;
+        let known = cluster.engine_spec(id);
+        match (engines.get(id.as_str()).await.map_err(ControllerError::Store)?, known) {
+            (Some(stored), None) => {
+                let connection = (self.shared.connector.0)(&stored.value).map_err(refused)?;
+                members.added_by_hand(id);
+                cluster.add_engine(stored.value, connection);
+            }
+            (Some(stored), Some(_)) => {
+                cluster.set_draining(id, stored.value.draining);
+            }
+            // One that registered itself.
+            (None, Some(_)) => {
+                let drained = drained.get(id.as_str()).await.map_err(ControllerError::Store)?;
+                cluster.set_draining(id, drained.is_some());
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes an engine out of memory if the store does not have it any more: for a deletion whose answer was lost.
+    async fn reapply_deletion(&self, id: &EngineId) -> Result<()> {
+        let mut members = self.shared.membership.lock().await;
+        let Shared { engines, registered, .. } = &*self.shared;
+        let added = engines.get(id.as_str()).await.map_err(ControllerError::Store)?.is_some();
+        if !added && registered.get(id.as_str()).await.map_err(ControllerError::Store)?.is_none() {
+            self.take_out(&mut members, id);
+        }
+        Ok(())
     }
 
     fn check_nothing_runs_on(&self, id: &EngineId) -> Result<()> {

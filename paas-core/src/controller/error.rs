@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::auth::AuthError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, EngineErrorKind};
 use crate::model::{Container, ContainerId, EngineId, Invalid};
 use crate::scheduler::Refusal;
 use crate::store::StoreError;
@@ -14,6 +14,7 @@ pub type Result<T, E = ControllerError> = std::result::Result<T, E>;
 
 /// Why something a user asked for was not done. Nothing of it was done, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ControllerError {
     /// A value cannot be what it was given for.
     #[error(transparent)]
@@ -91,6 +92,34 @@ pub enum ControllerError {
     /// The controller is shutting down and takes no more work.
     #[error("the server is shutting down; try again in a moment")]
     ShuttingDown,
+    /// A fault of the platform itself. It may have been done all the same.
+    #[error("the platform failed in the middle of this; its log says where")]
+    Panicked,
+}
+
+impl ControllerError {
+    /// Whether the same may work when it is asked for again in a moment, without anybody mending anything. What was asked for
+    /// may have been done all the same; asked for again with its key, it is not done twice.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Auth(error) => error.is_retryable(),
+            Self::Engine { source, .. } => source.kind() == EngineErrorKind::Unreachable,
+            Self::ShuttingDown => true,
+            Self::Invalid(_)
+            | Self::ContainerNotFound { .. }
+            | Self::ContainerAmbiguous(_)
+            | Self::EngineNotFound { .. }
+            | Self::RegistryLoginNotFound { .. }
+            | Self::EngineExists { .. }
+            | Self::NoRoom(_)
+            | Self::Conflict { .. }
+            | Self::KeyReused { .. }
+            | Self::NotAllowed { .. }
+            | Self::NotManaged { .. }
+            | Self::Panicked => false,
+        }
+    }
 }
 
 /// Several containers that one reference fits.

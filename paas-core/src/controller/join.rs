@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::locks::KeyedLocks;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::auth::{JoinToken, NewJoinToken};
 use crate::model::{EngineId, Event, EventKind, Invalid};
@@ -13,11 +15,22 @@ use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind, lease_o
 /// The shortest and the longest time that a host may promise to be sessions again within.
 const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// The hosts that heard over the API.
-pub(super) type HeartbeatSessions = tokio::sync::Mutex<HashMap<EngineId, HeartbeatSession>>;
+/// The hosts that are heard over the API.
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatSessions {
+    /// One at a time of each host. The registry may be slow, and no host waits for another.
+    locks: KeyedLocks,
+    known: Mutex<HashMap<EngineId, HeartbeatSession>>,
+}
+
+impl HeartbeatSessions {
+    fn of(&self, id: &EngineId, session: Uuid) -> Option<HeartbeatSession> {
+        self.known.lock().get(id).filter(|known| known.session == session).cloned()
+    }
+}
 
 /// One host at its last heartbeat.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HeartbeatSession {
     /// The run of the agent: two agents with one id are told apart by it.
     session: Uuid,
@@ -31,40 +44,46 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Conflict`] when another agent that is alive holds the id.
     pub async fn heartbeat(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
-        self.check_open()?;
         if !TTLS.contains(&ttl) {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
         }
         self.check_policy_of_joining(&member.addr)?;
-        let mut sessions = self.shared.heartbeats.lock().await;
-        let registry = &*self.shared.registry;
+        let member = Member { agent_run: member.agent_run.or(Some(session)), ..member };
+        self.owned(&Actor::system(), move |controller, _| async move { controller.hear(member, session, ttl).await })
+            .await
+    }
+
+    async fn hear(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
+        let (sessions, registry) = (&self.shared.heartbeats, &*self.shared.registry);
+        let _one_of_this_host_at_a_time = sessions.locks.lock(member.id.as_str()).await;
+        self.check_open()?;
         let refused = |error| refused(&member, error);
-        if let Some(known) = sessions.get_mut(&member.id)
-            && known.session == session
-            && registry.keep_alive(known.lease).await.is_ok()
-        {
-            if known.said != member {
-                registry.register(&member, known.lease).await.map_err(refused)?;
-                known.said = member;
-            }
-            return Ok(());
-        }
-        let lease = match lease_of_host(registry, &member).await.map_err(refused)? {
-            Some(lease) => {
-                registry.register(&member, lease).await.map_err(refused)?;
-                lease
-            }
-            None => {
-                let lease = registry.grant(ttl).await.map_err(refused)?;
-                if let Err(error) = registry.register(&member, lease).await {
-                    // It holds nothing; that it could not be ended costs nothing.
-                    let _ = registry.revoke(lease).await;
-                    return Err(refused(error));
+        let lease = match sessions.of(&member.id, session) {
+            Some(known) if registry.keep_alive(known.lease).await.is_ok() => {
+                if known.said == member {
+                    return Ok(());
                 }
-                lease
+                registry.register(&member, known.lease).await.map_err(refused)?;
+                known.lease
             }
+            _ => match lease_of_host(registry, &member).await.map_err(refused)? {
+                Some(lease) => {
+                    registry.register(&member, lease).await.map_err(refused)?;
+                    lease
+                }
+                None => {
+                    let lease = registry.grant(ttl).await.map_err(refused)?;
+                    if let Err(error) = registry.register(&member, lease).await {
+                        // It holds nothing; that it could not be ended costs nothing.
+                        let _ = registry.revoke(lease).await;
+                        return Err(refused(error));
+                    }
+                    lease
+                }
+            },
         };
-        sessions.insert(member.id.clone(), HeartbeatSession { session, lease, said: member });
+        let id = member.id.clone();
+        sessions.known.lock().insert(id, HeartbeatSession { session, lease, said: member });
         Ok(())
     }
 
@@ -73,11 +92,16 @@ impl Controller {
     /// # Errors
     /// The registry does not answer.
     pub async fn deregister(&self, id: &EngineId, session: Uuid) -> Result<()> {
-        let mut sessions = self.shared.heartbeats.lock().await;
-        let Some(known) = sessions.get(id).filter(|known| known.session == session) else { return Ok(()) };
-        let revoked = self.shared.registry.revoke(known.lease).await;
-        sessions.remove(id);
-        revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })
+        let id = id.clone();
+        self.owned(&Actor::system(), move |controller, _| async move {
+            let sessions = &controller.shared.heartbeats;
+            let _one_of_this_host_at_a_time = sessions.locks.lock(id.as_str()).await;
+            let Some(known) = sessions.of(&id, session) else { return Ok(()) };
+            let revoked = controller.shared.registry.revoke(known.lease).await;
+            sessions.known.lock().remove(&id);
+            revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })
+        })
+        .await
     }
 
     /// All join tokens, without the tokens.
@@ -93,19 +117,24 @@ impl Controller {
     /// # Errors
     /// The store does not answer.
     pub async fn make_join_token(&self, actor: &Actor) -> Result<NewJoinToken> {
-        let auth = &self.shared.auth;
-        let (made, insertion) = auth.new_join_token(actor.name())?;
-        let mut writes = vec![insertion];
-        let mut message = format!("made the join token {}", made.id);
-        if let Some(unseen) = actor.made_before()
-            && let Some(deletion) = auth.join_token_deletion(unseen).await?
-        {
-            writes.push(deletion);
-            message += &format!(", in the place of {unseen}, whose answer was lost");
-        }
-        let publication = self.publication_of(actor, Event::new(EventKind::AddJoinToken, message), &made.id)?;
-        self.commit(writes, publication).await.map_err(ControllerError::Store)?;
-        Ok(made)
+        self.owned(actor, |controller, actor| async move {
+            controller.check_open()?;
+            let auth = &controller.shared.auth;
+            let (made, insertion) = auth.new_join_token(actor.name())?;
+            let mut writes = vec![insertion];
+            let mut message = format!("made the join token {}", made.id);
+            if let Some(unseen) = actor.made_before()
+                && let Some(deletion) = auth.join_token_deletion(unseen).await?
+            {
+                writes.push(deletion);
+                message += &format!(", in the place of {unseen}, whose answer was lost");
+            }
+            let event = Event::new(EventKind::AddJoinToken, message);
+            let publication = controller.publication_of(&actor, event, &made.id)?;
+            controller.commit(writes, publication, || {}).await.map_err(ControllerError::Store)?;
+            Ok(made)
+        })
+        .await
     }
 
     /// Deletes a join token.
@@ -113,14 +142,19 @@ impl Controller {
     /// # Errors
     /// There is none of that id.
     pub async fn delete_join_token(&self, actor: &Actor, id: &str) -> Result<()> {
-        if actor.made_before().is_some() {
-            return Ok(());
-        }
-        let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
-        let publication = self.publication(actor, event)?;
-        self.shared.auth.delete_join_token(id, publication.writes()).await?;
-        self.publish(publication).await;
-        Ok(())
+        let id = id.to_owned();
+        self.owned(actor, move |controller, actor| async move {
+            controller.check_open()?;
+            if actor.made_before().is_some() {
+                return Ok(());
+            }
+            let event = Event::new(EventKind::DeleteJoinToken, format!("deleted the join token {id}"));
+            let publication = controller.publication(&actor, event)?;
+            controller.shared.auth.delete_join_token(&id, publication.writes()).await?;
+            controller.publish(publication).await;
+            Ok(())
+        })
+        .await
     }
 }
 

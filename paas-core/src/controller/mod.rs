@@ -28,15 +28,18 @@ mod membership;
 mod operations;
 mod policy;
 mod pull;
+mod records;
 mod registry_logins;
 mod requests;
 mod scale;
 mod settings;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::background::Background;
@@ -47,17 +50,18 @@ use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
-use crate::store::{Collection, Store, StoreErrorKind};
+use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
 pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use accounts::PasswordChange;
 pub use actor::Actor;
-pub use builder::ControllerBuilder;
+pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
 pub use policy::Policy;
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
+pub use views::ClusterView;
 
 use locks::KeyedLocks;
 use operations::Operations;
@@ -92,9 +96,17 @@ struct Shared {
     auth: Authenticator,
     /// For writes to several collections at once.
     store: Arc<dyn Store>,
+    /// How the store answers.
+    watched: WatchedStore,
+    /// Records of what was done while the store took nothing.
+    records: Arc<records::Records>,
+    /// Answers among them.
+    answers: Arc<requests::AnswersToCome>,
     engines: Collection<EngineSpec>,
     /// Engines that registered themselves.
     registered: Collection<EngineSpec>,
+    /// Hosts that register themselves and were deleted while their agent ran.
+    deleted: Collection<membership::DeletedHost>,
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
@@ -103,8 +115,6 @@ struct Shared {
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
     term: Option<Term>,
-    /// The log, and then everybody who is told.
-    sink: Arc<dyn EventSink>,
     /// Everybody who is told of what the log has.
     subscribers: Arc<dyn EventSink>,
     log: Arc<EventLog>,
@@ -121,8 +131,21 @@ struct Shared {
     heartbeats: join::HeartbeatSessions,
     operations: Operations,
     closing: CancellationToken,
+    /// What writes the records that follow; ends last, when `recorded` rings.
+    recording: TaskTracker,
+    recorded: CancellationToken,
     /// Rings when the registry was read for the first time.
     listed: CancellationToken,
+}
+
+/// How the store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreState {
+    /// What it did with what it was asked last.
+    pub health: StoreHealth,
+    /// How many records of what was done wait until it takes them.
+    pub records_waiting: usize,
 }
 
 /// A connector is a closure, which has no form to print.
@@ -169,11 +192,11 @@ impl Controller {
     }
 
     /// The live view of engines and containers.
-    pub fn cluster(&self) -> &Cluster {
-        &self.shared.cluster
+    pub fn cluster(&self) -> ClusterView<'_> {
+        ClusterView::new(&self.shared.cluster)
     }
 
-    /// Accounts, tokens and roles.
+    /// Tokens and roles: who presents a token, and what that opens.
     pub fn auth(&self) -> &Authenticator {
         &self.shared.auth
     }
@@ -220,6 +243,9 @@ impl Controller {
         self.shared.closing.cancel();
         self.shared.operations.close();
         self.shared.operations.wait().await;
+        self.shared.recorded.cancel();
+        self.shared.recording.close();
+        self.shared.recording.wait().await;
         self.shared.cluster.shutdown().await;
     }
 
@@ -228,9 +254,9 @@ impl Controller {
         self.shared.log.keep(self.shared.settings.retention.clone(), self.shared.closing.clone()).await;
     }
 
-    /// Records an event of what was done on a host, before that is answered.
-    async fn record(&self, event: Event) -> Result<()> {
-        self.shared.sink.record(&[event]).await.map_err(event_error)
+    /// How the store answers, and how many records of what was done wait for it.
+    pub fn store_state(&self) -> StoreState {
+        StoreState { health: self.shared.watched.health(), records_waiting: self.shared.records.waiting() }
     }
 
     fn check_open(&self) -> Result<()> {

@@ -25,8 +25,13 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::Invalid`].
     pub async fn set_registry_login(&self, actor: &Actor, login: RegistryLogin) -> Result<()> {
-        self.check_open()?;
         login.validate()?;
+        self.owned(actor, |controller, actor| async move { controller.set_registry_login_now(&actor, &login).await })
+            .await
+    }
+
+    async fn set_registry_login_now(&self, actor: &Actor, login: &RegistryLogin) -> Result<()> {
+        self.check_open()?;
         if actor.made_before().is_some() {
             return Ok(());
         }
@@ -42,12 +47,12 @@ impl Controller {
             };
             let version = logins.version(registry).await.map_err(ControllerError::Store)?;
             let write = match (kept, version) {
-                (Some(kept), _) => logins.rewriting(&kept, &login),
-                (None, Some(version)) => logins.replacement(registry, version, &login),
-                (None, None) => logins.insertion(registry, &login),
+                (Some(kept), _) => logins.rewriting(&kept, login),
+                (None, Some(version)) => logins.replacement(registry, version, login),
+                (None, None) => logins.insertion(registry, login),
             };
             let publication = self.publication(actor, event.clone())?;
-            match self.commit(vec![write.map_err(ControllerError::Store)?], publication).await {
+            match self.commit(vec![write.map_err(ControllerError::Store)?], publication, || {}).await {
                 // Somebody else was faster, and this one is the later.
                 Err(error) if error.is_conflict_in(REGISTRY_LOGINS) => {}
                 outcome => return outcome.map_err(ControllerError::Store),
@@ -60,19 +65,24 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::RegistryLoginNotFound`].
     pub async fn delete_registry_login(&self, actor: &Actor, registry: &str) -> Result<()> {
-        self.check_open()?;
-        if actor.made_before().is_some() {
-            return Ok(());
-        }
-        let registry = RegistryLogin::registry_called(registry);
-        let message = format!("images of {registry} are pulled without a login");
-        let publication = self.publication(actor, Event::new(EventKind::DeleteRegistryLogin, message))?;
-        match self.commit(vec![self.shared.registry_logins.deletion(registry, None)], publication).await {
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                Err(ControllerError::RegistryLoginNotFound { registry: registry.to_owned() })
+        let registry = registry.to_owned();
+        self.owned(actor, move |controller, actor| async move {
+            controller.check_open()?;
+            if actor.made_before().is_some() {
+                return Ok(());
             }
-            outcome => outcome.map_err(ControllerError::Store),
-        }
+            let message = format!("images of {registry} are pulled without a login");
+            let event = Event::new(EventKind::DeleteRegistryLogin, message);
+            let publication = controller.publication(&actor, event)?;
+            let deletion = controller.shared.registry_logins.deletion(&registry, None);
+            match controller.commit(vec![deletion], publication, || {}).await {
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                    Err(ControllerError::RegistryLoginNotFound { registry })
+                }
+                outcome => outcome.map_err(ControllerError::Store),
+            }
+        })
+        .await
     }
 
     /// The login that `engine` pulls `image` with: its own if that is for the registry of the image, or else the

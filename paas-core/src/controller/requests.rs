@@ -5,27 +5,30 @@
 //! adds nothing: a change to what the store keeps notes in the same write that it is done, so that the answer can be made of
 //! what is there; and [`Controller::run_once`] counts what the earlier one started.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::background::Report;
 use crate::model::RequestId;
-use crate::store::{KeyRange, StoreErrorKind, Version, Write};
+use crate::store::{Collection, KeyRange, StoreErrorKind, Version, Versioned, Write};
 
-/// The largest body of an answer that is kept, bytes. A larger one is made anew, by doing the request again.
-const LARGEST_KEPT: usize = 256 << 10;
 /// How often requests are looked through for those that are too old.
 pub(super) const LOOK: Duration = Duration::from_secs(3600);
-/// How many are looked at in one go.
-const PAGE: usize = 500;
+/// How many are looked at in one go: with answers as large as can be 12 MB. They are forgotten in one commit.
+const PAGE: usize = 50;
+/// How long to let others go first in between.
+const BETWEEN_PAGES: Duration = Duration::from_millis(10);
 
 /// What was asked under a key, and what was answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +56,11 @@ pub struct KeptAnswer {
     pub body: String,
 }
 
+impl KeptAnswer {
+    /// The largest body of an answer that is kept, bytes. A larger one is made again, by doing the request again.
+    pub const LARGEST: usize = 256 << 10;
+}
+
 /// What there is to do about a request with a key.
 #[derive(Debug)]
 pub enum Begin {
@@ -78,10 +86,38 @@ pub struct RequestContext(Arc<Request>);
 #[derive(Debug)]
 struct Request {
     id: RequestId,
-    version: Version,
+    /// None when the store could not note that it was begun.
+    version: Option<Version>,
     kept: KeptRequest,
     /// Whether a change was begun that notes in what is kept that it was made.
     noted: AtomicBool,
+}
+
+impl Request {
+    /// The write after which this is kept of the request.
+    fn write(&self, requests: &Collection<KeptRequest>, kept: &KeptRequest) -> Result<Write> {
+        let key = self.id.to_string();
+        let write = match self.version {
+            Some(version) => requests.replacement(&key, version, kept),
+            None => requests.insertion(&key, kept),
+        };
+        write.map_err(ControllerError::Store)
+    }
+}
+
+/// Answers that were given and that the store does not have yet.
+#[derive(Debug, Default)]
+pub(super) struct AnswersToCome(Mutex<HashMap<RequestId, KeptRequest>>);
+
+impl AnswersToCome {
+    fn of(&self, id: RequestId) -> Option<KeptRequest> {
+        self.0.lock().get(&id).cloned()
+    }
+
+    /// The store has it.
+    pub(super) fn arrived(&self, id: RequestId) {
+        self.0.lock().remove(&id);
+    }
 }
 
 impl RequestContext {
@@ -98,24 +134,47 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::KeyReused`] when the key was used for another request; the store does not answer.
     pub async fn begin_request(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Begin> {
-        self.check_open()?;
+        self.begin(actor, key, parts, false).await
+    }
+
+    /// The same for a request that does no harm when it is done twice, and that must be possible on a full disk: it is begun
+    /// also where the store can only be read, and its answer is kept there when the store takes it.
+    ///
+    /// # Errors
+    /// As [`Controller::begin_request`].
+    pub async fn begin_harmless_request(&self, actor: &Actor, key: &str, parts: &[&[u8]]) -> Result<Begin> {
+        self.begin(actor, key, parts, true).await
+    }
+
+    async fn begin(&self, actor: &Actor, key: &str, parts: &[&[u8]], harmless: bool) -> Result<Begin> {
         let id = RequestId::of(actor.name(), key);
         let one_at_a_time = self.shared.idempotency_locks.lock(&id.to_string()).await;
-        let requests = &self.shared.requests;
+        self.check_open()?;
         let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), made: None, answer: None };
+        let reused = || Err(ControllerError::KeyReused { key: key.to_owned() });
+        if let Some(kept) = self.shared.answers.of(id) {
+            return match kept {
+                KeptRequest { fingerprint, answer: Some(answer), .. } if fingerprint == new.fingerprint => {
+                    Ok(Begin::Replay(answer))
+                }
+                _ => reused(),
+            };
+        }
+        let requests = &self.shared.requests;
         let (version, kept, again) = match requests.insert(&id.to_string(), &new).await {
-            Ok(version) => (version, new, false),
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+            Ok(version) => (Some(version), new, false),
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists || (harmless && error.is_of_the_backend()) => {
                 let found = requests.get(&id.to_string()).await.map_err(ControllerError::Store)?;
-                // Forgotten in between: its time was over.
-                let Some(found) = found else { return Err(ControllerError::KeyReused { key: key.to_owned() }) };
-                if found.value.fingerprint != new.fingerprint {
-                    return Err(ControllerError::KeyReused { key: key.to_owned() });
+                match found {
+                    None if error.is_of_the_backend() => (None, new, false),
+                    // Forgotten in between: its time was over.
+                    None => return reused(),
+                    Some(found) if found.value.fingerprint != new.fingerprint => return reused(),
+                    Some(Versioned { value: KeptRequest { answer: Some(answer), .. }, .. }) => {
+                        return Ok(Begin::Replay(answer));
+                    }
+                    Some(found) => (Some(found.version), found.value, true),
                 }
-                if let Some(answer) = found.value.answer {
-                    return Ok(Begin::Replay(answer));
-                }
-                (found.version, found.value, true)
             }
             Err(error) => return Err(ControllerError::Store(error)),
         };
@@ -129,8 +188,7 @@ impl Controller {
         let RequestContext(request) = request;
         request.noted.store(true, Ordering::Relaxed);
         let kept = KeptRequest { made: Some(made.to_owned()), ..request.kept.clone() };
-        let note = self.shared.requests.replacement(&request.id.to_string(), request.version, &kept);
-        note.map_err(ControllerError::Store)
+        request.write(&self.shared.requests, &kept)
     }
 
     /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
@@ -163,18 +221,18 @@ impl Controller {
             let page = KeyRange { from, limit: PAGE, ..KeyRange::all() };
             let found = requests.list(&page).await.map_err(ControllerError::Store)?;
             let now = Timestamp::now();
-            for old in found.iter().filter(|request| now.duration_since(request.value.began).unsigned_abs() > age) {
-                match requests.delete(&old.key).await {
-                    Err(error) if error.kind() != StoreErrorKind::NotFound => {
-                        return Err(ControllerError::Store(error));
-                    }
-                    _ => {}
-                }
+            let is_old =
+                |request: &&Versioned<KeptRequest>| now.duration_since(request.value.began).unsigned_abs() > age;
+            let old: Vec<Write> = found.iter().filter(is_old).map(|old| requests.clearance(&old.key)).collect();
+            if !old.is_empty() {
+                self.shared.store.commit(old).await.map_err(ControllerError::Store)?;
             }
             match found.last() {
                 Some(last) if found.len() == PAGE => from = Some(format!("{}\u{1}", last.key)),
                 _ => return Ok(()),
             }
+            // Others ask the store for something, too.
+            sleep(BETWEEN_PAGES).await;
         }
     }
 }
@@ -195,24 +253,33 @@ impl IdempotentRequest {
         self.again
     }
 
-    /// Keeps the answer, before it is given.
+    /// Keeps the answer, before it is given. When the store does not take it, it is kept in memory until the store does, and
+    /// is given all the same: what was done is done.
     ///
     /// # Errors
-    /// The store does not answer; then the answer must not be given.
+    /// The answer is none that can be kept; then it must not be given.
     pub async fn finish(self, answer: KeptAnswer) -> Result<()> {
-        if answer.body.len() > LARGEST_KEPT {
+        if answer.body.len() > KeptAnswer::LARGEST {
             return Ok(());
         }
-        let (requests, request) = (&self.controller.shared.requests, &self.request.0);
+        let (shared, request) = (&self.controller.shared, &self.request.0);
         let key = request.id.to_string();
+        let kept = KeptRequest { answer: Some(answer.clone()), ..request.kept.clone() };
+        let write = request.write(&shared.requests, &kept)?;
         let finished = if request.noted.load(Ordering::Relaxed) {
             // The version that the note has is known to nobody here.
-            requests.update(&key, |kept| kept.answer = Some(answer.clone())).await.map(drop)
+            shared.requests.update(&key, |kept| kept.answer = Some(answer.clone())).await.map(drop)
         } else {
-            let kept = KeptRequest { answer: Some(answer), ..request.kept.clone() };
-            requests.replace(&key, request.version, &kept).await.map(drop)
+            shared.store.commit(vec![write.clone()]).await.map(drop)
         };
-        finished.map_err(ControllerError::Store)
+        match finished {
+            Err(error) if error.is_of_the_backend() => {
+                shared.answers.0.lock().insert(request.id, kept);
+                shared.records.follow(Record { writes: vec![write], event: None, answered: Some(request.id) });
+                Ok(())
+            }
+            outcome => outcome.map_err(ControllerError::Store),
+        }
     }
 
     /// Forgets the request: it was not done, and the next one of its key is the first. If it was done all the same, because
@@ -222,7 +289,8 @@ impl IdempotentRequest {
     /// The store does not answer.
     pub async fn forget(self) -> Result<()> {
         let (requests, request) = (&self.controller.shared.requests, &self.request.0);
-        let forget = requests.deletion(&request.id.to_string(), Some(request.version));
+        let Some(version) = request.version else { return Ok(()) };
+        let forget = requests.deletion(&request.id.to_string(), Some(version));
         match self.controller.shared.store.commit(vec![forget]).await {
             Err(error) if !matches!(error.kind(), StoreErrorKind::NotFound | StoreErrorKind::VersionMismatch) => {
                 Err(ControllerError::Store(error))

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::model::{Cpus, EngineAddress, EngineId, HostUsage, MemoryMb};
 use crate::store::LeaderKey;
@@ -48,6 +49,10 @@ pub struct Member {
     /// What is in use on the whole host, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<HostUsage>,
+    /// The run of its agent, another one each time that the agent is started: known of those that register over the API. One
+    /// that reaches the registry goes on with the lease of the run before, and nobody is to hear of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_run: Option<Uuid>,
 }
 
 impl Member {

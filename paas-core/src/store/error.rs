@@ -64,6 +64,16 @@ impl StoreError {
         &self.key
     }
 
+    /// Whether the same call may work in a moment.
+    pub fn is_retryable(&self) -> bool {
+        self.kind == StoreErrorKind::Unavailable
+    }
+
+    /// Whether it is the backend that failed, and not what was asked of it: it is away, full, read-only or damaged.
+    pub fn is_of_the_backend(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Broken)
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

@@ -10,6 +10,7 @@ mod etcd;
 mod fence;
 #[cfg(test)]
 mod golden;
+mod health;
 mod low_priority;
 mod memory;
 pub mod records;
@@ -33,6 +34,8 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdStore;
 pub use fence::{Fence, LeaderKey};
+pub(crate) use health::WatchedStore;
+pub use health::{Failing, StoreHealth};
 pub(crate) use low_priority::LowPriorityStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "rethinkdb")]

@@ -4,6 +4,8 @@ use super::Table;
 
 /// Who may log in.
 pub const ACCOUNTS: Table = Table::new("accounts");
+/// Hosts that register themselves and were deleted while their agent ran.
+pub const DELETED_ENGINES: Table = Table::new("deleted_engines");
 /// Engines that registered themselves and are drained.
 pub const DRAINED_ENGINES: Table = Table::new("drained_engines");
 /// The Docker hosts that were added by hand.
@@ -31,8 +33,9 @@ pub const STORE: Table = Table::new("store");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 11] = [
+pub const ALL: [Table; 12] = [
     ACCOUNTS,
+    DELETED_ENGINES,
     DRAINED_ENGINES,
     ENGINES,
     EVENTS,

@@ -52,6 +52,7 @@ pub fn member(name: &str) -> Member {
         daemon_id: name.to_owned(),
         docker_version: "20.10.24".to_owned(),
         usage: None,
+        agent_run: None,
     }
 }
 

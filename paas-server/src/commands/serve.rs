@@ -58,6 +58,7 @@ pub async fn run(config: Config) -> Result<()> {
         body_limit: parts.config.body_limit,
         shutdown_timeout: parts.config.shutdown_timeout,
         max_connections,
+        request_timeout: parts.config.request_timeout,
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
@@ -91,6 +92,7 @@ async fn serve_as_one_of_several(
     let candidate =
         Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
+    tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone()));
     let (custody, store) = (parts.custody.clone(), parts.store.clone());
     let may_lead: MayLead = Arc::new(move || {
         let (custody, store) = (custody.clone(), store.clone());

@@ -171,6 +171,10 @@ pub(super) struct Settings {
     /// After how many probes in a row without an answer it is down, 1 to 100. Default: 2.
     #[arg(long, env = "PAAS_PROBE_MISSES", value_name = "NUMBER")]
     pub(super) probe_misses: Option<u32>,
+    /// How long a request may take until it is answered, such as 60s; a stop and a restart as much longer as their timeout is.
+    /// Streams, runs, scales and pulls take as long as the hosts do. Default: 60s.
+    #[arg(long, env = "PAAS_REQUEST_TIMEOUT", value_name = "TIME")]
+    pub(super) request_timeout: Option<Span>,
     /// How long requests and launches under way may take to end at shutdown. Default: 30s.
     #[arg(long, env = "PAAS_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     pub(super) shutdown_timeout: Option<Span>,
@@ -267,6 +271,7 @@ impl Settings {
             probe_interval: self.probe_interval.or(below.probe_interval),
             probe_timeout: self.probe_timeout.or(below.probe_timeout),
             probe_misses: self.probe_misses.or(below.probe_misses),
+            request_timeout: self.request_timeout.or(below.request_timeout),
             shutdown_timeout: self.shutdown_timeout.or(below.shutdown_timeout),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),

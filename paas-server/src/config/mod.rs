@@ -98,6 +98,8 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// After how many probes in a row without an answer it is down.
     pub probe_misses: u32,
+    /// How long a request may take until it is answered.
+    pub request_timeout: Duration,
     /// How long requests and launches under way may take to end when the server is stopped.
     pub shutdown_timeout: Duration,
     /// What is logged.
@@ -260,6 +262,9 @@ impl Config {
             probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
             probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
             probe_misses: settings.probe_misses.unwrap_or(watching.probe_misses),
+            request_timeout: settings
+                .request_timeout
+                .map_or(ServeOptions::default().request_timeout, |timeout| timeout.0),
             shutdown_timeout: settings
                 .shutdown_timeout
                 .map_or(ServeOptions::default().shutdown_timeout, |timeout| timeout.0),
@@ -301,6 +306,9 @@ impl Config {
         }
         if self.max_connections < LEAST_CONNECTIONS {
             return Err(Invalid::new("max-connections", format!("must be at least {LEAST_CONNECTIONS}")));
+        }
+        if self.request_timeout < Duration::from_secs(1) {
+            return Err(Invalid::new("request-timeout", "must be at least 1s"));
         }
         if self.body_limit < 1024 {
             return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));
@@ -393,6 +401,7 @@ impl fmt::Display for Config {
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
         writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;
         writeln!(f, "probe_misses = {}", self.probe_misses)?;
+        writeln!(f, "request_timeout = {}", span(self.request_timeout))?;
         writeln!(f, "shutdown_timeout = {}", span(self.shutdown_timeout))?;
         writeln!(f, "log = {}", text(&self.log))?;
         writeln!(f, "log_format = {}", text(&self.log_format))

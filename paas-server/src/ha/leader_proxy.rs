@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use paas_core::controller::peer_key;
+use paas_core::store::Store;
 use reqwest::Client;
+
+use crate::extract::Source;
 
 /// How long the other server may take to accept a connection. What it takes to answer is up to the request.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -35,9 +40,18 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
     header::HOST,
 ];
 
+/// Where a request that was sent on came from, and what shows that another server of this platform says so. Without the
+/// latter nobody is believed: whoever names other people's addresses could keep them out.
+const SOURCE: HeaderName = HeaderName::from_static("x-paas-source");
+const PEER_KEY: HeaderName = HeaderName::from_static("x-paas-peer-key");
+
+/// How long to wait before the store is asked again for the key.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A client of the other servers.
 pub(crate) struct Forwarder {
     http: Client,
+    peer_key: Arc<OnceLock<HeaderValue>>,
 }
 
 impl Forwarder {
@@ -56,7 +70,46 @@ impl Forwarder {
                 .with_context(|| format!("{} holds no certificates in PEM", path.display()))?;
             builder = builder.tls_certs_merge(certificates);
         }
-        Ok(Self { http: builder.build().context("HTTP cannot be spoken")? })
+        Ok(Self { http: builder.build().context("HTTP cannot be spoken")?, peer_key: Arc::default() })
+    }
+
+    /// Also says where requests come from, and believes the other servers, as soon as `store` has what they know each other
+    /// by: the first of them that leads makes it.
+    pub(crate) async fn learn_peer_key(key: Arc<OnceLock<HeaderValue>>, store: Arc<dyn Store>) {
+        loop {
+            let found = peer_key(store.clone()).await;
+            if let Some(value) = found.ok().flatten().and_then(|found| HeaderValue::from_str(&found).ok()) {
+                let _ = key.set(value);
+                return;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Where the key is kept once it is known.
+    pub(crate) fn peer_key(&self) -> Arc<OnceLock<HeaderValue>> {
+        self.peer_key.clone()
+    }
+
+    /// Where a request comes from that another server of the platform sent on.
+    pub(crate) fn source(&self, headers: &HeaderMap) -> Option<Source> {
+        let (said, known) = (headers.get(PEER_KEY)?, self.peer_key.get()?);
+        if !is_same(said.as_bytes(), known.as_bytes()) {
+            return None;
+        }
+        let source = headers.get(SOURCE)?.to_str().ok()?.parse().ok()?;
+        Some(Source(Some(source)))
+    }
+
+    /// Says where a request comes from that is sent on.
+    fn name_source(&self, parts: &Parts, headers: &mut HeaderMap) {
+        headers.remove(SOURCE);
+        headers.remove(PEER_KEY);
+        let source = Source::of(&parts.extensions).0.and_then(|source| HeaderValue::from_str(&source.to_string()).ok());
+        if let (Some(source), Some(key)) = (source, self.peer_key.get()) {
+            headers.insert(SOURCE, source);
+            headers.insert(PEER_KEY, key.clone());
+        }
     }
 
     /// Sends a request on to `leader`, until `deposed` says that this one leads no more: a server that hangs gives no other
@@ -75,6 +128,7 @@ impl Forwarder {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = without_those_of_the_connection(parts.headers.clone());
         headers.insert(FORWARDED, HeaderValue::from_static("1"));
+        self.name_source(parts, &mut headers);
         let url = format!("{}{path}", leader.trim_end_matches('/'));
         let request = self.http.request(parts.method.clone(), url).headers(headers).body(body);
         let sent = tokio::select! {
@@ -95,6 +149,11 @@ impl Forwarder {
         *response.headers_mut() = without_those_of_the_connection(headers);
         Ok(response)
     }
+}
+
+/// Compares secrets: the time it takes says nothing about how much of it was right.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
 
 /// There was no answer to a request.
@@ -155,5 +214,26 @@ mod tests {
         let left = without_those_of_the_connection(headers);
         assert_eq!(left.len(), 1);
         assert!(left.contains_key(header::AUTHORIZATION));
+    }
+
+    #[test]
+    fn only_another_server_says_where_a_request_comes_from() {
+        let forwarder = Forwarder::new(None).unwrap();
+        let headers = |key: &'static str| {
+            HeaderMap::from_iter([
+                (SOURCE, HeaderValue::from_static("10.1.2.3")),
+                (PEER_KEY, HeaderValue::from_static(key)),
+            ])
+        };
+        assert!(forwarder.source(&headers("")).is_none(), "nothing is known yet");
+        forwarder.peer_key.set(HeaderValue::from_static("secret")).unwrap();
+        assert!(forwarder.source(&headers("guess")).is_none());
+        let believed = forwarder.source(&headers("secret")).unwrap();
+        assert_eq!(believed.0, Some("10.1.2.3".parse().unwrap()));
+        // What a client says of itself does not get any further.
+        let (parts, ()) = axum::http::Request::new(()).into_parts();
+        let mut sent = headers("secret");
+        forwarder.name_source(&parts, &mut sent);
+        assert!(sent.is_empty());
     }
 }

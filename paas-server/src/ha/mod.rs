@@ -171,7 +171,10 @@ impl Node {
         Router::new().fallback(dispatch).with_state(self.clone())
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, mut request: Request) -> Response {
+        if let Some(source) = self.forwarder.source(request.headers()) {
+            request.extensions_mut().insert(source);
+        }
         if let Some(router) = self.leading() {
             return led(router, request).await;
         }

@@ -3,23 +3,30 @@
 use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
-use paas_core::controller::{Begin, IdempotentRequest, KeptAnswer};
+use futures::{StreamExt, TryStreamExt, stream};
+use paas_core::controller::{Begin, Controller, IdempotentRequest, KeptAnswer};
 use paas_core::model::RequestId;
+use tokio::sync::mpsc;
 
 use crate::app::{App, Caller};
 use crate::extract::PROGRESS;
 use crate::problem::{Answer, Problem};
 use crate::progress::is_summary;
-use crate::route_table::{Access, Effect, routes_of};
+use crate::route_table::{Access, Effect, Route, routes_of};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Says something about an answer that is good all the same.
+const WARNING: HeaderName = HeaderName::from_static("x-paas-warning");
+const FOLLOWS: HeaderValue = HeaderValue::from_static(
+    "the store takes nothing at this moment; the record of what was done follows when it does",
+);
 /// The longest key, characters.
 const LONGEST_KEY: usize = 255;
 
@@ -32,15 +39,55 @@ pub(crate) struct NotKept;
 pub(crate) type Named = Option<Extension<RequestId>>;
 
 /// Lets a change with a key through once, and gives its answer to whoever sends it again.
+///
+/// The exchange is the server's and not the connection's: a client that hangs up changes nothing about it.
 pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
-    match (key(request.headers()), caller) {
-        (Ok(Some(key)), Some(caller)) if changes(&request) => {
-            done_once(&app, &caller, &key, request, next).await.unwrap_or_else(IntoResponse::into_response)
+    let route = route_of(&request);
+    let changes = route.is_some_and(|route| route.effect == Effect::Changes);
+    let mut response = match (key(request.headers()), caller) {
+        (Ok(Some(key)), Some(caller)) if route.is_some_and(may_have_key) => {
+            exchange(&app, caller, key, route.is_some_and(is_harmless), request, next)
+                .await
+                .unwrap_or_else(IntoResponse::into_response)
         }
         (Err(problem), _) => problem.into_response(),
         _ => next.run(request).await,
+    };
+    if changes && app.controller.store_state().records_waiting > 0 {
+        response.headers_mut().insert(WARNING, FOLLOWS);
     }
+    response
+}
+
+/// The row of the table that a request is for.
+fn route_of(request: &Request) -> Option<&'static Route> {
+    let matched = request.extensions().get::<MatchedPath>()?;
+    routes_of(matched.as_str()).find(|route| route.method == *request.method())
+}
+
+/// One's own password and token are not changed twice by mistake, and their answers are nothing to keep.
+fn may_have_key(route: &Route) -> bool {
+    route.effect == Effect::Changes && route.access == Access::ByRole
+}
+
+/// What does no harm when it is done twice, and what an operator needs on a full disk.
+fn is_harmless(route: &Route) -> bool {
+    match route.path {
+        "/api/containers/{id}/start" | "/api/containers/{id}/stop" => true,
+        "/api/containers/{id}" => route.method == Method::DELETE,
+        _ => false,
+    }
+}
+
+async fn exchange(app: &App, caller: Caller, key: String, harmless: bool, request: Request, next: Next) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = app.read(body).await?;
+    let done = {
+        let app = app.clone();
+        async move { done_once(&app, &caller, &key, harmless, (parts, body), next).await }
+    };
+    app.controller.run_to_end(done).await?
 }
 
 /// Whether a request was sent with a key, so that it may be sent again.
@@ -58,20 +105,22 @@ fn key(headers: &HeaderMap) -> Answer<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
-/// One's own password and token are not changed twice by mistake, and their answers are nothing to keep.
-fn changes(request: &Request) -> bool {
-    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let route = routes_of(matched).find(|route| route.method == *request.method());
-    route.is_some_and(|route| route.effect == Effect::Changes && route.access == Access::ByRole)
-}
-
-async fn done_once(app: &App, caller: &Caller, key: &str, request: Request, next: Next) -> Answer {
-    let (parts, body) = request.into_parts();
-    let body = app.read(body).await?;
+async fn done_once(
+    app: &App,
+    caller: &Caller,
+    key: &str,
+    harmless: bool,
+    (parts, body): (Parts, Bytes),
+    next: Next,
+) -> Answer {
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let fingerprint = [method.as_str().as_bytes(), uri.to_string().as_bytes(), &body].map(<[u8]>::to_vec);
     let fingerprint: Vec<&[u8]> = fingerprint.iter().map(Vec::as_slice).collect();
-    let idempotent = match app.controller.begin_request(&caller.actor(), key, &fingerprint).await? {
+    let begun = match harmless {
+        true => app.controller.begin_harmless_request(&caller.actor(), key, &fingerprint).await?,
+        false => app.controller.begin_request(&caller.actor(), key, &fingerprint).await?,
+    };
+    let idempotent = match begun {
         Begin::Replay(answer) => return Ok(replay(answer)),
         Begin::Execute(idempotent) => idempotent,
     };
@@ -80,7 +129,7 @@ async fn done_once(app: &App, caller: &Caller, key: &str, request: Request, next
     request.extensions_mut().insert(Caller { request: Some(idempotent.context()), ..caller.clone() });
     let response = next.run(request).await;
     if is_progress(&response) {
-        return Ok(keep_progress(idempotent, response));
+        return Ok(keep_progress(&app.controller, idempotent, response));
     }
     keep(idempotent, &method, response).await
 }
@@ -105,29 +154,34 @@ async fn keep(idempotent: IdempotentRequest, method: &Method, response: Response
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// Keeps what a stream of progress says, before its last line goes out.
-fn keep_progress(idempotent: IdempotentRequest, response: Response) -> Response {
+/// Keeps what a stream of progress says, before its last line goes out; also when the client is gone by then.
+fn keep_progress(controller: &Controller, idempotent: IdempotentRequest, response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let status = parts.status;
-    let kept = (Some(idempotent), Vec::new());
-    let lines = body.into_data_stream().map_err(axum::Error::into_inner);
-    let lines = lines.scan(kept, move |(idempotent, whole), line| {
-        if let Ok(line) = &line {
-            whole.extend_from_slice(line);
-        }
-        let last = matches!(&line, Ok(line) if is_summary(line));
-        let finish = last.then(|| idempotent.take()).flatten().map(|idempotent| {
-            let answer = answer(status, Some(&HeaderValue::from_static(PROGRESS)), whole);
-            async move { idempotent.finish(answer).await }
-        });
-        async move {
-            match finish {
-                Some(finish) => Some(finish.await.map_err(Into::into).and(line)),
-                None => Some(line),
+    // As many lines as the operation has steps, as where they come from.
+    let (lines, mut sent) = mpsc::unbounded_channel();
+    let keep = async move {
+        let mut steps = body.into_data_stream().map_err(axum::Error::into_inner);
+        let (mut idempotent, mut whole) = (Some(idempotent), Vec::new());
+        while let Some(mut line) = steps.next().await {
+            if let Ok(bytes) = &line {
+                // What is larger is not kept, so no more of it is needed.
+                if whole.len() <= KeptAnswer::LARGEST {
+                    whole.extend_from_slice(bytes);
+                }
+                if is_summary(bytes)
+                    && let Some(idempotent) = idempotent.take()
+                {
+                    let answer = answer(status, Some(&HeaderValue::from_static(PROGRESS)), &whole);
+                    line = idempotent.finish(answer).await.map_err(Into::into).and(line);
+                }
             }
+            // Nobody reads on when the client is gone. What it began is kept all the same.
+            let _ = lines.send(line);
         }
-    });
-    Response::from_parts(parts, Body::from_stream(lines))
+    };
+    drop(controller.spawn_to_end(keep));
+    Response::from_parts(parts, Body::from_stream(stream::poll_fn(move |cx| sent.poll_recv(cx))))
 }
 
 /// Whether a status says what became of the request, or only that it was not tried.

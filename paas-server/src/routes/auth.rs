@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use paas_core::auth::IssuedToken;
+use paas_core::auth::{IssuedToken, check_password_rules};
 use paas_core::controller::PasswordChange;
 use serde::Deserialize;
 
 use crate::app::{App, Caller};
-use crate::extract::{Body, NoParams};
+use crate::extract::{Body, NoParams, Source};
 use crate::problem::{Answer, Code, Problem};
 
 #[derive(Deserialize)]
@@ -26,8 +26,13 @@ pub(crate) struct NewPassword {
     username: Option<String>,
 }
 
-pub(crate) async fn login(State(app): State<App>, _: NoParams, Body(login): Body<Login>) -> Answer<Json<IssuedToken>> {
-    Ok(Json(app.controller.login(&login.username, &login.password).await?))
+pub(crate) async fn login(
+    State(app): State<App>,
+    Source(source): Source,
+    _: NoParams,
+    Body(login): Body<Login>,
+) -> Answer<Json<IssuedToken>> {
+    Ok(Json(app.controller.login_from(source, &login.username, &login.password).await?))
 }
 
 pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
@@ -38,6 +43,7 @@ pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) 
 pub(crate) async fn change_password(
     State(app): State<App>,
     caller: Caller,
+    Source(source): Source,
     _: NoParams,
     Body(new): Body<NewPassword>,
 ) -> Answer<StatusCode> {
@@ -50,8 +56,17 @@ pub(crate) async fn change_password(
             "only admins change the password of another account; leave out username for your own",
         ));
     }
+    check_password_rules(&new.password)?;
+    if is_own && new.old_password.is_none() {
+        // Otherwise whoever gets hold of a token for a moment has the account for good.
+        return Err(Problem::invalid(
+            "old_password",
+            "is missing; send the present password of your own account as well",
+        ));
+    }
     let change = PasswordChange {
         username,
+        source,
         old_password: new.old_password,
         password: new.password,
         keep_token: Some(caller.presented.token.clone()),

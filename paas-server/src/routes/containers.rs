@@ -16,7 +16,7 @@ use paas_core::model::{Container, ContainerSpec, Invalid};
 
 use super::listing::Listing;
 use crate::app::{App, Caller};
-use crate::extract::{Body, Id, NoParams, Params, wants_progress};
+use crate::extract::{Body, DEFAULT_GRACE, Id, NoParams, Params, wants_progress};
 use crate::middleware::idempotency::Named;
 use crate::problem::{Answer, Problem};
 use crate::progress;
@@ -25,8 +25,6 @@ const MOST_CONTAINERS: u64 = 10_000;
 /// The largest page.
 const MOST_LISTED: u64 = 10_000;
 
-/// How long a container may take to end before it is killed, seconds.
-const DEFAULT_GRACE: u64 = 10;
 const LONGEST_GRACE: u64 = 3600;
 
 pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {

@@ -21,7 +21,7 @@ use axum::routing::{MethodFilter, on};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::middleware::{body_limit, guard, idempotency, request_id};
+use crate::middleware::{body_limit, deadline, guard, idempotency, request_id};
 use crate::problem::{Code, Problem};
 use crate::route_table::{Access, access_of_unknown, each_route};
 
@@ -40,6 +40,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .layer(from_fn_with_state(app.clone(), body_limit::limit_body))
+        .layer(from_fn_with_state(app.clone(), deadline::deadline))
         .layer(CatchPanicLayer::custom(request_id::panicked))
         .layer(from_fn(request_id::identify))
         .with_state(app)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, Server};
+use crate::support::{Api, PASSWORD, Server};
 
 #[tokio::test]
 async fn a_login_gives_a_token_that_a_logout_takes() {
@@ -73,4 +73,53 @@ async fn only_admins_change_the_passwords_of_others() {
     assert_eq!(admin.post("/account/passwdchange", &change("user")).await.status, 204);
     user.get("/api/containers").await.is_problem(401, "unauthenticated");
     assert_eq!(admin.get("/api/containers").await.status, 200);
+}
+
+#[tokio::test]
+async fn ones_own_password_is_changed_only_by_who_knows_it() {
+    let server = Server::start().await;
+    let (admin, user) = (server.admin().await, server.login("user").await);
+    let new = "a better one than before";
+    for (api, body) in [
+        (&user, json!({"password": new})),
+        (&user, json!({"password": new, "old_password": null})),
+        (&user, json!({"password": new, "username": "user"})),
+        (&admin, json!({"password": new})),
+        (&admin, json!({"password": new, "username": "admin"})),
+    ] {
+        let problem = api.post("/account/passwdchange", &body).await.is_problem(400, "invalid_request");
+        assert_eq!(problem["field"], "old_password", "{problem}");
+    }
+    server.login("user").await;
+    server.login("admin").await;
+    assert_eq!(admin.post("/account/passwdchange", &json!({"password": new, "username": "user"})).await.status, 204);
+}
+
+/// A client at another address of this machine.
+fn at(server: &Server, address: [u8; 4]) -> Api {
+    let http = crate::support::http().local_address(std::net::IpAddr::from(address)).build().unwrap();
+    Api { http, url: server.url.replace("localhost", "127.0.0.1"), token: None }
+}
+
+#[tokio::test]
+async fn who_guesses_a_password_keeps_nobody_out_elsewhere() {
+    let server = Server::start().await;
+    let (guesser, owner) = (at(&server, [127, 0, 0, 2]), at(&server, [127, 0, 0, 3]));
+    let login = |password: &str| json!({"username": "admin", "password": password});
+    for _ in 0..5 {
+        guesser.post("/auth/login", &login("wrong-wrong")).await.is_problem(401, "wrong_password");
+    }
+    let throttled = guesser.post("/auth/login", &login(PASSWORD)).await;
+    throttled.is_problem(429, "throttled");
+    assert!(!throttled.header("retry-after").is_empty());
+    assert_eq!(owner.post("/auth/login", &login(PASSWORD)).await.status, 200);
+    // Nobody but another server says where somebody is.
+    let claim = owner.request(reqwest::Method::POST, "/auth/login").json(&login("wrong-wrong"));
+    for _ in 0..5 {
+        let claim = claim.try_clone().unwrap().header("x-paas-forwarded", "1").header("x-paas-source", "127.0.0.4");
+        crate::support::Answer::of(claim.header("x-paas-peer-key", "guess")).await.is_problem(401, "wrong_password");
+    }
+    owner.post("/auth/login", &login(PASSWORD)).await.is_problem(429, "throttled");
+    let other = at(&server, [127, 0, 0, 4]);
+    assert_eq!(other.post("/auth/login", &login(PASSWORD)).await.status, 200);
 }

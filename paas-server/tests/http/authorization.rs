@@ -80,7 +80,7 @@ fn rows() -> Vec<Row> {
         row!(POST "/api/containers/{id}/restart", |id| format!("/api/containers/{id}/restart"), Value::Null => 204 204 401),
         row!(DELETE "/api/containers/{id}", |id| format!("/api/containers/{id}"), Value::Null => 204 204 401),
         row!(POST "/api/images/pull", |_| "/api/images/pull".into(), json!({"name": "httpd"}) => 200 403 401),
-        row!(POST "/account/passwdchange", |_| "/account/passwdchange".into(), json!({"password": "another good one"}) => 204 204 401),
+        row!(POST "/account/passwdchange", |_| "/account/passwdchange".into(), json!({"password": "another good one", "old_password": PASSWORD}) => 204 204 401),
         row!(POST "/account/logout", |_| "/account/logout".into(), Value::Null => 204 204 401),
     ]
 }

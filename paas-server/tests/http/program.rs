@@ -185,6 +185,24 @@ fn a_password_that_was_given_is_not_repeated() {
     assert!(!server.said.contains("chosen by"), "{}", server.said);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_the_first_password_is_needed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let arguments = ["--no-engine", "--admin-password-file", file.to_str().unwrap()];
+    let data = folder.path().join("data");
+    let missing = program(&["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]).args(arguments).output();
+    assert!(stderr(&missing.unwrap()).contains("cannot be read"), "without an account there must be a password");
+    std::fs::write(&file, "correct horse battery\n").unwrap();
+    let server = Running::start(folder.path(), &arguments);
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(0));
+    std::fs::remove_file(&file).unwrap();
+    let again = Running::start(folder.path(), &arguments);
+    let login = json!({"username": "admin", "password": "correct horse battery"});
+    assert_eq!(Api::new(&again.url()).post("/auth/login", &login).await.status, 200);
+}
+
 #[test]
 fn a_second_server_on_one_port_leaves_everything_alone() {
     let folder = tempfile::tempdir().unwrap();

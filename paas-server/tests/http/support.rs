@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Controller, Policy, RunRequest, Settings};
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, NewAccount, RoleName};
+use paas_core::store::Store;
 use paas_server::serve::{ServeError, ServeOptions, serve};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
@@ -38,6 +39,8 @@ pub(crate) struct Start {
     pub(crate) token_ttl: Duration,
     pub(crate) policy: Policy,
     pub(crate) options: ServeOptions,
+    /// Where state is kept; in memory of its own without.
+    pub(crate) store: Option<Arc<dyn Store>>,
     /// How much the system keeps for a client that does not read, bytes; as much as it likes without.
     pub(crate) send_buffer: Option<u32>,
 }
@@ -49,6 +52,7 @@ impl Default for Start {
             token_ttl: Duration::from_secs(3600),
             policy: Policy::default(),
             options: ServeOptions::default(),
+            store: None,
             send_buffer: None,
         }
     }
@@ -70,7 +74,10 @@ impl Server {
         let hash_cost = HashCost { memory_kib: 8, passes: 1 };
         let auth = AuthSettings { token_ttl: start.token_ttl, hash_cost };
         let settings = Settings { auth, policy: start.policy, ..Settings::default() };
-        let builder = Controller::builder().connector(tricky::connector()).settings(settings);
+        let mut builder = Controller::builder().connector(tricky::connector()).settings(settings);
+        if let Some(store) = start.store {
+            builder = builder.store(store);
+        }
         let controller = builder.build().await.unwrap();
         controller.ensure_admin(Some(PASSWORD.to_owned())).await.unwrap();
         let host = unique("http");
@@ -194,6 +201,14 @@ impl Api {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Begins a request and hangs up at once when `reached` is there.
+    pub(crate) async fn hang_up(&self, request: reqwest::RequestBuilder, reached: impl Future<Output = ()>) {
+        let sent = tokio::spawn(request.send());
+        reached.await;
+        sent.abort();
+        assert!(sent.await.is_err(), "it was answered before");
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {

@@ -1,9 +1,11 @@
 //! What is known of the hosts that register themselves. Plain data; no I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::model::EngineId;
 use crate::registry::Member;
@@ -14,16 +16,24 @@ const TOLD: Duration = Duration::from_secs(600);
 /// The hosts that register themselves, and what became of each.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct Members {
-    /// Who is in the registry, whatever became of it here.
-    alive: BTreeSet<EngineId>,
+    /// Who is in the registry, whatever became of it here, and the run of its agent.
+    alive: BTreeMap<EngineId, Option<Uuid>>,
     /// The engines that are here because they registered themselves.
     adopted: BTreeMap<EngineId, AdoptedHost>,
-    /// Those that somebody deleted while their agent lives: they stay out until it is started anew.
-    deleted: BTreeSet<EngineId>,
+    /// Those that somebody deleted while their agent ran: they stay out until it is started again.
+    deleted: BTreeMap<EngineId, DeletedHost>,
     /// Those that cannot be taken in as things are, and why.
     refused: BTreeMap<EngineId, (Member, String)>,
     /// Claims on ids of others, and when they were told.
     told: BTreeMap<EngineId, (String, Instant)>,
+}
+
+/// A host that somebody deleted while its agent ran, as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::controller) struct DeletedHost {
+    /// The run of the agent. Agents of versions before do not say it: such a host stays out until it has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    agent_run: Option<Uuid>,
 }
 
 /// An engine that registered itself.
@@ -32,6 +42,19 @@ pub(super) struct AdoptedHost {
     pub(super) presence: Presence,
     /// What Docker calls its daemon; empty until it was heard since the start.
     pub(super) daemon_id: String,
+    /// The run of its agent, where that is known.
+    agent_run: Option<Uuid>,
+}
+
+/// What is to be done about a host that is in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It is taken in.
+    Welcome,
+    /// It is taken in, and it can be forgotten that somebody deleted it: its agent was started again since.
+    StartedAgain,
+    /// Somebody deleted it, and its agent is still the same one.
+    StaysOut,
 }
 
 /// Whether the host of an engine is in the registry.
@@ -50,7 +73,7 @@ impl Members {
     /// An engine that had registered itself before this server was started.
     pub(in crate::controller) fn expect(&mut self, id: EngineId) {
         let presence = Presence::Grace(Instant::now());
-        self.adopted.insert(id, AdoptedHost { presence, daemon_id: String::new() });
+        self.adopted.insert(id, AdoptedHost { presence, daemon_id: String::new(), agent_run: None });
     }
 
     /// Somebody added the engine by hand: the registry has no say in it any more.
@@ -60,37 +83,69 @@ impl Members {
         self.refused.remove(id);
     }
 
+    /// What is to be kept of a host that is about to be deleted, if its agent runs.
+    pub(in crate::controller) fn deletion_mark(&self, id: &EngineId) -> Option<DeletedHost> {
+        if let Some(&agent_run) = self.alive.get(id) {
+            return Some(DeletedHost { agent_run });
+        }
+        // It may only be cut off from the registry.
+        let agent_run = self.adopted.get(id)?.agent_run?;
+        Some(DeletedHost { agent_run: Some(agent_run) })
+    }
+
     /// Somebody deleted the engine.
     pub(in crate::controller) fn deleted(&mut self, id: &EngineId) {
         self.adopted.remove(id);
-        if self.alive.contains(id) {
-            self.deleted.insert(id.clone());
+        if let Some(mark) = self.deletion_mark(id) {
+            self.deleted.insert(id.clone(), mark);
         }
     }
 
-    /// These and no others are in the registry.
-    pub(super) fn listed(&mut self, listed: &[Member]) {
-        self.alive = listed.iter().map(|member| member.id.clone()).collect();
-        self.deleted.retain(|id| self.alive.contains(id));
-        self.refused.retain(|id, _| self.alive.contains(id));
+    /// Somebody deleted the host before this server was started.
+    pub(super) fn was_deleted(&mut self, id: EngineId, mark: DeletedHost) {
+        self.deleted.insert(id, mark);
+    }
+
+    /// These and no others are in the registry. Gives the hosts of which it is not known any more that they were deleted.
+    pub(super) fn listed(&mut self, listed: &[Member]) -> Vec<EngineId> {
+        self.alive = listed.iter().map(|member| (member.id.clone(), member.agent_run)).collect();
+        self.refused.retain(|id, _| self.alive.contains_key(id));
         let now = Instant::now();
         for (id, engine) in &mut self.adopted {
-            if engine.presence == Presence::Alive && !self.alive.contains(id) {
+            if engine.presence == Presence::Alive && !self.alive.contains_key(id) {
                 engine.presence = Presence::Grace(now);
+            }
+        }
+        let gone = self.deleted.keys().filter(|&id| !self.alive.contains_key(id)).cloned().collect::<Vec<_>>();
+        gone.into_iter().filter(|id| self.forget_deletion_of(id)).collect()
+    }
+
+    /// A host is in the registry.
+    pub(super) fn joined(&mut self, member: &Member) -> Joined {
+        self.alive.insert(member.id.clone(), member.agent_run);
+        match self.deleted.get(&member.id) {
+            None => Joined::Welcome,
+            Some(mark) if mark.agent_run.is_none() || mark.agent_run == member.agent_run => Joined::StaysOut,
+            Some(_) => {
+                self.deleted.remove(&member.id);
+                Joined::StartedAgain
             }
         }
     }
 
-    /// A host is in the registry. False when it stays out because somebody deleted it.
-    pub(super) fn joined(&mut self, id: &EngineId) -> bool {
-        self.alive.insert(id.clone());
-        !self.deleted.contains(id)
+    /// A host is not in the registry any more. True when it is not known any more either that somebody deleted it: the run of
+    /// its agent is not known, so whoever comes now counts as another one.
+    pub(super) fn forget_deletion_of(&mut self, id: &EngineId) -> bool {
+        let forgotten = self.deleted.get(id).is_some_and(|mark| mark.agent_run.is_none());
+        if forgotten {
+            self.deleted.remove(id);
+        }
+        forgotten
     }
 
     /// A host is not in the registry any more. True when it is an engine that becomes absent by this.
     pub(super) fn left(&mut self, id: &EngineId) -> bool {
         self.alive.remove(id);
-        self.deleted.remove(id);
         self.refused.remove(id);
         match self.adopted.get_mut(id) {
             Some(engine) if !matches!(engine.presence, Presence::Lost(_)) => {
@@ -103,7 +158,8 @@ impl Members {
 
     /// A host was taken in, or is back.
     pub(super) fn take_in(&mut self, member: &Member) {
-        let engine = AdoptedHost { presence: Presence::Alive, daemon_id: member.daemon_id.clone() };
+        let Member { daemon_id, agent_run, .. } = member.clone();
+        let engine = AdoptedHost { presence: Presence::Alive, daemon_id, agent_run };
         self.adopted.insert(member.id.clone(), engine);
         self.refused.remove(&member.id);
     }

@@ -17,8 +17,8 @@ use crate::model::{EngineId, EngineSpec, Event, EventKind};
 use crate::registry::{Member, MemberChange, RegistryError};
 use crate::store::StoreErrorKind;
 
-pub(super) use members::Members;
-use members::{AdoptedHost, Presence};
+use members::{AdoptedHost, Joined, Presence};
+pub(super) use members::{DeletedHost, Members};
 
 /// How long to wait before the registry is asked again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,7 +51,9 @@ impl Controller {
     /// Takes the list, and every change after it, until changes are missed or the registry is lost.
     async fn follow_registry_once(&self, lost: &mut bool, report: &Report) -> Result<(), RegistryError> {
         let listing = self.shared.registry.list().await?;
-        self.shared.membership.lock().await.listed(&listing.members);
+        for id in self.shared.membership.lock().await.listed(&listing.members) {
+            self.forget_deletion(&id).await;
+        }
         for member in listing.members {
             self.joined(member).await;
         }
@@ -81,6 +83,11 @@ impl Controller {
     pub(super) async fn load_registered(&self) -> Result<()> {
         let mut members = self.shared.membership.lock().await;
         let cluster = &self.shared.cluster;
+        for mark in self.shared.deleted.all().await.map_err(super::ControllerError::Store)? {
+            if let Ok(id) = mark.key.parse() {
+                members.was_deleted(id, mark.value);
+            }
+        }
         for stored in self.shared.registered.all().await.map_err(super::ControllerError::Store)? {
             let mut spec = stored.value;
             let id = spec.id.clone();
@@ -103,8 +110,10 @@ impl Controller {
 
     async fn joined(&self, member: Member) {
         let mut members = self.shared.membership.lock().await;
-        if !members.joined(&member.id) {
-            return;
+        match members.joined(&member) {
+            Joined::Welcome => {}
+            Joined::StartedAgain => self.forget_deletion(&member.id).await,
+            Joined::StaysOut => return,
         }
         if let Err(reason) = self.take_in(&mut members, &member).await {
             let id = member.id.clone();
@@ -195,6 +204,9 @@ impl Controller {
         let mut members = self.shared.membership.lock().await;
         // One that was added by hand stays, and is measured again.
         self.shared.cluster.set_host_usage(id, None);
+        if members.forget_deletion_of(id) {
+            self.forget_deletion(id).await;
+        }
         if members.left(id) {
             self.shared.cluster.set_absent(id, true);
             self.note(Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id)).await;
@@ -262,6 +274,16 @@ impl Controller {
         };
         if let Err(error) = noted {
             tracing::warn!(%id, %error, "that an engine registered itself cannot be stored");
+        }
+    }
+
+    /// Forgets in the store that somebody deleted a host.
+    async fn forget_deletion(&self, id: &EngineId) {
+        match self.shared.deleted.delete(id.as_str()).await {
+            Err(error) if error.kind() != StoreErrorKind::NotFound => {
+                tracing::warn!(%id, %error, "the store still says that the host was deleted");
+            }
+            _ => {}
         }
     }
 

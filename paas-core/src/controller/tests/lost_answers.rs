@@ -8,14 +8,14 @@ use crate::store::{KeyRange, Table, tables};
 use crate::testing::store::FailingStore;
 
 /// A controller on a store that can fail. Hashing is quick: it is not what is tested.
-async fn quick(hosts: &HashMap<String, SimulatedEngine>, store: Arc<dyn Store>) -> Controller {
+pub(super) async fn quick(hosts: &HashMap<String, SimulatedEngine>, store: Arc<dyn Store>) -> Controller {
     let auth = AuthSettings { hash_cost: HashCost { memory_kib: 8, passes: 1 }, ..AuthSettings::default() };
     let settings = Settings { auth, ..Settings::default() };
     builder(hosts, store, Arc::new(RecordingSink::default())).settings(settings).build().await.unwrap()
 }
 
 /// One request, by its key: begun, and handed on to be done.
-async fn begin(controller: &Controller, key: &str) -> (IdempotentRequest, Actor) {
+pub(super) async fn begin(controller: &Controller, key: &str) -> (IdempotentRequest, Actor) {
     match controller.begin_request(&ann(), key, &[key.as_bytes()]).await.unwrap() {
         Begin::Execute(exchange) => {
             let actor = ann().by_request(exchange.context());
@@ -25,7 +25,7 @@ async fn begin(controller: &Controller, key: &str) -> (IdempotentRequest, Actor)
     }
 }
 
-fn new_account(name: &str) -> NewAccount {
+pub(super) fn new_account(name: &str) -> NewAccount {
     let password = "correct horse battery".to_owned();
     NewAccount { id: None, username: name.parse().unwrap(), password, role: RoleName::new("user") }
 }
@@ -36,7 +36,7 @@ fn registry_login(username: &str) -> RegistryLogin {
 }
 
 /// Every change to the store that a user can ask for, one after the other.
-async fn do_one(controller: &Controller, actor: &Actor, change: &str) -> Result<()> {
+pub(super) async fn do_one(controller: &Controller, actor: &Actor, change: &str) -> Result<()> {
     match change {
         "add account" => controller.add_account(actor, new_account("bob")).await.map(drop),
         "delete account" => controller.delete_account(actor, "bob").await,
@@ -51,7 +51,7 @@ async fn do_one(controller: &Controller, actor: &Actor, change: &str) -> Result<
     }
 }
 
-const CHANGES: [&str; 9] = [
+pub(super) const CHANGES: [&str; 9] = [
     "add account",
     "add engine",
     "drain",
@@ -64,7 +64,7 @@ const CHANGES: [&str; 9] = [
 ];
 
 /// Everything in a store, but for events that nobody asked for: hosts come up when they like.
-async fn contents(store: &dyn Store) -> Vec<(Table, String, serde_json::Value)> {
+pub(super) async fn contents(store: &dyn Store) -> Vec<(Table, String, serde_json::Value)> {
     let mut all = Vec::new();
     for table in tables::ALL {
         let documents = store.list(table, &KeyRange::all()).await.unwrap();

@@ -80,6 +80,67 @@ async fn one_that_is_deleted_comes_back_with_its_next_agent_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_deleted_stays_so_over_a_restart_until_its_agent_is_started_again() {
+    let mut platform = Platform::without_engines(&["a"]).await;
+    let member = crate::testing::registry::member("a");
+    let (first, second) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
+    platform.until_known("a").await;
+    platform.controller.delete_engine(&ann(), "a", true).await.unwrap();
+    // The registry of the next server knows nothing of before.
+    for _ in 0..2 {
+        platform.restart().await;
+        for _ in 0..5 {
+            tokio::time::sleep(TTL / 3).await;
+            platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
+        }
+        assert!(platform.controller.engines().is_empty(), "its agent is still the same");
+    }
+    platform.controller.heartbeat(member.clone(), second, TTL).await.unwrap();
+    platform.until_known("a").await;
+    platform.restart().await;
+    platform.controller.heartbeat(member, second, TTL).await.unwrap();
+    platform.until_known("a").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_deleted_and_added_by_hand_is_an_engine_like_any_other() {
+    let mut platform = Platform::without_engines(&["a"]).await;
+    let member = crate::testing::registry::member("a");
+    let session = uuid::Uuid::now_v7();
+    platform.controller.heartbeat(member.clone(), session, TTL).await.unwrap();
+    platform.until_known("a").await;
+    platform.controller.delete_engine(&ann(), "a", true).await.unwrap();
+    platform.add("a").await;
+    platform.restart().await;
+    platform.until_known("a").await;
+    let marks = platform.store.list(crate::store::tables::DELETED_ENGINES, &crate::store::KeyRange::all()).await;
+    assert!(marks.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_agent_does_not_say_which_run_it_is_stays_out_until_it_has_left() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let registry = platform.controller.registry().clone();
+    let member = crate::testing::registry::member("a");
+    let lease = registry.grant(TTL * 100).await.unwrap();
+    registry.register(&member, lease).await.unwrap();
+    platform.until_known("a").await;
+    platform.controller.delete_engine(&ann(), "a", true).await.unwrap();
+    // The server is killed, and the next one asks the same registry.
+    platform.controller.shared.cluster.shutdown().await;
+    let builder = builder(&platform.hosts, platform.store.clone(), platform.events.clone());
+    let next = builder.registry(registry.clone()).build().await.unwrap();
+    tokio::time::sleep(TTL).await;
+    assert!(next.engines().is_empty());
+    registry.revoke(lease).await.unwrap();
+    tokio::time::sleep(TTL).await;
+    let lease = registry.grant(TTL * 100).await.unwrap();
+    registry.register(&member, lease).await.unwrap();
+    assert!(eventually(|| next.engine("a").is_ok()).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_was_added_by_hand_needs_no_agent() {
     let platform = Platform::of(&["a"]).await;
     let stop = platform.agent("a", "a");

@@ -18,6 +18,8 @@ type Answer<T> = Result<T, RegistryError>;
 struct Fragile {
     registry: parking_lot::RwLock<Arc<EmbeddedRegistry>>,
     away: AtomicBool,
+    /// The host that is never found.
+    hangs_for: Option<EngineId>,
     /// Rings when everything is lost.
     lost: Arc<tokio::sync::Notify>,
 }
@@ -25,7 +27,7 @@ struct Fragile {
 impl Fragile {
     fn new() -> Arc<Self> {
         let registry = parking_lot::RwLock::new(Arc::new(EmbeddedRegistry::new()));
-        Arc::new(Self { registry, away: false.into(), lost: Arc::default() })
+        Arc::new(Self { registry, away: false.into(), hangs_for: None, lost: Arc::default() })
     }
 
     fn set_away(&self, away: bool) {
@@ -73,6 +75,9 @@ impl Registry for Fragile {
     }
 
     async fn holder(&self, id: &EngineId) -> Answer<Option<(Member, LeaseId)>> {
+        if self.hangs_for.as_ref() == Some(id) {
+            std::future::pending::<()>().await;
+        }
         self.there()?.holder(id).await
     }
 
@@ -279,4 +284,17 @@ async fn an_engine_that_was_deleted_stays_out_whatever_its_agent_says() {
         registry.join(&member(name)).await;
         platform.until_known(name).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heartbeat_of_one_host_does_not_wait_for_that_of_another() {
+    let registry = Arc::into_inner(Fragile::new()).unwrap();
+    let registry = Arc::new(Fragile { hangs_for: Some(engine_id("slow")), ..registry });
+    let platform = Platform::on(&registry, &["a"]).await;
+    let (session, ttl) = (uuid::Uuid::now_v7(), Duration::from_secs(3));
+    let mut slow = Box::pin(platform.controller.heartbeat(member("slow"), session, ttl));
+    assert!(futures::poll!(&mut slow).is_pending());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    platform.controller.heartbeat(member("a"), session, ttl).await.unwrap();
+    platform.until_known("a").await;
 }

@@ -5,6 +5,7 @@
 mod commits;
 mod cuts;
 mod failing;
+mod gated;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use crate::store::{Action, Direction, Fence, KeyRange, MAX_KEY, Store, StoreErro
 pub use commits::{a_refused_commit_writes_nothing, of_many_commits_one_wins, writes_are_committed_together};
 pub use cuts::writes_take_effect_once_across_cuts;
 pub use failing::FailingStore;
+pub use gated::GatedStore;
 
 /// How many writes of the suite are under way at once, where it writes many.
 const AT_ONCE: usize = 64;

@@ -1,0 +1,138 @@
+//! Records that follow: of what was done on a host while the store took nothing.
+//!
+//! What is done is done, and is answered so. Its record waits here, in order and bounded, until the store takes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::requests::AnswersToCome;
+use crate::events::{EventLog, EventSink};
+use crate::model::{Event, RequestId};
+use crate::store::{Store, StoreErrorKind, Write};
+
+/// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
+const MOST: usize = 10_000;
+/// How long the first wait for the store is, and the longest: a store that is started again takes four to ten seconds.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long the store has for all of them when the controller closes.
+const LAST_CHANCE: Duration = Duration::from_secs(5);
+
+/// One record.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// What is to be written, all of it together.
+    pub(super) writes: Vec<Write>,
+    /// The event among that, for those who are told of it then.
+    pub(super) event: Option<Event>,
+    /// The request whose answer is among that.
+    pub(super) answered: Option<RequestId>,
+}
+
+/// The records that wait for the store.
+#[derive(Debug)]
+pub(super) struct Records {
+    waiting: Mutex<VecDeque<Record>>,
+    come: Notify,
+    store: Arc<dyn Store>,
+    log: Arc<EventLog>,
+    subscribers: Arc<dyn EventSink>,
+    answers: Arc<AnswersToCome>,
+}
+
+impl Records {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        log: Arc<EventLog>,
+        subscribers: Arc<dyn EventSink>,
+        answers: Arc<AnswersToCome>,
+    ) -> Self {
+        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Has a record follow.
+    pub(super) fn follow(&self, record: Record) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= MOST {
+            let what = record.event.map_or_else(|| "an answer".to_owned(), |event| event.message);
+            tracing::error!(what, "too many records wait for the store; this one is lost");
+            return;
+        }
+        if waiting.is_empty() {
+            tracing::warn!("the store takes nothing; records of what is done follow when it does");
+        }
+        waiting.push_back(record);
+        drop(waiting);
+        self.come.notify_one();
+    }
+
+    /// Writes what waits, until `end` rings; and then tries once more.
+    pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken) {
+        let mut wait = FIRST_WAIT;
+        let write = async {
+            loop {
+                if self.write_next().await {
+                    wait = FIRST_WAIT;
+                } else if self.waiting() == 0 {
+                    self.come.notified().await;
+                } else {
+                    sleep(wait).await;
+                    wait = LONGEST_WAIT.min(wait * 2);
+                }
+            }
+        };
+        end.run_until_cancelled(write).await;
+        let rest = async { while self.write_next().await {} };
+        if timeout(LAST_CHANCE, rest).await.is_err() || self.waiting() > 0 {
+            tracing::error!(records = self.waiting(), "the store took nothing until the end; these records are lost");
+        }
+    }
+
+    /// Writes the oldest. False when there is none, or the store does not take it.
+    async fn write_next(&self) -> bool {
+        let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return false };
+        let outcome = self.store.commit(writes).await;
+        match &outcome {
+            Err(error) if error.is_of_the_backend() => return false,
+            _ => {}
+        }
+        let Some(record) = self.waiting.lock().pop_front() else { return false };
+        if let Some(answered) = record.answered {
+            self.answers.arrived(answered);
+        }
+        match outcome {
+            Ok(_) => {}
+            // It was written before, and only the answer of the store was lost; or somebody forgot the request since.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::AlreadyExists | StoreErrorKind::VersionMismatch | StoreErrorKind::NotFound
+                ) => {}
+            Err(error) => {
+                tracing::error!(%error, "a record of what was done cannot be stored");
+                return true;
+            }
+        }
+        if let Some(event) = record.event {
+            self.log.added(1);
+            if let Err(error) = self.subscribers.record(&[event]).await {
+                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
+            }
+        }
+        if self.waiting() == 0 {
+            tracing::info!("the store has every record");
+        }
+        true
+    }
+}

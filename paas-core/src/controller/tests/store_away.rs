@@ -1,0 +1,199 @@
+//! A store that is away, full or read-only while something is done.
+
+use super::lost_answers::{begin, contents, new_account, quick};
+use super::*;
+use crate::auth::Presented;
+use crate::events::Notice;
+use crate::store::{KeyRange, tables};
+use crate::testing::store::FailingStore;
+
+const PASSWORD: &str = "correct horse battery";
+const GRACE: Duration = Duration::from_secs(1);
+
+async fn failing() -> (Platform, Arc<FailingStore>, Controller) {
+    let platform = Platform::without_engines(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = quick(&platform.hosts, store.clone()).await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    (platform, store, controller)
+}
+
+fn of_users(events: Vec<Event>) -> Vec<String> {
+    events.into_iter().rev().filter(|event| event.user.is_some()).map(|event| event.kind.to_string()).collect()
+}
+
+async fn run(controller: &Controller) -> String {
+    let request = RunRequest { spec: web(), count: 1, pull: false };
+    let summary = controller.run(&ann(), request).await.unwrap().finish().await;
+    assert!(summary.is_complete(), "{summary:?}");
+    summary.started[0].id.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_on_a_host_is_answered_so_and_its_record_follows_in_order() {
+    let (platform, store, controller) = failing().await;
+    let id = run(&controller).await;
+    store.fail_after_writes(Some(0));
+    controller.stop(&ann(), &id, GRACE).await.unwrap();
+    controller.start(&ann(), &id).await.unwrap();
+    controller.restart(&ann(), &id, GRACE).await.unwrap();
+    controller.destroy(&ann(), &id).await.unwrap();
+    assert_eq!(platform.really_there(), 0);
+    let state = controller.store_state();
+    assert_eq!(state.records_waiting, 4);
+    assert!(state.health.unwritable.is_some() && state.health.unreadable.is_none());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(controller.store_state().records_waiting, 4, "they wait for as long as it takes");
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    assert!(controller.store_state().health.is_ok());
+    let expected =
+        ["add-engine", "run-container", "stop-container", "start-container", "restart-container", "destroy-container"];
+    assert_eq!(of_users(controller.events(100).await.unwrap()), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_told_to_those_who_listen_when_they_are_stored() {
+    use futures::StreamExt;
+    let (_platform, store, controller) = failing().await;
+    let id = run(&controller).await;
+    let live = controller.live_events().filter_map(|notice| async move {
+        match notice {
+            Notice::Event(event) if event.user.is_some() => Some(event.kind.to_string()),
+            _ => None,
+        }
+    });
+    let mut live = std::pin::pin!(live);
+    store.fail_after_writes(Some(0));
+    controller.stop(&ann(), &id, GRACE).await.unwrap();
+    store.fail_after_writes(None);
+    assert_eq!(live.next().await.unwrap(), "stop-container");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_gives_the_store_a_last_chance() {
+    let (platform, store, controller) = failing().await;
+    let id = run(&controller).await;
+    store.fail_after_writes(Some(0));
+    controller.stop(&ann(), &id, GRACE).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    store.fail_after_writes(None);
+    controller.shutdown().await;
+    let events = platform.store.list(tables::EVENTS, &KeyRange::all()).await.unwrap();
+    assert!(events.iter().any(|event| event.body["type"] == "stop-container"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_is_not_undone_because_its_record_has_to_wait() {
+    let (platform, store, controller) = failing().await;
+    store.fail_after_writes(Some(0));
+    let request = RunRequest { spec: web(), count: 2, pull: false };
+    let outcome = match controller.run(&ann(), request).await {
+        Ok(operation) => operation.finish().await,
+        Err(error) => {
+            assert!(matches!(error, ControllerError::Store(_)), "{error}");
+            return;
+        }
+    };
+    // Either nothing was begun, or all of it was done.
+    assert_eq!(platform.really_there(), outcome.started.len());
+    assert!(
+        !controller.events(100).await.unwrap().iter().any(|event| event.kind == crate::model::EventKind::RunFailed)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_to_mend_a_full_store_can_log_in_look_stop_and_destroy() {
+    let (platform, store, controller) = failing().await;
+    let id = run(&controller).await;
+    controller.add_account(&ann(), new_account("bob")).await.unwrap();
+    store.fail_after_writes(Some(0));
+    let issued = controller.login("bob", PASSWORD).await.unwrap();
+    assert!(issued.warning.is_some());
+    let is_good = || {
+        let presented = Presented { username: None, token: issued.token.clone() };
+        controller.shared.auth.authenticate(&presented).is_ok()
+    };
+    assert!(is_good());
+    assert_eq!(controller.containers(true).len(), 1);
+    // The command line sends a key with each of them.
+    for key in ["stop", "destroy"] {
+        let parts: [&[u8]; 1] = [key.as_bytes()];
+        let Begin::Execute(request) = controller.begin_harmless_request(&ann(), key, &parts).await.unwrap() else {
+            panic!("answered")
+        };
+        let actor = ann().by_request(request.context());
+        match key {
+            "stop" => controller.stop(&actor, &id, GRACE).await.unwrap(),
+            _ => controller.destroy(&actor, &id).await.unwrap(),
+        }
+        let answer = KeptAnswer { status: 204, content_type: None, body: String::new() };
+        request.finish(answer.clone()).await.unwrap();
+        for _ in 0..2 {
+            let again = controller.begin_harmless_request(&ann(), key, &parts).await.unwrap();
+            assert!(matches!(again, Begin::Replay(kept) if kept == answer), "{key}");
+            let other = controller.begin_request(&ann(), key, &[b"other"]).await;
+            assert!(matches!(other, Err(ControllerError::KeyReused { .. })), "{key}");
+        }
+    }
+    // Everything else says that it was not done, and leaves nothing under its key.
+    let before = contents(&*platform.store).await;
+    assert!(controller.begin_request(&ann(), "add", &[]).await.is_err_and(|error| error.is_retryable()));
+    assert!(controller.add_account(&ann(), new_account("eve")).await.is_err());
+    assert_eq!(contents(&*platform.store).await, before);
+    controller.logout(&Actor::user("bob".parse().unwrap()), &issued.token).await.unwrap();
+    assert!(!is_good());
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    for key in ["stop", "destroy"] {
+        let next = quick(&platform.hosts, platform.store.clone()).await;
+        let kept = next.begin_request(&ann(), key, &[key.as_bytes()]).await.unwrap();
+        assert!(matches!(kept, Begin::Replay(_)), "{key} is kept now");
+    }
+    let (_request, _) = begin(&controller, "add").await;
+    let events = of_users(controller.events(100).await.unwrap());
+    let expected =
+        ["add-engine", "run-container", "add-account", "login", "stop-container", "destroy-container", "logout"];
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_either_takes_no_request_with_a_key() {
+    let (_platform, store, controller) = failing().await;
+    store.fail_after_writes(Some(0));
+    store.fail_after_reads(Some(0));
+    let refused = controller.begin_harmless_request(&ann(), "key", &[]).await;
+    assert!(matches!(refused, Err(ControllerError::Store(_))));
+    let state = controller.store_state();
+    assert!(state.health.unreadable.is_some() && state.health.unwritable.is_some());
+    store.fail_after_writes(None);
+    store.fail_after_reads(None);
+    let begun = controller.begin_request(&ann(), "key", &[]).await.unwrap();
+    assert!(matches!(begun, Begin::Execute(request) if !request.is_again()), "nothing was kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_whose_change_was_made_and_not_answered_is_known_as_the_store_has_it() {
+    let (platform, store, controller) = failing().await;
+    // The store did it, and its answer was lost.
+    let stored = platform.store.get(tables::ENGINES, "a").await.unwrap().unwrap();
+    store.fail_after_writes(Some(0));
+    store.fail_after_reads(Some(1));
+    assert!(controller.set_draining(&ann(), "a", true).await.is_err());
+    let mut body = stored.body;
+    body["draining"] = serde_json::json!(true);
+    platform.store.replace(tables::ENGINES, "a", stored.version, body).await.unwrap();
+    assert!(!controller.engine("a").unwrap().draining);
+    store.fail_after_reads(None);
+    assert!(eventually(|| controller.engine("a").unwrap().draining).await);
+    // Or does it only after it was asked what it has.
+    assert!(controller.delete_engine(&ann(), "a", true).await.is_err());
+    platform.store.delete(tables::ENGINES, "a", None).await.unwrap();
+    assert!(eventually(|| controller.engine("a").is_err()).await);
+    store.fail_after_writes(None);
+    // Added, and this server did not hear of it.
+    let spec = serde_json::to_value(engine_spec("a")).unwrap();
+    platform.store.insert(tables::ENGINES, "a", spec).await.unwrap();
+    assert!(matches!(controller.add_engine(&ann(), engine_spec("a")).await, Err(ControllerError::EngineExists { .. })));
+    assert!(eventually(|| controller.engine("a").is_ok()).await);
+}

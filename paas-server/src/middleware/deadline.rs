@@ -1,0 +1,60 @@
+//! How long a request as a whole may take.
+
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::extract::{DEFAULT_GRACE, Params};
+use crate::problem::{Code, Problem};
+
+/// Answers in time, also where something behind it hangs. What was begun goes on; streams have the time that they need.
+pub(crate) async fn deadline(State(app): State<App>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let Some(extra) = extra(request.method(), matched, request.uri()) else { return next.run(request).await };
+    let deadline = app.request_timeout.saturating_add(extra);
+    let answer = tokio::time::timeout(deadline, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        let detail = format!(
+            "there was no answer within {} seconds; it may be done all the same: look, or ask again with the same \
+             Idempotency-Key",
+            deadline.as_secs()
+        );
+        Problem::new(Code::TimedOut, detail).into_response()
+    })
+}
+
+/// How much longer than others a request may take; none where that is for the hosts to say.
+fn extra(method: &Method, path: &str, uri: &Uri) -> Option<Duration> {
+    match path {
+        // As long as all of it takes: each call to a host has a deadline of its own.
+        "/api/containers" if *method == Method::POST => None,
+        "/api/containers/{id}/scale" | "/api/images/pull" => None,
+        "/api/containers/{id}/stop" | "/api/containers/{id}/restart" => {
+            let grace = Params::of(uri, &["timeout"]).and_then(|params| params.number("timeout", 0, u64::MAX));
+            // What is wrong about it is for the handler to say.
+            Some(Duration::from_secs(grace.ok().flatten().unwrap_or(DEFAULT_GRACE)))
+        }
+        _ => Some(Duration::ZERO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_may_take_as_much_longer_as_its_grace_is_and_an_operation_as_long_as_it_takes() {
+        let extra = |method, path, uri: &str| extra(&method, path, &uri.parse().unwrap());
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(extra(Method::POST, "/api/containers/{id}/stop", "/x?timeout=130"), seconds(130));
+        assert_eq!(extra(Method::GET, "/api/containers/{id}/restart", "/x"), seconds(DEFAULT_GRACE));
+        assert_eq!(extra(Method::POST, "/api/containers/{id}/stop", "/x?timeout=soon"), seconds(DEFAULT_GRACE));
+        assert_eq!(extra(Method::GET, "/api/containers", "/x"), seconds(0));
+        assert_eq!(extra(Method::POST, "/api/containers", "/x"), None);
+        assert_eq!(extra(Method::GET, "/api/containers/{id}/scale", "/x"), None);
+    }
+}
