@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod auth;
+pub mod background;
 pub mod cluster;
 pub mod controller;
 pub mod engine;

@@ -59,10 +59,12 @@ impl Parts {
                 probe_timeout: config.probe_timeout,
                 probe_misses: config.probe_misses,
                 overbooking: config.overbooking,
+                record_exec_events: config.record_exec_events,
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),
             policy: config.policy.clone(),
+            log_rotation: config.log_rotation,
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());

@@ -327,7 +327,7 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
         Kind::PortTaken | Kind::Conflict => Code::Conflict,
         Kind::Refused => Code::InvalidRequest,
         Kind::NotLeading => Code::NoLeader,
-        Kind::NoSuchImage | Kind::Tls | Kind::Failed => Code::EngineFailed,
+        Kind::NoSuchImage | Kind::Unable | Kind::Tls | Kind::Failed => Code::EngineFailed,
     };
     Problem::new(code, detail).with("engine", json!(engine))
 }

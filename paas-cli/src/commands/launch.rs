@@ -124,7 +124,7 @@ impl Outcome {
     fn take(&mut self, step: Progress, work: Work) {
         let started = &mut self.summary.started;
         match step {
-            Progress::Started { index, container } => match self.places.insert(index, started.len()) {
+            Progress::Started { index, container, .. } => match self.places.insert(index, started.len()) {
                 // A run has one container for each place: this one is there instead of one that was lost with its host.
                 Some(place) if work == Work::Starting => {
                     self.places.insert(index, place);

@@ -82,8 +82,9 @@ impl Reporter {
                 self.pulling.insert(engine.clone()).then(|| format!("pulling {image} on {engine}"))
             }
             Progress::Pulled { engine, image } => Some(format!("pulled {image} on {engine}")),
-            Progress::Started { container, .. } => {
-                Some(format!("started {} on {}", container.id.short(), container.engine.id))
+            Progress::Started { container, warnings, .. } => {
+                let warned: String = warnings.iter().map(|warning| format!("; the host warns: {warning}")).collect();
+                Some(format!("started {} on {}{warned}", container.id.short(), container.engine.id))
             }
             Progress::Retrying { index, engine, error } => {
                 Some(format!("container {} is tried elsewhere; {engine}: {error}", index + 1))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::view::{ContainerEntry, View};
-use super::{Cluster, KnownContainer};
+use super::{Cluster, EngineHandle, KnownContainer};
 use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
 use crate::model::{Container, ContainerId, ContainerState, EngineId, Group, RequestId};
 
@@ -64,19 +64,39 @@ impl Cluster {
     /// # Errors
     /// What the engine said; that there is no such container is noted as well.
     pub async fn refresh(&self, engine: &EngineId, id: &ContainerId) -> Result<ObservedContainer, EngineError> {
-        let ticket = self.ticket();
-        let connection = self
-            .connection(engine)
+        let engine = self
+            .handle(engine)
             .ok_or_else(|| EngineError::new(EngineErrorKind::NoSuchContainer, "inspect", "its engine was deleted"))?;
-        let found = connection.inspect(id).await;
+        self.refresh_on(&engine, id).await
+    }
+
+    /// The same on an engine as it was added: of one that is not that any more nothing is noted.
+    pub(super) async fn refresh_on(
+        &self,
+        engine: &EngineHandle,
+        id: &ContainerId,
+    ) -> Result<ObservedContainer, EngineError> {
+        let ticket = self.ticket();
+        let found = engine.client().inspect(id).await;
         match &found {
-            Ok(found) => self.shared.view.write().observe(engine, found.clone(), ticket),
+            Ok(found) => drop(self.with(engine, |view| view.observe(engine.id(), found.clone(), ticket))),
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => {
-                self.shared.view.write().observe_gone(id, ticket);
+                self.with(engine, |view| view.observe_gone_from(engine.id(), id, ticket));
             }
             Err(_) => {}
         }
         found
+    }
+
+    /// Notes that a container is not on an engine any more, as that says.
+    pub(super) fn gone_from(&self, engine: &EngineHandle, id: &ContainerId) {
+        let ticket = self.ticket();
+        self.with(engine, |view| view.observe_gone_from(engine.id(), id, ticket));
+    }
+
+    /// Our containers that run on an engine and whose limits no inspection has shown yet.
+    pub(super) fn limits_unknown(&self, engine: &EngineHandle) -> Vec<ContainerId> {
+        self.shared.view.read().limits_unknown(engine.id())
     }
 
     /// Notes that a container was removed just now.

@@ -11,9 +11,10 @@ use super::locks::KeyedLocks;
 use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
+use crate::background::Background;
 use crate::cluster::Cluster;
 use crate::engine::{Connector, DockerEngine, connect};
-use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
+use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
 use crate::leadership::{FencedEngine, FencedStore, Term};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
@@ -61,7 +62,8 @@ impl ControllerBuilder {
         self
     }
 
-    /// One more place that gets every event, after it was stored.
+    /// One more place that gets every event, after it was stored. It has a queue of its own: when it hangs or fails, nobody waits
+    /// for it and nothing is undone; when it is too slow, it loses events, and the log says so.
     #[must_use]
     pub fn sink(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.sinks.push(sink);
@@ -127,12 +129,17 @@ impl ControllerBuilder {
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
+        let background = Background::default();
         let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
-        listening.extend(self.sinks);
+        for (number, sink) in self.sinks.into_iter().enumerate() {
+            listening.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
+        }
         let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
-        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), subscribers.clone()]));
+        let sink: Arc<dyn EventSink> = Arc::new(Publisher::new(log.clone(), subscribers.clone()));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
-        let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink.clone(), platform);
+        let settings = self.settings.cluster.clone();
+        // Whatever fails from here on, everything in the background ends with it.
+        let cluster = Cluster::with_background(settings, scheduler, sink.clone(), platform, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
         let shared = Shared {
@@ -163,12 +170,10 @@ impl ControllerBuilder {
             listed: CancellationToken::new(),
             settings: self.settings,
         };
-        let controller = Controller { shared: Arc::new(shared) };
+        let controller = Controller::owning(shared);
         controller.load_engines().await?;
         controller.load_registered().await?;
-        controller.shared.operations.spawn(controller.clone().follow_registry());
-        controller.shared.operations.spawn(controller.clone().forget_old_requests());
-        controller.shared.operations.spawn(controller.clone().forget_old_events());
+        controller.begin_background_work();
         Ok(controller)
     }
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::pull::Pulls;
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
 use crate::cluster::Reservation;
-use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, ObservedContainer, RequestMark};
+use crate::engine::{
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, ObservedContainer, RequestMark,
+};
 use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId, RequestId};
 use crate::scheduler::PlacementRequest;
 
@@ -38,7 +41,8 @@ impl Controller {
     pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
         self.check_run(actor, &request)?;
         let plan = self.plan(&request.spec)?;
-        let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
+        let placed = self.shared.cluster.place_anywhere(plan.placement(request.count)).await;
+        let reservations = placed.map_err(ControllerError::NoRoom)?;
         let (steps, operation) = Operation::new();
         let launcher = self.launcher(actor, plan, request.pull, steps);
         self.shared.operations.spawn(async move {
@@ -64,7 +68,7 @@ impl Controller {
         let plan = self.plan(&request.spec)?;
         let reservations = match missing.len() {
             0 => Vec::new(),
-            count => cluster.place(plan.placement(count)).map_err(ControllerError::NoRoom)?,
+            count => cluster.place_anywhere(plan.placement(count)).await.map_err(ControllerError::NoRoom)?,
         };
         let (steps, operation) = Operation::new();
         let launcher = Launcher { request: Some(id), ..self.launcher(actor, plan, request.pull, steps) };
@@ -73,7 +77,7 @@ impl Controller {
             let before = there.len();
             for (index, container) in there {
                 let container = Box::new(Container::clone(&container));
-                launcher.tell(Progress::Started { index: index as usize, container });
+                launcher.tell(Progress::Started { index: index as usize, container, warnings: Vec::new() });
             }
             let (started, failed) = launcher.launch_all(missing.into_iter().zip(reservations).collect()).await;
             let started = before + started;
@@ -126,7 +130,15 @@ impl Controller {
 
     pub(super) fn launcher(&self, actor: &Actor, plan: Plan, pull: bool, steps: UnboundedSender<Progress>) -> Launcher {
         let pulls = pull.then(|| Pulls::new(self.clone(), plan.spec.name.clone(), steps.clone()));
-        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps, request: None }
+        Launcher {
+            controller: self.clone(),
+            actor: actor.clone(),
+            plan,
+            pulls,
+            steps,
+            request: None,
+            unable: Mutex::default(),
+        }
     }
 }
 
@@ -155,6 +167,8 @@ pub(super) struct Launcher {
     steps: UnboundedSender<Progress>,
     /// The request it is for, if that has a name.
     request: Option<RequestId>,
+    /// Engines that cannot run this description: none of the other containers is tried there.
+    unable: Mutex<BTreeSet<EngineId>>,
 }
 
 impl Launcher {
@@ -188,15 +202,20 @@ impl Launcher {
         loop {
             let engine = reservation.engine().clone();
             let error = match self.attempt(index, reservation).await {
-                Ok(container) => {
-                    self.tell(Progress::Started { index, container: Box::new(container) });
+                Ok((container, warnings)) => {
+                    self.tell(Progress::Started { index, container: Box::new(container), warnings });
                     return true;
                 }
                 Err(error) => error,
             };
-            failed_on.insert(engine.clone());
+            if matches!(&error, ControllerError::Engine { source, .. } if source.kind() == EngineErrorKind::Unable) {
+                // That is no failure of the engine's, so as many as there are may be tried for one that can.
+                self.unable.lock().insert(engine.clone());
+            } else {
+                failed_on.insert(engine.clone());
+            }
             let message = error.to_string();
-            match self.elsewhere(&error, &failed_on) {
+            match self.elsewhere(&error, &failed_on).await {
                 Some(next) => {
                     self.tell(Progress::Retrying { index, engine, error: message });
                     self.tell(Progress::Decided { index, engine: next.engine().clone() });
@@ -213,23 +232,25 @@ impl Launcher {
     }
 
     /// Room on an engine that did not fail yet, if another engine could help at all.
-    fn elsewhere(&self, error: &ControllerError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
+    async fn elsewhere(&self, error: &ControllerError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
         let of_the_engine = matches!(error, ControllerError::Engine { source, .. } if source.is_of_the_engine());
         let shared = &self.controller.shared;
         if !of_the_engine || failed_on.len() >= shared.settings.attempts || shared.closing.is_cancelled() {
             return None;
         }
-        let request = PlacementRequest { except: failed_on.clone(), ..self.plan.placement(1) };
-        shared.cluster.place(request).ok()?.pop()
+        let except = failed_on.union(&self.unable.lock()).cloned().collect();
+        let request = PlacementRequest { except, ..self.plan.placement(1) };
+        shared.cluster.place_anywhere(request).await.ok()?.pop()
     }
 
     /// Brings one container to life on the engine that has room for it. On failure nothing is left there, or, if the
-    /// engine does not answer, will not be once it does.
-    async fn attempt(&self, index: usize, reservation: Reservation) -> Result<Container> {
+    /// engine does not answer, will not be once it does. With the container comes what its host said of it.
+    async fn attempt(&self, index: usize, reservation: Reservation) -> Result<(Container, Vec<String>)> {
         let engine = reservation.engine().clone();
         let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
         let shared = &self.controller.shared;
-        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
+        // Of the engine that has the room, and not of another that has its id by now.
+        let connection = reservation.connection().ok_or_else(|| {
             failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
         })?;
         if let Some(pulls) = &self.pulls {
@@ -238,8 +259,8 @@ impl Launcher {
         let slot = shared.slots.start(&engine).await;
         let request = self.request(&engine, reservation.launch(), index);
         let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
-        let id = match created {
-            Ok(id) => id,
+        let Created { id, warnings } = match created {
+            Ok(created) => created,
             Err(error) => {
                 if error.kind() == EngineErrorKind::Unreachable || error.kind() == EngineErrorKind::Failed {
                     reservation.abandon();
@@ -271,7 +292,8 @@ impl Launcher {
         let known = shared.cluster.container(&id).ok_or_else(|| {
             failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
         })?;
-        Ok(Container::clone(&known.container))
+        self.note_warnings(&engine, &known.container, &warnings).await;
+        Ok((Container::clone(&known.container), warnings))
     }
 
     /// Starts a container. Where Docker chooses the ports it may come to one that somebody else has, and gives up after
@@ -301,6 +323,7 @@ impl Launcher {
             engine: engine.clone(),
             launch,
             user: self.actor.name().to_owned(),
+            log_rotation: self.controller.shared.settings.log_rotation,
             mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
         }
     }
@@ -324,6 +347,17 @@ impl Launcher {
         let message = format!("run {} on {engine} as {name}", self.plan.spec.name);
         let event = Event::new(EventKind::RunContainer, message).on(engine).of(&found.id);
         self.controller.record(self.actor.sign(event)).await
+    }
+
+    async fn note_warnings(&self, engine: &EngineId, container: &Container, warnings: &[String]) {
+        for warning in warnings {
+            let name = container.name.trim_start_matches('/');
+            let event = Event::new(EventKind::RunWarning, format!("{name} runs on {engine}, which warns: {warning}"));
+            tracing::warn!(%engine, container = container.id.short(), "{warning}");
+            if let Err(error) = self.controller.record(self.actor.sign(event.on(engine).of(&container.id))).await {
+                tracing::warn!(%error, "a warning of a host could not be recorded");
+            }
+        }
     }
 
     async fn note_failure(&self, engine: &EngineId, error: &str) {

@@ -48,6 +48,9 @@ pub enum Progress {
         index: usize,
         /// The container.
         container: Box<Container>,
+        /// What its host could not do as it was asked, in its own words.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     },
     /// An engine failed; the container is tried on another.
     Retrying {
@@ -96,6 +99,17 @@ pub struct Failure {
     pub error: String,
 }
 
+/// What the host of a container could not do as it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchWarning {
+    /// The container, which runs all the same.
+    pub container: ContainerId,
+    /// Its engine.
+    pub engine: EngineId,
+    /// What the host said.
+    pub warning: String,
+}
+
 /// What an operation came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchSummary {
@@ -107,12 +121,26 @@ pub struct LaunchSummary {
     pub destroyed: Vec<ContainerId>,
     /// What failed.
     pub failed: Vec<Failure>,
+    /// What hosts could not do as they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<LaunchWarning>,
 }
 
 impl LaunchSummary {
     /// Whether everything asked for was done.
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Notes a container that was started, and what its host said of it.
+    pub fn add_started(&mut self, container: Container, warnings: Vec<String>) {
+        let warned = warnings.into_iter().map(|warning| LaunchWarning {
+            container: container.id.clone(),
+            engine: container.engine.id.clone(),
+            warning,
+        });
+        self.warnings.extend(warned);
+        self.started.push(container);
     }
 }
 
@@ -136,7 +164,7 @@ impl Operation {
         let mut summary = LaunchSummary::default();
         while let Some(step) = self.next().await {
             match step {
-                Progress::Started { container, .. } => summary.started.push(*container),
+                Progress::Started { container, warnings, .. } => summary.add_started(*container, warnings),
                 Progress::Destroyed { container, .. } => summary.destroyed.push(container),
                 Progress::Failed(failure) => summary.failed.push(failure),
                 Progress::Summary { requested, .. } => summary.requested = requested,

@@ -57,6 +57,7 @@ impl Controller {
         if actor.made_before().is_some() {
             return Ok(());
         }
+        let registry = RegistryLogin::registry_called(registry);
         let message = format!("images of {registry} are pulled without a login");
         let publication = self.publication(actor, Event::new(EventKind::DeleteRegistryLogin, message))?;
         match self.commit(vec![self.shared.registry_logins.deletion(registry, None)], publication).await {

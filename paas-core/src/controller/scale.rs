@@ -37,7 +37,8 @@ impl Controller {
         let launch = if missing > 0 {
             self.check_policy_of_run(&actor, &known.container.image)?;
             let plan = self.plan(&known.container.image)?;
-            let places = self.shared.cluster.place(plan.placement(missing)).map_err(ControllerError::NoRoom)?;
+            let places = self.shared.cluster.place_anywhere(plan.placement(missing)).await;
+            let places = places.map_err(ControllerError::NoRoom)?;
             Some((plan, places))
         } else {
             None

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Policy;
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
+use crate::engine::LogRotation;
 use crate::events::Retention;
 
 /// Settings of a controller, with working defaults.
@@ -27,6 +28,9 @@ pub struct Settings {
     pub retention: Retention,
     /// What may be asked of the hosts, beside what a role opens.
     pub policy: Policy,
+    /// How much of each container's output its host keeps; what Docker does by itself, which is to keep everything, when
+    /// absent.
+    pub log_rotation: Option<LogRotation>,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -42,6 +46,7 @@ impl Default for Settings {
             keep_requests: Duration::from_secs(24 * 3600),
             retention: Retention::default(),
             policy: Policy::default(),
+            log_rotation: Some(LogRotation::default()),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

@@ -74,6 +74,7 @@ mod tests {
             launch: LaunchId::new(),
             user: "admin".into(),
             mark: Some(RequestMark { request: RequestId::new(), index: 7 }),
+            log_rotation: None,
         };
         let (read_spec, managed) = read(&write(&request)).unwrap();
         assert_eq!(read_spec, spec);

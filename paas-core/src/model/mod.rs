@@ -19,6 +19,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod units;
+mod validation;
+mod volume;
 
 pub use account::{Account, NewAccount};
 pub use address::{EngineAddress, SimulatedHost};
@@ -51,4 +53,10 @@ impl Invalid {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
+}
+
+/// A port as people write it, 1 to 65535: digits and nothing else, where Rust's own reading would take a sign, too.
+fn port_number(text: &str) -> Option<u16> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&port| is_plain && port > 0)
 }

@@ -40,7 +40,7 @@ pub struct Member {
     /// Its labels.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// What Docker calls the daemon, so that one daemon is not counted under two ids.
+    /// What Docker calls the daemon, so that one daemon is not counted under two ids. Its address where it has no name that stays.
     pub daemon_id: String,
     /// Version of its Docker.
     pub docker_version: String,

@@ -140,6 +140,16 @@ pub(super) struct Settings {
     /// How far containers may be promised more than an engine has: 1.5 for half as much again. Default: 1, not at all.
     #[arg(long, env = "PAAS_OVERBOOKING", value_name = "FACTOR")]
     pub(super) overbooking: Option<f64>,
+    /// Of each container's output an engine keeps files of this size, where its Docker keeps output in files (json-file,
+    /// local): whole megabytes, such as 10M, or 0 to leave it to Docker. Default: 10M.
+    #[arg(long, env = "PAAS_CONTAINER_LOG_SIZE", value_name = "SIZE")]
+    pub(super) container_log_size: Option<Size>,
+    /// How many such files, 1 to 1000. Default: 3.
+    #[arg(long, env = "PAAS_CONTAINER_LOG_FILES", value_name = "COUNT")]
+    pub(super) container_log_files: Option<u32>,
+    /// Also record what is run inside of containers as events. Each check of a container's health is three of them.
+    #[arg(long, env = "PAAS_RECORD_EXEC_EVENTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub(super) record_exec_events: Option<bool>,
     /// How each engine is asked whether it is alive: 'ping' asks its Docker (default), 'tcp' connects to its port, 'icmp'
     /// sends an echo request to its host.
     #[arg(long, env = "PAAS_PROBE", value_name = "KIND")]
@@ -240,6 +250,9 @@ impl Settings {
             cpu_weight: self.cpu_weight.or(below.cpu_weight),
             memory_weight: self.memory_weight.or(below.memory_weight),
             overbooking: self.overbooking.or(below.overbooking),
+            container_log_size: self.container_log_size.or(below.container_log_size),
+            container_log_files: self.container_log_files.or(below.container_log_files),
+            record_exec_events: self.record_exec_events.or(below.record_exec_events),
             probe: self.probe.or(below.probe),
             probe_interval: self.probe_interval.or(below.probe_interval),
             probe_timeout: self.probe_timeout.or(below.probe_timeout),

@@ -13,6 +13,7 @@ use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::{ClusterSettings, ProbeKind};
 use paas_core::controller::Policy;
+use paas_core::engine::LogRotation;
 use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
@@ -78,6 +79,10 @@ pub struct Config {
     pub weights: Weights,
     /// By how much the size of an engine may be exceeded; 1.0 for not at all.
     pub overbooking: f64,
+    /// How much of each container's output its engine keeps; `None` to leave that to Docker.
+    pub log_rotation: Option<LogRotation>,
+    /// Whether what is run inside of containers is recorded as events.
+    pub record_exec_events: bool,
     /// How each engine is asked whether it is alive.
     pub probe: ProbeKind,
     /// How often it is asked.
@@ -240,6 +245,8 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
+            log_rotation: log_rotation(settings.container_log_size.map(|size| size.0), settings.container_log_files)?,
+            record_exec_events: settings.record_exec_events.unwrap_or(watching.record_exec_events),
             probe: settings.probe.unwrap_or(watching.probe),
             probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
             probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
@@ -358,6 +365,14 @@ impl fmt::Display for Config {
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
         writeln!(f, "overbooking = {:?}", self.overbooking)?;
+        match self.log_rotation {
+            Some(LogRotation { max_size_mb, max_files }) => {
+                writeln!(f, "container_log_size = \"{max_size_mb}M\"")?;
+                writeln!(f, "container_log_files = {max_files}")?;
+            }
+            None => writeln!(f, "container_log_size = 0")?,
+        }
+        writeln!(f, "record_exec_events = {}", self.record_exec_events)?;
         writeln!(f, "probe = {}", text(&self.probe))?;
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
         writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;
@@ -402,6 +417,26 @@ fn retention(max_age: Option<Duration>, max_count: Option<usize>) -> Retention {
         max_count: max_count.or(default.max_count).filter(|&count| count != 0),
         ..default
     }
+}
+
+/// Nothing for the size leaves output to Docker.
+fn log_rotation(size: Option<usize>, files: Option<u32>) -> Result<Option<LogRotation>, Invalid> {
+    const MB: usize = 1 << 20;
+    let default = LogRotation::default();
+    let max_size_mb = match size {
+        Some(0) => return Ok(None),
+        Some(size) if size % MB == 0 => u32::try_from(size / MB).unwrap_or(u32::MAX),
+        Some(size) => {
+            let message = format!("must be whole megabytes, such as 10M, or 0 to leave it to Docker, not {size} bytes");
+            return Err(Invalid::new("container-log-size", message));
+        }
+        None => default.max_size_mb,
+    };
+    let max_files = files.unwrap_or(default.max_files);
+    if !(1..=1000).contains(&max_files) {
+        return Err(Invalid::new("container-log-files", format!("must be 1 to 1000, not {max_files}")));
+    }
+    Ok(Some(LogRotation { max_size_mb, max_files }))
 }
 
 fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {

@@ -113,6 +113,8 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--body-limit", "10"], "body-limit"),
         (&["--listen", "here"], "listen"),
         (&["--scheduler", "random"], "scheduler"),
+        (&["--container-log-size", "100k"], "container-log-size"),
+        (&["--container-log-files", "0"], "container-log-files"),
         (&["--probe", "smoke"], "ping, tcp or icmp"),
         (&["--probe-interval", "1ms"], "probe-interval"),
         (&["--probe-timeout", "2h"], "probe-timeout"),
@@ -143,10 +145,30 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
-        --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
+        --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3 \
+         --record-exec-events";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
+}
+
+#[test]
+fn output_of_containers_is_kept_up_to_a_size_or_as_docker_likes() {
+    let three_of_ten = LogRotation { max_size_mb: 10, max_files: 3 };
+    assert_eq!(of(&[]).unwrap().log_rotation, Some(three_of_ten));
+    let set = with_file("container_log_size = \"20M\"", &["--container-log-files", "2"]).unwrap().log_rotation;
+    assert_eq!(set, Some(LogRotation { max_size_mb: 20, max_files: 2 }));
+    let left_to_docker = of(&["--container-log-size", "0"]).unwrap();
+    assert_eq!(left_to_docker.log_rotation, None);
+    assert_eq!(with_file(&left_to_docker.to_string(), &[]).unwrap().log_rotation, None);
+}
+
+#[test]
+fn what_is_run_inside_of_containers_is_recorded_only_when_asked_for() {
+    assert!(!of(&[]).unwrap().record_exec_events);
+    assert!(of(&["--record-exec-events"]).unwrap().record_exec_events);
+    assert!(with_file("record_exec_events = true", &[]).unwrap().record_exec_events);
+    assert!(!with_file("record_exec_events = true", &["--record-exec-events=false"]).unwrap().record_exec_events);
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Node {
         // Whoever is still at work is refused every change once the term is over, so this does not take long then.
         if timeout(self.options.shutdown_timeout, controller.shutdown()).await.is_err() {
             tracing::error!("launches were still under way and were abandoned");
+            controller.background().stop();
         }
         term.resign();
     }

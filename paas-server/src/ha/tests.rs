@@ -254,3 +254,34 @@ async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
     aside.until_leading().await;
     assert_eq!(aside.health().await["stands_for_election"], Value::Null);
 }
+
+/// Takeovers that fail, and one that another server overtakes, leave nothing running.
+#[tokio::test]
+async fn takeovers_that_come_to_nothing_leave_nothing_behind() {
+    let common = Common::new("comes-to-nothing", "cpus=8&memory=16384");
+    let host = match common.engine.parse().unwrap() {
+        paas_core::model::EngineAddress::Simulated(host) => paas_core::engine::SimulatedEngine::named(&host),
+        other => panic!("{other}"),
+    };
+    let candidate = Candidate::new(common.registry.clone(), "http://nobody:1".to_owned(), LEASE);
+    for round in 0..20 {
+        let term = candidate.lead().await;
+        let taking_over = common.clone().controller(term.clone());
+        if round % 2 == 0 {
+            // It is done, and then something fails.
+            let controller = taking_over.await.unwrap();
+            assert_eq!(host.open_streams(), 1, "in round {round}");
+            drop(controller);
+        } else {
+            // The term is over before it is done.
+            let _ = timeout(Duration::from_millis(round), taking_over).await;
+        }
+        term.resign();
+    }
+    let gone = async {
+        while host.open_streams() > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    assert!(timeout(TIMEOUT, gone).await.is_ok(), "{} streams are left", host.open_streams());
+}

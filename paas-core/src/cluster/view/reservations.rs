@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Allocation, ContainerId, EngineId, ObservedContainer, Reserved, Ticket, View};
-use crate::model::{ContainerType, LaunchId};
+use crate::model::{ContainerType, EngineStatus, LaunchId};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
 impl View {
@@ -46,6 +46,8 @@ impl View {
             let mut request = PlacementRequest::new(&entry.container.image, 1);
             request.kind = ContainerType::Service;
             request.labels.clear();
+            // It was made there, and whether the host still has what it takes is for the host to say.
+            (request.cpu_limit, request.highest_cpu, request.network) = (None, None, None);
             request.resources = resources;
             request.only = Some(engine.clone());
             request.overbooking = overbooking;
@@ -90,31 +92,39 @@ impl View {
         }
     }
 
+    /// The containers of a launch, on its engine or on one that is the same host.
     fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
-        let Some(host) = self.engines.get(engine) else { return Vec::new() };
         let is_it = |id: &&ContainerId| {
             self.containers
                 .get(*id)
                 .and_then(|entry| entry.managed.as_ref())
                 .is_some_and(|managed| managed.launch == launch)
         };
-        host.containers.iter().filter(is_it).cloned().collect()
+        let there = |engine: &EngineId| self.engines.get(engine).into_iter().flat_map(|host| &host.containers);
+        let here: Vec<ContainerId> = there(engine).filter(is_it).cloned().collect();
+        if !here.is_empty()
+            || self.engines.get(engine).is_some_and(|host| host.health.status != EngineStatus::Duplicate)
+        {
+            return here;
+        }
+        self.engines.keys().flat_map(there).filter(is_it).cloned().collect()
     }
 
-    /// Turns the reservation of a launch into its container, in one step.
+    /// Turns the reservation of a launch into its container, in one step. False when another engine has that container.
     pub(in crate::cluster) fn commit(
         &mut self,
         launch: LaunchId,
         engine: &EngineId,
         found: ObservedContainer,
         ticket: Ticket,
-    ) {
+    ) -> bool {
         let id = found.id.clone();
-        self.observe(engine, found, ticket);
+        let is_here = self.observe(engine, found, ticket);
         if let Some(reserved) = self.reservations.remove(&launch) {
             self.change_allocation(&reserved.engine, &reserved.allocation, false);
         }
         self.recount(&id);
+        is_here
     }
 
     /// Notes that whatever a launch left on its engine must go when it is seen.

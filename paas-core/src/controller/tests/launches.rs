@@ -13,6 +13,7 @@ async fn containers_spread_evenly_and_the_events_say_who_did_it() {
     for host in platform.hosts.values() {
         assert_eq!(host.really_there().len(), 10);
     }
+    platform.heard().await;
     let runs: Vec<Event> =
         platform.events.events().into_iter().filter(|event| event.kind.as_str() == "run-container").collect();
     assert_eq!(runs.len(), 30);
@@ -73,6 +74,7 @@ async fn what_no_engine_can_start_leaves_nothing_and_says_why() {
     assert_eq!((summary.started.len(), summary.failed.len()), (0, 2));
     assert!(summary.failed.iter().all(|failure| failure.error.contains("no such image")), "{:?}", summary.failed);
     assert_eq!(platform.really_there(), 0);
+    platform.heard().await;
     assert_eq!(platform.kinds().iter().filter(|kind| *kind == "run-failed").count(), 2);
     platform.check_at_rest();
 }
@@ -104,6 +106,7 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
         launch: crate::model::LaunchId::new(),
         user: "ann".into(),
         mark: None,
+        log_rotation: None,
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();
@@ -124,17 +127,10 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_cannot_be_stored_is_a_launch_that_failed() {
-    #[derive(Debug)]
-    struct Full;
-    #[async_trait::async_trait]
-    impl EventSink for Full {
-        async fn record(&self, events: &[Event]) -> Result<(), EventError> {
-            let is_full = events.iter().any(|event| event.kind.as_str() == "run-container");
-            if is_full { Err(EventError::Sink("full".into())) } else { Ok(()) }
-        }
-    }
-    let controller = Controller::builder().sink(Arc::new(Full)).build().await.unwrap();
+    let store = Arc::new(crate::testing::store::FailingStore::new(Arc::new(MemoryStore::new())));
+    let controller = Controller::builder().store(store.clone()).build().await.unwrap();
     controller.add_engine(&ann(), engine_spec("full-log")).await.unwrap();
+    store.fail_after_writes(Some(0));
     let request = RunRequest { spec: web(), count: 1, pull: false };
     let summary = controller.run(&ann(), request).await.unwrap().finish().await;
     assert_eq!((summary.started.len(), summary.failed.len()), (0, 1));
@@ -246,6 +242,39 @@ async fn links_place_a_container_beside_the_one_they_name() {
     front.links = [(database.name, "one".to_owned()), (elsewhere.name, "two".to_owned())].into();
     let refused = platform.controller.run(&ann(), RunRequest { spec: front, count: 1, pull: false }).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("must be on one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_image_is_unique_by_every_name_of_its_registry() {
+    let platform = Platform::of(&["a"]).await;
+    let unique = |name: &str| {
+        let mut spec = ContainerSpec::new(name.parse().unwrap());
+        spec.kind = crate::model::ContainerType::Unique;
+        RunRequest { spec, count: 1, pull: false }
+    };
+    platform.controller.run(&ann(), unique("docker.io/library/httpd")).await.unwrap().finish().await;
+    for again in ["index.docker.io/library/httpd", "index.docker.io/httpd", "httpd"] {
+        let refused = platform.controller.run(&ann(), unique(again)).await;
+        assert!(matches!(refused, Err(ControllerError::NoRoom(_))), "{again}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_port_can_be_had_once_of_each_family() {
+    let platform = Platform::of(&["a"]).await;
+    let listening = |port: &str| {
+        let spec = ContainerSpec { bind_ports: vec![port.parse().unwrap()], ..web() };
+        RunRequest { spec, count: 1, pull: false }
+    };
+    for port in ["0.0.0.0:8080:80", "[::]:8080:80", "9090:80"] {
+        let started = platform.controller.run(&ann(), listening(port)).await.unwrap().finish().await;
+        assert_eq!((started.started.len(), started.started[0].ports.len()), (1, 1), "{port}");
+    }
+    for port in ["8080:80", "[::1]:8080:80", "127.0.0.1:8080:80", "[::]:9090:80", "0.0.0.0:9090:80"] {
+        let refused = platform.controller.run(&ann(), listening(port)).await;
+        assert!(matches!(refused, Err(ControllerError::NoRoom(_))), "{port}");
+    }
+    platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,11 @@
 //! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
 
+mod background;
 mod changes;
 mod engines;
 mod faults;
 mod health;
+mod lacking;
 mod launches;
 mod lost_answers;
 mod membership;
@@ -88,6 +90,11 @@ impl Platform {
     async fn run(&self, spec: ContainerSpec, count: usize) -> LaunchSummary {
         let request = RunRequest { spec, count, pull: false };
         self.controller.run(&ann(), request).await.unwrap().finish().await
+    }
+
+    /// Waits until whoever subscribes has every event so far: each has a queue of its own.
+    async fn heard(&self) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
     fn kinds(&self) -> Vec<String> {

@@ -6,6 +6,7 @@
 mod describe;
 mod errors;
 mod events;
+mod identity;
 mod lines;
 mod logs;
 mod observed;
@@ -22,23 +23,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, HostConfigLogConfig, LocalNodeState, SystemInfo};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions,
-    RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions,
+    RemoveContainerOptions, RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use self::errors::{Call, Subject};
+use self::identity::Identity;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions,
-    ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
@@ -76,6 +79,9 @@ pub struct Docker {
     /// Speaks through the transport.
     client: Client,
     samples: Samples,
+    /// Where the daemon puts the output of containers by itself, as it last said.
+    log_driver: Mutex<Option<String>>,
+    identity: Identity,
 }
 
 impl fmt::Debug for Docker {
@@ -104,7 +110,14 @@ impl Docker {
         let url = Some("http://docker");
         let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
             .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
-        Ok(Self { address: address.clone(), transport, client, samples: Samples::default() })
+        Ok(Self {
+            address: address.clone(),
+            transport,
+            client,
+            samples: Samples::default(),
+            log_driver: Mutex::default(),
+            identity: Identity::default(),
+        })
     }
 
     fn call(&self, operation: &'static str, subject: Subject) -> Call {
@@ -132,11 +145,28 @@ impl Docker {
         }
     }
 
+    /// What the host is told of the output of a container: nothing where it goes to where Docker does not keep it itself.
+    async fn log_config(&self, request: &CreateRequest) -> Result<Option<HostConfigLogConfig>> {
+        let Some(rotation) = request.log_rotation else { return Ok(None) };
+        let known = self.log_driver.lock().clone();
+        let driver = match known {
+            Some(driver) => Some(driver),
+            // Nobody asked yet what it is.
+            None => {
+                let call = self.call("create the container", Subject::Host);
+                let driver = call.within(deadlines::ASK, self.client.info()).await?.logging_driver;
+                self.log_driver.lock().clone_from(&driver);
+                driver
+            }
+        };
+        Ok(driver.and_then(|driver| describe::log_config(driver, rotation)))
+    }
+
     /// Docker says 404 for a missing container, and for a network or another thing that a container needs. Only the
-    /// first is [`EngineErrorKind::NoSuchContainer`].
+    /// first is [`EngineErrorKind::NoSuchContainer`]; the rest another host may have.
     async fn blame_the_right_one(&self, id: &ContainerId, call: &Call, err: super::EngineError) -> super::EngineError {
         if err.kind() == EngineErrorKind::NoSuchContainer && self.inspect(id).await.is_ok() {
-            return call.error(EngineErrorKind::Refused, err.detail()).with_source(err);
+            return call.error(EngineErrorKind::Unable, err.detail()).with_source(err);
         }
         err
     }
@@ -161,6 +191,14 @@ impl Docker {
 
 fn call(address: &EngineAddress, operation: &'static str, subject: Subject) -> Call {
     Call { operation, address: address.to_string(), subject }
+}
+
+/// A worker of a swarm makes a network of the swarm when the first container wants it, and does not list it before.
+fn gets_networks_from_others(info: &SystemInfo) -> bool {
+    let swarm = info.swarm.as_ref();
+    swarm.is_some_and(|swarm| {
+        swarm.local_node_state == Some(LocalNodeState::ACTIVE) && swarm.control_available != Some(true)
+    })
 }
 
 /// Docker counts in whole seconds; a container never gets less time than it was given.
@@ -199,15 +237,32 @@ impl DockerEngine for Docker {
     async fn info(&self) -> Result<EngineInfo> {
         let call = self.call("ask the host", Subject::Host);
         let images = self.client.list_images(Some(ListImagesOptions::default()));
-        let asked = futures::future::try_join(self.client.info(), images);
-        let (info, images) = call.within(deadlines::ASK, asked).await?;
+        let networks = async {
+            match self.client.list_networks(None::<ListNetworksOptions>).await {
+                Ok(networks) => Ok(Some(networks)),
+                // Behind some proxies one may not ask, and what is in front of others does not know of networks.
+                Err(Error::DockerResponseServerError { .. } | Error::JsonDataError { .. }) => Ok(None),
+                Err(err) => Err(err),
+            }
+        };
+        let asked = futures::future::try_join3(self.client.info(), images, networks);
+        let (info, images, networks) = call.within(deadlines::ASK, asked).await?;
+        *self.log_driver.lock() = info.logging_driver.clone();
+        let networks = networks.filter(|_| !gets_networks_from_others(&info)).map(observed::networks);
+        let again = async || {
+            let again = call.within(deadlines::ASK, self.client.info()).await?;
+            Ok::<_, EngineError>(again.id.unwrap_or_default())
+        };
+        let daemon_id = self.identity.settle(info.id.clone().unwrap_or_default(), again).await?;
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
-            daemon_id: info.id.unwrap_or_default(),
-            cpus: Cpus::from_milli(number(info.ncpu) * 1000),
+            daemon_id,
+            cpus: Cpus::from_milli(number(info.ncpu).saturating_mul(1000)),
             memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),
+            networks,
+            warnings: info.warnings.unwrap_or_default(),
             time: info.system_time.and_then(|time| time.parse().ok()),
         })
     }
@@ -234,27 +289,29 @@ impl DockerEngine for Docker {
             .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
-        let call = self.call("create the container", Subject::Image);
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
+        let call = self.call("create the container", Subject::Creation);
         let options = CreateContainerOptions { name: Some(request.name.clone()), ..CreateContainerOptions::default() };
-        let asked = self.client.create_container(Some(options), describe::container_body(request));
+        let log_config = self.log_config(request).await?;
+        let asked = self.client.create_container(Some(options), describe::container_body(request, log_config));
         let created = match call.within(deadlines::CHANGE, asked).await {
             Ok(created) => created,
             Err(err) if err.kind() == EngineErrorKind::NoSuchImage => {
-                // 404 may mean a network, too.
+                // 404 may mean a network or a plugin, too.
                 let image = self.client.inspect_image(request.spec.name.as_str());
                 return Err(match call.within(deadlines::ASK, image).await {
-                    Ok(_) => call.error(EngineErrorKind::Refused, err.detail()).with_source(err),
+                    Ok(_) => call.error(EngineErrorKind::Unable, err.detail()).with_source(err),
                     Err(_) => err,
                 });
             }
             Err(err) => return Err(err),
         };
-        created.id.parse().map_err(|_| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
+        let no_id = |_| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address));
+        Ok(Created { id: created.id.parse().map_err(no_id)?, warnings: created.warnings })
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
-        let call = self.call("start the container", Subject::Container);
+        let call = self.call("start the container", Subject::Start);
         let asked = self.client.start_container(id.as_str(), None::<StartContainerOptions>);
         match call.within(deadlines::CHANGE, asked).await {
             Ok(()) => Ok(()),
@@ -270,7 +327,7 @@ impl DockerEngine for Docker {
     }
 
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        let call = self.call("restart the container", Subject::Container);
+        let call = self.call("restart the container", Subject::Start);
         let options = RestartContainerOptions { t: Some(whole_seconds(grace)), signal: None };
         let deadline = grace.saturating_add(deadlines::STOP_EXTRA).saturating_add(deadlines::CHANGE);
         match call.within(deadline, self.client.restart_container(id.as_str(), Some(options))).await {

@@ -33,7 +33,7 @@ async fn every_field_of_a_description_reaches_docker() {
         };
         let links = vec![(format!("/{}", host.name("db")), "database".into())];
         let request = CreateRequest { links, ..host.request("all", spec.clone()) };
-        let id = host.engine.create(&request).await.unwrap();
+        let id = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&id).await.unwrap();
 
         let raw = host.raw.inspect_container(id.as_str(), None::<InspectContainerOptions>).await.unwrap();
@@ -133,25 +133,25 @@ async fn what_docker_does_not_take_is_told_apart() {
         assert!(conflict.detail().contains("already in use") && !conflict.detail().contains('\n'), "{conflict}");
 
         let too_small = ContainerSpec { memory: Some(MemoryMb::new(1)), ..web() };
-        assert_eq!(create("c", too_small).await.unwrap_err().kind(), EngineErrorKind::Refused);
+        assert_eq!(create("c", too_small).await.unwrap_err().kind(), EngineErrorKind::Unable);
 
         let no_network = ContainerSpec { network_mode: "paas-core-test-no-such-network".into(), ..web() };
         let error = match create("d", no_network).await {
-            Ok(id) => host.engine.start(&id).await.unwrap_err(),
+            Ok(created) => host.engine.start(&created.id).await.unwrap_err(),
             Err(err) => err,
         };
-        assert_eq!(error.kind(), EngineErrorKind::Refused, "{error}");
+        assert_eq!(error.kind(), EngineErrorKind::Unable, "{error}");
 
         let no_program = ContainerSpec { args: vec!["/bin/no-such-program".into()], ..web() };
         let id = create("e", no_program).await.unwrap();
-        let error = host.engine.start(&id).await.unwrap_err();
+        let error = host.engine.start(&id.id).await.unwrap_err();
         assert_eq!(error.kind(), EngineErrorKind::Refused, "{error}");
 
         let linked = CreateRequest {
             links: vec![("paas-core-test-no-such-container".into(), "db".into())],
             ..host.request("f", web())
         };
-        assert_eq!(host.engine.create(&linked).await.unwrap_err().kind(), EngineErrorKind::Refused);
+        assert_eq!(host.engine.create(&linked).await.unwrap_err().kind(), EngineErrorKind::Unable);
     })
     .await;
 }
@@ -194,7 +194,7 @@ async fn links_of_a_network_of_ones_own_reach_docker() {
             links: vec![(host.name("db"), "database".into())],
             ..host.request("web", spec(shell("wget -q -O - http://database/")))
         };
-        let id = host.engine.create(&request).await.unwrap();
+        let id = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&id).await.unwrap();
         let output = super::streams::wait_for_output(host, &id, docker::WEB_PAGE).await;
         host.clean_up().await;
