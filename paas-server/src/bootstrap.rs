@@ -37,14 +37,20 @@ impl Parts {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
-        let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
+        let store = open_store(config.store_url().as_str()).await.with_context(|| match &config.store {
+            Some(store) => format!("the store {store} cannot be opened"),
+            None => {
+                let place = config.data_dir.display();
+                format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
+            }
+        })?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
         let custody = Custody::of(&config);
         Ok(Self { config: Arc::new(config), store, registry, custody, url: url.into() })
     }
 
-    /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
+    /// A controller that has read the records and the hosts. With a term, it changes things as long as that lasts.
     pub(crate) async fn controller(&self, term: Option<Term>) -> Result<Controller> {
         let config = &self.config;
         let scheduler: Arc<dyn Scheduler> = match config.scheduler {
@@ -63,8 +69,8 @@ impl Parts {
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),
-            policy: config.policy.clone(),
             log_rotation: config.log_rotation,
+            policy: config.policy.clone(),
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());
@@ -74,7 +80,7 @@ impl Parts {
         builder = builder.sealer(self.custody.sealer(&*self.store).await?);
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
-        // Told at once: if anything below fails, the password is known all the same.
+        // Said at once: if anything below fails, the password is known all the same.
         if let Some(password) = make_first_account(config, &controller).await? {
             say(&format!("The account 'admin' was made with {password}."));
             say(&format!("Log in with: paas-cli login --url {} --name admin", self.url));
@@ -85,7 +91,7 @@ impl Parts {
     }
 }
 
-/// Says what must be told a person at once. That the registry does not answer is no reason not to start: it may later, and
+/// Fails with what a person has to mend. That the registry does not answer is no reason not to start: it may later, and
 /// until then there is what was known of it.
 pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
     match registry.list().await {

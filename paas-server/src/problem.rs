@@ -56,6 +56,8 @@ pub enum Code {
     KeyReused,
     /// The platform did not start that container.
     NotManaged,
+    /// The body did not come in time.
+    BodyTimeout,
     /// The body is larger than the server takes.
     TooLarge,
     /// The body is not JSON.
@@ -80,7 +82,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -100,6 +102,7 @@ impl Code {
         Self::Conflict,
         Self::KeyReused,
         Self::NotManaged,
+        Self::BodyTimeout,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Throttled,
@@ -143,6 +146,7 @@ impl Code {
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
             Self::KeyReused => ("key_reused", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NotManaged => ("not_managed", StatusCode::CONFLICT),
+            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Throttled => ("throttled", StatusCode::TOO_MANY_REQUESTS),

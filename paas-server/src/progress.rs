@@ -1,4 +1,4 @@
-//! Operations that take long: told as they go, or waited for.
+//! Operations that take long: their progress as it happens, or only their outcome.
 
 use std::io;
 

@@ -159,8 +159,6 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
     use crate::cluster::ClusterSettings;
     use crate::engine::{EngineUsage, MockDockerEngine};
@@ -183,7 +181,7 @@ mod tests {
             }
         });
         let spec = EngineSpec::new(id.clone(), "sim://one".parse().unwrap());
-        let stop = CancellationToken::new();
+        let stop = cluster.background().stopping().child_token();
         let handle = EngineHandle::new(id.clone(), 1, Arc::new(engine), stop.clone());
         cluster.shared.view.write().add_engine(spec, handle.clone());
         cluster.shared.view.write().set_status(&id, EngineStatus::Up, None);

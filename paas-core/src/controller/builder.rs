@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::locks::KeyedLocks;
+use super::operations::Operations;
 use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
@@ -142,6 +142,8 @@ impl ControllerBuilder {
         let cluster = Cluster::with_background(settings, scheduler, sink.clone(), platform, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        // Whatever ends the cluster ends the rest.
+        let closing = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
             auth,
@@ -165,8 +167,8 @@ impl ControllerBuilder {
             idempotency_locks: KeyedLocks::default(),
             slots: Slots::new(self.settings.starts_per_engine),
             heartbeats: tokio::sync::Mutex::default(),
-            operations: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            operations: Operations::default(),
+            closing,
             listed: CancellationToken::new(),
             settings: self.settings,
         };

@@ -173,6 +173,7 @@ pub(super) struct Launcher {
 
 impl Launcher {
     pub(super) fn tell(&self, step: Progress) {
+        step.log();
         // Nobody listens any more when the caller went away; the operation goes on all the same.
         let _ = self.steps.send(step);
     }

@@ -25,6 +25,7 @@ mod launch;
 mod live;
 mod locks;
 mod membership;
+mod operations;
 mod policy;
 mod progress;
 mod pull;
@@ -38,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::background::Background;
@@ -61,6 +61,7 @@ pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 
 use locks::KeyedLocks;
+use operations::Operations;
 
 /// The platform. Cheap to clone; every clone is the same one. With the last clone everything ends that runs in the background;
 /// operations that are under way come to their end first, and containers go on running.
@@ -119,7 +120,7 @@ struct Shared {
     idempotency_locks: KeyedLocks,
     slots: slots::Slots,
     heartbeats: join::HeartbeatSessions,
-    operations: TaskTracker,
+    operations: Operations,
     closing: CancellationToken,
     /// Rings when the registry was read for the first time.
     listed: CancellationToken,

@@ -84,6 +84,35 @@ pub enum Progress {
     },
 }
 
+impl Progress {
+    /// Logs the step, where the span says which request it belongs to.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Pulling { engine, image, .. } => tracing::trace!(%engine, %image, "pulling"),
+            Self::Pulled { engine, image } => tracing::debug!(%engine, %image, "pulled"),
+            Self::Decided { index, engine } => tracing::debug!(index, %engine, "placed"),
+            Self::Started { index, container, .. } => {
+                tracing::debug!(index, engine = %container.engine.id, container = container.id.short(), "started");
+            }
+            Self::Retrying { index, engine, error } => {
+                tracing::warn!(index, %engine, error, "a launch failed; it is tried on another engine");
+            }
+            Self::Failed(failure) => {
+                let Failure { index, engine, container, error } = failure;
+                let (engine, container) =
+                    (engine.as_ref().map(EngineId::as_str), container.as_ref().map(ContainerId::short));
+                tracing::warn!(index, engine, container, error, "a container could not be had, or not be destroyed");
+            }
+            Self::Destroyed { container, engine } => {
+                tracing::debug!(%engine, container = container.short(), "destroyed");
+            }
+            Self::Summary { requested, started, destroyed, failed } => {
+                tracing::debug!(requested, started, destroyed, failed, "done");
+            }
+        }
+    }
+}
+
 /// A container, or an image on an engine, that could not be had, or a container that could not be destroyed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {

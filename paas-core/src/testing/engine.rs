@@ -79,8 +79,10 @@ impl Bench {
         self.engine.inspect(&id).await.unwrap()
     }
 
+    /// A container as listed, to be compared with it as inspected: a list need not know the limits.
     async fn listed(&self, id: &ContainerId) -> Vec<ObservedContainer> {
-        self.engine.list().await.unwrap().into_iter().filter(|found| found.id == *id).collect()
+        let all = self.engine.list().await.unwrap().into_iter().filter(|found| found.id == *id);
+        all.map(|found| ObservedContainer { limits_known: true, ..found }).collect()
     }
 
     async fn says_what_it_is(&self) {

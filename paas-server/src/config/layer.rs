@@ -68,7 +68,7 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_REGISTRY", value_name = "URL", hide_env_values = true)]
     pub(super) registry: Option<BackendUrl>,
     /// Be one of several servers that share a store and a registry (both of them etcd://, or the store rethinkdb://): one of
-    /// them leads, and this one tells the others where it is reached: scheme, host and port.
+    /// them leads. The URL is where the others reach this one: scheme, host and port.
     #[arg(long, env = "PAAS_ADVERTISE", value_name = "URL")]
     pub(super) advertise: Option<String>,
     /// How long after the death of the server that leads another may lead, at the earliest: 2s to 60s. Default: 3s.
@@ -119,6 +119,10 @@ pub(super) struct Settings {
     /// The largest body of a request: bytes, or with k or M. Default: 1M.
     #[arg(long, env = "PAAS_BODY_LIMIT", value_name = "SIZE")]
     pub(super) body_limit: Option<Size>,
+    /// How many connections may be open at once, from 16. When there are as many, the longest idle make room, first those
+    /// without a login. Default: 10000, or half of the files that the process may open, if that is less.
+    #[arg(long, env = "PAAS_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub(super) max_connections: Option<usize>,
     /// How long a login lasts: seconds, or with s, m, h or d. Default: 12h.
     #[arg(long, env = "PAAS_TOKEN_TTL", value_name = "TIME")]
     pub(super) token_ttl: Option<Span>,
@@ -243,6 +247,7 @@ impl Settings {
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
             body_limit: self.body_limit.or(below.body_limit),
+            max_connections: self.max_connections.or(below.max_connections),
             token_ttl: self.token_ttl.or(below.token_ttl),
             event_max_age: self.event_max_age.or(below.event_max_age),
             event_max_count: self.event_max_count.or(below.event_max_count),

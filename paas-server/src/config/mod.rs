@@ -18,7 +18,7 @@ use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
-use crate::options::ServeOptions;
+use crate::options::{MOST_CONNECTIONS, ServeOptions};
 
 pub use backend::BackendUrl;
 pub use layer::{Flags, LogFormat, SchedulerName};
@@ -32,8 +32,11 @@ const SERVE_ONE: [&str; 3] = ["sqlite", "memory", "embedded"];
 /// How long the server that leads may be silent. etcd counts leases in whole seconds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(3);
 
-/// The engine of a server that is told of none.
+/// The engine of a server that is given none.
 const LOCAL_DOCKER: &str = "local=unix:///var/run/docker.sock";
+
+/// With fewer connections than that, clients would keep closing each other's.
+const LEAST_CONNECTIONS: usize = 16;
 
 /// What the program was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The largest body of a request, bytes.
     pub body_limit: usize,
+    /// How many connections may be open at once, as far as the limit of open files lets them.
+    pub max_connections: usize,
     /// How long a token is valid.
     pub token_ttl: Duration,
     /// How many events are kept, and for how long.
@@ -91,7 +96,7 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// After how many probes in a row without an answer it is down.
     pub probe_misses: u32,
-    /// How long requests and launches under way may take to end when the server is told to stop.
+    /// How long requests and launches under way may take to end when the server is stopped.
     pub shutdown_timeout: Duration,
     /// What is logged.
     pub log: String,
@@ -99,7 +104,7 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// What a server tells, and knows, of those beside it.
+/// What a server publishes to those beside it, and knows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peers {
     /// Where the others reach this one: scheme, host and port.
@@ -240,6 +245,7 @@ impl Config {
             admin_password,
             tls,
             body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
+            max_connections: settings.max_connections.unwrap_or(MOST_CONNECTIONS),
             token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
             retention: retention(settings.event_max_age.map(|age| age.0), settings.event_max_count),
             scheduler: settings.scheduler.unwrap_or_default(),
@@ -290,6 +296,9 @@ impl Config {
         if !(1..=100).contains(&self.probe_misses) {
             return Err(Invalid::new("probe-misses", format!("must be 1 to 100, not {}", self.probe_misses)));
         }
+        if self.max_connections < LEAST_CONNECTIONS {
+            return Err(Invalid::new("max-connections", format!("must be at least {LEAST_CONNECTIONS}")));
+        }
         if self.body_limit < 1024 {
             return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));
         }
@@ -302,7 +311,7 @@ impl Config {
     }
 }
 
-/// The store of a server that is told of none.
+/// The store of a server that is given none.
 pub(crate) fn store_in(data_dir: &Path) -> BackendUrl {
     BackendUrl::new(format!("sqlite:{}", data_dir.join("paas.db").display()))
 }
@@ -358,6 +367,7 @@ impl fmt::Display for Config {
             writeln!(f, "tls_key = {}", path(&tls.key))?;
         }
         writeln!(f, "body_limit = {}", self.body_limit)?;
+        writeln!(f, "max_connections = {}", self.max_connections)?;
         writeln!(f, "token_ttl = {}", span(self.token_ttl))?;
         writeln!(f, "event_max_age = {}", span(self.retention.max_age.unwrap_or_default()))?;
         writeln!(f, "event_max_count = {}", self.retention.max_count.unwrap_or_default())?;

@@ -111,6 +111,7 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--cpu-weight", "0", "--memory-weight", "0"], "cpu-weight"),
         (&["--token-ttl", "0"], "token-ttl"),
         (&["--body-limit", "10"], "body-limit"),
+        (&["--max-connections", "3"], "max-connections"),
         (&["--listen", "here"], "listen"),
         (&["--scheduler", "random"], "scheduler"),
         (&["--container-log-size", "100k"], "container-log-size"),
@@ -146,7 +147,7 @@ fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
         --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3 \
-         --record-exec-events";
+         --record-exec-events --max-connections 77";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });

@@ -21,10 +21,13 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::body::read;
+use crate::connections::Connection;
 use crate::ha::leader_proxy::{Forwarder, is_forwarded};
 use crate::middleware::idempotency;
+use crate::middleware::request_id::identified;
 use crate::options::ServeOptions;
 use crate::problem::{Answer, Problem};
+use crate::route_table::{Access, access_of_unknown};
 use crate::routes::{health, router};
 
 /// How long a request waits for a server to lead before it is sent away.
@@ -171,6 +174,10 @@ impl Node {
         if let Some(router) = self.leading() {
             return led(router, request).await;
         }
+        identified(request, |request| self.answer_without_leading(request)).await
+    }
+
+    async fn answer_without_leading(&self, request: Request) -> Response {
         if request.uri().path() == health::PATH {
             let leader = self.candidate.leader().await.ok().flatten();
             return health::following(leader, self.barred.borrow().is_some()).into_response();
@@ -178,7 +185,14 @@ impl Node {
         if is_forwarded(request.headers()) {
             return Problem::no_leader("the server that led leads no more").into_response();
         }
-        self.follow(request).await.unwrap_or_else(IntoResponse::into_response)
+        // The leader knows the tokens: below the guarded prefixes it does nothing without a good one.
+        let is_guarded = access_of_unknown(request.uri().path()) != Access::Public;
+        let connection = request.extensions().get::<Connection>().cloned();
+        let response = self.follow(request).await.unwrap_or_else(IntoResponse::into_response);
+        if let Some(connection) = connection.filter(|_| is_guarded && response.status().is_success()) {
+            connection.authenticated();
+        }
+        response
     }
 
     /// Sends a request on to whoever leads. While nobody does, it waits; what was not sent yet, or may be sent twice, waits
@@ -186,7 +200,7 @@ impl Node {
     async fn follow(&self, request: Request) -> Answer {
         let gives_up = Instant::now() + LEADER_TIMEOUT;
         let (parts, body) = request.into_parts();
-        let body = read(body, self.options.body_limit).await?;
+        let body = read(body, self.options.body_limit, self.options.body_timeout).await?;
         let mut why = "no server leads at this moment";
         while Instant::now() < gives_up {
             if let Some(router) = self.leading() {

@@ -96,8 +96,13 @@ impl Server {
     }
 
     async fn health(&self) -> Value {
-        reqwest::get(format!("{}/healthz", self.url)).await.unwrap().json().await.unwrap()
+        http().get(format!("{}/healthz", self.url)).send().await.unwrap().json().await.unwrap()
     }
+}
+
+/// A client that asks the servers themselves, whatever proxy the environment names.
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// A client that is logged in.
@@ -109,7 +114,7 @@ struct Api {
 
 impl Api {
     async fn login(server: &Server) -> Self {
-        let http = Client::new();
+        let http = http();
         let login = json!({"username": "admin", "password": PASSWORD});
         let answer = http.post(format!("{}/auth/login", server.url)).json(&login).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -147,6 +152,11 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert!(answer.headers().contains_key("x-request-id"));
     let started: Value = answer.json().await.unwrap();
+    // What both log of a request has one id.
+    let id = uuid::Uuid::now_v7().to_string();
+    let listed =
+        api.request(&follower, Method::GET, "/api/containers").header("x-request-id", &id).send().await.unwrap();
+    assert_eq!(listed.headers()["x-request-id"], id.as_str());
     for server in [&leader, &follower] {
         assert_eq!(api.get(server, "/api/containers").await.as_array().unwrap().len(), 2);
         assert_eq!(api.get(server, "/api/cluster/info").await["leader"], leader.url);
@@ -160,7 +170,7 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     api.run(&leader, 1).send().await.unwrap();
     assert!(timeout(TIMEOUT, live.next()).await.unwrap().is_some());
     // So do refusals.
-    let wrong = reqwest::get(format!("{}/api/containers", follower.url)).await.unwrap();
+    let wrong = http().get(format!("{}/api/containers", follower.url)).send().await.unwrap();
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     let nowhere = api.request(&follower, Method::GET, "/nowhere").send().await.unwrap();
     assert_eq!(nowhere.status(), StatusCode::NOT_FOUND);
@@ -170,6 +180,20 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     let (of_leader, of_follower) = (leader.health().await, follower.health().await);
     assert_eq!((&of_leader["role"], &of_leader["leader"]), (&json!("leader"), &json!(leader.url)));
     assert_eq!((&of_follower["role"], &of_follower["leader"]), (&json!("follower"), &json!(leader.url)));
+}
+
+/// The test before, in a process of its own: the environment of this one is also that of the other tests.
+#[test]
+fn no_proxy_stands_between_servers() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "ha::tests::a_server_that_follows_answers_as_the_one_that_leads"]);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        // Nobody listens there.
+        child.env(name, "http://127.0.0.1:9");
+    }
+    let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,36 +247,12 @@ async fn without_a_leader_a_request_is_sent_away_in_the_end() {
     sleep(Duration::from_millis(50)).await;
     lonely.depose();
     gone.await.unwrap().unwrap();
-    let refused = reqwest::get(format!("{}/api/engines", lonely.url)).await.unwrap();
+    let refused = http().get(format!("{}/api/engines", lonely.url)).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "no_leader");
-    let ball = Client::new().get(format!("{}/api/engines", lonely.url)).header("x-paas-forwarded", "1");
+    let ball = http().get(format!("{}/api/engines", lonely.url)).header("x-paas-forwarded", "1");
     assert_eq!(ball.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(lonely.health().await["leader"], "http://127.0.0.1:1");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
-    let common = Common::new("aside", "cpus=8&memory=4096");
-    let has_key = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let found = has_key.clone();
-    let may_lead: MayLead = Arc::new(move || {
-        let found = found.load(std::sync::atomic::Ordering::SeqCst);
-        Box::pin(async move { if found { Ok(()) } else { anyhow::bail!("the key is in nobody's hands") } })
-    });
-    let aside = Server::start_if(&common, may_lead);
-    sleep(LEASE).await;
-    let health = aside.health().await;
-    assert_eq!((&health["role"], &health["stands_for_election"]), (&json!("follower"), &json!(false)), "{health}");
-    assert!(!health.to_string().contains("hands"), "what exactly is missing is for the log");
-    let other = Server::start(&common);
-    other.until_leading().await;
-    assert_eq!(aside.health().await["leader"], other.url, "it serves all the same");
-    has_key.store(true, std::sync::atomic::Ordering::SeqCst);
-    other.stop.cancel();
-    other.serving.await.unwrap();
-    aside.until_leading().await;
-    assert_eq!(aside.health().await["stands_for_election"], Value::Null);
 }
 
 /// Takeovers that fail, and one that another server overtakes, leave nothing running.
@@ -284,4 +284,28 @@ async fn takeovers_that_come_to_nothing_leave_nothing_behind() {
         }
     };
     assert!(timeout(TIMEOUT, gone).await.is_ok(), "{} streams are left", host.open_streams());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
+    let common = Common::new("aside", "cpus=8&memory=4096");
+    let has_key = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let found = has_key.clone();
+    let may_lead: MayLead = Arc::new(move || {
+        let found = found.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if found { Ok(()) } else { anyhow::bail!("the key is in nobody's hands") } })
+    });
+    let aside = Server::start_if(&common, may_lead);
+    sleep(LEASE).await;
+    let health = aside.health().await;
+    assert_eq!((&health["role"], &health["stands_for_election"]), (&json!("follower"), &json!(false)), "{health}");
+    assert!(!health.to_string().contains("hands"), "what exactly is missing is for the log");
+    let other = Server::start(&common);
+    other.until_leading().await;
+    assert_eq!(aside.health().await["leader"], other.url, "it serves all the same");
+    has_key.store(true, std::sync::atomic::Ordering::SeqCst);
+    other.stop.cancel();
+    other.serving.await.unwrap();
+    aside.until_leading().await;
+    assert_eq!(aside.health().await["stands_for_election"], Value::Null);
 }

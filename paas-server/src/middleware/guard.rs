@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use paas_core::auth::{AuthError, Presented};
 
 use crate::app::{App, Caller};
+use crate::connections::Connection;
 use crate::problem::Problem;
 use crate::route_table::{Access, Effect, access_of_unknown, methods_of, routes_of};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
 /// Authenticates, authorizes, and only then lets the request on to its handler. Paths and methods that do not exist are
-/// told of after that, so that nobody learns without a token which there are.
+/// refused after that, so that nobody learns without a token which there are.
 pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
@@ -24,12 +25,16 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     };
     if access == Access::ByJoinToken {
         let presented = presented(request.headers());
-        if let Err(problem) = admit_host(&app, presented).await {
-            return problem.into_response();
+        match admit_host(&app, presented).await {
+            Ok(()) => authenticated(&request),
+            Err(problem) => return problem.into_response(),
         }
     } else if access != Access::Public {
         match admit(&app, &request, access) {
-            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Ok(caller) => {
+                authenticated(&request);
+                request.extensions_mut().insert(caller);
+            }
             Err(problem) => return problem.into_response(),
         }
     }
@@ -48,6 +53,13 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         return Problem::no_leader("this server led no more before the change was complete").into_response();
     }
     response
+}
+
+/// Connections on which good tokens come are the last to be closed when there are too many.
+fn authenticated(request: &Request) {
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.authenticated();
+    }
 }
 
 async fn admit_host(app: &App, presented: Option<Presented>) -> Result<(), Problem> {

@@ -12,7 +12,6 @@ use paas_core::controller::{Begin, IdempotentRequest, KeptAnswer};
 use paas_core::model::RequestId;
 
 use crate::app::{App, Caller};
-use crate::body::read;
 use crate::extract::PROGRESS;
 use crate::problem::{Answer, Problem};
 use crate::progress::is_summary;
@@ -68,7 +67,7 @@ fn changes(request: &Request) -> bool {
 
 async fn done_once(app: &App, caller: &Caller, key: &str, request: Request, next: Next) -> Answer {
     let (parts, body) = request.into_parts();
-    let body = read(body, app.body_limit).await?;
+    let body = app.read(body).await?;
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let fingerprint = [method.as_str().as_bytes(), uri.to_string().as_bytes(), &body].map(<[u8]>::to_vec);
     let fingerprint: Vec<&[u8]> = fingerprint.iter().map(Vec::as_slice).collect();
@@ -177,7 +176,7 @@ mod tests {
         for (status, is) in [(201, true), (204, true), (207, true), (404, true), (409, true), (502, true)] {
             assert_eq!(is_outcome(StatusCode::from_u16(status).unwrap()), is);
         }
-        for status in [401, 403, 413, 429, 500, 503] {
+        for status in [401, 403, 408, 413, 429, 500, 503] {
             assert!(!is_outcome(StatusCode::from_u16(status).unwrap()), "{status}");
         }
     }

@@ -23,7 +23,7 @@ use crate::problem::Answer;
 const MOST: u64 = 10_000;
 const DEFAULT: u64 = 100;
 
-/// How often a reader to whom nothing is told hears that the connection stands.
+/// How often a reader for whom there is nothing gets a sign that the connection stands.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How many notices are sent together, if so many are there.
 const TOGETHER: usize = 256;

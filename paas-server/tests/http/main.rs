@@ -5,10 +5,12 @@
 mod accounts;
 mod authorization;
 mod bad_input;
+mod connections;
 mod containers;
 mod engines;
 mod joining;
 mod keys;
+mod logs;
 mod once;
 mod policy;
 mod prefixes;

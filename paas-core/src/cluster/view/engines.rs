@@ -55,7 +55,10 @@ impl View {
             self.is_not_daemon(id, &info.daemon_id);
         }
         self.snapshot.remove(id);
-        self.reservations.retain(|_, reserved| reserved.engine != *id);
+        let on_it = self.reservations.iter().filter(|(_, reserved)| reserved.engine == *id).map(|(launch, _)| *launch);
+        for launch in on_it.collect::<Vec<_>>() {
+            self.release(launch);
+        }
         for container in entry.containers {
             self.starting.remove(&container);
             self.forget(&container);

@@ -108,6 +108,8 @@ struct Reserved {
     allocation: Allocation,
     /// The stopped or restarting container it covers; absent for a launch, which covers by its launch id.
     container: Option<ContainerId>,
+    /// The containers that were seen with that launch id, wherever: the host may be another engine over again.
+    launched: Vec<ContainerId>,
 }
 
 /// Everything the platform knows at this moment.
@@ -247,6 +249,11 @@ impl View {
             managed: found.managed.is_some(),
         });
         if let Some(managed) = &found.managed {
+            if let Some(reserved) = self.reservations.get_mut(&managed.launch)
+                && !reserved.launched.contains(&found.id)
+            {
+                reserved.launched.push(found.id.clone());
+            }
             self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
             if let Some(mark) = managed.mark {
                 self.requests.entry(mark.request).or_default().insert(found.id.clone());

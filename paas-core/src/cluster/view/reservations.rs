@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Allocation, ContainerId, EngineId, ObservedContainer, Reserved, Ticket, View};
-use crate::model::{ContainerType, EngineStatus, LaunchId};
+use crate::model::{ContainerType, LaunchId};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
 impl View {
@@ -65,7 +65,7 @@ impl View {
 
     fn reserve(&mut self, launch: LaunchId, engine: EngineId, allocation: Allocation, container: Option<ContainerId>) {
         self.change_allocation(&engine, &allocation, true);
-        self.reservations.insert(launch, Reserved { engine, allocation, container });
+        self.reservations.insert(launch, Reserved { engine, allocation, container, launched: Vec::new() });
     }
 
     pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
@@ -80,34 +80,12 @@ impl View {
     pub(in crate::cluster) fn release(&mut self, launch: LaunchId) {
         let Some(reserved) = self.reservations.remove(&launch) else { return };
         self.change_allocation(&reserved.engine, &reserved.allocation, false);
-        let covered = match reserved.container {
-            Some(id) => {
-                self.starting.remove(&id);
-                vec![id]
-            }
-            None => self.launched_as(&reserved.engine, launch),
-        };
-        for id in covered {
-            self.recount(&id);
+        if let Some(id) = &reserved.container {
+            self.starting.remove(id);
         }
-    }
-
-    /// The containers of a launch, on its engine or on one that is the same host.
-    fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
-        let is_it = |id: &&ContainerId| {
-            self.containers
-                .get(*id)
-                .and_then(|entry| entry.managed.as_ref())
-                .is_some_and(|managed| managed.launch == launch)
-        };
-        let there = |engine: &EngineId| self.engines.get(engine).into_iter().flat_map(|host| &host.containers);
-        let here: Vec<ContainerId> = there(engine).filter(is_it).cloned().collect();
-        if !here.is_empty()
-            || self.engines.get(engine).is_some_and(|host| host.health.status != EngineStatus::Duplicate)
-        {
-            return here;
+        for id in reserved.container.iter().chain(&reserved.launched) {
+            self.recount(id);
         }
-        self.engines.keys().flat_map(there).filter(is_it).cloned().collect()
     }
 
     /// Turns the reservation of a launch into its container, in one step. False when another engine has that container.
@@ -120,9 +98,7 @@ impl View {
     ) -> bool {
         let id = found.id.clone();
         let is_here = self.observe(engine, found, ticket);
-        if let Some(reserved) = self.reservations.remove(&launch) {
-            self.change_allocation(&reserved.engine, &reserved.allocation, false);
-        }
+        self.release(launch);
         self.recount(&id);
         is_here
     }

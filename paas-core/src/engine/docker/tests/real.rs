@@ -6,7 +6,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions};
 
 use super::{on_real_host, shell, web};
-use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind};
+use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind, ObservedContainer};
 use crate::model::{ContainerSpec, ContainerState, Cpus, MemoryMb, Resources, RestartPolicy};
 use crate::testing::docker::{self, WEB_IMAGE};
 
@@ -68,7 +68,8 @@ async fn every_field_of_a_description_reaches_docker() {
         assert_eq!((managed.launch, &*managed.user), (request.launch, "somebody"));
         assert!(found.ports.iter().any(|port| port.container_port == 80 && port.host_ip == "127.0.0.1".parse().ok()));
         assert!(found.ports.iter().any(|port| port.container_port == 53 && port.host_port > 0));
-        assert_eq!(host.listed(&id).await.unwrap(), found, "a list shows the same");
+        let listed = ObservedContainer { limits_known: true, ..host.listed(&id).await.unwrap() };
+        assert_eq!(listed, found, "a list shows the same, but for whether limits are known");
         let linked = format!("/{}", host.name("db"));
         assert!(host.engine.list().await.unwrap().iter().any(|container| container.name == linked));
     })
