@@ -65,7 +65,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::RegistryLoginNotFound`].
     pub async fn delete_registry_login(&self, actor: &Actor, registry: &str) -> Result<()> {
-        let registry = registry.to_owned();
+        let registry = RegistryLogin::registry_called(registry).to_owned();
         self.owned(actor, move |controller, actor| async move {
             controller.check_open()?;
             if actor.made_before().is_some() {

@@ -89,7 +89,8 @@ async fn fields_of_a_later_version_survive_this_one() {
     for event in store.list(tables::EVENTS, &KeyRange::last(2)).await.unwrap() {
         newer(tables::EVENTS, &event.key).await;
     }
-    let controller = Controller::builder().store(store.clone()).build().await.unwrap();
+    let sealer = crate::seal::Sealer::ephemeral();
+    let controller = Controller::builder().store(store.clone()).sealer(sealer).build().await.unwrap();
     assert_eq!(controller.events(2).await.unwrap().len(), 2);
     controller.wait_ready(Duration::from_secs(5)).await;
     let actor = Actor::system();
