@@ -27,6 +27,7 @@ const KEY_NAME: &str = "paas.name";
 const KEY_OWNER: &str = "paas.owner";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
+#[cfg(feature = "docker")]
 pub(super) fn launch(labels: &HashMap<String, String>) -> Option<LaunchId> {
     labels.get(KEY_LAUNCH)?.parse().ok()
 }
