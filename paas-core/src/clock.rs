@@ -101,11 +101,11 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_clock_of_the_machine_goes_on() {
+    #[tokio::test]
+    async fn the_clock_of_the_machine_goes_on() {
         let clock = Clock::system();
         let before = clock.since_boot();
-        std::thread::sleep(Duration::from_millis(2));
+        tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(clock.since_boot() >= before + Duration::from_millis(2));
         clock.advance(Duration::from_secs(3600));
         assert!(clock.since_boot() < before + Duration::from_secs(3600), "it cannot be set");

@@ -55,7 +55,7 @@ impl Controller {
         let before = members.len() - away;
         let missing = count.saturating_sub(before);
         let launch = if missing > 0 {
-            self.check_policy_of_run(&actor, &known.container.image)?;
+            self.check_policy_of_run(actor, &known.container.image)?;
             let plan = self.plan(&known.container.image)?;
             let places = cluster.place_anywhere(plan.placement(missing)).await;
             let places = places.map_err(ControllerError::NoRoom)?;

@@ -90,7 +90,7 @@ impl Session {
         if attribute(&verdict, 'v') == Some(signature.as_str()) {
             return Ok(());
         }
-        Err(Trouble::Refused(format!("{} does not know the password it should check", address)))
+        Err(Trouble::Refused(format!("{address} does not know the password it should check")))
     }
 
     async fn say(&mut self, message: &Value) -> Result<(), Trouble> {
