@@ -63,7 +63,7 @@ impl Call {
     }
 
     /// The same, if it reads: as one that any server answers at once, or not at all.
-    pub(super) fn as_question(self) -> Self {
+    pub(super) fn into_question(self) -> Self {
         Self { question: self.reads, ..self }
     }
 

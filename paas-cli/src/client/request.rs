@@ -84,7 +84,7 @@ impl Client {
         call: Call,
         keep: fn(&str) -> bool,
     ) -> Result<Answer<Vec<T>>, ClientError> {
-        let (url, json) = self.send(&call.timeout(ASK).as_question(), Reply::text).await?;
+        let (url, json) = self.send(&call.timeout(ASK).into_question(), Reply::text).await?;
         read_list(&url, json, keep)
     }
 
@@ -94,7 +94,7 @@ impl Client {
         call: Call,
         deadline: Duration,
     ) -> Result<Answer<T>, ClientError> {
-        self.send(&call.timeout(deadline).as_question(), Reply::read).await
+        self.send(&call.timeout(deadline).into_question(), Reply::read).await
     }
 
     /// Sends a request of which only the success is of interest.

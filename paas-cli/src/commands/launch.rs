@@ -178,19 +178,20 @@ impl Outcome {
 
 /// One line for all that failed on one engine in one way.
 fn failure_lines(failed: &[client::Failure], thing: &str, undone: &str) -> Vec<String> {
-    let mut counts = BTreeMap::<_, (usize, Vec<&str>)>::new();
+    let mut alike = BTreeMap::<_, Vec<&client::Failure>>::new();
     for failure in failed {
-        let named = counts.entry((failure.engine.as_ref(), failure.error.as_str())).or_default();
-        named.0 += 1;
-        named.1.extend(failure.container.as_ref().map(ContainerId::short));
+        alike.entry((failure.engine.as_ref(), failure.error.as_str())).or_default().push(failure);
     }
-    let line = |((engine, error), (count, ids)): ((Option<&EngineId>, &str), (usize, Vec<&str>))| {
+    let mut lines = Vec::with_capacity(alike.len());
+    for ((engine, error), failures) in alike {
         let place = engine.map(|engine| format!(" on {engine}")).unwrap_or_default();
-        let plural = if count == 1 { "" } else { "s" };
+        let plural = if failures.len() == 1 { "" } else { "s" };
+        let ids: Vec<&str> =
+            failures.iter().filter_map(|failure| failure.container.as_ref()).map(ContainerId::short).collect();
         let ids = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
-        format!("{count} {thing}{plural} {undone}{place}{ids}: {error}")
-    };
-    counts.into_iter().map(line).collect()
+        lines.push(format!("{} {thing}{plural} {undone}{place}{ids}: {error}", failures.len()));
+    }
+    lines
 }
 
 fn write_containers(context: &Context, outcome: &Outcome) -> Result {

@@ -239,7 +239,7 @@ impl Node {
 async fn until_deposed(mut known: watch::Receiver<Option<String>>, leader: String) {
     // Fails only when nothing more is to be known.
     if known.wait_for(|known| known.as_ref() != Some(&leader)).await.is_err() {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
