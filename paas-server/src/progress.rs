@@ -2,14 +2,16 @@
 
 use std::io;
 
+use axum::Json;
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use paas_core::controller::{Controller, Operation, Progress};
+use paas_core::controller::{Controller, LaunchSummary, Operation, Progress};
 
 use crate::extract::PROGRESS;
+use crate::problem::{Answer, Problem};
 
 /// One JSON object per line, as it happens. When the client goes away the operation goes on.
 ///
@@ -22,6 +24,43 @@ pub(crate) fn stream(controller: &Controller, operation: Operation) -> Response 
         false => Ok(line(&step)),
     });
     ([(header::CONTENT_TYPE, PROGRESS)], Body::from_stream(lines)).into_response()
+}
+
+/// What a run came to, for those who waited for it.
+pub(crate) fn outcome_of_run(summary: LaunchSummary) -> Answer {
+    if summary.is_complete() {
+        return Ok((StatusCode::CREATED, Json(summary.started)).into_response());
+    }
+    if summary.started.is_empty() {
+        return Err(Problem::launch_failed(summary.requested, &summary.failed));
+    }
+    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+}
+
+/// What a change of a group's size came to.
+pub(crate) fn outcome_of_scale(summary: LaunchSummary) -> Answer {
+    if summary.is_complete() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    if summary.started.is_empty() && summary.destroyed.is_empty() {
+        return Err(Problem::launch_failed(summary.failed.len(), &summary.failed));
+    }
+    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+}
+
+/// What an operation came to that told of its progress in these lines.
+pub(crate) fn summary_of(lines: &str) -> LaunchSummary {
+    let mut summary = LaunchSummary::default();
+    for step in lines.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        match step {
+            Progress::Started { container, .. } => summary.started.push(*container),
+            Progress::Destroyed { container, .. } => summary.destroyed.push(container),
+            Progress::Failed(failure) => summary.failed.push(failure),
+            Progress::Summary { requested, .. } => summary.requested = requested,
+            _ => {}
+        }
+    }
+    summary
 }
 
 /// Whether a line is the last one.

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::app::{App, Caller};
 use crate::body::read;
-use crate::extract::PROGRESS;
+use crate::extract::{PROGRESS, wants_progress};
 use crate::problem::{Answer, Problem};
-use crate::progress::is_summary;
+use crate::progress::{is_summary, outcome_of_run, outcome_of_scale, summary_of};
 use crate::route_table::{Access, Effect, Route, routes_of};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -122,7 +122,7 @@ async fn done_once(
         false => app.controller.begin_request(&caller.actor(), key, &fingerprint).await?,
     };
     let idempotent = match begun {
-        Begin::Replay(answer) => return Ok(replay(answer)),
+        Begin::Replay(answer) => return Ok(replay_for(answer, &parts)),
         Begin::Execute(idempotent) => idempotent,
     };
     let mut request = Request::from_parts(parts, Body::from(body));
@@ -200,6 +200,22 @@ fn answer(status: StatusCode, content_type: Option<&HeaderValue>, body: &[u8]) -
         content_type: content_type.and_then(|value| value.to_str().ok()).map(str::to_owned),
         body: String::from_utf8_lossy(body).into_owned(),
     }
+}
+
+/// An answer that was given before, in the form that is asked for now: what was told as it went is told as a whole to who
+/// waits for it.
+fn replay_for(kept: KeptAnswer, parts: &Parts) -> Response {
+    let is_stream = kept.content_type.as_deref() == Some(PROGRESS);
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let outcome = match path {
+        _ if !is_stream || wants_progress(&parts.headers) => return replay(kept),
+        "/api/containers" => outcome_of_run(summary_of(&kept.body)),
+        "/api/containers/{id}/scale" => outcome_of_scale(summary_of(&kept.body)),
+        _ => return replay(kept),
+    };
+    let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 fn replay(answer: KeptAnswer) -> Response {

@@ -64,14 +64,7 @@ pub(crate) async fn run(
     if wants_progress(&headers) {
         return Ok(progress::stream(&app.controller, operation));
     }
-    let summary = operation.finish().await;
-    if summary.is_complete() {
-        return Ok((StatusCode::CREATED, Json(summary.started)).into_response());
-    }
-    if summary.started.is_empty() {
-        return Err(Problem::launch_failed(count, &summary.failed));
-    }
-    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+    progress::outcome_of_run(operation.finish().await)
 }
 
 pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri, headers: HeaderMap) -> Answer {
@@ -82,14 +75,7 @@ pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, ur
     if wants_progress(&headers) {
         return Ok(progress::stream(&app.controller, operation));
     }
-    let summary = operation.finish().await;
-    if summary.is_complete() {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    if summary.started.is_empty() && summary.destroyed.is_empty() {
-        return Err(Problem::launch_failed(summary.failed.len(), &summary.failed));
-    }
-    Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())
+    progress::outcome_of_scale(operation.finish().await)
 }
 
 fn count(params: &Params) -> Answer<Option<usize>> {

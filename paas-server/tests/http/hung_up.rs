@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paas_core::store::MemoryStore;
+use paas_core::store::tables::REQUESTS;
 use paas_core::testing::store::GatedStore;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ async fn every_change_is_made_to_its_end_and_once() {
     for (method, path, body, status) in changes {
         let key = format!("{method}{path}");
         store.close();
-        admin.hang_up(request(&admin, &key, method.clone(), &path, body), store.until_one_waits()).await;
+        admin.hang_up(request(&admin, &key, method.clone(), &path, body), store.until_one_waits_for(REQUESTS)).await;
         store.open();
         // It waits for the one whose client is gone, and gets its answer.
         let again = Answer::of(request(&admin, &key, method.clone(), &path, body)).await;

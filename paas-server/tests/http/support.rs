@@ -74,7 +74,7 @@ impl Server {
         let settings = Settings { auth, ..Settings::default() };
         let mut builder = Controller::builder().connector(tricky::connector()).settings(settings);
         if let Some(store) = start.store {
-            builder = builder.store(store);
+            builder = builder.store(store).sealer(paas_core::seal::Sealer::ephemeral());
         }
         let controller = builder.build().await.unwrap();
         controller.ensure_admin(Some(PASSWORD.to_owned())).await.unwrap();

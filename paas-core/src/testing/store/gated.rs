@@ -16,8 +16,8 @@ use crate::store::{Document, KeyRange, Result, Store, Table, Version, Write};
 pub struct GatedStore {
     inner: Arc<dyn Store>,
     open: watch::Sender<bool>,
-    /// Writes that came to a closed gate so far.
-    stopped: watch::Sender<usize>,
+    /// The tables of the writes that came to a closed gate so far.
+    stopped: watch::Sender<Vec<Table>>,
     /// Writes that went through.
     passed: AtomicUsize,
 }
@@ -25,13 +25,13 @@ pub struct GatedStore {
 impl GatedStore {
     /// A store whose gate is open.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        let (open, stopped) = (watch::Sender::new(true), watch::Sender::new(0));
+        let (open, stopped) = (watch::Sender::new(true), watch::Sender::default());
         Self { inner, open, stopped, passed: AtomicUsize::new(0) }
     }
 
     /// Closes the gate: writes that come from now on wait.
     pub fn close(&self) {
-        self.stopped.send_replace(0);
+        self.stopped.send_replace(Vec::new());
         self.open.send_replace(false);
     }
 
@@ -43,7 +43,12 @@ impl GatedStore {
     /// Waits until a write has come to the closed gate.
     pub async fn until_one_waits(&self) {
         // The sender is this store, so it is there.
-        let _ = self.stopped.subscribe().wait_for(|&stopped| stopped > 0).await;
+        let _ = self.stopped.subscribe().wait_for(|stopped| !stopped.is_empty()).await;
+    }
+
+    /// The same for a write to a table: others may come first that nobody asked for.
+    pub async fn until_one_waits_for(&self, table: Table) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| stopped.contains(&table)).await;
     }
 
     /// How many writes went through, a commit counting as one.
@@ -51,9 +56,9 @@ impl GatedStore {
         self.passed.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self) {
+    async fn pass(&self, tables: impl IntoIterator<Item = Table>) {
         if !*self.open.borrow() {
-            self.stopped.send_modify(|stopped| *stopped += 1);
+            self.stopped.send_modify(|stopped| stopped.extend(tables));
             let _ = self.open.subscribe().wait_for(|&open| open).await;
         }
         self.passed.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +68,7 @@ impl GatedStore {
 #[async_trait]
 impl Store for GatedStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
-        self.pass().await;
+        self.pass([table]).await;
         self.inner.insert(table, key, body).await
     }
 
@@ -72,17 +77,17 @@ impl Store for GatedStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        self.pass().await;
+        self.pass([table]).await;
         self.inner.replace(table, key, expected, body).await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        self.pass().await;
+        self.pass([table]).await;
         self.inner.delete(table, key, expected).await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
-        self.pass().await;
+        self.pass(writes.iter().map(|write| write.table).collect::<Vec<_>>()).await;
         self.inner.commit(writes).await
     }
 
