@@ -49,8 +49,9 @@ async fn directly(engines: &[Arc<dyn DockerEngine>], count: usize) {
                     launch,
                     user: String::new(),
                     mark: None,
+                    log_rotation: None,
                 };
-                let id = engine.create(&request).await.unwrap();
+                let id = engine.create(&request).await.unwrap().id;
                 engine.start(&id).await.unwrap();
                 engine.inspect(&id).await.unwrap();
             })

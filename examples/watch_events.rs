@@ -10,7 +10,7 @@ async fn main() -> anyhow::Result<()> {
     let controller = Controller::builder().build().await?;
     let mut notices = controller.live_events();
 
-    let actor = Actor::user("ann".parse()?);
+    let actor = Actor::admin("ann".parse()?);
     controller.add_engine(&actor, EngineSpec::new("one".parse()?, "sim://watched".parse()?)).await?;
     let request = RunRequest { spec: ContainerSpec::new("httpd".parse()?), count: 1, pull: false };
     let started = controller.run(&actor, request).await?.finish().await.started;

@@ -129,6 +129,54 @@ async fn a_podman_host_runs_containers_as_a_docker_host_does() {
     bed::until_true(&bed, &api, &[1, 2]).await;
 }
 
+/// A way to a host under another address: one daemon that looks like two.
+async fn another_address(host: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let host = host.clone();
+            tokio::spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(host).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    });
+    address
+}
+
+/// Podman has another id for each question, so only what runs there tells that two engines are one host.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_podman_host_under_two_addresses_is_counted_once() {
+    const NAME: &str = "one_podman_host_under_two_addresses_is_counted_once";
+    let Some(bed) = bed::up(NAME, Hosts::new(2).podman([2])).await else { return };
+    let server = Server::start(&[]).await;
+    let api = server.admin().await;
+    let address = bed.address(2).unwrap();
+    let other = another_address(address.trim_start_matches("tcp://").to_owned()).await;
+    for (id, addr) in [("p1", &address), ("p2", &other)] {
+        assert_eq!(api.post("/api/engines", json!({"id": id, "addr": addr})).await.status, StatusCode::CREATED);
+    }
+    let run = api.post("/api/containers?count=4", idle()).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    let engines = async || api.get("/api/engines").await.body.as_array().unwrap().clone();
+    let duplicates = async || {
+        let all = engines().await;
+        all.into_iter().filter(|engine| engine["health"]["status"] == "duplicate").collect::<Vec<_>>()
+    };
+    assert!(eventually(Duration::from_secs(20), || async { duplicates().await.len() == 1 }).await);
+    let reason = duplicates().await[0]["health"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("same Docker daemon") && reason.contains("cloned"), "{reason}");
+    let all_there = || async { api.containers_of(bed::IMAGE).await.len() == 4 };
+    assert!(eventually(Duration::from_secs(20), all_there).await);
+    api.destroy_all(bed::IMAGE).await;
+    let nothing = || async { engines().await.iter().all(|engine| engine["reserved_memory"] == json!(0)) };
+    assert!(eventually(Duration::from_secs(20), nothing).await, "{:?}", engines().await);
+    // It works as one, still.
+    assert_eq!(api.post("/api/containers?count=2", idle()).await.status, StatusCode::CREATED);
+    api.destroy_all(bed::IMAGE).await;
+}
+
 /// Debian's image registry on a free port of this machine, for one user. Killed when dropped.
 struct Registry {
     process: Child,

@@ -222,6 +222,92 @@ struct SecondDaemon {
 }
 
 /// Whether there is a dockerd that can be started a second time; says so loudly when there is none.
+/// Docker's own command line at a host.
+fn docker_command(address: &EngineAddress, arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.arg("--host").arg(address.to_string()).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Docker stamps an event before it puts it in order, so under load they come in another order than their times.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_that_come_and_go_at_once_every_event_is_in_the_log() {
+    const NAME: &str = "of_sixty_that_come_and_go_at_once_every_event_is_in_the_log";
+    const COUNT: usize = 60;
+    let Some(address) = docker::daemon(NAME).await else { return };
+    let image = image(&address, "every-event").await;
+    let server = Server::start(&[&local(&address)]).await;
+    let api = server.admin().await;
+    let mut running: Vec<_> = (0..COUNT)
+        .map(|_| docker_command(&address, &["run", "--rm", "--detach", &image, "true"]).spawn().unwrap())
+        .collect();
+    for one in &mut running {
+        assert!(tokio::task::block_in_place(|| one.wait()).unwrap().success());
+    }
+    let client = docker::client(&address).await;
+    let gone = || async { really_there(&client, &image).await.is_empty() };
+    assert!(eventually(Duration::from_secs(120), gone).await, "they do not end");
+    let told = async || {
+        let events = api.get("/api/events?count=10000").await.body;
+        let mut actions: std::collections::BTreeMap<String, BTreeSet<String>> = std::collections::BTreeMap::new();
+        let mut all = 0;
+        for event in events.as_array().unwrap().iter().filter(|event| event["image"] == json!(image)) {
+            let container = event["container"].as_str().unwrap().to_owned();
+            all +=
+                usize::from(actions.entry(event["type"].as_str().unwrap().to_owned()).or_default().insert(container));
+        }
+        let of_note: Vec<usize> = ["create", "start", "die", "destroy"]
+            .iter()
+            .map(|action| actions.get(*action).map_or(0, BTreeSet::len))
+            .collect();
+        let twice = events.as_array().unwrap().iter().filter(|event| event["image"] == json!(image)).count() - all;
+        (of_note, twice)
+    };
+    let complete = || async { told().await == (vec![COUNT; 4], 0) };
+    assert!(eventually(Duration::from_secs(10), complete).await, "create, start, die, destroy: {:?}", told().await);
+    // Connect and disconnect are of the network and name no container, so they are counted at most: others may be at work.
+    let events = api.get("/api/events?count=10000").await.body;
+    let ended =
+        events.as_array().unwrap().iter().find(|event| event["type"] == "die" && event["image"] == json!(image));
+    assert_eq!(ended.unwrap()["exit_code"], json!(0));
+    for action in ["connect", "disconnect"] {
+        let count = events.as_array().unwrap().iter().filter(|event| event["type"] == action).count();
+        assert!(count >= COUNT, "{action}: {count}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_raised_with_docker_counts_and_the_group_stays() {
+    let Some(address) = docker::daemon("a_limit_that_is_raised_with_docker_counts_and_the_group_stays").await else {
+        return;
+    };
+    let image = image(&address, "raised").await;
+    let mut server = Server::start(&[]).await;
+    let mut api = server.admin().await;
+    let engine = json!({"id": "local", "addr": address.to_string(), "memory": 1_000_000});
+    assert_eq!(api.post("/api/engines", engine).await.status, StatusCode::CREATED);
+    let spec = json!({"name": image, "memory": 64, "args": ["sleep", "600"]});
+    let run = api.post("/api/containers", spec.clone()).await;
+    assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
+    let id = run.body[0]["id"].as_str().unwrap().to_owned();
+    let update = ["update", "--memory", "900g", "--memory-swap", "900g", &id];
+    assert!(docker_command(&address, &update).status().unwrap().success());
+    const RAISED: u64 = 900 * 1024;
+    let memory = async |api: &Api| api.get("/api/engines/local").await.body["reserved_memory"].as_u64().unwrap();
+    assert!(eventually(Duration::from_secs(5), || async { memory(&api).await >= RAISED }).await);
+    let too_much = json!({"name": image, "memory": 100_000});
+    let refused = api.post("/api/containers", too_much).await;
+    assert_eq!((refused.status, &refused.body["code"]), (StatusCode::CONFLICT, &json!("no_room")), "{}", refused.body);
+    let shown = api.get(&format!("/api/containers/{id}")).await.body;
+    assert_eq!(shown["image"]["memory"], json!(64), "as it was asked");
+    // A server that starts later sees a list, which does not show limits, and finds out all the same.
+    server.terminate();
+    server.start_again().await;
+    api = server.admin().await;
+    assert!(eventually(Duration::from_secs(60), || async { memory(&api).await >= RAISED }).await);
+    api.destroy_all(&image).await;
+}
+
 fn can_start_a_second_daemon(test: &str) -> bool {
     let there = Command::new("dockerd").arg("--version").output().is_ok_and(|version| version.status.success());
     if !there {

@@ -76,7 +76,7 @@ fn container(host: usize, place: usize) -> serde_json::Value {
     spec.bind_ports = vec!["tcp/::80".parse().unwrap()];
     let labels = json!({
         "paas.version": "1", "paas.platform": "paper", "paas.user": "admin", "paas.launch": LaunchId::new(),
-        "paas.group": spec.group(), "paas.spec": serde_json::to_string(&spec).unwrap_or_default(),
+        "paas.spec": serde_json::to_string(&spec).unwrap_or_default(),
     });
     // Ids are spread over all digits, as Docker's are.
     let mut id = String::new();

@@ -150,7 +150,8 @@ impl Drop for Server {
 fn spawn(program: &Path, options: &[String], folder: &Path) -> Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
     let mut command = Command::new(program);
-    command.args(options).env("PAAS_ADMIN_PASSWORD", PASSWORD);
+    // What hosts of paper show bears that name.
+    command.args(options).env("PAAS_ADMIN_PASSWORD", PASSWORD).env("PAAS_PLATFORM", "paper");
     Ok(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?)
 }
 

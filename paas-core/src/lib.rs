@@ -9,12 +9,15 @@
 
 pub mod agent;
 pub mod auth;
+pub mod background;
+pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod engine;
 #[cfg(feature = "etcd")]
 mod etcd;
 pub mod events;
+mod executor;
 pub mod leadership;
 pub mod model;
 #[cfg(feature = "docker")]
@@ -25,3 +28,4 @@ pub mod seal;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod wire;

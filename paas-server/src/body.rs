@@ -8,16 +8,13 @@ use futures::StreamExt;
 
 use crate::problem::{Code, Problem};
 
-/// How long a client may take to send its body.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
 /// How much of a body that is too large is read and thrown away, and for how long, so that a client that writes
 /// before it reads gets its answer.
 const DRAIN_BYTES: usize = 16 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// Reads a whole body, of at most `limit` bytes.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a whole body, of at most `limit` bytes, that has to be there within `time`.
+pub(crate) async fn read(body: Body, limit: usize, time: Duration) -> Result<Bytes, Problem> {
     let mut chunks = body.into_data_stream();
     let whole = async {
         let mut body = Vec::new();
@@ -30,8 +27,8 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
         }
         Ok(Bytes::from(body))
     };
-    let late = || Problem::new(Code::InvalidRequest, format!("the body did not come within {BODY_TIME:?}"));
-    let body = tokio::time::timeout(BODY_TIME, whole).await.unwrap_or_else(|_| Err(late()));
+    let late = || Problem::new(Code::BodyTimeout, format!("the body did not come within {time:?}; send it again"));
+    let body = tokio::time::timeout(time, whole).await.unwrap_or_else(|_| Err(late()));
     if matches!(&body, Err(problem) if problem.code() == Code::TooLarge) {
         drain(Body::from_stream(chunks)).await;
     }

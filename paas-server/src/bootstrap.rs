@@ -15,6 +15,7 @@ use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::{Store, open_store};
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
+use crate::custody::Custody;
 use crate::process::{make_data_dir, say};
 
 /// How long a server that begins waits for hosts that do not answer, before it serves without them.
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) custody: Custody,
     /// Where a person on this machine reaches the server.
     url: Arc<str>,
 }
@@ -35,13 +37,20 @@ impl Parts {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
-        let store = open_store(config.store_url().as_str()).await.context("the store cannot be opened")?;
+        let store = open_store(config.store_url().as_str()).await.with_context(|| match &config.store {
+            Some(store) => format!("the store {store} cannot be opened"),
+            None => {
+                let place = config.data_dir.display();
+                format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
+            }
+        })?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
-        Ok(Self { config: Arc::new(config), store, registry, url: url.into() })
+        let custody = Custody::of(&config);
+        Ok(Self { config: Arc::new(config), store, registry, custody, url: url.into() })
     }
 
-    /// A controller that has read the records and heard the hosts. With a term, it changes things as long as that lasts.
+    /// A controller that has read the records and the hosts. With a term, it changes things as long as that lasts.
     pub(crate) async fn controller(&self, term: Option<Term>) -> Result<Controller> {
         let config = &self.config;
         let scheduler: Arc<dyn Scheduler> = match config.scheduler {
@@ -56,29 +65,47 @@ impl Parts {
                 probe_timeout: config.probe_timeout,
                 probe_misses: config.probe_misses,
                 overbooking: config.overbooking,
+                record_exec_events: config.record_exec_events,
                 ..ClusterSettings::default()
             },
             retention: config.retention.clone(),
+            log_rotation: config.log_rotation,
+            policy: config.policy.clone(),
             ..Settings::default()
         };
         let mut builder = Controller::builder().store(self.store.clone()).registry(self.registry.clone());
         if let Some(term) = term {
             builder = builder.term(term);
         }
+        builder = builder.sealer(self.custody.sealer(&*self.store).await?);
+        if let Some(platform) = &config.platform {
+            builder = builder.platform(platform);
+        }
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
-        // Told at once: if anything below fails, the password is known all the same.
+        // Said at once: if anything below fails, the password is known all the same.
         if let Some(password) = make_first_account(config, &controller).await? {
             say(&format!("The account 'admin' was made with {password}."));
             say(&format!("Log in with: paas-cli login --url {} --name admin", self.url));
         }
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
+        for (platform, count) in controller.cluster().other_platforms() {
+            say(&others(&platform, count));
+        }
         Ok(controller)
     }
 }
 
-/// Says what must be told a person at once. That the registry does not answer is no reason not to start: it may later, and
+/// What is said of the containers of another platform, and how they become this one's.
+fn others(platform: &str, count: usize) -> String {
+    let containers = if count == 1 { "1 container" } else { &format!("{count} containers") };
+    format!(
+        "Here: {containers} of platform {platform}, shown and otherwise left alone; this one's own with --platform {platform}."
+    )
+}
+
+/// Fails with what a person has to mend. That the registry does not answer is no reason not to start: it may later, and
 /// until then there is what was known of it.
 pub(crate) async fn check_registry(registry: &dyn Registry) -> Result<()> {
     match registry.list().await {

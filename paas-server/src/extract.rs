@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::app::{App, Caller};
-use crate::body::read;
 use crate::problem::{Code, Problem};
 
 /// The media type of a stream of progress: one JSON object per line.
@@ -91,7 +90,7 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalBody<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let media_type =
             request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?").to_owned());
-        let bytes = read(request.into_body(), app.body_limit).await?;
+        let bytes = app.read(request.into_body()).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }

@@ -10,6 +10,8 @@ mod body;
 mod bootstrap;
 pub mod commands;
 pub mod config;
+mod connections;
+mod custody;
 mod extract;
 mod ha;
 #[cfg(test)]

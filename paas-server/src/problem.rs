@@ -26,7 +26,7 @@ pub enum Code {
     Unauthenticated,
     /// Name or password is wrong.
     WrongPassword,
-    /// The role does not open the path.
+    /// The role does not open the path, or the policy does not let the account ask that of a host; then `field` names what.
     Forbidden,
     /// There is no such container.
     ContainerNotFound,
@@ -56,6 +56,8 @@ pub enum Code {
     KeyReused,
     /// The platform did not start that container.
     NotManaged,
+    /// The body did not come in time.
+    BodyTimeout,
     /// The body is larger than the server takes.
     TooLarge,
     /// The body is not JSON.
@@ -82,7 +84,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -102,6 +104,7 @@ impl Code {
         Self::Conflict,
         Self::KeyReused,
         Self::NotManaged,
+        Self::BodyTimeout,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Throttled,
@@ -146,6 +149,7 @@ impl Code {
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
             Self::KeyReused => ("key_reused", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NotManaged => ("not_managed", StatusCode::CONFLICT),
+            Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Throttled => ("throttled", StatusCode::TOO_MANY_REQUESTS),
@@ -309,6 +313,7 @@ impl From<ControllerError> for Problem {
                 let candidates: Vec<_> = ambiguity.candidates.iter().map(|container| &container.id).collect();
                 Self::new(Code::ContainerAmbiguous, detail).with("candidates", json!(candidates))
             }
+            ControllerError::NotAllowed { field, .. } => Self::new(Code::Forbidden, detail).with("field", json!(field)),
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),
             ControllerError::RegistryLoginNotFound { .. } => Self::new(Code::RegistryLoginNotFound, detail),
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),
@@ -335,7 +340,7 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
         Kind::PortTaken | Kind::Conflict => Code::Conflict,
         Kind::Refused => Code::InvalidRequest,
         Kind::NotLeading => Code::NoLeader,
-        Kind::NoSuchImage | Kind::Tls | Kind::Failed => Code::EngineFailed,
+        Kind::NoSuchImage | Kind::Unable | Kind::Tls | Kind::Failed => Code::EngineFailed,
     };
     Problem::new(code, detail).with("engine", json!(engine))
 }

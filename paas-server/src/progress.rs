@@ -1,4 +1,4 @@
-//! Operations that take long: told as they go, or waited for.
+//! Operations that take long: their progress as it happens, or only their outcome.
 
 use std::io;
 
@@ -42,7 +42,9 @@ pub(crate) fn outcome_of_scale(summary: LaunchSummary) -> Answer {
     if summary.is_complete() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    if summary.started.is_empty() && summary.destroyed.is_empty() {
+    // What is still going to be done is no failure.
+    let is_any_deferred = summary.failed.iter().any(|failure| failure.deferred);
+    if summary.started.is_empty() && summary.destroyed.is_empty() && !is_any_deferred {
         return Err(Problem::launch_failed(summary.failed.len(), &summary.failed));
     }
     Ok((StatusCode::MULTI_STATUS, Json(summary)).into_response())

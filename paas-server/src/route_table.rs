@@ -70,7 +70,7 @@ macro_rules! each_route {
     POST   "/api/registry-logins"         ByRole     Changes  registry_logins::set;
     DELETE "/api/registry-logins/{server}" ByRole    Changes  registry_logins::delete;
 
-    POST   "/join/engines/{id}"           ByJoinToken Changes join::hear;
+    POST   "/join/engines/{id}"           ByJoinToken Changes join::heartbeat;
     DELETE "/join/engines/{id}"           ByJoinToken Changes join::deregister;
 
     GET    "/api/cluster/info"            ByRole     Reads    cluster::info;

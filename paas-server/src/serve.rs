@@ -1,24 +1,28 @@
-//! Serving the API on a listener, until told to stop.
+//! Serving the API on a listener, until it is stopped.
 
+use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use paas_core::controller::Controller;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tower_http::add_extension::AddExtension;
 
 use crate::app::App;
-use crate::middleware::write_timeout::{WriteTimeout, mark};
+use crate::connections::{Connection, Connections, Counted};
+use crate::middleware::write_timeout::{Reading, Timed, WriteTimeout};
 use crate::routes::router;
 
 pub use crate::options::ServeOptions;
-
-/// How long a client may take to send the head of a request, or keep a connection without one.
-const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// The least time the launches under way get to end, however long the clients took.
 const LEAST_DRAIN: Duration = Duration::from_secs(1);
@@ -57,10 +61,16 @@ pub(crate) async fn serve_with(
     stop: CancellationToken,
     finish: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let service = router.layer(from_fn(mark)).into_make_service_with_connect_info::<SocketAddr>();
-    let acceptor = WriteTimeout { deadline: options.reader_timeout, stop: stop.clone() };
+    let service = router.layer(from_fn(follow)).into_make_service_with_connect_info::<SocketAddr>();
+    let connections = Connections::new(options.max_connections);
+    let timeout = WriteTimeout { deadline: options.reader_timeout, stop: stop.clone() };
+    let acceptor = Admission { timeout, connections: connections.clone() };
     let handle = Handle::new();
-    let server = hardened(axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone()));
+    let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.handle(handle.clone());
+    let server = hardened(server, options.head_timeout).accept_error_handler(move |from, error| match from {
+        Some(from) => tracing::debug!(%from, %error, "a connection was not taken in"),
+        None => connections.accept_failed(error),
+    });
     let mut serving = match options.tls {
         None => tokio::spawn(server.acceptor(acceptor).serve(service)),
         Some(config) => {
@@ -90,8 +100,49 @@ pub(crate) async fn serve_with(
 }
 
 /// Without HTTP/2, and with no deadline for clients that connect and then say nothing.
-fn hardened(server: Server<SocketAddr>) -> Server<SocketAddr> {
-    let mut server = server.http1_only().first_request_timeout(HEAD_TIME);
-    server.http_builder().http1().header_read_timeout(HEAD_TIME);
+fn hardened(server: Server<SocketAddr>, head_timeout: Duration) -> Server<SocketAddr> {
+    let mut server = server.http1_only().first_request_timeout(head_timeout);
+    server.http_builder().http1().header_read_timeout(head_timeout);
     server
+}
+
+/// What every connection goes through when it is accepted. Small writes are sent at once.
+#[derive(Clone, Debug)]
+struct Admission {
+    timeout: WriteTimeout,
+    connections: Connections,
+}
+
+impl Admission {
+    fn admit<S>(&self, stream: TcpStream, service: S) -> io::Result<Admitted<S>> {
+        stream.set_nodelay(true)?;
+        let from = stream.peer_addr()?.ip();
+        let (stream, connection) = self.connections.admit(stream, from)?;
+        let (stream, reading) = self.timeout.wrap(stream);
+        Ok((stream, AddExtension::new(AddExtension::new(service, reading), connection)))
+    }
+}
+
+type Admitted<S> = (Timed<Counted<TcpStream>>, AddExtension<AddExtension<S, Reading>, Connection>);
+
+impl<S> Accept<TcpStream, S> for Admission {
+    type Stream = Timed<Counted<TcpStream>>;
+    type Service = AddExtension<AddExtension<S, Reading>, Connection>;
+    type Future = Ready<io::Result<Admitted<S>>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        ready(self.admit(stream, service))
+    }
+}
+
+/// Lets a connection know of its requests and answers.
+async fn follow(request: Request, next: Next) -> Response {
+    let (reading, connection) = (request.extensions().get::<Reading>(), request.extensions().get::<Connection>());
+    let (Some(reading), Some(connection)) = (reading.cloned(), connection.cloned()) else {
+        return next.run(request).await;
+    };
+    let under_way = connection.request();
+    let response = next.run(request).await;
+    reading.answers(&response);
+    under_way.until_answered(response)
 }

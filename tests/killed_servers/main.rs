@@ -2,12 +2,13 @@
 //!
 //! After every start: what was answered is there, with its event and no more than once. A change whose answer was lost is
 //! there whole, with its event, or not at all; sent again with its key it is there, once. The containers of simulated hosts
-//! are not looked at: those hosts end with the server.
+//! are not looked at: those hosts end with the server. Those of a real one are: what is answered is what runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod change;
 mod client;
+mod launches;
 mod seen;
 #[path = "../support/mod.rs"]
 mod support;

@@ -32,6 +32,7 @@ impl Peer {
         let mut command = Command::new(program("paas-server"));
         command.current_dir(folder);
         command.arg("--listen").arg(url.trim_start_matches("http://")).args(["--advertise", url]).args(arguments);
+        command.arg("--allow-simulated");
         command.env("PAAS_ADMIN_PASSWORD", PASSWORD).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
@@ -84,10 +85,21 @@ impl Group {
     /// Servers that each reach etcd at a URL of their own, and work each in a folder of its own: what an address names by
     /// `/proc/self/cwd` is another file for each.
     pub(crate) async fn start_in(folder: tempfile::TempDir, etcd: &[&str; SERVERS], engines: &[String]) -> Self {
+        Self::start_with_key(folder, etcd, engines, "../secret.key").await
+    }
+
+    /// The same with a key file each sees from its own folder: the same for all, or one for each.
+    pub(crate) async fn start_with_key(
+        folder: tempfile::TempDir,
+        etcd: &[&str; SERVERS],
+        engines: &[String],
+        key: &str,
+    ) -> Self {
         // Fails only when a test before this one did it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let peers = etcd.iter().enumerate().map(|(number, &etcd)| {
             let mut arguments = vec!["--store".to_owned(), etcd.to_owned(), "--registry".to_owned(), etcd.to_owned()];
+            arguments.extend(["--secret-key-file".to_owned(), key.to_owned()]);
             arguments.extend(engines.iter().flat_map(|engine| ["--engine".to_owned(), engine.clone()]));
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let (url, folder) = (format!("http://127.0.0.1:{port}"), folder.path().join(number.to_string()));

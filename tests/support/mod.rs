@@ -4,6 +4,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod bed;
+pub(crate) mod daemon;
 pub(crate) mod group;
 
 use std::fs;
@@ -59,6 +60,8 @@ impl Server {
         let mut command = Command::new(program("paas-server"));
         command.arg("--listen").arg(url.trim_start_matches("http://"));
         command.arg("--data-dir").arg(folder.path().join("data"));
+        // The tests add and join hosts of every kind.
+        command.args(["--allow-simulated", "--allow-unix-engines"]);
         for engine in engines {
             command.arg("--engine").arg(engine);
         }

@@ -18,12 +18,15 @@ pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found, 5 partly done.
-Results go to stdout, everything said about them to stderr.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
+5 partly done, 130 interrupted. Results go to stdout, everything said about them to stderr.
+
+To begin: paas-cli login --url http://HOST:5002 --name admin; then paas-cli engines, and
+paas-cli run --name httpd --port tcp/::80. 'paas-cli help COMMAND' says more of each.";
 
 /// Runs containers on a pool of Docker hosts.
 #[derive(Debug, Parser)]
-#[command(name = "paas-cli", version, arg_required_else_help = true, max_term_width = 110, after_help = EXIT_STATUS)]
+#[command(name = "paas-cli", version, arg_required_else_help = true, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -35,21 +38,21 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Server, or all servers of one platform with commas between them; when not given those of the last login, or
-    /// http://127.0.0.1:5002
+    /// Server, such as https://paas.example.org:5002, or all servers of one platform with commas between them. When it
+    /// is not given: those of the last login, or http://127.0.0.1:5002. Without https:// it is http://
     #[arg(long, global = true, env = "PAAS_URL", hide_env_values = true)]
     pub(crate) url: Vec<String>,
-    /// Token to use instead of that of the last login
+    /// Token of a login, to use instead of that of the last one
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "PAAS_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     pub(crate) token: Option<String>,
     /// Also trust what the certificates in this file (PEM) signed
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, env = "PAAS_CA", hide_env_values = true)]
     pub(crate) ca: Option<OsString>,
-    /// How long to look for a server that takes a request, in seconds; with 0 each is asked once
+    /// For how many seconds to look for a server that takes the request, 0 to 3600; with 0 each is asked once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub(crate) retry_for: u32,
-    /// How results are written: for people, or as the server's own JSON
+    /// How results are written: as a table for people, or as the server's own JSON
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
     /// Write only ids or names, one per line
@@ -76,10 +79,10 @@ pub(crate) enum Command {
         /// Only those that the platform started, not what others started on its hosts
         #[arg(long, short, conflicts_with_all = ["limit", "after"])]
         managed: bool,
-        /// No more than so many, 1 to 10000
+        /// At most so many, 1 to 10000
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: Option<u32>,
-        /// Only those whose id comes after this: the last of the page before
+        /// Only those whose id comes after this one: the last id of the page before
         #[arg(long, value_name = "ID")]
         after: Option<String>,
     },
@@ -120,7 +123,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         grace: Grace,
     },
-    /// Bring the group of containers identical to one to a new size
+    /// Start or destroy containers until there are so many like this one
     #[command(visible_alias = "scale-container")]
     Scale {
         #[command(flatten)]
@@ -131,7 +134,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         once: Once,
     },
-    /// Write what a container wrote
+    /// Show the output of a container
     #[command(visible_aliases = ["container-log", "logs"])]
     Log(LogArgs),
     /// List the engines (Docker hosts)
@@ -146,7 +149,7 @@ pub(crate) enum Command {
     /// Add an engine
     #[command(visible_alias = "add-engine")]
     Eadd(Box<AddEngineArgs>),
-    /// Delete an engine on which nothing of the platform runs
+    /// Delete an engine that the platform runs nothing on
     #[command(visible_alias = "delete-engine")]
     Edelete {
         /// Id of the engine
@@ -167,13 +170,13 @@ pub(crate) enum Command {
         /// Id of the engine
         id: String,
     },
-    /// List the tokens that hosts join with
+    /// List the tokens that hosts join the platform with
     #[command(visible_alias = "list-join-tokens")]
     Jointokens,
-    /// Make a token that hosts join with; it is shown only this once
+    /// Make a token that hosts join with ('paas-server agent'); it is shown only this once
     #[command(visible_alias = "add-join-token")]
     Jtadd,
-    /// Delete a token that hosts join with; hosts that use it are not heard any more
+    /// Delete a token that hosts join with; hosts that use it are lost to the platform
     #[command(visible_alias = "delete-join-token")]
     Jtdelete {
         /// Id of the token
@@ -230,7 +233,7 @@ pub(crate) enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Get a token and keep it for the other commands
+    /// Log in, and keep the token for the other commands
     ///
     /// Asks for what is not given. The password comes from stdin with --password-stdin or when stdin is not a
     /// terminal, or from the environment variable PAAS_PASSWORD.
@@ -243,7 +246,7 @@ pub(crate) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// End the token and forget it
+    /// Log out: end the token and forget it
     #[command(visible_alias = "log-out")]
     Logout,
     /// Change a password
@@ -269,7 +272,7 @@ pub(crate) enum Command {
         #[arg(long = "engine", value_name = "ID")]
         engines: Vec<EngineId>,
     },
-    /// Write a script that completes commands, for a shell to read
+    /// Write a script that completes commands in a shell: source <(paas-cli completion bash)
     #[command(visible_alias = "shell-completion")]
     Completion {
         /// The shell
@@ -280,8 +283,8 @@ pub(crate) enum Command {
 /// What makes a command take effect once.
 #[derive(Debug, Args)]
 pub(crate) struct Once {
-    /// Name for this request; the same command with the same name within a day is not done again, and tells what became
-    /// of it
+    /// Name for this request, free to choose: the same command with the same name within a day is not done twice, but
+    /// tells what became of the first
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: Option<String>,
 }
@@ -333,7 +336,7 @@ fn names_in(lines: impl BufRead) -> Result<Vec<String>, Failure> {
 /// The time a container gets to end by itself.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Grace {
-    /// Kill it after so many seconds, 0 to 3600; 10 when not given
+    /// Kill it when it has not ended after so many seconds, 0 to 3600; 10 when not given
     #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub(crate) timeout: Option<u32>,
 }

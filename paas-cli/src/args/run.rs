@@ -29,13 +29,14 @@ pub(crate) struct RunArgs {
     /// Whether the engines pull the image first
     #[arg(long, value_name = "true|false", default_value_t = false, action = ArgAction::Set, hide_possible_values = true)]
     pull: bool,
-    /// CPUs that each is promised and limited to; 0.1 is promised when not given
+    /// CPUs that are reserved for each container, and that it is limited to; when not given 0.1 are reserved, without a
+    /// limit
     #[arg(long, value_name = "CPUS", value_parser = values::cpus)]
     cpus: Option<Cpus>,
     /// CPUs that it may run on, such as 0-2,4
     #[arg(long, value_name = "LIST")]
     cpuset: Option<String>,
-    /// Memory that each is promised and limited to, in MB; 256 when not given
+    /// Memory in MB that is reserved for each container, and that it is limited to; 256 when not given
     #[arg(long, value_name = "MB")]
     memory: Option<u64>,
     /// Program to run instead of the image's own; repeated for its first arguments
@@ -59,8 +60,8 @@ pub(crate) struct RunArgs {
     /// Label that the engine must have; may be repeated
     #[arg(long = "label", value_name = "LABEL")]
     labels: Vec<String>,
-    /// Port to publish, as protocol/host-ip:host-port:container-port with empty parts left to the system; may be
-    /// repeated
+    /// Port to publish, as protocol/host-ip:host-port:container-port; empty parts are left to the system: tcp/::80 is
+    /// port 80 on a free port of the host; may be repeated
     #[arg(long = "port", short, value_name = "PORT", value_parser = |text: &str| values::plain(text.parse::<BindPort>()))]
     ports: Vec<BindPort>,
     /// Text that the program finds in PAAS_USER_DATA, or @FILE to read it from
@@ -69,7 +70,7 @@ pub(crate) struct RunArgs {
     /// Volume or directory, as Docker writes it: data:/var/lib/app, /srv/www:/www:ro; may be repeated
     #[arg(long = "volume", short, value_name = "VOLUME")]
     volumes: Vec<String>,
-    /// Container that it talks to, and the host name it knows it by; may be repeated
+    /// Container that it talks to, and the host name that it knows it by; may be repeated
     #[arg(long = "link", value_name = "CONTAINER[:ALIAS]", value_parser = values::link)]
     links: Vec<(String, String)>,
     /// When it is started again: no, always, unless-stopped, on-failure or on-failure:N
@@ -83,7 +84,7 @@ pub(crate) struct RunArgs {
     network: Option<String>,
     #[command(flatten)]
     once: Once,
-    /// Description to begin with, as JSON; - for stdin
+    /// Description to begin with, as JSON (docs/api.md has the fields); - for stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Arguments of the program, after those of --arg

@@ -210,7 +210,8 @@ impl Told {
             Progress::Pulled { engine, .. } => self.pulled.insert(engine.clone()),
             Progress::Retrying { index, engine, error } => self.retried.insert((*index, engine.clone(), error.clone())),
             Progress::Pulling { engine, .. } => !self.pulled.contains(engine),
-            Progress::Decided { .. } | Progress::Failed(_) | Progress::Summary { .. } => true,
+            // Also what a later version invents.
+            _ => true,
         }
     }
 }
@@ -264,7 +265,11 @@ async fn steps_of_result(reply: Reply) -> Result<Source, ClientError> {
         failed: summary.failed.len(),
     };
     let started = summary.started.into_iter().enumerate();
-    let started = started.map(|(index, container)| Progress::Started { index, container: Box::new(container) });
+    let started = started.map(|(index, container)| {
+        let of_it = summary.warnings.iter().filter(|warned| warned.container == container.id);
+        let warnings = of_it.map(|warned| warned.warning.clone()).collect();
+        Progress::Started { index, container: Box::new(container), warnings }
+    });
     let failed = summary.failed.into_iter().map(Progress::Failed);
     let steps: Vec<_> = started.chain(failed).chain([last]).map(Step::Known).map(Ok).collect();
     Ok(stream::iter(steps).boxed())

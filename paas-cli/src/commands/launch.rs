@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::StreamExt;
-use paas_core::model::{EngineId, ImageRef};
+use paas_core::model::{ContainerId, EngineId, ImageRef};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -124,7 +124,7 @@ impl Outcome {
     fn take(&mut self, step: Progress, work: Work) {
         let started = &mut self.summary.started;
         match step {
-            Progress::Started { index, container } => match self.places.insert(index, started.len()) {
+            Progress::Started { index, container, .. } => match self.places.insert(index, started.len()) {
                 // A run has one container for each place: this one is there instead of one that was lost with its host.
                 Some(place) if work == Work::Starting => {
                     self.places.insert(index, place);
@@ -139,7 +139,7 @@ impl Outcome {
                 self.summary.requested = requested;
                 self.end = Some((started + destroyed, failed));
             }
-            Progress::Pulling { .. } | Progress::Decided { .. } | Progress::Retrying { .. } => {}
+            _ => {}
         }
     }
 
@@ -166,7 +166,8 @@ impl Outcome {
         }
         match self.end.unwrap_or_default() {
             (_, 0) => Ok(()),
-            (0, _) => Err(Failure::Told(Status::Failed)),
+            // What is still going to be done has not failed.
+            (0, _) if !self.summary.failed.iter().any(|failure| failure.deferred) => Err(Failure::Told(Status::Failed)),
             (done, failed) => {
                 context.output.say(&format!("{done} done, {failed} failed"));
                 Err(Failure::Told(Status::Partly))
@@ -177,14 +178,17 @@ impl Outcome {
 
 /// One line for all that failed on one engine in one way.
 fn failure_lines(failed: &[client::Failure], thing: &str, undone: &str) -> Vec<String> {
-    let mut counts = BTreeMap::<_, usize>::new();
+    let mut counts = BTreeMap::<_, (usize, Vec<&str>)>::new();
     for failure in failed {
-        *counts.entry((failure.engine.as_ref(), failure.error.as_str())).or_default() += 1;
+        let named = counts.entry((failure.engine.as_ref(), failure.error.as_str())).or_default();
+        named.0 += 1;
+        named.1.extend(failure.container.as_ref().map(ContainerId::short));
     }
-    let line = |((engine, error), count): ((Option<&EngineId>, &str), usize)| {
+    let line = |((engine, error), (count, ids)): ((Option<&EngineId>, &str), (usize, Vec<&str>))| {
         let place = engine.map(|engine| format!(" on {engine}")).unwrap_or_default();
         let plural = if count == 1 { "" } else { "s" };
-        format!("{count} {thing}{plural} {undone}{place}: {error}")
+        let ids = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
+        format!("{count} {thing}{plural} {undone}{place}{ids}: {error}")
     };
     counts.into_iter().map(line).collect()
 }

@@ -93,6 +93,7 @@ pub(crate) fn engine(engine: &Engine) -> String {
     put(&mut fields, "TLS", yes_or_no(engine.tls));
     put(&mut fields, "REGISTRY USER", engine.registry_user.clone().unwrap_or_default());
     put(&mut fields, "VERSION", engine.docker_version.clone().unwrap_or_default());
+    put(&mut fields, "WARNINGS", engine.warnings.join("; "));
     of_fields(fields)
 }
 

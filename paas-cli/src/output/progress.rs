@@ -82,15 +82,16 @@ impl Reporter {
                 self.pulling.insert(engine.clone()).then(|| format!("pulling {image} on {engine}"))
             }
             Progress::Pulled { engine, image } => Some(format!("pulled {image} on {engine}")),
-            Progress::Started { container, .. } => {
-                Some(format!("started {} on {}", container.id.short(), container.engine.id))
+            Progress::Started { container, warnings, .. } => {
+                let warned: String = warnings.iter().map(|warning| format!("; the host warns: {warning}")).collect();
+                Some(format!("started {} on {}{warned}", container.id.short(), container.engine.id))
             }
             Progress::Retrying { index, engine, error } => {
                 Some(format!("container {} is tried elsewhere; {engine}: {error}", index + 1))
             }
             Progress::Destroyed { container, engine } => Some(format!("destroyed {} on {engine}", container.short())),
             // Failures are told together at the end.
-            Progress::Decided { .. } | Progress::Failed(_) | Progress::Summary { .. } => None,
+            _ => None,
         }
     }
 
@@ -154,7 +155,7 @@ impl Bars {
                 let _ = self.all.println(one_line(&line.unwrap_or_default()));
             }
             Progress::Failed(_) => self.failed += 1,
-            Progress::Decided { .. } | Progress::Summary { .. } => {}
+            _ => {}
         }
         let counts = [(self.retried, "tried elsewhere"), (self.failed, "failed")];
         let told = counts.into_iter().filter(|&(count, _)| count > 0);
@@ -211,7 +212,8 @@ mod tests {
         assert!(bars.pulls.is_empty());
         let container = "0123456789abcdef".parse().unwrap();
         bars.show(&Progress::Destroyed { container, engine: engine.clone() }, None);
-        let failure = Failure { index: 1, engine: Some(engine), container: None, error: "no".to_owned() };
+        let failure =
+            Failure { index: 1, engine: Some(engine), container: None, error: "no".to_owned(), deferred: false };
         bars.show(&Progress::Failed(failure), None);
         assert_eq!((bars.whole.position(), bars.whole.length()), (1, Some(3)));
         assert_eq!(bars.whole.message(), "1 failed");

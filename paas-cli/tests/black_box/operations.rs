@@ -93,6 +93,21 @@ async fn a_group_is_scaled_to_nothing() {
 }
 
 #[tokio::test]
+async fn what_goes_when_its_engine_is_back_is_named_and_partly_done() {
+    let deferred = |index, name| {
+        format!(
+            r#"{{"event":"failed","index":{index},"engine":"two","container":"{}","error":"it is away","deferred":true}}"#,
+            id(name)
+        )
+    };
+    let answer = Answer::steps(&[&deferred(0, "a"), &deferred(1, "b"), &summary(3, 0, 0, 2)]);
+    let server = Server::start([("POST /api/containers/c/scale?count=3", answer)]).await;
+    let done = Home::logged_in(&server).run(&["scale", "c", "3", "--quiet"]).await;
+    let line = "paas-cli: 2 containers not brought to that size on two (a00000000000, b00000000000): it is away\n";
+    assert_eq!(done.expect(5).stderr, line);
+}
+
+#[tokio::test]
 async fn a_description_comes_from_stdin() {
     let (mut server, home) = running(Answer::steps(&[&started(0, "a", "one"), &summary(1, 1, 0, 0)])).await;
     home.run_with(r#"{"name": "web", "cpus": 0.5}"#, &["run", "--file", "-", "--memory", "64"]).await.expect(0);

@@ -94,13 +94,19 @@ impl Daemon {
     }
 
     fn member(&self, info: EngineInfo, usage: Option<HostUsage>) -> Member {
+        // A daemon that calls itself something else at each question would be news each time, to every server. No two hosts have
+        // one address.
+        let daemon_id = match info.daemon_id.is_empty() {
+            true => format!("at {}", self.identity.addr),
+            false => info.daemon_id,
+        };
         Member {
             id: self.identity.id.clone(),
             addr: self.identity.addr.clone(),
             cpus: info.cpus,
             memory: info.memory,
             labels: self.identity.labels.clone(),
-            daemon_id: info.daemon_id,
+            daemon_id,
             docker_version: info.docker_version,
             usage,
             agent_run: None,
@@ -111,8 +117,35 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::SimulatedEngine;
+    use crate::engine::{MockDockerEngine, SimulatedEngine};
     use crate::model::{Cpus, MemoryMb, SimulatedHost};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_without_an_id_that_stays_is_no_news_and_is_known_by_its_address() {
+        let mut engine = MockDockerEngine::new();
+        engine.expect_ping().returning(|_| Ok(()));
+        engine.expect_info().returning(|| {
+            Ok(EngineInfo {
+                daemon_id: String::new(),
+                cpus: Cpus::from_milli(1000),
+                memory: MemoryMb::new(1000),
+                docker_version: "4.3.1".to_owned(),
+                images: Vec::new(),
+                networks: None,
+                warnings: Vec::new(),
+                time: None,
+            })
+        });
+        let addr = "tcp://10.77.0.3:2375".parse().unwrap();
+        let identity = Identity { id: "pod".parse().unwrap(), addr, labels: Vec::new() };
+        let daemon = Daemon::new(Arc::new(engine), identity, Duration::from_secs(3));
+        let (tell, mut told) = watch::channel(None);
+        let watching = tokio::spawn(daemon.watch(tell));
+        told.changed().await.unwrap();
+        assert_eq!(told.borrow_and_update().as_ref().unwrap().daemon_id, "at tcp://10.77.0.3:2375");
+        assert!(tokio::time::timeout(LOOK_AGAIN * 4, told.changed()).await.is_err(), "nothing new is told");
+        watching.abort();
+    }
 
     #[tokio::test]
     async fn only_a_change_in_use_that_matters_is_told() {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::password::Passwords;
@@ -21,9 +20,6 @@ pub(super) struct AccountRecord {
     /// Another one when the account is made, and when its password is changed. Versions before knew none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<Uuid>,
-    /// What a later version keeps with it.
-    #[serde(flatten)]
-    pub(super) later: Map<String, Value>,
 }
 
 impl AccountRecord {
@@ -75,7 +71,6 @@ impl Authenticator {
             password_hash,
             role: new.role,
             generation: Some(Uuid::new_v4()),
-            later: Map::new(),
         };
         let username = record.username.to_string();
         let mut writes = vec![self.accounts.insertion(&username, &record).map_err(AuthError::Store)?];
@@ -111,7 +106,7 @@ impl Authenticator {
     }
 
     /// Changes a password, and ends the account's sessions but for that of `keep_token`. The present password is checked
-    /// when it is given, for whom [`Authenticator::check`] says from where. `also` is written together with the new one.
+    /// when it is given, for whom [`Authenticator::check_from`] says from where. `also` is written together with the new one.
     ///
     /// # Errors
     /// [`AuthError::NotFound`], [`AuthError::WrongPassword`], [`AuthError::Invalid`] for a weak new one. As for
@@ -126,7 +121,7 @@ impl Authenticator {
     ) -> Result<()> {
         Passwords::check_rules(new)?;
         let checked = match present {
-            Some((present, source)) => Some(self.check(username, present, source).await?.0),
+            Some((present, source)) => Some(self.check_from(source, username, present).await?.0),
             None => None,
         };
         let password_hash = self.passwords.hash(new).await?;
@@ -139,8 +134,8 @@ impl Authenticator {
             return Err(AuthError::WrongPassword);
         }
         let generation = Some(Uuid::new_v4());
-        let changed = AccountRecord { password_hash, generation, ..found.value };
-        let change = self.accounts.replacement(username, found.version, &changed).map_err(AuthError::Store)?;
+        let changed = AccountRecord { password_hash, generation, ..found.value.clone() };
+        let change = self.accounts.rewriting(&found, &changed).map_err(AuthError::Store)?;
         let change = std::iter::once(change).chain(also).collect();
         let kept = keep_token.map(|token| (token, generation));
         self.sessions.end_all_of(username, kept, change).await.map_err(|error| not_found(error, username))

@@ -1,12 +1,11 @@
 //! The containers of the cluster: reading them in the view, and reading one again on its host.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::view::{ContainerEntry, View};
-use super::{Cluster, KnownContainer};
+use super::{Cluster, EngineHandle, KnownContainer};
 use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
-use crate::model::{Container, ContainerId, ContainerState, EngineId, Group, RequestId};
+use crate::model::{Container, ContainerId, EngineId};
 
 impl Cluster {
     /// The containers, by id; with `all` also those that do not run.
@@ -45,38 +44,48 @@ impl Cluster {
         called.map(|entry| known(&view, entry)).collect()
     }
 
-    /// The containers of a group that run.
-    pub fn running_in_group(&self, group: &Group) -> Vec<Arc<Container>> {
-        let view = self.shared.view.read();
-        let running = view.group(group).filter(|entry| entry.container.state.holds_resources());
-        running.map(|entry| entry.container.clone()).collect()
-    }
-
-    /// The containers that a request started, by their place in it. What was made and never started is not among them.
-    pub fn of_request(&self, request: RequestId) -> BTreeMap<u32, Arc<Container>> {
-        let view = self.shared.view.read();
-        let started = view.of_request(request).filter(|(_, entry)| entry.container.state != ContainerState::Created);
-        started.map(|(mark, entry)| (mark.index, view.shown(entry))).collect()
-    }
-
     /// Reads one container again and notes what was found.
     ///
     /// # Errors
     /// What the engine said; that there is no such container is noted as well.
     pub async fn refresh(&self, engine: &EngineId, id: &ContainerId) -> Result<ObservedContainer, EngineError> {
-        let ticket = self.ticket();
-        let connection = self
-            .connection(engine)
+        let engine = self
+            .handle(engine)
             .ok_or_else(|| EngineError::new(EngineErrorKind::NoSuchContainer, "inspect", "its engine was deleted"))?;
-        let found = connection.inspect(id).await;
-        match &found {
-            Ok(found) => self.shared.view.write().observe(engine, found.clone(), ticket),
+        self.refresh_on(&engine, id).await
+    }
+
+    /// The same on an engine as it was added: of one that is not that any more nothing is noted.
+    pub(super) async fn refresh_on(
+        &self,
+        engine: &EngineHandle,
+        id: &ContainerId,
+    ) -> Result<ObservedContainer, EngineError> {
+        let ticket = self.ticket();
+        let mut found = engine.client().inspect(id).await;
+        match &mut found {
+            Ok(found) => {
+                let orphans = self.recognise(engine.id(), std::slice::from_mut(found), ticket);
+                self.with(engine, |view| view.observe(engine.id(), found.clone(), ticket));
+                self.collect(orphans);
+            }
             Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => {
-                self.shared.view.write().observe_gone(id, ticket);
+                self.with(engine, |view| view.observe_gone_from(engine.id(), id, ticket));
             }
             Err(_) => {}
         }
         found
+    }
+
+    /// Notes that a container is not on an engine any more, as that says.
+    pub(super) fn gone_from(&self, engine: &EngineHandle, id: &ContainerId) {
+        let ticket = self.ticket();
+        self.with(engine, |view| view.observe_gone_from(engine.id(), id, ticket));
+    }
+
+    /// Our containers that run on an engine and whose limits no inspection has shown yet.
+    pub(super) fn limits_unknown(&self, engine: &EngineHandle) -> Vec<ContainerId> {
+        self.shared.view.read().limits_unknown(engine.id())
     }
 
     /// Notes that a container was removed just now.
@@ -87,5 +96,13 @@ impl Cluster {
 }
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
-    KnownContainer { container: view.shown(entry), group: entry.managed.as_ref().map(|managed| managed.group.clone()) }
+    let managed = entry.managed.as_ref();
+    let other_owner = managed.and_then(|managed| managed.other_owner.clone());
+    let ours = managed.filter(|_| other_owner.is_none());
+    KnownContainer {
+        container: view.shown(entry),
+        group: ours.map(|managed| managed.group.clone()),
+        user: ours.map(|managed| managed.user.clone()),
+        other_owner,
+    }
 }

@@ -1,39 +1,47 @@
 //! The engines of the cluster: taking them in, what is noted of them, and what can be asked of them.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Notify;
+use std::sync::atomic::Ordering;
 
 use super::view::{EngineEntry, View};
-use super::{Cluster, Watched, follow, monitor};
+use super::{Cluster, EngineHandle, follow, monitor};
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo};
-use crate::model::{ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, HostUsage, Resources};
+use crate::model::{
+    ClusterInfo, Cpus, Engine, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, MemoryMb, Resources,
+};
 
 impl Cluster {
-    /// Takes an engine in and begins to watch it. It takes containers as soon as it was read once.
+    /// Takes an engine in and begins to watch it. It takes containers as soon as it was read once. One that has the id is taken
+    /// out first.
     pub fn add_engine(&self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
         let id = spec.id.clone();
-        let watched = Watched { stop: self.shared.stop.child_token(), wake: Arc::new(Notify::new()) };
-        self.shared.watched.write().insert(id.clone(), watched.clone());
-        self.shared.view.write().add_engine(spec, engine.clone());
-        let follow = follow::follow(self.clone(), id.clone(), engine.clone(), watched.wake.clone());
-        let monitor = monitor::monitor(self.clone(), id.clone(), engine.clone(), watched.wake);
-        let usage = monitor::measure(self.clone(), id, engine);
-        for task in [Box::pin(follow) as futures::future::BoxFuture<'static, ()>, Box::pin(monitor), Box::pin(usage)] {
-            let stop = watched.stop.clone();
-            self.shared.tasks.spawn(async move {
-                stop.run_until_cancelled(task).await;
-            });
+        let shared = &self.shared;
+        let generation = shared.generations.fetch_add(1, Ordering::Relaxed);
+        let handle = EngineHandle::new(id.clone(), generation, engine, shared.stop.child_token());
+        {
+            let mut view = shared.view.write();
+            view.remove_engine(&id);
+            view.add_engine(spec, handle.clone());
         }
+        let (settings, background) = (&shared.settings, &shared.background);
+        let (cluster, engine) = (self.in_background(), handle.clone());
+        let follow = move |report| follow::follow(cluster.clone(), engine.clone(), report);
+        let period = Some(settings.resync_interval);
+        background.spawn(format!("engine/{id}/follow"), period, handle.stop().clone(), follow);
+        let (cluster, engine) = (self.in_background(), handle.clone());
+        let monitor = move |report| monitor::monitor(cluster.clone(), engine.clone(), report);
+        let period = Some(settings.probe_interval);
+        background.spawn(format!("engine/{id}/monitor"), period, handle.stop().clone(), monitor);
+        let (cluster, engine) = (self.in_background(), handle.clone());
+        let measure = move |report| monitor::measure(cluster.clone(), engine.clone(), report);
+        let period = Some(settings.usage_interval);
+        background.spawn(format!("engine/{id}/measure"), period, handle.stop().clone(), measure);
     }
 
     /// Stops watching an engine and forgets it. Its containers go on running. False when there is none of that id.
     pub fn remove_engine(&self, id: &EngineId) -> bool {
-        if let Some(watched) = self.shared.watched.write().remove(id) {
-            watched.stop.cancel();
-        }
         let removed = self.shared.view.write().remove_engine(id);
+        self.forget_launches_on(id);
         self.shared.status_changes.notify_waiters();
         removed
     }
@@ -42,9 +50,14 @@ impl Cluster {
     pub fn set_absent(&self, id: &EngineId, absent: bool) {
         self.shared.view.write().set_absent(id, absent);
         self.shared.status_changes.notify_waiters();
-        if !absent && let Some(watched) = self.shared.watched.read().get(id) {
-            watched.wake.notify_one();
+        if !absent && let Some(engine) = self.handle(id) {
+            engine.wake();
         }
+    }
+
+    /// An engine as it was added.
+    pub fn handle(&self, id: &EngineId) -> Option<EngineHandle> {
+        self.shared.view.read().engine_handle(id)
     }
 
     pub(super) fn is_absent(&self, id: &EngineId) -> bool {
@@ -92,6 +105,11 @@ impl Cluster {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.spec.clone())
     }
 
+    /// What is said about an engine beside each of its containers.
+    pub(crate) fn engine_summary(&self, id: &EngineId) -> Option<Arc<EngineSummary>> {
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.summary.clone())
+    }
+
     /// The CPUs of an engine; none while it is not known how many it has.
     pub fn cpus(&self, id: &EngineId) -> Cpus {
         self.shared.view.read().engine(id.as_str()).map_or(Cpus::default(), |entry| entry.summary.cpus)
@@ -99,7 +117,7 @@ impl Cluster {
 
     /// The way to talk to an engine, whether or not it answers.
     pub fn connection(&self, id: &EngineId) -> Option<Arc<dyn DockerEngine>> {
-        self.shared.view.read().engine(id.as_str()).map(|entry| entry.engine.clone())
+        self.shared.view.read().engine(id.as_str()).map(|entry| entry.handle.client().clone())
     }
 
     /// The engine that is in use at a place already; see [`crate::model::EngineAddress::place`].
@@ -156,18 +174,17 @@ impl Cluster {
         id: &EngineId,
         answer: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
+        let lost = async {
+            if let Some(engine) = self.handle(id) {
+                engine.lost().await;
+            }
+        };
         tokio::select! {
             biased;
             answer = answer => answer,
-            () = self.until_lost(id) => {
+            () = lost => {
                 Err(EngineError::new(EngineErrorKind::Unreachable, "wait for the engine", "it stopped answering"))
             }
-        }
-    }
-
-    async fn until_lost(&self, id: &EngineId) {
-        while let Some(EngineStatus::Up | EngineStatus::Suspect) = self.status(id) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
@@ -208,8 +225,9 @@ fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
         addr: entry.summary.addr.clone(),
         cpus: entry.summary.cpus,
         memory: entry.summary.memory,
-        reserved_cpus: reserved.cpus,
-        reserved_memory: reserved.memory,
+        // A number that no reader takes would keep all other engines from being shown.
+        reserved_cpus: reserved.cpus.min(Cpus::MAX),
+        reserved_memory: reserved.memory.min(MemoryMb::MAX),
         containers: view.containers_on(id),
         labels: entry.summary.labels.clone(),
         health: entry.health.clone(),
@@ -218,5 +236,6 @@ fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
         registry_user: entry.spec.registry_login.as_ref().map(|login| login.username.clone()),
         docker_version: entry.info.as_ref().map(|info| info.docker_version.clone()),
         simulated: entry.summary.simulated,
+        warnings: entry.info.iter().flat_map(|info| &info.warnings).chain(&entry.warnings).cloned().collect(),
     }
 }

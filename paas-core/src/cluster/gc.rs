@@ -1,40 +1,59 @@
-//! Removes what interrupted launches left on the hosts.
+//! Whose a container is, and the removal of what launches left on the hosts.
 //!
-//! A container of this platform that was made and never started, and that no launch under way is going to start, is such
-//! a orphan: the server was killed between the two steps, or the answer to the first was lost. So is a container of a
-//! launch that was given up while its engine did not answer. And so is one whose request was made again, and done elsewhere,
-//! while its host was away.
+//! Ours is a container with our platform's label on it that the record of its launch does not take for another one; what the
+//! engine makes of labels that were copied, or inherited from an image, is in [`crate::engine::labels`]. Ours to remove
+//! without being asked is only what the record of a launch names: a container that nobody was told of and that never ran, one of a
+//! launch that was given up, and one that was too many while its host was away.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::engine::{EngineErrorKind, ObservedContainer};
+use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
 use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, LaunchId};
+use crate::store::Result;
 
 use super::Cluster;
+use super::launches::{NewLaunch, Verdict, Why};
+use super::view::Ticket;
 
-/// A container that should not be there.
+/// How long a host may take to be read before a launch on it that was interrupted is given up.
+const READ: Duration = Duration::from_secs(10);
+/// How often a removal that nobody could record is looked at.
+const STEP: Duration = Duration::from_millis(200);
+
+/// What there is to do about a launch.
+#[derive(Clone, Debug)]
+pub(super) enum Todo {
+    /// To find out what became of it.
+    Settle { launch: LaunchId, found: Option<Orphan> },
+    /// To remove its container.
+    Remove { orphan: Orphan, why: Why },
+    /// To write down that its container is ours.
+    Keep(Vec<NewLaunch>),
+    /// To forget those whose containers are gone.
+    Forget(Vec<LaunchId>),
+}
+
+/// A container of a launch.
 #[derive(Clone, Debug)]
 pub(super) struct Orphan {
-    engine: EngineId,
-    why: Why,
     id: ContainerId,
     name: String,
     launch: LaunchId,
+    state: ContainerState,
 }
 
-/// Why a container should not be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// Its launch did not come to its end.
-    Interrupted,
-    /// The same container of the same request was started elsewhere, later: its host was away when the request was made
-    /// again.
-    Superseded,
+/// What was found on an engine that something is to be done about.
+#[derive(Debug)]
+pub(super) struct Orphans {
+    engine: EngineId,
+    ticket: Ticket,
+    todo: Vec<Todo>,
 }
 
-/// The orphans that are being removed. A host tells of one several times while it goes, and it goes once.
+/// The containers that are being removed. A host tells of one several times while it goes, and it goes once.
 #[derive(Debug, Default)]
 pub(super) struct Collecting(Mutex<HashSet<ContainerId>>);
 
@@ -50,114 +69,226 @@ impl Collecting {
 }
 
 impl Cluster {
-    /// Which of the containers look like orphans. [`Cluster::collect`] looks again before it removes one.
-    pub(super) fn orphans(&self, engine: &EngineId, found: &[ObservedContainer]) -> Vec<Orphan> {
-        let view = self.shared.view.read();
-        let is_orphan = |found: &&ObservedContainer| {
-            found.managed.as_ref().is_some_and(|managed| {
-                *managed.platform == *self.shared.platform
-                    && !view.is_reserved(managed.launch)
-                    && (found.state == ContainerState::Created || view.is_abandoned(managed.launch))
-            })
-        };
-        let orphan = |found: &ObservedContainer| {
-            let launch = found.managed.as_ref()?.launch;
-            let (id, name) = (found.id.clone(), found.name.clone());
-            Some(Orphan { engine: engine.clone(), why: Why::Interrupted, id, name, launch })
-        };
-        found.iter().filter(is_orphan).filter_map(orphan).collect()
-    }
-
-    /// Which containers are superseded, of those that share their place in a request with one of `ids`. The one that was
-    /// launched last stays: it is the one that the caller was told of.
-    pub(super) fn superseded(&self, ids: &[ContainerId]) -> Vec<Orphan> {
-        let view = self.shared.view.read();
-        let mut superseded = Vec::new();
-        for entry in ids.iter().filter_map(|id| view.container(id)) {
-            let Some(mark) = entry.managed.as_ref().and_then(|managed| managed.mark) else { continue };
-            let mut same: Vec<_> = view
-                .of_request(mark.request)
-                .filter(|(other, _)| other.index == mark.index)
-                .filter_map(|(_, entry)| Some((entry, entry.managed.as_ref()?)))
-                .filter(|(entry, managed)| {
-                    *managed.platform == *self.shared.platform
-                        && entry.container.state != ContainerState::Created
-                        && !view.is_reserved(managed.launch)
-                        && !view.is_abandoned(managed.launch)
-                })
-                .collect();
-            // Ids of launches sort by time, and by the servers' clocks instead of the hosts'.
-            same.sort_by_key(|(_, managed)| managed.launch);
-            let Some((last, _)) = same.pop() else { continue };
-            let runs = last.container.state.holds_resources()
-                && view.state(&last.container.engine.id).is_some_and(|state| state.status == EngineStatus::Up);
-            if runs {
-                superseded.extend(same.into_iter().map(|(entry, managed)| Orphan {
-                    engine: entry.container.engine.id.clone(),
-                    why: Why::Superseded,
-                    id: entry.container.id.clone(),
-                    name: entry.container.name.clone(),
-                    launch: managed.launch,
-                }));
+    /// Decides of containers found on an engine whose they are: those that are not ours are others' from here on. Gives what
+    /// there is to do about the others.
+    pub(super) fn recognise(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        let (mut todo, mut new) = (Vec::new(), Vec::new());
+        for (position, found) in found.iter_mut().enumerate() {
+            let Some(managed) = &found.managed else { continue };
+            if !self.shared.platform.owns(&managed.platform) {
+                found.managed = None;
+                continue;
+            }
+            // What this version does not know is shown, and left alone.
+            if managed.other_owner.is_some() {
+                continue;
+            }
+            let launch = managed.launch;
+            let orphan = || Orphan {
+                id: found.id.clone(),
+                name: found.name.trim_start_matches('/').to_owned(),
+                launch,
+                state: found.state,
+            };
+            match self.shared.launches.judge(engine, found, launch) {
+                Verdict::Another => found.managed = None,
+                Verdict::Ours => {}
+                Verdict::New => new.push(position),
+                Verdict::Interrupted => todo.push(Todo::Settle { launch, found: Some(orphan()) }),
+                Verdict::Unwanted(why) => todo.push(Todo::Remove { orphan: orphan(), why }),
             }
         }
-        superseded
+        // Of several that bear the labels of one launch, because somebody copied them, the original is the one that is called
+        // as the launch would have it, or else the oldest.
+        new.sort_by_key(|position| {
+            let ObservedContainer { name, created, id, managed, .. } = &found[*position];
+            let end = managed.as_ref().map(|managed| managed.launch.to_string()).unwrap_or_default();
+            let is_original = end.get(end.len().saturating_sub(8)..).is_some_and(|end| name.ends_with(end));
+            (!is_original, *created, id.clone())
+        });
+        let mut taken = Vec::new();
+        for position in new {
+            match self.shared.launches.take_in(engine, &found[position], ticket) {
+                Some(one) => taken.push(one),
+                None => found[position].managed = None,
+            }
+        }
+        if !taken.is_empty() {
+            todo.push(Todo::Keep(taken));
+        }
+        Orphans { engine: engine.clone(), ticket, todo }
     }
 
-    /// Removes a orphan, in the background, and records that. Given up at the end: who starts next finds it again.
-    pub(super) fn collect(&self, orphan: Orphan) {
+    /// The same for everything that is on an engine: what is missing says something as well.
+    pub(super) fn recognise_all(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        let mut others = BTreeMap::new();
+        let mut launches = HashSet::new();
+        for managed in found.iter().filter_map(|found| found.managed.as_ref()) {
+            launches.insert(managed.launch);
+            if !self.shared.platform.owns(&managed.platform) {
+                *others.entry(managed.platform.to_string()).or_default() += 1;
+            }
+        }
+        for platform in self.shared.others.note(engine, others) {
+            tracing::warn!(%engine, platform, "containers of another platform are shown and left alone");
+        }
+        let mut orphans = self.recognise(engine, found, ticket);
+        let (gone, interrupted) = self.shared.launches.missing(engine, ticket, |launch| launches.contains(&launch));
+        orphans.todo.extend(interrupted.into_iter().map(|launch| Todo::Settle { launch, found: None }));
+        if !gone.is_empty() {
+            orphans.todo.push(Todo::Forget(gone));
+        }
+        orphans
+    }
+
+    /// Does what there is to do, in the background. Given up at the end: who starts next finds it again.
+    pub(super) fn collect(&self, orphans: Orphans) {
+        let Orphans { engine, ticket, todo } = orphans;
+        for todo in todo {
+            let (cluster, engine) = (self.clone(), engine.clone());
+            let stop = self.shared.stop.clone();
+            self.shared.tasks.spawn(async move {
+                stop.run_until_cancelled(cluster.do_now(&engine, todo, ticket)).await;
+            });
+        }
+    }
+
+    async fn do_now(&self, engine: &EngineId, todo: Todo, ticket: Ticket) {
+        match todo {
+            Todo::Keep(taken) => self.shared.launches.keep_taken_in(taken).await,
+            Todo::Forget(gone) => self.shared.launches.forget(gone).await,
+            Todo::Remove { orphan, why } => self.remove_orphan(engine, orphan, why).await,
+            Todo::Settle { launch, found } => {
+                if let Err(error) = self.settle_found(engine, launch, found, ticket).await {
+                    tracing::warn!(%error, %engine, "what became of a launch was not written down");
+                }
+            }
+        }
+    }
+
+    /// Settles a launch that was interrupted by what was found of it. What was made and never started goes.
+    async fn settle_found(
+        &self,
+        engine: &EngineId,
+        launch: LaunchId,
+        found: Option<Orphan>,
+        ticket: Ticket,
+    ) -> Result<()> {
+        let started = found.as_ref().filter(|orphan| orphan.state != ContainerState::Created);
+        let settled = self.shared.launches.settle(engine, launch, started.map(|orphan| &orphan.id), ticket).await?;
+        if settled.is_some()
+            && let Some(orphan) = found
+            && self.shared.launches.is_unwanted(engine, launch)
+        {
+            self.remove_orphan(engine, orphan, Why::Interrupted).await;
+        }
+        Ok(())
+    }
+
+    /// Settles launches that were interrupted, before what they were for goes on. An engine that does not answer is not
+    /// waited for: what was launched there was never told to anybody, and goes when the engine is back.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn settle(&self, launches: Vec<(EngineId, LaunchId)>) -> Result<()> {
+        let mut engines: BTreeMap<EngineId, Vec<LaunchId>> = BTreeMap::new();
+        for (engine, launch) in launches {
+            engines.entry(engine).or_default().push(launch);
+        }
+        let each = engines.iter().map(|(engine, launches)| self.settle_on(engine, launches));
+        futures::future::try_join_all(each).await.map(drop)
+    }
+
+    async fn settle_on(&self, engine: &EngineId, launches: &[LaunchId]) -> Result<()> {
+        let records = &self.shared.launches;
+        let unsettled = || launches.iter().copied().filter(|launch| !records.is_settled(engine, *launch));
+        if tokio::time::timeout(READ, self.wait_synced(engine)).await.is_err() {
+            tracing::info!(%engine, "launches are given up: the engine was not heard");
+        }
+        // Whoever reads the engine settles them, too.
+        if unsettled().next().is_some()
+            && let Some(EngineStatus::Up | EngineStatus::Suspect) = self.status(engine)
+            && let Err(error) = self.settle_by_list(engine).await?
+        {
+            tracing::info!(%engine, %error, "launches are given up: the engine could not be read");
+        }
+        for launch in unsettled() {
+            loop {
+                let change = records.changed();
+                if records.is_settled(engine, launch) {
+                    break;
+                }
+                // Nobody was told of it, so to give it up is never wrong.
+                if records.settle(engine, launch, None, self.ticket()).await?.is_none() {
+                    let _ = tokio::time::timeout(STEP, change).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything on an engine, and settles by that.
+    async fn settle_by_list(&self, engine: &EngineId) -> Result<Result<(), EngineError>> {
+        let Some(connection) = self.connection(engine) else { return Ok(Ok(())) };
+        let ticket = self.ticket();
+        let mut found = match self.while_up(engine, connection.list()).await {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Orphans { todo, .. } = self.recognise_all(engine, &mut found, ticket);
+        self.shared.view.write().observe_all(engine, found, ticket);
+        for todo in todo {
+            match todo {
+                Todo::Settle { launch, found } => self.settle_found(engine, launch, found, ticket).await?,
+                todo => self.collect(Orphans { engine: engine.clone(), ticket, todo: vec![todo] }),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn remove_orphan(&self, engine: &EngineId, orphan: Orphan, why: Why) {
         if !self.shared.collecting.begin(&orphan.id) {
             return;
         }
-        let cluster = self.clone();
-        self.shared.tasks.spawn(async move {
-            let stop = cluster.shared.stop.clone();
-            let id = orphan.id.clone();
-            stop.run_until_cancelled(cluster.collect_now(orphan)).await;
-            cluster.shared.collecting.over(&id);
-        });
+        self.remove_orphan_now(engine, &orphan, why).await;
+        self.shared.collecting.over(&orphan.id);
     }
 
-    async fn collect_now(&self, orphan: Orphan) {
-        let engine = &orphan.engine;
+    async fn remove_orphan_now(&self, engine: &EngineId, orphan: &Orphan, why: Why) {
         let Some(connection) = self.connection(engine) else { return };
-        let abandoned = self.shared.view.read().is_abandoned(orphan.launch);
-        let is_superseded = || {
-            let again = self.superseded(std::slice::from_ref(&orphan.id));
-            again.iter().any(|other| other.id == orphan.id)
-        };
-        if orphan.why == Why::Superseded {
-            if !is_superseded() {
-                return;
-            }
-        } else if !abandoned {
-            // First that no launch is under way, then that it was not started: a launch id is used once, so between
-            // the two nobody can have begun to start it.
-            if self.shared.view.read().is_reserved(orphan.launch) {
-                return;
-            }
-            match connection.inspect(&orphan.id).await {
-                Ok(found) if found.state == ContainerState::Created => {}
-                _ => return,
-            }
+        // Somebody else removed it, or what is known of it changed.
+        if !self.shared.launches.is_unwanted(engine, orphan.launch) {
+            return;
         }
         let _removal = self.removing(&orphan.id);
+        let name = &orphan.name;
         match connection.remove(&orphan.id).await {
-            Ok(()) => {
-                self.shared.view.write().clear_abandoned(orphan.launch);
-                self.removed(&orphan.id);
-                let name = orphan.name.trim_start_matches('/');
-                tracing::info!(%engine, container = orphan.id.short(), "removed a orphan");
-                let why = match orphan.why {
-                    Why::Interrupted => "its launch had been interrupted",
-                    Why::Superseded => "its request had been done again elsewhere",
-                };
-                let message = format!("removed {name} from {engine}: {why}");
-                let event = Event::new(EventKind::CleanUp, message).on(engine).of(&orphan.id).tagged("cluster");
-                self.record(event).await;
+            Ok(()) => {}
+            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => return self.removed(&orphan.id),
+            Err(error) => {
+                return tracing::warn!(%engine, container = orphan.id.short(), %error, "an orphan stays");
             }
-            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => self.removed(&orphan.id),
-            Err(error) => tracing::warn!(%engine, container = orphan.id.short(), %error, "a orphan stays"),
+        }
+        self.removed(&orphan.id);
+        tracing::info!(%engine, container = orphan.id.short(), "removed an orphan");
+        let why = match why {
+            Why::Interrupted => "its launch had been interrupted",
+            Why::Surplus => "its group had become smaller while the engine was away",
+        };
+        let message = format!("removed {name} from {engine}: {why}");
+        let event = Event::new(EventKind::CleanUp, message).on(engine).of(&orphan.id).tagged("cluster");
+        if let Err(error) = self.shared.launches.removed(engine, orphan.launch, event).await {
+            // The record goes when it is found that nothing is there.
+            tracing::warn!(%error, %engine, "that an orphan was removed was not written down");
+        }
+    }
+
+    /// Forgets the launches on an engine that was deleted.
+    pub(super) fn forget_launches_on(&self, engine: &EngineId) {
+        self.shared.others.note(engine, BTreeMap::new());
+        let gone = self.shared.launches.engine_removed(engine);
+        if !gone.is_empty() {
+            self.collect(Orphans { engine: engine.clone(), ticket: 0, todo: vec![Todo::Forget(gone)] });
         }
     }
 }
@@ -167,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_leftover_is_removed_by_one_task_at_a_time() {
+    fn one_orphan_is_removed_by_one_task_at_a_time() {
         let (collecting, id): (_, ContainerId) = (Collecting::default(), "0123456789abcdef".parse().unwrap());
         assert!(collecting.begin(&id));
         assert!(!collecting.begin(&id));

@@ -11,11 +11,17 @@ mod containers;
 mod engines;
 mod follow;
 mod gc;
+mod groups;
+mod handle;
+pub(crate) mod launches;
 mod monitor;
+mod networks;
+mod platform;
 mod probe;
 mod recorder;
 mod removals;
 mod reservation;
+mod twins;
 mod view;
 
 use std::sync::Arc;
@@ -27,10 +33,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::background::Background;
 use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
+pub(crate) use groups::{Member, Standing};
+pub use handle::EngineHandle;
+use launches::Launches;
+pub(crate) use platform::check_platform;
+pub use platform::{Platform, adopt_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
@@ -55,6 +67,9 @@ pub struct ClusterSettings {
     pub usage_interval: Duration,
     /// How far the size of an engine may be exceeded: 1.0 not at all, 1.5 by half.
     pub overbooking: f64,
+    /// Whether what is run inside of containers is recorded as events. Each check of a container's health is three of them, so
+    /// they push everything else out of a log that is bounded.
+    pub record_exec_events: bool,
 }
 
 impl Default for ClusterSettings {
@@ -67,14 +82,28 @@ impl Default for ClusterSettings {
             resync_interval: Duration::from_secs(60),
             usage_interval: Duration::from_secs(10),
             overbooking: 1.0,
+            record_exec_events: false,
         }
     }
 }
 
-/// The engines, what runs on them, and what is reserved. Cheap to clone.
+/// The engines, what runs on them, and what is reserved. Cheap to clone; with the last clone everything that watches the
+/// engines ends.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     shared: Arc<Shared>,
+    /// Absent in what runs in the background itself, which must not keep itself alive.
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Ends what runs in the background when it is dropped.
+#[derive(Debug)]
+struct Owner(Background);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 #[derive(Debug)]
@@ -85,24 +114,21 @@ struct Shared {
     scheduler: Arc<dyn Scheduler>,
     events: Arc<dyn EventSink>,
     recorder: Recorder,
-    /// The platform's name for itself, as written on its containers.
-    platform: String,
+    /// What is written on the containers that are this platform's.
+    platform: Platform,
+    others: platform::OtherPlatforms,
+    launches: Arc<Launches>,
     tickets: AtomicU64,
+    /// How many engines were ever added: each has a number of its own.
+    generations: AtomicU64,
+    background: Background,
+    /// What is waited for at the end, and rings then; both are the background's.
     tasks: TaskTracker,
     stop: CancellationToken,
-    watched: RwLock<std::collections::HashMap<EngineId, Watched>>,
     /// Rings whenever the status of an engine may be another.
     status_changes: Notify,
     collecting: gc::Collecting,
     removing: removals::Removing,
-}
-
-/// The tasks of one engine.
-#[derive(Clone, Debug)]
-struct Watched {
-    stop: CancellationToken,
-    /// Rings when the engine answers again, or when somebody wants everything read anew.
-    wake: Arc<Notify>,
 }
 
 /// A container and what the platform knows beside it.
@@ -112,19 +138,35 @@ pub struct KnownContainer {
     pub container: Arc<Container>,
     /// The group it belongs to, if the platform started it.
     pub group: Option<Group>,
+    /// Who asked for it, if the platform started it.
+    pub user: Option<Arc<str>>,
+    /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 impl Cluster {
-    /// An empty cluster. `platform` is the name written on the containers; events go to `events`.
+    /// An empty cluster. `platform` is the name written on the containers; events go to `events`. What it launches is
+    /// remembered as long as it is there.
     pub fn new(
         settings: ClusterSettings,
         scheduler: Arc<dyn Scheduler>,
         events: Arc<dyn EventSink>,
         platform: String,
     ) -> Self {
-        let tasks = TaskTracker::new();
-        let stop = CancellationToken::new();
-        let recorder = Recorder::spawn(events.clone(), &tasks, stop.clone());
+        let launches = Launches::in_memory(events.clone());
+        Self::with_launches(settings, scheduler, events, Platform::new(platform), launches, Background::default())
+    }
+
+    /// An empty cluster that goes on with what the records of launches say, with the table of what runs in the background.
+    pub(crate) fn with_launches(
+        settings: ClusterSettings,
+        scheduler: Arc<dyn Scheduler>,
+        events: Arc<dyn EventSink>,
+        platform: Platform,
+        launches: Launches,
+        background: Background,
+    ) -> Self {
+        let recorder = Recorder::spawn(events.clone(), &background);
         let shared = Shared {
             view: RwLock::default(),
             prober: Prober::new(settings.probe),
@@ -133,20 +175,38 @@ impl Cluster {
             events,
             recorder,
             platform,
+            others: platform::OtherPlatforms::default(),
+            launches: Arc::new(launches),
             tickets: AtomicU64::new(1),
-            tasks,
-            stop,
-            watched: RwLock::default(),
+            generations: AtomicU64::new(1),
+            tasks: background.tracker().clone(),
+            stop: background.stopping().clone(),
+            background: background.clone(),
             status_changes: Notify::new(),
             collecting: gc::Collecting::default(),
             removing: removals::Removing::default(),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), _owner: Some(Arc::new(Owner(background))) }
+    }
+
+    /// The same cluster for what runs in the background: it keeps nothing running.
+    pub(crate) fn in_background(&self) -> Self {
+        Self { shared: self.shared.clone(), _owner: None }
+    }
+
+    /// The table of what runs in the background.
+    pub fn background(&self) -> &Background {
+        &self.shared.background
     }
 
     /// The platform's name for itself.
     pub fn platform(&self) -> &str {
-        &self.shared.platform
+        self.shared.platform.name()
+    }
+
+    /// The records of launches.
+    pub(crate) fn launches(&self) -> &Arc<Launches> {
+        &self.shared.launches
     }
 
     /// Chooses an engine for each of `request.count` containers and reserves their room, in one step: all or nothing.
@@ -155,8 +215,11 @@ impl Cluster {
     /// Why there is not enough room.
     pub fn place(&self, mut request: PlacementRequest) -> Result<Vec<Reservation>, Refusal> {
         request.overbooking = self.shared.settings.overbooking;
-        let placed = self.shared.view.write().place(&*self.shared.scheduler, &request)?;
-        Ok(placed.into_iter().map(|(launch, engine)| Reservation::new(self.clone(), launch, engine)).collect())
+        let mut view = self.shared.view.write();
+        let placed = view.place(&*self.shared.scheduler, &request)?;
+        let reservation =
+            |(launch, engine)| Some(Reservation::new(self.in_background(), launch, view.engine_handle(&engine)?));
+        Ok(placed.into_iter().filter_map(reservation).collect())
     }
 
     /// Reserves what a container needs to be started, or to go on, where it is. `None` when it is not known any more.
@@ -165,9 +228,9 @@ impl Cluster {
     /// Why there is not enough room.
     pub fn reserve_start(&self, id: &ContainerId) -> Option<Result<Reservation, Refusal>> {
         let mut view = self.shared.view.write();
-        let engine = view.container(id)?.container.engine.id.clone();
+        let engine = view.engine_handle(&view.container(id)?.container.engine.id)?;
         let reserved = view.reserve_start(&*self.shared.scheduler, id, self.shared.settings.overbooking)?;
-        Some(reserved.map(|launch| Reservation::new(self.clone(), launch, engine)))
+        Some(reserved.map(|launch| Reservation::new(self.in_background(), launch, engine)))
     }
 
     /// How many reservations there are.
@@ -177,9 +240,7 @@ impl Cluster {
 
     /// Stops watching, and waits until every task has ended and every event is recorded.
     pub async fn shutdown(&self) {
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.shared.background.shutdown().await;
     }
 
     /// Checks that every number of the view follows from what is on the engines and what is reserved.
@@ -189,6 +250,14 @@ impl Cluster {
     #[cfg(any(test, feature = "testing"))]
     pub fn audit(&self) -> Result<(), String> {
         self.shared.view.read().audit()
+    }
+
+    /// Does something in the background until the cluster is shut down.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shared.stop.clone();
+        self.shared.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     /// What an engine has reserved at this moment.
@@ -201,19 +270,31 @@ impl Cluster {
         self.shared.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Changes what is known of an engine, if it is still the one that was added as this. `None` if it is not.
+    fn with<T>(&self, engine: &EngineHandle, change: impl FnOnce(&mut View) -> T) -> Option<T> {
+        let mut view = self.shared.view.write();
+        view.engine_handle(engine.id()).is_some_and(|known| known.is(engine)).then(|| change(&mut view))
+    }
+
     /// Notes a new status, and records it as an event when it is one.
-    async fn set_status(&self, id: &EngineId, status: EngineStatus, reason: Option<String>) {
-        let before = self.shared.view.write().set_status(id, status, reason.clone());
-        let Some(before) = before else { return };
+    fn set_status(&self, engine: &EngineHandle, status: EngineStatus, reason: Option<String>) {
+        let id = engine.id();
+        let changed = self.with(engine, |view| {
+            let before = view.set_status(id, status, reason)?;
+            let health = &view.engine(id.as_str())?.health;
+            Some((before, health.status, health.reason.clone()))
+        });
+        let Some((before, status, reason)) = changed.flatten() else { return };
         self.shared.status_changes.notify_waiters();
-        let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         tracing::info!(engine = %id, %before, %status, "engine changed{why}");
-        let event = Event::new(EventKind::EngineStatus, format!("engine {id} is {status}, was {before}{why}"));
-        self.record(event.on(id).tagged("cluster")).await;
+        let mut event = Event::new(EventKind::EngineStatus, format!("engine {id} is {status}, was {before}{why}"));
+        (event.status, event.reason) = (Some(status), reason);
+        self.shared.recorder.put_own(event.on(id).tagged("cluster"));
     }
 
     /// Records what the cluster found by itself. Losing such an event is worth a warning and no more.
-    async fn record(&self, event: Event) {
+    pub(crate) async fn record(&self, event: Event) {
         if let Err(error) = self.shared.events.record(std::slice::from_ref(&event)).await {
             tracing::warn!(%error, message = event.message, "an event could not be recorded");
         }

@@ -1,18 +1,16 @@
 //! Asks each engine, on its own ticker, whether it answers and what its containers use.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
-use super::Cluster;
-use crate::engine::DockerEngine;
-use crate::model::{EngineId, EngineStatus};
+use super::{Cluster, EngineHandle};
+use crate::background::Report;
+use crate::model::EngineStatus;
 
 /// How long an answer that is late is still listened for, beyond the timeout. It tells a slow host from a dead one.
 const LATE: Duration = Duration::from_secs(10);
@@ -34,7 +32,7 @@ enum Outcome {
 ///
 /// Probes do not wait for each other: each has its own tick and its own timeout. A host that is known to be slow is given
 /// up to `probe_misses` times the timeout, so that slowness alone does not make it suspect again and again.
-pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, wake: Arc<Notify>) {
+pub(super) async fn monitor(cluster: Cluster, engine: EngineHandle, report: Report) {
     let settings = cluster.shared.settings.clone();
     let most = settings.probe_timeout * settings.probe_misses.max(1);
     let mut ticker = jittered(settings.probe_interval);
@@ -45,7 +43,11 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
         let outcome = tokio::select! {
             _ = ticker.tick() => {
                 let deadline = (usual * 2).clamp(settings.probe_timeout, most);
-                probes.push(probe(cluster.clone(), id.clone(), engine.clone(), deadline).boxed());
+                probes.push(probe(cluster.clone(), engine.clone(), deadline).boxed());
+                continue;
+            }
+            () = report.woken() => {
+                ticker.reset_immediately();
                 continue;
             }
             Some(outcome) = probes.next() => outcome,
@@ -55,24 +57,24 @@ pub(super) async fn monitor(cluster: Cluster, id: EngineId, engine: Arc<dyn Dock
                 missed = 0;
                 // Forgets slowly: one quick answer does not make a slow host quick.
                 usual = took.max(usual.mul_f64(0.9));
-                answered(&cluster, &id, took, &wake).await;
+                answered(&cluster, &engine, took);
+                report.ok();
             }
             Outcome::Lagged(reason, rest) => {
                 missed += 1;
                 probes.extend(rest);
-                if !unanswered(&cluster, &id, missed, reason).await {
-                    return;
-                }
+                report.failed(&reason);
+                unanswered(&cluster, &engine, missed, reason);
             }
             Outcome::Over => {}
         }
     }
 }
 
-async fn probe(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, deadline: Duration) -> Outcome {
+async fn probe(cluster: Cluster, engine: EngineHandle, deadline: Duration) -> Outcome {
     let asked = Instant::now();
-    let Some(spec) = cluster.engine_spec(&id) else { return Outcome::Over };
-    let answer = async move { cluster.shared.prober.ask(&spec.addr, &*engine, deadline + LATE).await };
+    let Some(spec) = cluster.engine_spec(engine.id()) else { return Outcome::Over };
+    let answer = async move { cluster.shared.prober.ask(&spec.addr, &**engine.client(), deadline + LATE).await };
     let mut answer = Box::pin(answer);
     match timeout(deadline, &mut answer).await {
         Ok(Ok(())) => Outcome::Answered(asked.elapsed()),
@@ -89,49 +91,53 @@ async fn probe(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>, de
     }
 }
 
-async fn answered(cluster: &Cluster, id: &EngineId, took: Duration, wake: &Notify) {
+fn answered(cluster: &Cluster, engine: &EngineHandle, took: Duration) {
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    cluster.shared.view.write().set_response_time(id, milliseconds);
-    match cluster.status(id) {
+    cluster.with(engine, |view| view.set_response_time(engine.id(), milliseconds));
+    match engine.status() {
         // A missed probe loses no event: the stream is still open, or its end brings the follower here.
-        Some(EngineStatus::Suspect) => cluster.set_status(id, EngineStatus::Up, None).await,
-        Some(EngineStatus::Pending | EngineStatus::Down | EngineStatus::Duplicate) if !cluster.is_absent(id) => {
-            wake.notify_one();
-        }
-        Some(_) | None => {}
+        EngineStatus::Suspect => cluster.set_status(engine, EngineStatus::Up, None),
+        EngineStatus::Pending | EngineStatus::Down if !cluster.is_absent(engine.id()) => engine.wake(),
+        _ => {}
     }
 }
 
-/// False when there is no such engine any more.
-async fn unanswered(cluster: &Cluster, id: &EngineId, missed: u32, reason: String) -> bool {
-    let status = match cluster.status(id) {
-        Some(EngineStatus::Up | EngineStatus::Suspect) if missed >= cluster.shared.settings.probe_misses => {
+fn unanswered(cluster: &Cluster, engine: &EngineHandle, missed: u32, reason: String) {
+    let status = match engine.status() {
+        EngineStatus::Up | EngineStatus::Suspect if missed >= cluster.shared.settings.probe_misses => {
             EngineStatus::Down
         }
-        Some(EngineStatus::Up | EngineStatus::Suspect) => EngineStatus::Suspect,
-        Some(other) => other,
-        None => return false,
+        EngineStatus::Up | EngineStatus::Suspect => EngineStatus::Suspect,
+        // Why it is one is worth more than that it does not answer, either.
+        EngineStatus::Duplicate => return,
+        other => other,
     };
-    cluster.set_status(id, status, Some(reason)).await;
-    true
+    cluster.set_status(engine, status, Some(reason));
 }
 
 /// Measures for ever what the containers of one engine use, where the host does not say by itself what is in use. One with many
 /// containers is measured less often, so that being measured costs a host no more the more it does.
-pub(super) async fn measure(cluster: Cluster, id: EngineId, engine: Arc<dyn DockerEngine>) {
+pub(super) async fn measure(cluster: Cluster, engine: EngineHandle, report: Report) {
+    let id = engine.id();
     let every = cluster.shared.settings.usage_interval;
     sleep(part_of(every)).await;
     loop {
-        if cluster.status(&id) == Some(EngineStatus::Up) && !cluster.tells_its_use(&id) {
-            match engine.usage().await {
-                Ok(usage) => cluster.shared.view.write().set_usage(&id, usage),
-                Err(error) => tracing::debug!(engine = %id, %error, "use of CPU and memory not measured"),
+        if engine.status() == EngineStatus::Up && !cluster.tells_its_use(id) {
+            match engine.client().usage().await {
+                Ok(usage) => {
+                    cluster.with(&engine, |view| view.set_usage(id, usage));
+                    report.ok();
+                }
+                Err(error) => {
+                    tracing::debug!(engine = %id, %error, "usage of CPU and memory not measured");
+                    report.failed(&error);
+                }
             }
         }
-        let containers = cluster.shared.view.read().containers_on(&id);
+        let containers = cluster.shared.view.read().containers_on(id);
         let pause = every * u32::try_from(containers.div_ceil(MEASURED_AN_INTERVAL).max(1)).unwrap_or(u32::MAX);
         // Sooner or later than that each time, so that those that were started together do not stay together.
-        sleep(pause / 2 + part_of(pause)).await;
+        let _ = timeout(pause / 2 + part_of(pause), report.woken()).await;
     }
 }
 
@@ -150,13 +156,14 @@ pub(super) fn part_of(time: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::cluster::ClusterSettings;
     use crate::engine::{EngineUsage, MockDockerEngine};
     use crate::events::RecordingSink;
-    use crate::model::{EngineSpec, HostUsage, MemoryMb};
+    use crate::model::{EngineId, EngineSpec, HostUsage, MemoryMb};
     use crate::scheduler::Spread;
 
     #[tokio::test(start_paused = true)]
@@ -173,14 +180,17 @@ mod tests {
                 Ok(EngineUsage::default())
             }
         });
-        let engine: Arc<dyn DockerEngine> = Arc::new(engine);
         let spec = EngineSpec::new(id.clone(), "sim://one".parse().unwrap());
-        cluster.shared.view.write().add_engine(spec, engine.clone());
+        let stop = cluster.background().stopping().child_token();
+        let handle = EngineHandle::new(id.clone(), 1, Arc::new(engine), stop.clone());
+        cluster.shared.view.write().add_engine(spec, handle.clone());
         cluster.shared.view.write().set_status(&id, EngineStatus::Up, None);
+        let (measured, engine) = (cluster.in_background(), handle.clone());
+        let work = move |report| measure(measured.clone(), engine.clone(), report);
+        cluster.background().spawn("measure", None, stop, work);
         let in_a_minute = async |said| {
             cluster.set_host_usage(&id, said);
-            let measuring = measure(cluster.clone(), id.clone(), engine.clone());
-            let _ = timeout(Duration::from_secs(60), measuring).await;
+            sleep(Duration::from_secs(60)).await;
             asked.swap(0, Ordering::SeqCst)
         };
         assert_eq!(in_a_minute(Some(HostUsage { cpus: 1.0, memory: MemoryMb::new(1) })).await, 0);

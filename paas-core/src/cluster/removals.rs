@@ -30,7 +30,7 @@ impl Cluster {
     /// Notes that a container is being removed. Only one may do that at a time.
     pub(crate) fn removing(&self, id: &ContainerId) -> Removal {
         self.shared.removing.0.lock().insert(id.clone());
-        Removal { cluster: self.clone(), id: id.clone() }
+        Removal { cluster: self.in_background(), id: id.clone() }
     }
 
     /// Whether a container is being removed, or went a moment ago: its id comes to no other.

@@ -1,10 +1,11 @@
 //! Room that is reserved and not yet taken.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::Cluster;
 use super::view::Ticket;
-use crate::engine::ObservedContainer;
+use super::{Cluster, EngineHandle};
+use crate::engine::{DockerEngine, ObservedContainer};
 use crate::model::{EngineId, LaunchId};
 
 /// Room on an engine, held until it is turned into a container or dropped.
@@ -12,11 +13,11 @@ use crate::model::{EngineId, LaunchId};
 pub struct Reservation {
     cluster: Cluster,
     launch: LaunchId,
-    engine: EngineId,
+    engine: EngineHandle,
 }
 
 impl Reservation {
-    pub(super) fn new(cluster: Cluster, launch: LaunchId, engine: EngineId) -> Self {
+    pub(super) fn new(cluster: Cluster, launch: LaunchId, engine: EngineHandle) -> Self {
         Self { cluster, launch, engine }
     }
 
@@ -27,18 +28,22 @@ impl Reservation {
 
     /// The engine that has the room.
     pub fn engine(&self) -> &EngineId {
-        &self.engine
+        self.engine.id()
+    }
+
+    /// The way to talk to that engine; `None` when it was deleted, or is another one of the same id by now.
+    pub fn connection(&self) -> Option<Arc<dyn DockerEngine>> {
+        self.cluster.with(&self.engine, |_| self.engine.client().clone())
     }
 
     /// The container is there, as found by an observation that began at `ticket`: it holds the room from now on.
     pub(crate) fn commit(self, found: ObservedContainer, ticket: Ticket) {
-        self.cluster.shared.view.write().commit(self.launch, &self.engine, found, ticket);
-    }
-
-    /// Gives the room back, and has whatever the attempt left on the engine removed as soon as it is seen there: for
-    /// an attempt whose outcome is not known because the engine stopped answering.
-    pub fn abandon(self) {
-        self.cluster.shared.view.write().abandon(self.launch);
+        let engine = self.engine.id();
+        let is_here = self.cluster.with(&self.engine, |view| view.commit(self.launch, engine, found, ticket));
+        if is_here == Some(false) {
+            // It is on another engine as well: whoever follows this one finds that out.
+            self.engine.read_again();
+        }
     }
 }
 
@@ -51,6 +56,6 @@ impl Drop for Reservation {
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("launch", &self.launch).field("engine", &self.engine).finish()
+        f.debug_struct("Reservation").field("launch", &self.launch).field("engine", self.engine.id()).finish()
     }
 }

@@ -7,18 +7,25 @@ use crate::model::{Event, UserName};
 #[derive(Clone, Debug)]
 pub struct Actor {
     user: Option<UserName>,
+    /// Whether it is held to the policy.
+    is_restricted: bool,
     request: Option<RequestContext>,
 }
 
 impl Actor {
-    /// An account.
+    /// An account that is held to the [`Policy`](super::Policy).
     pub fn user(name: UserName) -> Self {
-        Self { user: Some(name), request: None }
+        Self { user: Some(name), is_restricted: true, request: None }
+    }
+
+    /// An account that may ask everything of a host.
+    pub fn admin(name: UserName) -> Self {
+        Self { is_restricted: false, ..Self::user(name) }
     }
 
     /// The platform, or the program that embeds it.
     pub fn system() -> Self {
-        Self { user: None, request: None }
+        Self { user: None, is_restricted: false, request: None }
     }
 
     /// The same one, asking by a request that has a key: a change that is made for it is made once.
@@ -30,6 +37,20 @@ impl Actor {
     /// The name as text; empty for the platform.
     pub fn name(&self) -> &str {
         self.user.as_ref().map_or("", UserName::as_str)
+    }
+
+    /// Whether it is held to the policy.
+    pub(super) fn is_restricted(&self) -> bool {
+        self.is_restricted
+    }
+
+    /// Whether it is no account, but the platform or the program that embeds it.
+    pub(super) fn is_system(&self) -> bool {
+        self.user.is_none()
+    }
+
+    pub(super) fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref()
     }
 
     pub(super) fn request(&self) -> Option<&RequestContext> {

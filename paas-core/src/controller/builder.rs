@@ -9,15 +9,18 @@ use uuid::Uuid;
 
 use super::join::HeartbeatSessions;
 use super::locks::KeyedLocks;
+use super::operations::Operations;
 use super::records::Records;
 use super::requests::AnswersToCome;
-use super::slots::Slots;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
-use crate::cluster::Cluster;
+use crate::background::Background;
+use crate::cluster::launches::Launches;
+use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
-use crate::events::{BroadcastSink, EventLog, EventSink, FanOut};
-use crate::leadership::{FencedEngine, FencedStore, Term};
+use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
+use crate::executor::slots::Slots;
+use crate::leadership::{FencedEngine, FencedStore, Term, check_may_lead};
 use crate::model::{EngineSpec, RegistryLogin, Role};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::scheduler::{Scheduler, Spread};
@@ -41,6 +44,7 @@ pub struct ControllerBuilder {
     term: Option<Term>,
     sealer: Option<Sealer>,
     roles: Option<Vec<Role>>,
+    platform: Option<String>,
     settings: Settings,
 }
 
@@ -66,7 +70,8 @@ impl ControllerBuilder {
         self
     }
 
-    /// One more place that gets every event, after it was stored.
+    /// One more place that gets every event, after it was stored. It has a queue of its own: when it hangs or fails, nobody waits
+    /// for it and nothing is undone; when it is too slow, it loses events, and the log says so.
     #[must_use]
     pub fn sink(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.sinks.push(sink);
@@ -103,6 +108,14 @@ impl ControllerBuilder {
         self
     }
 
+    /// The platform whose containers are this one's as well, by the name on them: for a store that was lost, or for hosts
+    /// that came from another platform. None unless told otherwise: containers of another platform are left alone.
+    #[must_use]
+    pub fn platform(mut self, name: impl Into<String>) -> Self {
+        self.platform = Some(name.into());
+        self
+    }
+
     /// Everything that is a number.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -125,11 +138,15 @@ impl ControllerBuilder {
             connector = fenced(connector, term.clone());
         }
         transfer::check_whole(&*store).await.map_err(ControllerError::Store)?;
+        check_may_lead(&store).await.map_err(ControllerError::Store)?;
         seal::claim(&*store, sealer.as_ref()).await.map_err(ControllerError::Store)?;
         if let Some(sealer) = &sealer {
             seal_everything(&*store, sealer).await;
         }
-        let platform = platform_name(&store).await?;
+        if let Some(platform) = &self.platform {
+            check_platform(platform)?;
+        }
+        let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
         if self.term.is_some() {
             make_peer_key(&store).await?;
         }
@@ -137,16 +154,26 @@ impl ControllerBuilder {
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
+        let background = Background::default();
         let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
-        listening.extend(self.sinks);
+        for (number, sink) in self.sinks.into_iter().enumerate() {
+            listening.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
+        }
         let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
-        let sink: Arc<dyn EventSink> = Arc::new(FanOut::new(vec![log.clone(), subscribers.clone()]));
+        let sink: Arc<dyn EventSink> = Arc::new(Publisher::new(log.clone(), subscribers.clone()));
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
-        let cluster = Cluster::new(self.settings.cluster.clone(), scheduler, sink, platform);
+        let launches = Launches::load(store.clone(), log.clone(), subscribers.clone()).await;
+        let launches = launches.map_err(ControllerError::Store)?;
+        let settings = self.settings.cluster.clone();
+        // Whatever fails from here on, everything in the background ends with it.
+        let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        // Whatever ends the cluster ends the rest.
+        let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
+        let recorded = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
             auth,
@@ -171,23 +198,21 @@ impl ControllerBuilder {
             group_locks: KeyedLocks::default(),
             request_locks: KeyedLocks::default(),
             idempotency_locks: KeyedLocks::default(),
-            slots: Slots::new(self.settings.starts_per_engine),
+            slots: Arc::new(Slots::new(self.settings.starts_per_engine)),
             heartbeats: HeartbeatSessions::default(),
-            operations: TaskTracker::new(),
+            operations: Operations::default(),
             recording: TaskTracker::new(),
-            recorded: CancellationToken::new(),
-            closing: CancellationToken::new(),
+            recorded,
+            closing,
             listed: CancellationToken::new(),
             settings: self.settings,
         };
-        let controller = Controller { shared: Arc::new(shared) };
+        let controller = Controller::owning(shared);
         let Shared { records, recording, recorded, .. } = &*controller.shared;
         recording.spawn(records.clone().write_all(recorded.clone()));
         controller.load_engines().await?;
         controller.load_registered().await?;
-        controller.shared.operations.spawn(controller.clone().follow_registry());
-        controller.shared.operations.spawn(controller.clone().forget_old_requests());
-        controller.shared.operations.spawn(controller.clone().forget_old_events());
+        controller.begin_background_work();
         Ok(controller)
     }
 }
@@ -214,18 +239,15 @@ async fn seal_everything(store: &dyn Store, sealer: &Sealer) {
     }
 }
 
-/// The name of this platform, chosen once and kept in the store: it is written on every container, so that a platform
-/// cleans up after itself and after nobody else.
-async fn platform_name(store: &Arc<dyn Store>) -> Result<String> {
-    chosen_once(store, "name", Uuid::new_v4().to_string()).await
-}
-
 /// What the servers of one platform know each other by.
 const PEER_KEY: &str = "peer_key";
 
 async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
     let random = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
-    chosen_once(store, PEER_KEY, random.concat()).await.map(drop)
+    match Collection::<String>::new(store.clone(), PLATFORM).insert(PEER_KEY, &random.concat()).await {
+        Err(error) if error.kind() != StoreErrorKind::AlreadyExists => Err(ControllerError::Store(error)),
+        _ => Ok(()),
+    }
 }
 
 /// What the servers of the platform in `store` know each other by: a secret of theirs. The first that leads makes it; there
@@ -236,21 +258,6 @@ async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
 pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
     let key = Collection::<String>::new(store, PLATFORM).get(PEER_KEY).await.map_err(ControllerError::Store)?;
     Ok(key.map(|key| key.value))
-}
-
-/// A value of this platform that is chosen by whoever is first.
-async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
-    let chosen = Collection::<String>::new(store.clone(), PLATFORM);
-    if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {
-        return Ok(known.value);
-    }
-    match chosen.insert(key, &value).await {
-        Ok(_) => return Ok(value),
-        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
-        Err(error) => return Err(ControllerError::Store(error)),
-    }
-    let known = chosen.get(key).await.map_err(ControllerError::Store)?;
-    Ok(known.map(|known| known.value).unwrap_or_default())
 }
 
 impl fmt::Debug for ControllerBuilder {

@@ -164,6 +164,7 @@ impl Controller {
         F: FnOnce(Arc<Target>) -> Fut,
         Fut: Future<Output = Result<(), EngineError>>,
     {
+        check_owner(&known)?;
         let cluster = &self.shared.cluster;
         let target = Arc::new(self.target(known)?);
         let id = &target.container.id;
@@ -225,6 +226,16 @@ impl Target {
     fn failed(&self, source: EngineError) -> ControllerError {
         ControllerError::Engine { engine: self.engine.clone(), source }
     }
+}
+
+/// Refuses to change what belongs to something of this platform that this version does not know.
+pub(super) fn check_owner(known: &KnownContainer) -> Result<()> {
+    let Some(owner) = &known.other_owner else { return Ok(()) };
+    let reason = format!(
+        "container {} belongs to '{owner}', which this version of the server does not know; ask a newer one",
+        known.container.id.short()
+    );
+    Err(ControllerError::Conflict { reason })
 }
 
 fn not_found(target: &Target) -> ControllerError {

@@ -39,6 +39,7 @@ impl Controller {
     /// [`ControllerError::Invalid`] when the description or its certificates cannot be right.
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
         spec.validate()?;
+        self.check_policy_of_engine(actor, &spec.addr)?;
         self.owned(actor, |controller, actor| async move { controller.add_engine_now(&actor, spec).await }).await
     }
 
@@ -155,7 +156,7 @@ impl Controller {
     async fn draining_write(&self, id: &str, draining: bool) -> Result<Write> {
         let (engines, drained) = (&self.shared.engines, &self.shared.drained);
         let write = match engines.get(id).await.map_err(ControllerError::Store)? {
-            Some(found) => engines.replacement(id, found.version, &EngineSpec { draining, ..found.value }),
+            Some(found) => engines.rewriting(&found, &EngineSpec { draining, ..found.value.clone() }),
             None if !draining => return Ok(drained.clearance(id)),
             None => match drained.get(id).await.map_err(ControllerError::Store)? {
                 Some(mark) => drained.replacement(id, mark.version, &true),

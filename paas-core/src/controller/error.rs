@@ -28,6 +28,14 @@ pub enum ControllerError {
     /// Several containers have that name, or an id that starts so.
     #[error("{0}")]
     ContainerAmbiguous(Box<Ambiguity>),
+    /// The policy does not let this account ask that of a host.
+    #[error("{field}: {reason}")]
+    NotAllowed {
+        /// What asks for it.
+        field: &'static str,
+        /// Why not, and which setting opens it.
+        reason: String,
+    },
     /// There is no such engine.
     #[error("there is no engine '{id}'; list the engines to see their ids")]
     EngineNotFound {
@@ -107,6 +115,7 @@ impl ControllerError {
             | Self::NoRoom(_)
             | Self::Conflict { .. }
             | Self::KeyReused { .. }
+            | Self::NotAllowed { .. }
             | Self::NotManaged { .. }
             | Self::Panicked => false,
         }
@@ -135,7 +144,7 @@ impl fmt::Display for Ambiguity {
             // Names are unique on an engine, and on no more than that.
             true => write!(f, "'{reference}' is the name of {more}{count} containers; give the id of one of them: ")?,
             false => {
-                write!(f, "{more}{count} containers have an id that starts with '{reference}'; give more digits: ")?
+                write!(f, "{more}{count} containers have an id that starts with '{reference}'; give more digits: ")?;
             }
         }
         for (index, container) in candidates.iter().enumerate() {

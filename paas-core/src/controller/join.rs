@@ -47,6 +47,7 @@ impl Controller {
         if !TTLS.contains(&ttl) {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
         }
+        self.check_policy_of_joining(&member.addr)?;
         let member = Member { agent_run: member.agent_run.or(Some(session)), ..member };
         self.owned(&Actor::system(), move |controller, _| async move { controller.hear(member, session, ttl).await })
             .await

@@ -1,20 +1,17 @@
-//! Running containers: place, reserve, launch, and account for each.
+//! Running containers: place, reserve, and have them launched.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc::UnboundedSender;
+use futures::FutureExt;
+use tokio::sync::oneshot;
 
-use super::pull::Pulls;
-use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
+use super::{Actor, Controller, ControllerError, Operation, Progress, Result};
 use crate::cluster::Reservation;
-use crate::engine::{CreateRequest, DockerEngine, EngineError, EngineErrorKind, ObservedContainer, RequestMark};
-use crate::model::{Container, ContainerId, ContainerSpec, EngineId, Event, EventKind, Invalid, LaunchId, RequestId};
-use crate::scheduler::PlacementRequest;
-
-/// How often a container whose ports Docker chooses is started before its ports count as taken.
-const START_ATTEMPTS: usize = 5;
+use crate::cluster::launches::{OfRequest, Settled};
+use crate::engine::{EngineError, EngineErrorKind};
+use crate::executor::{Executor, FindLogin, LaunchPlan, Launcher};
+use crate::model::{Container, ContainerId, ContainerSpec, ContainerState, EngineId, EngineStatus, Invalid, RequestId};
 
 /// A request to run containers.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,74 +27,174 @@ pub struct RunRequest {
 impl Controller {
     /// Starts containers, spread over the engines, all at once as far as the engines let.
     ///
-    /// Answers when every container has a place and the room is reserved. Each is then launched, on another engine if
-    /// the first one fails, and the operation tells of each. A failed one leaves nothing behind.
+    /// Answers when every container has a place, the room is reserved, and it is written down what is going to be asked of
+    /// Docker. Each is then launched, on another engine if the first one fails, and the operation tells of each. A failed
+    /// one leaves nothing behind.
     ///
     /// # Errors
-    /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit: then nothing is started.
+    /// [`ControllerError::Invalid`]; [`ControllerError::NoRoom`] when not all of them fit, and [`ControllerError::Store`]
+    /// when the store does not answer: then nothing is started.
     pub async fn run(&self, actor: &Actor, request: RunRequest) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         let plan = self.plan(&request.spec)?;
-        let reservations = self.shared.cluster.place(plan.placement(request.count)).map_err(ControllerError::NoRoom)?;
-        let (steps, operation) = Operation::new();
-        let launcher = self.launcher(actor, plan, request.pull, steps);
-        self.shared.operations.spawn(async move {
-            let (started, failed) = launcher.launch_all(reservations.into_iter().enumerate().collect()).await;
-            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
-        });
-        Ok(operation)
+        let places = self.shared.cluster.place_anywhere(plan.placement(request.count)).await;
+        let places = places.map_err(ControllerError::NoRoom)?;
+        let places = places.into_iter().enumerate().collect();
+        self.launch(actor, plan, &request, None, BTreeMap::new(), places, ()).await
     }
 
     /// The same for a request that may be made again, by whoever did not hear what became of it: what an earlier one of the
     /// same `id` started counts, also one that an earlier server was at when it died, and only what is missing is started.
     ///
+    /// What that was is decided by the records of its launches. A container that may have been answered is answered again,
+    /// also while its host is away; one that nobody was told of is either found running, and answered from then on, or given up.
+    ///
     /// # Errors
     /// As [`Controller::run`].
     pub async fn run_once(&self, actor: &Actor, request: RunRequest, id: RequestId) -> Result<Operation> {
-        self.check_run(&request)?;
+        self.check_run(actor, &request)?;
         // Until the one before has come to its end, what is missing is not known.
         let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
-        let cluster = &self.shared.cluster;
-        let there = cluster.of_request(id);
-        let is_missing = |index: &usize| u32::try_from(*index).is_ok_and(|index| !there.contains_key(&index));
-        let missing: Vec<usize> = (0..request.count).filter(is_missing).collect();
+        let there = self.started_by(id, &request.spec).await?;
         let plan = self.plan(&request.spec)?;
+        let missing: Vec<usize> = (0..request.count).filter(|index| !there.contains_key(index)).collect();
         let reservations = match missing.len() {
             0 => Vec::new(),
-            count => cluster.place(plan.placement(count)).map_err(ControllerError::NoRoom)?,
+            count => {
+                let places = self.shared.cluster.place_anywhere(plan.placement(count)).await;
+                places.map_err(ControllerError::NoRoom)?
+            }
         };
+        let places = missing.into_iter().zip(reservations).collect();
+        self.launch(actor, plan, &request, Some(id), there, places, one_at_a_time).await
+    }
+
+    /// The containers that a request started, by their place in it, once it is known what became of each of its launches.
+    async fn started_by(&self, id: RequestId, spec: &ContainerSpec) -> Result<BTreeMap<usize, Arc<Container>>> {
+        let cluster = &self.shared.cluster;
+        let of_request = cluster.launches().of_request(id);
+        let unsettled = of_request.into_iter().filter(|launch| launch.fate == Settled::Not);
+        let unsettled = unsettled.map(|launch| (launch.engine, launch.launch)).collect();
+        cluster.settle(unsettled).await.map_err(ControllerError::Store)?;
+        let mut there = BTreeMap::new();
+        for launch in cluster.launches().of_request(id) {
+            let Settled::Done(container) = &launch.fate else { continue };
+            if let Some(container) = self.as_answered(&launch, container, spec).await? {
+                there.insert(launch.index as usize, container);
+            }
+        }
+        Ok(there)
+    }
+
+    /// A container that somebody may have been told of: as it is, or as much as is known of it while its host is away.
+    /// `None` when it is gone.
+    async fn as_answered(
+        &self,
+        launch: &OfRequest,
+        id: &ContainerId,
+        spec: &ContainerSpec,
+    ) -> Result<Option<Arc<Container>>> {
+        let cluster = &self.shared.cluster;
+        if let Some(known) = cluster.container(id) {
+            return Ok(Some(known.container));
+        }
+        let is_away = !matches!(cluster.status(&launch.engine), None | Some(EngineStatus::Up | EngineStatus::Suspect));
+        let Some(engine) = cluster.engine_summary(&launch.engine).filter(|_| is_away) else { return Ok(None) };
+        let record = cluster.launches().record(launch.launch).await.map_err(ControllerError::Store)?;
+        Ok(record.map(|record| {
+            Arc::new(Container {
+                id: id.clone(),
+                name: format!("/{}", record.name),
+                image: Arc::new(spec.clone()),
+                engine,
+                state: ContainerState::Unknown,
+                ports: Vec::new(),
+                created: record.began,
+                managed: true,
+            })
+        }))
+    }
+
+    /// Has what is missing launched, in a task of its own. Answers when that is written down. `guard` is held until the end.
+    #[allow(clippy::too_many_arguments, reason = "they are what one operation is made of")]
+    async fn launch(
+        &self,
+        actor: &Actor,
+        plan: LaunchPlan,
+        request: &RunRequest,
+        id: Option<RequestId>,
+        there: BTreeMap<usize, Arc<Container>>,
+        places: Vec<(usize, Reservation)>,
+        guard: impl Send + 'static,
+    ) -> Result<Operation> {
         let (steps, operation) = Operation::new();
-        let launcher = Launcher { request: Some(id), ..self.launcher(actor, plan, request.pull, steps) };
+        let launcher = Launcher::new(self.executor(), plan, actor.user_name().cloned(), id, request.pull, steps);
+        let (begun, is_begun) = oneshot::channel();
+        let requested = request.count;
         self.shared.operations.spawn(async move {
-            let _one_at_a_time = one_at_a_time;
+            let _guard = guard;
             let before = there.len();
             for (index, container) in there {
                 let container = Box::new(Container::clone(&container));
-                launcher.tell(Progress::Started { index: index as usize, container });
+                launcher.tell(Progress::Started { index, container, warnings: Vec::new() });
             }
-            let (started, failed) = launcher.launch_all(missing.into_iter().zip(reservations).collect()).await;
-            let started = before + started;
-            launcher.tell(Progress::Summary { requested: request.count, started, destroyed: 0, failed });
+            let launches = match launcher.begin(places).await {
+                Ok(launches) => launches,
+                Err(error) => return drop(begun.send(Err(error))),
+            };
+            // Whoever asked may have gone away.
+            let _ = begun.send(Ok(()));
+            let (started, failed) = launcher.launch_all(launches).await;
+            launcher.tell(Progress::Summary { requested, started: before + started, destroyed: 0, failed });
         });
-        Ok(operation)
+        match is_begun.await {
+            Ok(Ok(())) => Ok(operation),
+            Ok(Err(error)) => Err(ControllerError::Store(error)),
+            Err(_) => Err(ControllerError::ShuttingDown),
+        }
     }
 
-    fn check_run(&self, request: &RunRequest) -> Result<()> {
+    /// What carries out what is decided here.
+    pub(super) fn executor(&self) -> Executor {
+        let controller = self.clone();
+        let find_login: FindLogin = Arc::new(move |engine, image| {
+            let controller = controller.clone();
+            let found = async move {
+                controller.login_for(&engine, &image).await.map_err(|error| {
+                    let detail = error.to_string();
+                    EngineError::new(EngineErrorKind::Failed, "pull the image", detail).with_source(error)
+                })
+            };
+            found.boxed()
+        });
+        Executor {
+            cluster: self.shared.cluster.clone(),
+            slots: self.shared.slots.clone(),
+            attempts: self.shared.settings.attempts,
+            log_rotation: self.shared.settings.log_rotation,
+            closing: self.shared.closing.clone(),
+            find_login,
+        }
+    }
+
+    fn check_run(&self, actor: &Actor, request: &RunRequest) -> Result<()> {
         self.check_open()?;
-        self.check_count(request.count)?;
-        Ok(request.spec.validate()?)
+        self.check_count(request.count, 1)?;
+        request.spec.validate()?;
+        self.check_policy_of_run(actor, &request.spec)
     }
 
-    pub(super) fn check_count(&self, count: usize) -> Result<()> {
+    /// Checks how many containers are asked for: at least so many.
+    pub(super) fn check_count(&self, count: usize, least: usize) -> Result<()> {
         let most = self.shared.settings.max_count;
-        if (1..=most).contains(&count) {
+        if (least..=most).contains(&count) {
             return Ok(());
         }
-        Err(Invalid::new("count", format!("must be 1 to {most}, not {count}")).into())
+        Err(Invalid::new("count", format!("must be {least} to {most}, not {count}")).into())
     }
 
     /// Finds the containers that a description names, and so the only engine that will do.
-    pub(super) fn plan(&self, spec: &ContainerSpec) -> Result<Plan> {
+    pub(super) fn plan(&self, spec: &ContainerSpec) -> Result<LaunchPlan> {
         let mut only: Option<(EngineId, String)> = None;
         let mut links = Vec::new();
         let beside = spec.network_mode.strip_prefix("container:").map(|target| (target, None));
@@ -120,216 +217,6 @@ impl Controller {
                 links.push((other.name.trim_start_matches('/').to_owned(), alias));
             }
         }
-        Ok(Plan { spec: spec.clone(), links, only: only.map(|(engine, _)| engine) })
-    }
-
-    pub(super) fn launcher(&self, actor: &Actor, plan: Plan, pull: bool, steps: UnboundedSender<Progress>) -> Launcher {
-        let pulls = pull.then(|| Pulls::new(self.clone(), plan.spec.name.clone(), steps.clone()));
-        Launcher { controller: self.clone(), actor: actor.clone(), plan, pulls, steps, request: None }
-    }
-}
-
-/// A description with everything found that it names.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    spec: ContainerSpec,
-    /// Docker's name of each linked container, and the host name for it.
-    pub(super) links: Vec<(String, String)>,
-    pub(super) only: Option<EngineId>,
-}
-
-impl Plan {
-    pub(super) fn placement(&self, count: usize) -> PlacementRequest {
-        PlacementRequest { only: self.only.clone(), ..PlacementRequest::new(&self.spec, count) }
-    }
-}
-
-/// Launches the containers of one operation.
-#[derive(Debug)]
-pub(super) struct Launcher {
-    controller: Controller,
-    actor: Actor,
-    plan: Plan,
-    pulls: Option<Pulls>,
-    steps: UnboundedSender<Progress>,
-    /// The request it is for, if that has a name.
-    request: Option<RequestId>,
-}
-
-impl Launcher {
-    pub(super) fn tell(&self, step: Progress) {
-        // Nobody listens any more when the caller went away; the operation goes on all the same.
-        let _ = self.steps.send(step);
-    }
-
-    /// Launches one container per reservation, each with its place in the request; how many were started, and how many
-    /// failed.
-    pub(super) async fn launch_all(&self, reservations: Vec<(usize, Reservation)>) -> (usize, usize) {
-        for (index, reservation) in &reservations {
-            self.tell(Progress::Decided { index: *index, engine: reservation.engine().clone() });
-        }
-        let mut launches: FuturesUnordered<_> =
-            reservations.into_iter().map(|(index, reservation)| self.launch(index, reservation)).collect();
-        let (mut started, mut failed) = (0, 0);
-        while let Some(is_started) = launches.next().await {
-            if is_started {
-                started += 1;
-            } else {
-                failed += 1;
-            }
-        }
-        (started, failed)
-    }
-
-    /// Launches one container, on one engine after the other until one starts it. Whether one did.
-    async fn launch(&self, index: usize, mut reservation: Reservation) -> bool {
-        let mut failed_on = BTreeSet::new();
-        loop {
-            let engine = reservation.engine().clone();
-            let error = match self.attempt(index, reservation).await {
-                Ok(container) => {
-                    self.tell(Progress::Started { index, container: Box::new(container) });
-                    return true;
-                }
-                Err(error) => error,
-            };
-            failed_on.insert(engine.clone());
-            let message = error.to_string();
-            match self.elsewhere(&error, &failed_on) {
-                Some(next) => {
-                    self.tell(Progress::Retrying { index, engine, error: message });
-                    self.tell(Progress::Decided { index, engine: next.engine().clone() });
-                    reservation = next;
-                }
-                None => {
-                    self.note_failure(&engine, &message).await;
-                    let failure = Failure { index, engine: Some(engine), container: None, error: message };
-                    self.tell(Progress::Failed(failure));
-                    return false;
-                }
-            }
-        }
-    }
-
-    /// Room on an engine that did not fail yet, if another engine could help at all.
-    fn elsewhere(&self, error: &ControllerError, failed_on: &BTreeSet<EngineId>) -> Option<Reservation> {
-        let of_the_engine = matches!(error, ControllerError::Engine { source, .. } if source.is_of_the_engine());
-        let shared = &self.controller.shared;
-        if !of_the_engine || failed_on.len() >= shared.settings.attempts || shared.closing.is_cancelled() {
-            return None;
-        }
-        let request = PlacementRequest { except: failed_on.clone(), ..self.plan.placement(1) };
-        shared.cluster.place(request).ok()?.pop()
-    }
-
-    /// Brings one container to life on the engine that has room for it. On failure nothing is left there, or, if the
-    /// engine does not answer, will not be once it does.
-    async fn attempt(&self, index: usize, reservation: Reservation) -> Result<Container> {
-        let engine = reservation.engine().clone();
-        let failed = |source| ControllerError::Engine { engine: engine.clone(), source };
-        let shared = &self.controller.shared;
-        let connection = shared.cluster.connection(&engine).ok_or_else(|| {
-            failed(EngineError::new(EngineErrorKind::Unreachable, "start the container", "the engine was deleted"))
-        })?;
-        if let Some(pulls) = &self.pulls {
-            pulls.pulled(&engine).await.map_err(failed)?;
-        }
-        let slot = shared.slots.start(&engine).await;
-        let request = self.request(&engine, reservation.launch(), index);
-        let created = shared.cluster.while_up(&engine, connection.create(&request)).await;
-        let id = match created {
-            Ok(id) => id,
-            Err(error) => {
-                if error.kind() == EngineErrorKind::Unreachable || error.kind() == EngineErrorKind::Failed {
-                    reservation.abandon();
-                }
-                return Err(failed(error));
-            }
-        };
-        let started = shared.cluster.while_up(&engine, self.start(&*connection, &id)).await;
-        if let Err(error) = started {
-            self.undo(&*connection, reservation, &id).await;
-            return Err(failed(error));
-        }
-        // The next one need not wait for what is only to be known about this one.
-        slot.done();
-        // What happens to it from here on is newer.
-        let seen = shared.cluster.ticket();
-        let found = match shared.cluster.while_up(&engine, connection.inspect(&id)).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.undo(&*connection, reservation, &id).await;
-                return Err(failed(error));
-            }
-        };
-        if let Err(error) = self.note_success(&engine, &found).await {
-            self.undo(&*connection, reservation, &id).await;
-            return Err(error);
-        }
-        reservation.commit(found, seen);
-        let known = shared.cluster.container(&id).ok_or_else(|| {
-            failed(EngineError::new(EngineErrorKind::NoSuchContainer, "start the container", "it was removed at once"))
-        })?;
-        Ok(Container::clone(&known.container))
-    }
-
-    /// Starts a container. Where Docker chooses the ports it may come to one that somebody else has, and gives up after
-    /// ten in a row; it goes on from there when it is asked again.
-    async fn start(&self, connection: &dyn DockerEngine, id: &ContainerId) -> Result<(), EngineError> {
-        let chooses_all_ports = self.plan.spec.host_ports().is_empty();
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match connection.start(id).await {
-                Err(error)
-                    if error.kind() == EngineErrorKind::PortTaken && chooses_all_ports && attempts < START_ATTEMPTS => {
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn request(&self, engine: &EngineId, launch: LaunchId, index: usize) -> CreateRequest {
-        let launch_text = launch.to_string();
-        let unlike_any_other = &launch_text[launch_text.len() - 8..];
-        CreateRequest {
-            name: format!("{}-{unlike_any_other}", self.plan.spec.name.base_name()),
-            spec: self.plan.spec.clone(),
-            links: self.plan.links.clone(),
-            platform: self.controller.shared.cluster.platform().to_owned(),
-            engine: engine.clone(),
-            launch,
-            user: self.actor.name().to_owned(),
-            mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
-        }
-    }
-
-    async fn undo(&self, connection: &dyn DockerEngine, reservation: Reservation, id: &ContainerId) {
-        let cluster = &self.controller.shared.cluster;
-        let engine = reservation.engine().clone();
-        let _removal = cluster.removing(id);
-        match cluster.while_up(&engine, connection.remove(id)).await {
-            Ok(()) => cluster.removed(id),
-            Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => cluster.removed(id),
-            Err(error) => {
-                tracing::warn!(%engine, container = id.short(), %error, "to be removed when the engine answers");
-                reservation.abandon();
-            }
-        }
-    }
-
-    async fn note_success(&self, engine: &EngineId, found: &ObservedContainer) -> Result<()> {
-        let name = found.name.trim_start_matches('/');
-        let message = format!("run {} on {engine} as {name}", self.plan.spec.name);
-        let event = Event::new(EventKind::RunContainer, message).on(engine).of(&found.id);
-        self.controller.record(self.actor.sign(event)).await
-    }
-
-    async fn note_failure(&self, engine: &EngineId, error: &str) {
-        let message = format!("{} was not started: {error}", self.plan.spec.name);
-        let event = Event::new(EventKind::RunFailed, message).on(engine);
-        if let Err(error) = self.controller.record(self.actor.sign(event)).await {
-            tracing::warn!(%error, "a failed launch could not be recorded");
-        }
+        Ok(LaunchPlan { spec: spec.clone(), links, only: only.map(|(engine, _)| engine) })
     }
 }

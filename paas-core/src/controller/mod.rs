@@ -22,50 +22,71 @@ mod engines;
 mod error;
 mod join;
 mod launch;
+mod live;
 mod locks;
 mod membership;
-mod progress;
+mod operations;
+mod policy;
 mod pull;
 mod records;
 mod registry_logins;
 mod requests;
 mod scale;
 mod settings;
-mod slots;
 mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
+use crate::background::Background;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
-use crate::events::{BroadcastSink, EventError, EventLog, EventSink, Notice};
+use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
+use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
+pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub use accounts::PasswordChange;
 pub use actor::Actor;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
-pub use progress::{Failure, LaunchSummary, Operation, Progress};
+pub use policy::Policy;
 pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
 pub use settings::Settings;
 pub use views::ClusterView;
 
 use locks::KeyedLocks;
+use operations::Operations;
 
-/// The platform. Cheap to clone; every clone is the same one.
+/// The platform. Cheap to clone; every clone is the same one. With the last clone everything ends that runs in the background;
+/// operations that are under way come to their end first, and containers go on running.
 #[derive(Clone, Debug)]
 pub struct Controller {
     shared: Arc<Shared>,
+    /// Absent in what runs in the background itself, which must not keep itself alive.
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Ends what runs in the background when it is dropped.
+#[derive(Debug)]
+struct Owner {
+    closing: CancellationToken,
+    background: Background,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.background.stop();
+    }
 }
 
 #[derive(Debug)]
@@ -106,9 +127,9 @@ struct Shared {
     request_locks: KeyedLocks,
     /// Of requests with a key, until they are answered.
     idempotency_locks: KeyedLocks,
-    slots: slots::Slots,
+    slots: Arc<Slots>,
     heartbeats: join::HeartbeatSessions,
-    operations: TaskTracker,
+    operations: Operations,
     closing: CancellationToken,
     /// What writes the records that follow; ends last, when `recorded` rings.
     recording: TaskTracker,
@@ -137,6 +158,34 @@ impl std::fmt::Debug for ConnectorBox {
 }
 
 impl Controller {
+    fn owning(shared: Shared) -> Self {
+        let owner = Owner { closing: shared.closing.clone(), background: shared.cluster.background().clone() };
+        Self { shared: Arc::new(shared), _owner: Some(Arc::new(owner)) }
+    }
+
+    /// The same controller for what runs in the background: it keeps nothing running.
+    fn in_background(&self) -> Self {
+        Self { shared: self.shared.clone(), _owner: None }
+    }
+
+    fn begin_background_work(&self) {
+        let Shared { settings, closing, .. } = &*self.shared;
+        let background = self.background();
+        let controller = self.in_background();
+        background
+            .spawn("registry/follow", None, closing.clone(), move |report| controller.clone().follow_registry(report));
+        let controller = self.in_background();
+        let forget = move |report| controller.clone().forget_old_requests(report);
+        background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
+        let (controller, period) = (self.in_background(), Some(settings.retention.interval));
+        background.spawn("events/forget", period, closing.clone(), move |_| controller.clone().forget_old_events());
+    }
+
+    /// The table of what runs in the background.
+    pub fn background(&self) -> &Background {
+        self.shared.cluster.background()
+    }
+
     /// A builder with working defaults.
     pub fn builder() -> ControllerBuilder {
         ControllerBuilder::default()
@@ -186,11 +235,6 @@ impl Controller {
     /// The store cannot be read.
     pub async fn events(&self, count: usize) -> Result<Vec<Event>> {
         self.shared.log.newest(count).await.map_err(event_error)
-    }
-
-    /// Every event from now on. A reader that is too slow is told how many it missed.
-    pub fn live_events(&self) -> BoxStream<'static, Notice> {
-        self.shared.live.subscribe()
     }
 
     /// Takes no more work, waits until what is under way has ended, and stops watching the engines. Containers go on

@@ -1,16 +1,10 @@
 //! Pulling images onto engines.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use futures::StreamExt;
 use futures::future::join_all;
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::executor::Pulls;
 use crate::model::{EngineId, Event, EventKind, ImageRef, Invalid};
 
 impl Controller {
@@ -45,7 +39,7 @@ impl Controller {
     }
 
     async fn pull_all(&self, actor: &Actor, image: ImageRef, engines: Vec<EngineId>, steps: UnboundedSender<Progress>) {
-        let pulls = Pulls::new(self.clone(), image.clone(), steps.clone());
+        let pulls = Pulls::new(self.executor(), image.clone(), steps.clone());
         let outcomes = join_all(engines.iter().map(|engine| pulls.pulled(engine))).await;
         let mut failed = 0;
         for (index, (engine, outcome)) in engines.iter().zip(outcomes).enumerate() {
@@ -59,69 +53,18 @@ impl Controller {
             }
             if let Err(error) = outcome {
                 failed += 1;
-                let failure =
-                    Failure { index, engine: Some(engine.clone()), container: None, error: error.to_string() };
+                let failure = Failure {
+                    index,
+                    engine: Some(engine.clone()),
+                    container: None,
+                    error: error.to_string(),
+                    deferred: false,
+                };
                 let _ = steps.send(Progress::Failed(failure));
             }
         }
         let summary =
             Progress::Summary { requested: engines.len(), started: engines.len() - failed, destroyed: 0, failed };
         let _ = steps.send(summary);
-    }
-}
-
-/// Pulls of one image for one operation: at most one per engine, however many containers wait for it.
-#[derive(Debug)]
-pub(super) struct Pulls {
-    controller: Controller,
-    image: ImageRef,
-    steps: UnboundedSender<Progress>,
-    outcomes: Mutex<HashMap<EngineId, Arc<OnceCell<Outcome>>>>,
-}
-
-/// Kind and detail of the error: several containers get the same one.
-type Outcome = Result<(), (EngineErrorKind, String)>;
-
-impl Pulls {
-    pub(super) fn new(controller: Controller, image: ImageRef, steps: UnboundedSender<Progress>) -> Self {
-        Self { controller, image, steps, outcomes: Mutex::default() }
-    }
-
-    /// Waits until an engine has the image.
-    pub(super) async fn pulled(&self, engine: &EngineId) -> Result<(), EngineError> {
-        let cell = self.outcomes.lock().entry(engine.clone()).or_default().clone();
-        let outcome = cell.get_or_init(|| async {
-            self.pull(engine).await.map_err(|error| (error.kind(), error.detail().to_owned()))
-        });
-        match outcome.await {
-            Ok(()) => Ok(()),
-            Err((kind, detail)) => Err(EngineError::new(*kind, "pull the image", detail.clone())),
-        }
-    }
-
-    async fn pull(&self, engine: &EngineId) -> Result<(), EngineError> {
-        let cluster = &self.controller.shared.cluster;
-        let gone = || EngineError::new(EngineErrorKind::Unreachable, "pull the image", "the engine was deleted");
-        let connection = cluster.connection(engine).ok_or_else(gone)?;
-        let login = self.controller.login_for(engine, &self.image).await.map_err(|error| {
-            EngineError::new(EngineErrorKind::Failed, "pull the image", error.to_string()).with_source(error)
-        })?;
-        let whole = async {
-            let mut progress = connection.pull(&self.image, login).await?;
-            while let Some(step) = progress.next().await {
-                let step = step?;
-                let _ = self.steps.send(Progress::Pulling {
-                    engine: engine.clone(),
-                    image: step.image,
-                    status: step.status,
-                    current: step.bytes.map(|(current, _)| current),
-                    total: step.bytes.map(|(_, total)| total),
-                });
-            }
-            Ok(())
-        };
-        cluster.while_up(engine, whole).await?;
-        let _ = self.steps.send(Progress::Pulled { engine: engine.clone(), image: self.image.clone() });
-        Ok(())
     }
 }

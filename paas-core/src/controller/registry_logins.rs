@@ -40,9 +40,16 @@ impl Controller {
         let message = format!("images of {registry} are pulled as {}", login.username);
         let event = Event::new(EventKind::SetRegistryLogin, message);
         loop {
-            let write = match logins.version(registry).await.map_err(ControllerError::Store)? {
-                Some(version) => logins.replacement(registry, version, login),
-                None => logins.insertion(registry, login),
+            let kept = match logins.get(registry).await {
+                // One that cannot be unsealed any more can still be replaced.
+                Err(error) if error.kind() == StoreErrorKind::Broken => None,
+                kept => kept.map_err(ControllerError::Store)?,
+            };
+            let version = logins.version(registry).await.map_err(ControllerError::Store)?;
+            let write = match (kept, version) {
+                (Some(kept), _) => logins.rewriting(&kept, login),
+                (None, Some(version)) => logins.replacement(registry, version, login),
+                (None, None) => logins.insertion(registry, login),
             };
             let publication = self.publication(actor, event.clone())?;
             match self.commit(vec![write.map_err(ControllerError::Store)?], publication, || {}).await {
@@ -58,7 +65,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError::RegistryLoginNotFound`].
     pub async fn delete_registry_login(&self, actor: &Actor, registry: &str) -> Result<()> {
-        let registry = registry.to_owned();
+        let registry = RegistryLogin::registry_called(registry).to_owned();
         self.owned(actor, move |controller, actor| async move {
             controller.check_open()?;
             if actor.made_before().is_some() {

@@ -19,11 +19,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
+use crate::background::Report;
 use crate::model::RequestId;
 use crate::store::{Collection, KeyRange, StoreErrorKind, Version, Versioned, Write};
 
 /// How often requests are looked through for those that are too old.
-const LOOK: Duration = Duration::from_secs(3600);
+pub(super) const LOOK: Duration = Duration::from_secs(3600);
 /// How many are looked at in one go: with answers as large as can be 12 MB. They are forgotten in one commit.
 const PAGE: usize = 50;
 /// How long to let others go first in between.
@@ -191,15 +192,22 @@ impl Controller {
     }
 
     /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
-    pub(super) async fn forget_old_requests(self) {
+    pub(super) async fn forget_old_requests(self, report: Report) {
         let closing = self.shared.closing.clone();
         let forget = async {
             let mut ticker = interval(LOOK);
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                ticker.tick().await;
-                if let Err(error) = self.forget_requests_before(self.shared.settings.keep_requests).await {
-                    tracing::warn!(%error, "old requests are not forgotten");
+                tokio::select! {
+                    _ = ticker.tick() => {}
+                    () = report.woken() => {}
+                }
+                match self.forget_requests_before(self.shared.settings.keep_requests).await {
+                    Ok(()) => report.ok(),
+                    Err(error) => {
+                        tracing::warn!(%error, "old requests are not forgotten");
+                        report.failed(&error);
+                    }
                 }
             }
         };

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::Policy;
 use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
+use crate::engine::LogRotation;
 use crate::events::Retention;
 
 /// Settings of a controller, with working defaults.
@@ -24,6 +26,11 @@ pub struct Settings {
     pub keep_requests: Duration,
     /// How many events are kept, and for how long.
     pub retention: Retention,
+    /// How much of each container's output its host keeps; what Docker does by itself, which is to keep everything, when
+    /// absent.
+    pub log_rotation: Option<LogRotation>,
+    /// What may be asked of the hosts, beside what a role opens.
+    pub policy: Policy,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
     pub forget_absent_after: Duration,
 }
@@ -38,6 +45,8 @@ impl Default for Settings {
             max_count: 10_000,
             keep_requests: Duration::from_secs(24 * 3600),
             retention: Retention::default(),
+            log_rotation: Some(LogRotation::default()),
+            policy: Policy::default(),
             forget_absent_after: Duration::from_secs(3600),
         }
     }

@@ -1,5 +1,7 @@
 //! What a program that embeds the controller may look at, and not change behind its back.
 
+use std::collections::BTreeMap;
+
 use crate::cluster::{Cluster, KnownContainer};
 use crate::model::{ContainerId, EngineId, Resources};
 
@@ -17,6 +19,12 @@ impl<'a> ClusterView<'a> {
     /// The name of this installation, as it is written on its containers.
     pub fn platform(&self) -> &'a str {
         self.cluster.platform()
+    }
+
+    /// The platforms other than this one whose containers are on the engines, and how many each has. They are shown and
+    /// otherwise left alone.
+    pub fn other_platforms(&self) -> BTreeMap<String, usize> {
+        self.cluster.other_platforms()
     }
 
     /// One container, by its full id.

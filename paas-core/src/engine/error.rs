@@ -18,6 +18,8 @@ pub enum EngineErrorKind {
     Conflict,
     /// Docker does not take what it was given: no host would.
     Refused,
+    /// This host cannot do it as it is: it lacks a network, a plugin, a runtime, a device or CPUs. Another may have them.
+    Unable,
     /// The certificate, key or authority does not fit.
     Tls,
     /// Another server leads by now: only that one changes hosts. See [`crate::leadership::FencedEngine`].
@@ -61,7 +63,10 @@ impl EngineError {
     /// Whether the same request could work on another host.
     pub fn is_of_the_engine(&self) -> bool {
         use EngineErrorKind as Kind;
-        matches!(self.kind, Kind::Unreachable | Kind::NoSuchImage | Kind::PortTaken | Kind::Tls | Kind::Failed)
+        matches!(
+            self.kind,
+            Kind::Unreachable | Kind::NoSuchImage | Kind::PortTaken | Kind::Unable | Kind::Tls | Kind::Failed
+        )
     }
 }
 

@@ -1,96 +1,201 @@
 //! What the platform writes on its containers, as Docker labels, and reads back.
 //!
-//! One namespace, `paas.`, with a version, so that a controller that starts from nothing rebuilds the truth from the
-//! hosts, and a later version knows what it reads.
+//! One namespace, `paas.`, with a format number, so that a controller that starts from nothing rebuilds the truth from the
+//! hosts. A label that this version does not know is ignored, one that is missing has its default: a container stays ours.
+//!
+//! Labels alone say little about who made a container: `docker commit` keeps them in the image, and tools copy them. So
+//! each container's own name is among them, and what an image has already says nothing about the containers made of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{CreateRequest, Managed, RequestMark};
-use crate::model::{ContainerSpec, Group, LaunchId};
+use crate::model::{ContainerSpec, LaunchId};
 
-/// Version of the labels below; this reads no other.
-const VERSION: &str = "1";
+/// The format of the labels below. It changes only when one of them comes to mean something else; a new one needs no new
+/// number.
+const FORMAT: &str = "1";
+/// The owner of what `run` and scaling start.
+pub const OWNER_RUN: &str = "run";
 
-const KEY_VERSION: &str = "paas.version";
+const KEY_FORMAT: &str = "paas.version";
 const KEY_SPEC: &str = "paas.spec";
-const KEY_GROUP: &str = "paas.group";
 const KEY_PLATFORM: &str = "paas.platform";
 const KEY_LAUNCH: &str = "paas.launch";
 const KEY_USER: &str = "paas.user";
 const KEY_REQUEST: &str = "paas.request";
+const KEY_NAME: &str = "paas.name";
+const KEY_OWNER: &str = "paas.owner";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
 pub(super) fn launch(labels: &HashMap<String, String>) -> Option<LaunchId> {
     labels.get(KEY_LAUNCH)?.parse().ok()
 }
 
+/// The attempt that labels name, as written: of a container or of an image.
+#[cfg(feature = "docker")]
+pub(super) fn launch_text(labels: &HashMap<String, String>) -> Option<&str> {
+    labels.get(KEY_LAUNCH).map(String::as_str)
+}
+
+/// Takes everything away that a platform wrote: what is left are the labels of somebody else's container.
+#[cfg(feature = "docker")]
+pub(super) fn strip(labels: &mut HashMap<String, String>) {
+    labels.retain(|key, _| !key.starts_with("paas."));
+}
+
 /// The labels of a container that is to be made.
 pub fn write(request: &CreateRequest) -> HashMap<String, String> {
     // A spec has no map with keys other than strings, so it always has a JSON form.
     let spec = serde_json::to_string(&request.spec).unwrap_or_default();
+    let mark = request.mark.map(|mark| format!("{}/{}", mark.request, mark.index));
+    // Each of them always, so that none is inherited from an image.
     let labels = [
-        (KEY_VERSION, VERSION.to_owned()),
+        (KEY_FORMAT, FORMAT.to_owned()),
         (KEY_SPEC, spec),
-        (KEY_GROUP, request.spec.group().to_string()),
         (KEY_PLATFORM, request.platform.clone()),
         (KEY_LAUNCH, request.launch.to_string()),
         (KEY_USER, request.user.clone()),
+        (KEY_NAME, request.name.clone()),
+        (KEY_OWNER, OWNER_RUN.to_owned()),
+        (KEY_REQUEST, mark.unwrap_or_default()),
     ];
-    let mark = request.mark.map(|mark| (KEY_REQUEST, format!("{}/{}", mark.request, mark.index)));
-    labels.into_iter().chain(mark).map(|(key, value)| (key.to_owned(), value)).collect()
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// What is written on a container: nothing for one that the platform did not make, or whose labels somebody spoiled.
-pub fn read(labels: &HashMap<String, String>) -> Option<(ContainerSpec, Managed)> {
-    if labels.get(KEY_VERSION)? != VERSION {
+/// What is written on the container called `name`, with or without Docker's slash: nothing for one that no platform made,
+/// whose labels are those of a container of another name, or whose labels somebody spoiled.
+pub fn read(labels: &HashMap<String, String>, name: &str) -> Option<(ContainerSpec, Managed)> {
+    labels.get(KEY_FORMAT)?.parse::<u32>().ok()?;
+    // Containers of before have no name on them.
+    if labels.get(KEY_NAME).is_some_and(|own| own != name.trim_start_matches('/')) {
         return None;
     }
-    let spec: ContainerSpec = serde_json::from_str(labels.get(KEY_SPEC)?).ok()?;
     let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
-    let group: Group = spec.group();
+    let (spec, unknown) = read_spec(labels.get(KEY_SPEC)?)?;
+    let group = spec.group_beside(&unknown);
     let text = |key| labels.get(key).map(|text| text.as_str().into()).unwrap_or_default();
     let mark = labels.get(KEY_REQUEST).and_then(|text| {
         let (request, index) = text.split_once('/')?;
         Some(RequestMark { request: request.parse().ok()?, index: index.parse().ok()? })
     });
-    Some((spec, Managed { platform: text(KEY_PLATFORM), launch, group, user: text(KEY_USER), mark }))
+    let other_owner = labels.get(KEY_OWNER).filter(|owner| *owner != OWNER_RUN).map(|owner| owner.as_str().into());
+    let (platform, user) = (text(KEY_PLATFORM), text(KEY_USER));
+    Some((spec, Managed { platform, launch, group, user, mark, other_owner }))
+}
+
+/// A description, and what is in it that this version does not know: a field, or a value of one.
+fn read_spec(text: &str) -> Option<(ContainerSpec, BTreeMap<String, serde_json::Value>)> {
+    if let Ok(spec) = serde_json::from_str(text) {
+        return Some((spec, BTreeMap::new()));
+    }
+    let given: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    let (mut known, mut unknown) = (serde_json::Map::new(), BTreeMap::new());
+    known.insert("name".to_owned(), given.get("name")?.clone());
+    let mut spec: ContainerSpec = serde_json::from_value(known.clone().into()).ok()?;
+    for (field, value) in given.into_iter().filter(|(field, _)| field != "name") {
+        let mut with = known.clone();
+        with.insert(field.clone(), value.clone());
+        match serde_json::from_value(with.clone().into()) {
+            Ok(read) => (known, spec) = (with, read),
+            Err(_) => drop(unknown.insert(field, value)),
+        }
+    }
+    Some((spec, unknown))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EngineId, LaunchId, RequestId};
+    use crate::model::{EngineId, LaunchId, MemoryMb, RequestId};
 
-    #[test]
-    fn what_is_written_is_read_back() {
-        let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
-        spec.environment.insert("GREETING".into(), "hello \"world\"".into());
-        let request = CreateRequest {
+    fn request(spec: ContainerSpec) -> CreateRequest {
+        CreateRequest {
             name: "httpd-1".into(),
-            spec: spec.clone(),
+            spec,
             links: Vec::new(),
             platform: "p1".into(),
             engine: "local".parse::<EngineId>().unwrap(),
             launch: LaunchId::new(),
             user: "admin".into(),
             mark: Some(RequestMark { request: RequestId::new(), index: 7 }),
-        };
-        let (read_spec, managed) = read(&write(&request)).unwrap();
+            log_rotation: None,
+        }
+    }
+
+    fn httpd() -> ContainerSpec {
+        ContainerSpec::new("httpd:2".parse().unwrap())
+    }
+
+    fn golden(text: &str) -> HashMap<String, String> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut spec = httpd();
+        spec.environment.insert("GREETING".into(), "hello \"world\"".into());
+        let request = request(spec.clone());
+        let (read_spec, managed) = read(&write(&request), "/httpd-1").unwrap();
         assert_eq!(read_spec, spec);
         assert_eq!((managed.launch, managed.mark), (request.launch, request.mark));
+        assert_eq!(managed.other_owner, None);
         let unmarked = CreateRequest { mark: None, ..request };
-        assert_eq!(read(&write(&unmarked)).unwrap().1.mark, None);
+        assert_eq!(read(&write(&unmarked), "httpd-1").unwrap().1.mark, None);
         assert_eq!(managed.group, spec.group());
         assert_eq!((&*managed.platform, &*managed.user), ("p1", "admin"));
     }
 
     #[test]
     fn others_and_spoiled_labels_are_nobodys() {
-        assert!(read(&HashMap::new()).is_none());
+        assert!(read(&HashMap::new(), "a").is_none());
         let spoiled =
-            HashMap::from([(KEY_VERSION.to_owned(), VERSION.to_owned()), (KEY_SPEC.to_owned(), "{".to_owned())]);
-        assert!(read(&spoiled).is_none());
-        let other_version = HashMap::from([(KEY_VERSION.to_owned(), "99".to_owned())]);
-        assert!(read(&other_version).is_none());
+            HashMap::from([(KEY_FORMAT.to_owned(), FORMAT.to_owned()), (KEY_SPEC.to_owned(), "{".to_owned())]);
+        assert!(read(&spoiled, "a").is_none());
+        let no_format = HashMap::from([(KEY_FORMAT.to_owned(), "new".to_owned())]);
+        assert!(read(&no_format, "a").is_none());
+    }
+
+    #[test]
+    fn labels_that_were_copied_to_another_container_say_nothing() {
+        let labels = write(&request(httpd()));
+        assert!(read(&labels, "/httpd-1").is_some());
+        assert!(read(&labels, "/httpd-2").is_none());
+    }
+
+    #[test]
+    fn labels_of_the_first_format_are_read_for_ever() {
+        let least = golden(include_str!("golden/labels-v1-least.json"));
+        let (spec, managed) = read(&least, "/httpd-0a1b2c3d").unwrap();
+        assert_eq!((&spec, managed.group.clone()), (&httpd(), httpd().group()));
+        assert_eq!(managed.launch.to_string(), "0199a1b2-c3d4-7e5f-8a6b-7c8d0a1b2c3d");
+        assert_eq!(&*managed.platform, "9f0c2a54-6f0e-4c34-9d2f-6f6f5c5c1b11");
+        assert_eq!(managed.mark, Some(RequestMark { request: RequestId::of("admin", "key"), index: 7 }));
+        assert_eq!((&*managed.user, managed.other_owner), ("admin", None));
+
+        let full = golden(include_str!("golden/labels-v1-full.json"));
+        let (spec, managed) = read(&full, "/whatever").unwrap();
+        assert_eq!(serde_json::to_string(&spec).unwrap(), full[KEY_SPEC], "every field is read, and written so");
+        assert_eq!(managed.group, spec.group());
+        assert_ne!(managed.group, httpd().group());
+    }
+
+    #[test]
+    fn what_a_later_version_added_does_not_take_a_container_from_us() {
+        let mut labels = write(&request(httpd()));
+        labels.insert(KEY_FORMAT.into(), "2".into());
+        labels.insert("paas.later".into(), "something".into());
+        let later = r#"{"name":"httpd:2","memory":64,"later":{"a":1},"type":"gang","network_mode":"bridge"}"#;
+        labels.insert(KEY_SPEC.into(), later.into());
+        let (spec, managed) = read(&labels, "httpd-1").unwrap();
+        assert_eq!(spec, ContainerSpec { memory: Some(MemoryMb::new(64)), ..httpd() });
+        assert_ne!(managed.group, spec.group(), "but it is not the same as one without");
+    }
+
+    #[test]
+    fn an_owner_that_is_not_known_is_named() {
+        let mut labels = write(&request(httpd()));
+        labels.insert(KEY_OWNER.into(), "app".into());
+        let (_, managed) = read(&labels, "httpd-1").unwrap();
+        assert_eq!(managed.other_owner.as_deref(), Some("app"));
     }
 }

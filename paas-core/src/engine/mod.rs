@@ -23,8 +23,8 @@ pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    CreateRequest, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, LogStream, Managed, ObservedContainer,
-    PullProgress, RequestMark,
+    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, LogChunk, LogOptions, LogRotation,
+    LogStream, Managed, ObservedContainer, PullProgress, RequestMark,
 };
 
 /// Result of an engine's operations.
@@ -35,6 +35,80 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 /// Every operation has a deadline of its own inside the implementation, so that a host that hangs gives
 /// [`EngineErrorKind::Unreachable`] and never hangs its caller. Dropping a future gives up waiting; the host may still
 /// do what it was told.
+///
+/// An engine of your own speaks to something else than Docker, or stands before another engine and does one thing
+/// differently. A [`Connector`] makes it of an address, see [`crate::controller::ControllerBuilder::connector`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use futures::stream::BoxStream;
+/// use paas_core::engine::*;
+/// use paas_core::model::{ContainerId, ImageRef, RegistryLogin, SimulatedHost};
+///
+/// /// Gives every container at least a minute to end.
+/// #[derive(Debug)]
+/// struct Patient(Arc<dyn DockerEngine>);
+///
+/// #[async_trait::async_trait]
+/// impl DockerEngine for Patient {
+///     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+///         self.0.stop(id, grace.max(Duration::from_secs(60))).await
+///     }
+///     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+///         self.0.restart(id, grace.max(Duration::from_secs(60))).await
+///     }
+///     // The rest is as before.
+///     async fn ping(&self, deadline: Duration) -> Result<()> {
+///         self.0.ping(deadline).await
+///     }
+///     async fn info(&self) -> Result<EngineInfo> {
+///         self.0.info().await
+///     }
+///     async fn list(&self) -> Result<Vec<ObservedContainer>> {
+///         self.0.list().await
+///     }
+///     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
+///         self.0.inspect(id).await
+///     }
+///     async fn create(&self, request: &CreateRequest) -> Result<Created> {
+///         self.0.create(request).await
+///     }
+///     async fn start(&self, id: &ContainerId) -> Result<()> {
+///         self.0.start(id).await
+///     }
+///     async fn remove(&self, id: &ContainerId) -> Result<()> {
+///         self.0.remove(id).await
+///     }
+///     async fn pull(
+///         &self,
+///         image: &ImageRef,
+///         login: Option<RegistryLogin>,
+///     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
+///         self.0.pull(image, login).await
+///     }
+///     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
+///         self.0.logs(id, options).await
+///     }
+///     async fn events(
+///         &self,
+///         since: Option<jiff::Timestamp>,
+///     ) -> Result<BoxStream<'static, Result<EngineEvent>>> {
+///         self.0.events(since).await
+///     }
+///     async fn usage(&self) -> Result<EngineUsage> {
+///         self.0.usage().await
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let engine = Patient(Arc::new(SimulatedEngine::new(&SimulatedHost::new("example"))));
+/// // With the feature "testing", which is for your tests. The image must have `sleep` and `echo`.
+/// # #[cfg(feature = "testing")]
+/// paas_core::testing::engine::conforms(Arc::new(engine), "web:1".parse().unwrap()).await;
+/// # });
+/// ```
 #[cfg_attr(any(test, feature = "testing"), mockall::automock)]
 #[async_trait]
 pub trait DockerEngine: Send + Sync + fmt::Debug {
@@ -53,17 +127,18 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::NoSuchContainer`].
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer>;
 
-    /// Makes a container without starting it, and answers with its id.
+    /// Makes a container without starting it, and answers with its id and with what the host left undone of the request.
     ///
     /// # Errors
-    /// [`EngineErrorKind::NoSuchImage`], [`EngineErrorKind::Conflict`] (the name is taken),
-    /// [`EngineErrorKind::Refused`] (Docker does not take the description).
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId>;
+    /// [`EngineErrorKind::NoSuchImage`], [`EngineErrorKind::Conflict`] (the name is taken), [`EngineErrorKind::Unable`]
+    /// (this host does not have what it takes).
+    async fn create(&self, request: &CreateRequest) -> Result<Created>;
 
     /// Starts a container. One that runs already is no error.
     ///
     /// # Errors
-    /// [`EngineErrorKind::PortTaken`], [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Refused`].
+    /// [`EngineErrorKind::PortTaken`], [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Unable`] (this host lacks
+    /// something), [`EngineErrorKind::Refused`] (no host could).
     async fn start(&self, id: &ContainerId) -> Result<()>;
 
     /// Asks a container to end and kills it after `grace`. One that is stopped already is no error.
@@ -100,8 +175,9 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::NoSuchContainer`].
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>>;
 
-    /// What happens to the containers of the host: everything after `since`, or from now on. When this has answered,
-    /// nothing later is missed. Ends with an error when the host is lost.
+    /// What happens to the containers of the host: what it still has from `since` on by its own clock, which may repeat
+    /// what was given before, and then everything that comes, in the order of arrival and whatever time it carries; or
+    /// everything from now on. When this has answered, nothing later is missed. Ends with an error when the host is lost.
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>>;
 
     /// What the running containers use at this moment.

@@ -1,5 +1,6 @@
 //! What goes to an engine and what comes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use crate::model::{
 /// What a Docker host says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineInfo {
-    /// Docker's own id of the daemon: the same under every address.
+    /// Docker's own id of the daemon: the same under every address, and at every question. Empty where it has none that stays, as
+    /// Podman: such a daemon is known by its containers and its address.
     pub daemon_id: String,
     /// CPUs the daemon can use.
     pub cpus: Cpus,
@@ -23,6 +25,11 @@ pub struct EngineInfo {
     pub docker_version: String,
     /// The images on the host, by Docker's image id.
     pub images: Vec<String>,
+    /// The networks that somebody made there, by name and by id. `None` where the host does not tell, or can reach others
+    /// than those that it tells of.
+    pub networks: Option<BTreeSet<String>>,
+    /// What the host says that it cannot do, such as limits that its kernel does not know.
+    pub warnings: Vec<String>,
     /// The host's own clock, from before anything that is asked after this. `None` when it does not tell.
     pub time: Option<Timestamp>,
 }
@@ -46,10 +53,41 @@ pub struct CreateRequest {
     pub user: String,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
+    /// How much of its output the host keeps, where that is in the host's hands; what Docker does by itself when absent.
+    pub log_rotation: Option<LogRotation>,
 }
 
-/// Which container of which request one is: written on it, so that a request that is made again after its server died
-/// starts only what is missing.
+/// How much of a container's output its host keeps: the newest files of so many megabytes.
+///
+/// Only where the daemon keeps output in files of its own (its drivers `json-file` and `local`), and no part of what the
+/// container is: two that differ in it are of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRotation {
+    /// Largest size of one file, MB; at least 1.
+    pub max_size_mb: u32,
+    /// How many files; at least 1.
+    pub max_files: u32,
+}
+
+impl Default for LogRotation {
+    /// Three files of 10 MB. Docker itself would keep everything until the disk is full.
+    fn default() -> Self {
+        Self { max_size_mb: 10, max_files: 3 }
+    }
+}
+
+/// A container that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Docker's id.
+    pub id: ContainerId,
+    /// What the host could not do as it was asked, in its own words: "limitation discarded". The container is there all the
+    /// same.
+    pub warnings: Vec<String>,
+}
+
+/// Which container of which request one is. The record of its launch says so as well; on the container it outlives a store
+/// that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestMark {
     /// The request.
@@ -67,9 +105,11 @@ pub struct ObservedContainer {
     pub name: String,
     /// What it was asked to be; for others' containers as much as Docker shows.
     pub spec: ContainerSpec,
-    /// What it counts as while it runs. For our own what its spec promises; for others' the limits Docker shows, and
-    /// the default promise in place of a limit it does not have.
+    /// What it counts as while it runs: the limits that Docker enforces, and where there is none what its spec asks for.
     pub reserved: Resources,
+    /// Whether `reserved` was read from the limits that Docker enforces. A list does not show them, and then what was read
+    /// before counts.
+    pub limits_known: bool,
     /// What it does.
     pub state: ContainerState,
     /// Ports as bound.
@@ -93,10 +133,13 @@ pub struct Managed {
     pub user: Arc<str>,
     /// Which container of which request it is, where the request has a name.
     pub mark: Option<RequestMark>,
+    /// What of the platform it belongs to, where that is something this version does not know: such a container is shown,
+    /// and otherwise left alone.
+    pub other_owner: Option<Arc<str>>,
 }
 
 /// Something that happened on a host.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EngineEvent {
     /// When, by the host's clock, to the nanosecond.
     pub time: Timestamp,
@@ -110,6 +153,19 @@ pub struct EngineEvent {
     pub image: Option<String>,
     /// The attempt that the container belongs to, if a platform made it.
     pub launch: Option<LaunchId>,
+    /// What else the host said of it.
+    pub detail: EventDetail,
+}
+
+/// What a host says of an event beside what happened to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EventDetail {
+    /// The status that the program ended with; of `die` and `exec_die`.
+    pub exit_code: Option<i64>,
+    /// The signal that the container was sent, as the host says it: a number as a rule; of `kill`.
+    pub signal: Option<String>,
+    /// What the health check found: `healthy`, `unhealthy`, `starting`; of `health_status`.
+    pub health: Option<String>,
 }
 
 /// What the containers of a host use.

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::{Address, EtcdError, EtcdErrorKind, Result};
+use crate::store::LeaderKey;
 
 /// How long a server may take until it has let us in and answered a first question.
 const LET_IN: Duration = Duration::from_secs(3);
@@ -51,6 +52,7 @@ struct State {
 struct Link {
     client: Client,
     number: u64,
+    cluster_id: u64,
 }
 
 impl Connection {
@@ -79,6 +81,12 @@ impl Connection {
         &self.address.prefix
     }
 
+    /// Whether a key is one that we see, and may read: of the same etcd, and below our prefix where there are permissions.
+    pub(crate) async fn sees(&self, key: &LeaderKey) -> Result<bool> {
+        let is_ours = self.address.login.is_none() || key.key.starts_with(&format!("{}/", self.prefix()));
+        Ok(is_ours && self.link().await?.cluster_id == key.cluster_id)
+    }
+
     /// Asks etcd something, and on another connection again when one is lost.
     ///
     /// # Errors
@@ -96,7 +104,7 @@ impl Connection {
                 Err(error) => error,
             };
             if error.lost_the_connection {
-                self.give_up(&link).await;
+                self.give_up(&link, error.wants_login()).await;
             }
             attempts += 1;
             let may_ask_again = effect == Effect::Same || error.nothing_happened;
@@ -120,9 +128,9 @@ impl Connection {
             return Err(error.clone());
         }
         match self.connect(state.endpoint).await {
-            Ok((client, endpoint)) => {
+            Ok(((client, cluster_id), endpoint)) => {
                 let number = state.links + 1;
-                let link = Link { client, number };
+                let link = Link { client, number, cluster_id };
                 *state = State { link: Some(link.clone()), links: number, endpoint, failed: None };
                 Ok(link)
             }
@@ -133,17 +141,19 @@ impl Connection {
         }
     }
 
-    /// The next call makes a new connection, and begins with the next server.
-    async fn give_up(&self, link: &Link) {
+    /// The next call makes a new connection, and begins with the next server, unless this one only wants a new login.
+    async fn give_up(&self, link: &Link, same_server: bool) {
         let mut state = self.state.lock().await;
         if state.link.as_ref().is_some_and(|present| present.number == link.number) {
             state.link = None;
-            state.endpoint = (state.endpoint + 1) % self.address.endpoints.len();
+            if !same_server {
+                state.endpoint = (state.endpoint + 1) % self.address.endpoints.len();
+            }
         }
     }
 
     /// A connection to the first server from `first` on that lets us in.
-    async fn connect(&self, first: usize) -> Result<(Client, usize)> {
+    async fn connect(&self, first: usize) -> Result<((Client, u64), usize)> {
         let endpoints = &self.address.endpoints;
         let mut failures: Vec<EtcdError> = Vec::new();
         for turn in 0..endpoints.len() {
@@ -165,13 +175,13 @@ impl Connection {
         Err(EtcdError::new(kind, said.join("; ")))
     }
 
-    async fn connect_to(&self, endpoint: &str) -> Result<Client> {
+    async fn connect_to(&self, endpoint: &str) -> Result<(Client, u64)> {
         let client = Client::connect([endpoint], Some(self.options.clone())).await?;
         // Connecting waits for nothing. The question shows whether the server answers, has a leader and lets us read, and
         // the answer that it knows everything that was ever answered, so that what is read later is not older.
         let one_key = GetOptions::new().with_keys_only();
-        client.kv_client().get(self.address.prefix.as_str(), Some(one_key)).await?;
-        Ok(client)
+        let answer = client.kv_client().get(self.address.prefix.as_str(), Some(one_key)).await?;
+        Ok((client, answer.header().map_or(0, |header| header.cluster_id())))
     }
 }
 

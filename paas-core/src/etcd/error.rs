@@ -5,6 +5,9 @@ use std::fmt;
 
 use tonic::Code;
 
+/// What etcd says when a new login would help.
+const NEEDS_LOGIN: [&str; 3] = ["revision of auth store is old", "revision in header is old", "invalid auth token"];
+
 /// What a backend on etcd can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EtcdErrorKind {
@@ -20,6 +23,8 @@ pub(crate) enum EtcdErrorKind {
     Compacted,
     /// The answer is larger than we read.
     TooLarge,
+    /// Who asks does not lead any more, so it was not asked.
+    Fenced,
     /// Nothing that etcd can do.
     Invalid,
 }
@@ -47,6 +52,18 @@ impl EtcdError {
 
     pub(crate) fn kind(&self) -> EtcdErrorKind {
         self.kind
+    }
+
+    /// Whether the server that said it would let us in again.
+    pub(super) fn wants_login(&self) -> bool {
+        self.kind == EtcdErrorKind::Unavailable && self.lost_the_connection && self.nothing_happened
+    }
+
+    /// A watch that etcd does not begin.
+    pub(super) fn of_canceled_watch(reason: &str) -> Self {
+        let wants_login = NEEDS_LOGIN.iter().any(|text| reason.contains(text));
+        let kind = if wants_login { EtcdErrorKind::Unavailable } else { EtcdErrorKind::Refused };
+        Self { lost_the_connection: wants_login, ..Self::new(kind, reason) }
     }
 
     /// The same error of an attempt to connect. Whatever is wrong with a first question is wrong with us.
@@ -80,6 +97,9 @@ impl EtcdError {
                 Self::new(EtcdErrorKind::TooLarge, said(status))
             }
             Code::OutOfRange => Self::new(EtcdErrorKind::Compacted, said(status)),
+            // Our token is of a time before users or roles were changed, or one that etcd does not know: it wants a new
+            // login, and the same call again. Nothing but the text tells these from a mistake of ours.
+            Code::InvalidArgument if NEEDS_LOGIN.iter().any(|text| status.message().contains(text)) => lost(true),
             // Also what etcd says when somebody has switched on the asking for passwords: the next connection shows.
             Code::InvalidArgument | Code::FailedPrecondition => {
                 Self { lost_the_connection: true, ..Self::new(EtcdErrorKind::Invalid, said(status)) }

@@ -99,15 +99,15 @@ impl Watch {
             let mut stream = watches.watch(prefix, Some(options)).await?;
             let first = stream.message().await?;
             let first = first.ok_or_else(|| EtcdError::late("it ends the watch at once"))?;
+            if first.canceled() && first.compact_revision() == 0 {
+                return Err(EtcdError::of_canceled_watch(first.cancel_reason()));
+            }
             Ok((stream, first))
         });
         let (stream, first) = opened.await?;
         if first.canceled() {
-            if first.compact_revision() > 0 {
-                self.missed = true;
-                return Ok(());
-            }
-            return Err(EtcdError::new(EtcdErrorKind::Refused, first.cancel_reason()));
+            self.missed = true;
+            return Ok(());
         }
         // Somebody has put an older state of etcd in place: it counts its revisions anew.
         if first.header().is_some_and(|header| header.revision() < self.at) {

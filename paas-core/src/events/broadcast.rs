@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::{EventError, EventSink};
-use crate::model::Event;
+use crate::model::{Event, EventId};
 
 /// How many events a listener takes at once.
 const AT_ONCE: usize = 256;
@@ -67,6 +68,8 @@ pub struct BroadcastSink {
     shared: Arc<Shared>,
     /// How many events there ever were; wakes those who wait for more.
     count: watch::Sender<u64>,
+    /// Whether anybody has ever subscribed. Until then nothing is kept.
+    is_used: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -86,13 +89,29 @@ impl BroadcastSink {
     /// A sink whose listeners may be `backlog` events behind.
     pub fn new(backlog: usize) -> Self {
         let shared = Shared { newest: RwLock::default(), backlog: backlog.max(1) };
-        Self { shared: Arc::new(shared), count: watch::Sender::new(0) }
+        Self { shared: Arc::new(shared), count: watch::Sender::new(0), is_used: AtomicBool::new(false) }
     }
 
     /// Every event from now on. Ends with the sink.
     pub fn subscribe(&self) -> BoxStream<'static, Notice> {
+        self.is_used.store(true, Ordering::Relaxed);
         let mut count = self.count.subscribe();
         let next = *count.borrow_and_update();
+        self.from(next, count)
+    }
+
+    /// Every event after one that is among those that are kept, in the order in which they were published. `None` when it is not.
+    pub fn subscribe_after(&self, id: EventId) -> Option<BoxStream<'static, Notice>> {
+        let count = self.count.subscribe();
+        let next = {
+            let newest = self.shared.newest.read();
+            let position = newest.events.iter().rposition(|event| event.id == id)?;
+            newest.before + position as u64 + 1
+        };
+        Some(self.from(next, count))
+    }
+
+    fn from(&self, next: u64, count: watch::Receiver<u64>) -> BoxStream<'static, Notice> {
         let listener = Listener { shared: self.shared.clone(), count, next };
         stream::unfold(listener, Listener::hear).flat_map(stream::iter).boxed()
     }
@@ -130,7 +149,8 @@ impl Listener {
 #[async_trait]
 impl EventSink for BroadcastSink {
     async fn record(&self, events: &[Event]) -> Result<(), EventError> {
-        if self.count.receiver_count() == 0 {
+        // Those who come back go on from what is kept, so that is kept also while nobody is there.
+        if !self.is_used.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut newest = self.shared.newest.write();
@@ -176,6 +196,21 @@ mod tests {
         sink.record(&events(10..20)).await.unwrap();
         assert_eq!(heard(&mut listener, 5).await, ["missed 6", "16", "17", "18", "19"]);
         assert_eq!(sink.shared.newest.read().events.len(), 4, "and it keeps nothing for it");
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_back_goes_on_after_what_it_heard() {
+        let sink = BroadcastSink::new(4);
+        let (first, second) = (events(0..3), events(3..5));
+        drop(sink.subscribe());
+        sink.record(&first).await.unwrap();
+        let mut listener = sink.subscribe_after(first[0].id).unwrap();
+        sink.record(&second).await.unwrap();
+        assert_eq!(heard(&mut listener, 4).await, ["1", "2", "3", "4"]);
+        assert!(sink.subscribe_after(first[0].id).is_none(), "that one is not kept any more");
+        let mut listener = sink.subscribe_after(second[1].id).unwrap();
+        sink.record(&events(5..6)).await.unwrap();
+        assert_eq!(heard(&mut listener, 1).await, ["5"]);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{EventError, EventSink};
+use crate::clock::Clock;
 use crate::model::Event;
 use crate::store::tables::EVENTS;
 use crate::store::{Collection, KeyRange, LowPriorityStore, MAX_WRITES, Store, StoreError, StoreErrorKind, Write};
@@ -19,6 +20,9 @@ pub(super) const MANY: usize = 2000;
 /// 10,000 a second still get through while others ask for something all the time.
 const TIMEOUT: Duration = Duration::from_millis(5);
 
+/// How many events are read at once.
+const PAGE: usize = 1000;
+
 /// Keeps events in a store. Their ids sort by time, so the newest are the last keys.
 #[derive(Debug)]
 pub struct EventLog {
@@ -28,6 +32,7 @@ pub struct EventLog {
     new: AtomicUsize,
     /// Tells that many came.
     pub(super) grown: Notify,
+    pub(super) clock: Clock,
 }
 
 impl EventLog {
@@ -39,7 +44,14 @@ impl EventLog {
     /// The log in a store of which others ask something as well, and they go first where many events come at once.
     pub(crate) fn beside_others(store: LowPriorityStore) -> Self {
         let events = Collection::new(Arc::new(store.clone()), EVENTS);
-        Self { events, store, new: AtomicUsize::new(0), grown: Notify::new() }
+        Self { events, store, new: AtomicUsize::new(0), grown: Notify::new(), clock: Clock::system() }
+    }
+
+    /// The same log, going by another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The newest `count` events, the newest first. Asking for more than there are gives what there is.
@@ -47,8 +59,20 @@ impl EventLog {
     /// # Errors
     /// The store cannot be read.
     pub async fn newest(&self, count: usize) -> Result<Vec<Event>, EventError> {
-        let found = self.events.list(&KeyRange::last(count)).await.map_err(EventError::Store)?;
-        Ok(found.into_iter().map(|event| event.value).collect())
+        let mut found: Vec<Event> = Vec::new();
+        let mut to = None;
+        // In pieces, so that a wish for everything keeps nobody else from the store.
+        while found.len() < count {
+            let limit = PAGE.min(count - found.len());
+            let page = self.events.list(&KeyRange { to, ..KeyRange::last(limit) }).await.map_err(EventError::Store)?;
+            let is_last = page.len() < limit;
+            to = page.last().map(|oldest| oldest.key.clone());
+            found.extend(page.into_iter().map(|event| event.value));
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -127,6 +151,16 @@ mod tests {
         let mut kept = log.newest(1000).await.unwrap();
         kept.reverse();
         assert_eq!(kept, many);
+        for _ in 0..8 {
+            log.record(&(0..250).map(|number| Event::new(EventKind::Login, number.to_string())).collect::<Vec<_>>())
+                .await
+                .unwrap();
+        }
+        let ids = |events: Vec<Event>| events.into_iter().map(|event| event.id).collect::<Vec<_>>();
+        let all = ids(log.newest(usize::MAX).await.unwrap());
+        assert_eq!(all.len(), 2250);
+        assert!(all.is_sorted_by(|newer, older| newer > older), "each once, also from one piece to the next");
+        assert_eq!(ids(log.newest(1001).await.unwrap()), all[..1001]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 mod broadcast;
 mod fan_out;
 mod log;
+mod publisher;
+mod queued;
 mod recording;
 mod retention;
 
@@ -16,6 +18,8 @@ use crate::store::StoreError;
 pub use broadcast::{BroadcastSink, Notice, SharedEvent};
 pub use fan_out::FanOut;
 pub use log::EventLog;
+pub use publisher::Publisher;
+pub(crate) use queued::QueuedSink;
 pub use recording::RecordingSink;
 pub use retention::Retention;
 

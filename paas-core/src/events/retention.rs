@@ -67,7 +67,7 @@ impl EventLog {
         let mut tally = Tally::default();
         let keep = async {
             loop {
-                match self.forget(&retention, &mut tally, Timestamp::now()).await {
+                match self.forget(&retention, &mut tally, self.clock.now()).await {
                     Ok(0) => {}
                     Ok(forgotten) => tracing::info!(forgotten, "forgot old events"),
                     Err(error) => tracing::warn!(%error, "old events cannot be forgotten now"),

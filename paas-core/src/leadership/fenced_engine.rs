@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Term;
 use crate::engine::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
     LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, ImageRef, RegistryLogin};
@@ -65,7 +65,7 @@ impl DockerEngine for FencedEngine {
         self.engine.inspect(id).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
         self.change("create the container", self.engine.create(request)).await
     }
 
@@ -127,6 +127,7 @@ mod tests {
             launch: LaunchId::new(),
             user: "ann".into(),
             mark: None,
+            log_rotation: None,
         }
     }
 
@@ -146,7 +147,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_the_term_nothing_is_changed_and_everything_can_be_seen() {
         let (engine, host, term) = fenced(Duration::ZERO).await;
-        let id = engine.create(&request()).await.unwrap();
+        let id = engine.create(&request()).await.unwrap().id;
         engine.start(&id).await.unwrap();
         let before = host.really_there();
         term.resign();

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Term;
-use crate::store::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Document, Fence, KeyRange, Result, Store, Table, Version, Write};
 
 /// Lets writes through as long as a term lasts. Reading is always allowed.
 ///
-/// A write that is under way when the term ends may still happen: the rest of the lease is the time it has for that.
+/// The store looks at the term in the last step before it writes; on the etcd of the election, etcd does. What was sent
+/// before the term ended may still happen: the rest of the lease is the time it has for that.
 #[derive(Debug)]
 pub struct FencedStore {
     store: Arc<dyn Store>,
@@ -20,7 +21,7 @@ pub struct FencedStore {
 impl FencedStore {
     /// `store`, to be written to while `term` lasts.
     pub fn new(store: Arc<dyn Store>, term: Term) -> Self {
-        Self { store, term }
+        Self { store: store.fenced(term.fence()), term }
     }
 
     async fn write<T>(
@@ -28,17 +29,10 @@ impl FencedStore {
         (operation, table, key): (&'static str, Table, &str),
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let over = || {
-            let error = StoreError::new(StoreErrorKind::Unavailable, operation, table, key);
-            Err(error.with_detail("this server does not lead any more"))
-        };
-        // Before anything is sent: the process may have been stopped for a while.
-        if self.term.is_over() {
-            return over();
-        }
+        // So that nobody waits for an answer when the term is over.
         tokio::select! {
             biased;
-            () = self.term.over() => over(),
+            () = self.term.over() => Err(Fence::refusal(operation, table, key)),
             outcome = work => outcome,
         }
     }
@@ -71,6 +65,10 @@ impl Store for FencedStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.store.list(table, range).await
     }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { store: self.store.fenced(fence), term: self.term.clone() })
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +80,7 @@ mod tests {
     use super::*;
     use crate::leadership::Candidate;
     use crate::registry::EmbeddedRegistry;
-    use crate::store::{Action, MemoryStore};
+    use crate::store::{Action, MemoryStore, StoreErrorKind};
 
     async fn fenced() -> (FencedStore, Term) {
         let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", Duration::from_secs(60));

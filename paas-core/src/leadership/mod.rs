@@ -7,24 +7,34 @@
 
 mod fenced_engine;
 mod fenced_store;
+mod number;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::StreamExt;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::registry::{LeaseId, Registry, RegistryError, RegistryErrorKind};
+use crate::store::{Fence, LeaderKey, Store, StoreErrorKind};
 
 pub use fenced_engine::FencedEngine;
 pub use fenced_store::FencedStore;
+pub use number::{LEADER_FORMAT, TermNumber, check_may_lead};
 
 /// The election that servers stand in.
 const ELECTION: &str = "leader";
 /// How long to wait before a registry that failed is asked again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often a server that may not lead looks whether it may.
+const FOLLOW: Duration = Duration::from_secs(10);
+/// How long it takes at most until somebody who waits for the end of a term notices that the machine slept through it.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A server that wants to lead.
 #[derive(Clone, Debug)]
@@ -32,6 +42,8 @@ pub struct Candidate {
     registry: Arc<dyn Registry>,
     name: String,
     ttl: Duration,
+    clock: Clock,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// The time in which a server leads. Cheap to clone; every clone is the same term.
@@ -42,17 +54,55 @@ pub struct Term {
 
 struct Shared {
     name: String,
-    began: Instant,
+    clock: Clock,
+    began: Moment,
     /// Nanoseconds after `began` at which the term is over unless it is extended.
     ends_after: AtomicU64,
     over: CancellationToken,
+    /// What shows a store in the same etcd that this server leads.
+    leader_key: OnceLock<LeaderKey>,
+    number: OnceLock<TermNumber>,
+}
+
+/// A moment on both of the clocks that a term goes by. The one of tokio stands still while the machine sleeps, and the
+/// lease does not.
+#[derive(Clone, Copy)]
+struct Moment {
+    awake: Instant,
+    since_boot: Duration,
+}
+
+impl Moment {
+    fn now(clock: &Clock) -> Self {
+        Self { awake: Instant::now(), since_boot: clock.since_boot() }
+    }
+
+    /// How long ago it was, by the clock that says more.
+    fn elapsed(self, clock: &Clock) -> Duration {
+        self.awake.elapsed().max(clock.since_boot().saturating_sub(self.since_boot))
+    }
 }
 
 impl Candidate {
     /// A candidate that others know by `name`: the URL they reach it at. When it dies, another can lead after `ttl`, and
     /// a moment for the election.
     pub fn new(registry: Arc<dyn Registry>, name: impl Into<String>, ttl: Duration) -> Self {
-        Self { registry, name: name.into(), ttl }
+        Self { registry, name: name.into(), ttl, clock: Clock::system(), store: None }
+    }
+
+    /// The same candidate for the platform in `store`: its terms are numbered there, and it does not stand for election where
+    /// only a newer version may lead.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The same candidate, going by another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The name others know it by.
@@ -68,10 +118,39 @@ impl Candidate {
         self.registry.leader(ELECTION).await
     }
 
+    /// Who leads, kept up to date for as long as somebody holds what this gives: it can be looked at for each request
+    /// without asking the registry. While that is away it is who was known last; at first it is nobody. To be called
+    /// inside of a tokio runtime.
+    pub fn watch_leader(&self) -> watch::Receiver<Option<String>> {
+        let (known, receiver) = watch::channel(None);
+        let registry = self.registry.clone();
+        tokio::spawn(async move {
+            let follow = async {
+                loop {
+                    match registry.watch_leader(ELECTION).await {
+                        Ok(mut leaders) => {
+                            while let Some(leader) = leaders.next().await {
+                                known.send_if_modified(|known| std::mem::replace(known, leader.clone()) != leader);
+                            }
+                        }
+                        Err(error) => tracing::debug!(%error, "who leads cannot be watched"),
+                    }
+                    sleep(RETRY).await;
+                }
+            };
+            tokio::select! {
+                () = follow => {}
+                () = known.closed() => {}
+            }
+        });
+        receiver
+    }
+
     /// Waits until this server leads, however long the registry is away meanwhile. The lease is kept in the background until
     /// the term is over.
     pub async fn lead(&self) -> Term {
         loop {
+            self.until_it_may_lead().await;
             match self.try_to_lead().await {
                 Ok(term) => return term,
                 Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => {}
@@ -81,10 +160,25 @@ impl Candidate {
         }
     }
 
+    /// Only follows for as long as the store asks for a newer version.
+    async fn until_it_may_lead(&self) {
+        let Some(store) = &self.store else { return };
+        loop {
+            match number::check_may_lead(store).await {
+                Err(error) if error.kind() == StoreErrorKind::Broken => {
+                    tracing::error!(%error, "does not stand for election");
+                    sleep(FOLLOW).await;
+                }
+                // A store that is away shows when the platform is taken over.
+                _ => return,
+            }
+        }
+    }
+
     async fn try_to_lead(&self) -> Result<Term, RegistryError> {
-        let asked = Instant::now();
+        let asked = Moment::now(&self.clock);
         let lease = self.registry.grant(self.ttl).await?;
-        let term = Term::new(&self.name, asked + self.usable());
+        let term = Term::new(&self.name, self.clock.clone(), asked, self.usable());
         let keeper = Keeper { candidate: self.clone(), lease, term: term.clone() };
         tokio::spawn(keeper.keep());
         // Given up when the lease is lost, and when nobody waits for this any more.
@@ -97,7 +191,19 @@ impl Candidate {
                 Err(RegistryError::new(RegistryErrorKind::LeaseExpired, "campaign", detail))
             }
             elected = self.registry.campaign(ELECTION, &self.name, lease) => {
-                elected?;
+                if let Some(key) = elected? {
+                    // Fails only for a key that is there already, and a term has one.
+                    let _ = term.shared.leader_key.set(key);
+                }
+                if let Some(store) = &self.store {
+                    let raised = number::raise(store.fenced(term.fence())).await;
+                    let number = raised.map_err(|error| {
+                        let detail = format!("the term gets no number: {error}");
+                        RegistryError::new(RegistryErrorKind::Unavailable, "campaign", detail)
+                    })?;
+                    // Set once, like the key.
+                    let _ = term.shared.number.set(number);
+                }
                 guard.disarm();
                 Ok(term)
             }
@@ -120,16 +226,14 @@ struct Keeper {
 impl Keeper {
     async fn keep(self) {
         let Candidate { registry, ttl, .. } = &self.candidate;
-        let over = &self.term.shared.over;
         let mut ticker = interval(*ttl / 6);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.term.is_over() {
             tokio::select! {
-                () = over.cancelled() => break,
-                () = sleep_until(self.term.ends()) => break,
+                () = self.term.over() => break,
                 _ = ticker.tick() => {}
             }
-            let asked = Instant::now();
+            let asked = self.term.elapsed();
             match timeout_at(self.term.ends(), registry.keep_alive(self.lease)).await {
                 Ok(Ok(())) => self.term.extend(asked + self.candidate.usable()),
                 Ok(Err(error)) if error.kind() == RegistryErrorKind::LeaseExpired => break,
@@ -137,7 +241,7 @@ impl Keeper {
                 Err(_) => break,
             }
         }
-        over.cancel();
+        self.term.resign();
         // Whoever comes next need not wait for its end. That it could not be ended costs no more than that wait.
         if timeout_at(Instant::now() + *ttl, registry.revoke(self.lease)).await.is_err() {
             tracing::debug!("the lease could not be given back");
@@ -146,12 +250,19 @@ impl Keeper {
 }
 
 impl Term {
-    fn new(name: &str, ends: Instant) -> Self {
-        let began = Instant::now();
-        let shared =
-            Shared { name: name.to_owned(), began, ends_after: AtomicU64::new(0), over: CancellationToken::new() };
+    /// A term that is over `usable` after it began, unless it is extended.
+    fn new(name: &str, clock: Clock, began: Moment, usable: Duration) -> Self {
+        let shared = Shared {
+            name: name.to_owned(),
+            clock,
+            began,
+            ends_after: AtomicU64::new(0),
+            over: CancellationToken::new(),
+            leader_key: OnceLock::new(),
+            number: OnceLock::new(),
+        };
         let term = Self { shared: Arc::new(shared) };
-        term.set_end(ends);
+        term.set_end(usable);
         term
     }
 
@@ -160,18 +271,32 @@ impl Term {
         &self.shared.name
     }
 
+    /// Which term it is, if the candidate knows the store: see [`Candidate::with_store`].
+    pub fn number(&self) -> Option<TermNumber> {
+        self.shared.number.get().copied()
+    }
+
     /// Whether the server leads no more. Once true it stays true.
     pub fn is_over(&self) -> bool {
-        self.shared.over.is_cancelled() || Instant::now() >= self.ends()
+        if self.shared.over.is_cancelled() {
+            return true;
+        }
+        let is_over = self.elapsed() >= self.ends_after();
+        if is_over {
+            // Also for those who wait, and for good: no clock that is put right later makes it good.
+            self.shared.over.cancel();
+        }
+        is_over
     }
 
     /// Waits until the term is over.
     pub async fn over(&self) {
-        loop {
-            let ends = self.ends();
+        while !self.is_over() {
+            // Not until the end at once: the clock that this sleeps by may stand still meanwhile.
+            let look = self.ends().min(Instant::now() + LOOK);
             tokio::select! {
                 () = self.shared.over.cancelled() => return,
-                () = sleep_until(ends) => if self.is_over() { return },
+                () = sleep_until(look) => {}
             }
         }
     }
@@ -181,20 +306,38 @@ impl Term {
         self.shared.over.cancel();
     }
 
-    fn ends(&self) -> Instant {
-        self.shared.began + Duration::from_nanos(self.shared.ends_after.load(Ordering::Acquire))
-    }
-
-    /// Nothing for a term that is over already: another server may have begun to lead.
-    fn extend(&self, ends: Instant) {
-        if !self.is_over() {
-            self.set_end(ends);
+    /// What the writes of this term must not outlast.
+    pub fn fence(&self) -> Fence {
+        let term = self.clone();
+        let fence = Fence::new(move || !term.is_over());
+        match self.shared.leader_key.get() {
+            Some(key) => fence.with_leader_key(key.clone()),
+            None => fence,
         }
     }
 
-    fn set_end(&self, ends: Instant) {
-        let nanoseconds = ends.saturating_duration_since(self.shared.began).as_nanos();
-        self.shared.ends_after.store(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::Release);
+    fn elapsed(&self) -> Duration {
+        self.shared.began.elapsed(&self.shared.clock)
+    }
+
+    fn ends_after(&self) -> Duration {
+        Duration::from_nanos(self.shared.ends_after.load(Ordering::Acquire))
+    }
+
+    fn ends(&self) -> Instant {
+        self.shared.began.awake + self.ends_after()
+    }
+
+    /// Nothing for a term that is over already: another server may have begun to lead.
+    fn extend(&self, ends_after: Duration) {
+        if !self.is_over() {
+            self.set_end(ends_after);
+        }
+    }
+
+    fn set_end(&self, ends_after: Duration) {
+        let nanoseconds = u64::try_from(ends_after.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.ends_after.store(nanoseconds, Ordering::Release);
     }
 }
 
@@ -260,11 +403,14 @@ mod tests {
         async fn watch(&self, from: Revision) -> Result<BoxStream<'static, MemberChange>> {
             self.way().await.watch(from).await
         }
-        async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<()> {
+        async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<Option<LeaderKey>> {
             self.way().await.campaign(election, candidate, lease).await
         }
         async fn leader(&self, election: &str) -> Result<Option<String>> {
             self.way().await.leader(election).await
+        }
+        async fn watch_leader(&self, election: &str) -> Result<BoxStream<'static, Option<String>>> {
+            self.way().await.watch_leader(election).await
         }
     }
 
@@ -321,6 +467,57 @@ mod tests {
         // Time passes without any task having a turn, as for a process that was stopped.
         tokio::time::advance(TTL).await;
         assert!(term.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_slept_through_the_term_knows_it_when_it_wakes() {
+        let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+        let registry = Arc::new(EmbeddedRegistry::new());
+        let term = Candidate::new(registry, "one", TTL).with_clock(clock.clone()).lead().await;
+        clock.advance(TTL / 2);
+        assert!(!term.is_over());
+        let waiting = tokio::spawn({
+            let term = term.clone();
+            async move { term.over().await }
+        });
+        // As far as tokio knows, no time passes at all while the lid is closed.
+        clock.advance(TTL / 2);
+        assert!(!term.fence().holds());
+        tokio::time::timeout(Duration::from_secs(1), waiting).await.expect("and who waits hears of it").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_is_known_without_asking() {
+        let registry = Arc::new(EmbeddedRegistry::new());
+        let one = Candidate::new(registry.clone(), "one", TTL);
+        let two = Candidate::new(registry, "two", TTL);
+        let mut known = two.watch_leader();
+        assert_eq!(*known.borrow(), None);
+        let term = one.lead().await;
+        known.wait_for(|leader| leader.as_deref() == Some("one")).await.unwrap();
+        term.resign();
+        let _next = two.lead().await;
+        known.wait_for(|leader| leader.as_deref() == Some("two")).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn terms_are_numbered_and_an_older_version_only_follows() {
+        use crate::store::{MemoryStore, tables::PLATFORM};
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", TTL).with_store(store.clone());
+        let first = candidate.lead().await;
+        first.resign();
+        let second = candidate.lead().await;
+        second.resign();
+        let numbers = [first.number().unwrap(), second.number().unwrap()];
+        assert_eq!(numbers.map(|number| number.term), [1, 2]);
+        assert_eq!(numbers[0].incarnation, numbers[1].incarnation);
+        let newer = serde_json::json!({ "format": 1, "leader_format": LEADER_FORMAT + 1 });
+        store.insert(PLATFORM, "min_leader", newer).await.unwrap();
+        let mut waiting = tokio::spawn(async move { candidate.lead().await });
+        assert!(tokio::time::timeout(FOLLOW * 5, &mut waiting).await.is_err());
+        store.delete(PLATFORM, "min_leader", None).await.unwrap();
+        assert_eq!(waiting.await.unwrap().number().map(|number| number.term), Some(3));
     }
 
     #[tokio::test(start_paused = true)]

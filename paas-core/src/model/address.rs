@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cpus, Invalid, MemoryMb};
+use super::validation::is_host_name;
+use super::{Cpus, Invalid, MemoryMb, port_number};
 
 const FORMS: &str =
     "write unix:///var/run/docker.sock, tcp://host:2375, https://host:2376 or sim://name?cpus=4&memory=8192";
@@ -115,6 +116,18 @@ impl EngineAddress {
         }
     }
 
+    /// Checks what an address that was stored by an earlier version may have, and that leads nowhere.
+    ///
+    /// # Errors
+    /// Its host is no name that could be looked up.
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        let (Self::Tcp { host, .. } | Self::Https { host, .. }) = self else { return Ok(()) };
+        if host.starts_with('[') || is_host_name(host.strip_suffix('.').unwrap_or(host)) {
+            return Ok(());
+        }
+        Err(Invalid::new("addr", format!("{host:?} is no name of a host; {FORMS}")))
+    }
+
     /// Whether the engine only pretends to run containers.
     pub const fn is_simulated(&self) -> bool {
         matches!(self, Self::Simulated(_))
@@ -125,17 +138,15 @@ fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), Invalid
     let text = text.strip_suffix('/').unwrap_or(text);
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => {
-            let port = port.parse().ok().filter(|&port| port > 0);
+            let port = port_number(port);
             (host, port.ok_or_else(|| Invalid::new("addr", format!("no valid port in {text:?}; {FORMS}")))?)
         }
         _ => (text, default_port),
     };
-    let bracketed = host.starts_with('[') && host.ends_with(']');
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let good = if bracketed {
-        host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
-    } else {
-        !host.is_empty() && host.bytes().all(plain)
+    let good = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(plain),
     };
     if !good {
         return Err(Invalid::new("addr", format!("no valid host in {text:?}; {FORMS}")));
@@ -236,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_cannot_be_is_read_but_not_taken_in() {
+        for host in ["a..b", ".", "-a", &"a".repeat(64)] {
+            let address = parse(&format!("tcp://{host}:80"));
+            assert_eq!(address.validate().unwrap_err().field, "addr", "{host}");
+        }
+        for host in ["node_1.example.org", "node.", "10.0.0.1", "[fe80::1]"] {
+            parse(&format!("https://{host}")).validate().unwrap();
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         for bad in [
             "",
@@ -245,6 +267,13 @@ mod tests {
             "tcp://",
             "tcp://a:0",
             "tcp://a:99999",
+            "tcp://a:+80",
+            "tcp://a:80:80",
+            "tcp://user@a:80",
+            "tcp://a?x=y",
+            "tcp://a#x",
+            "tcp://::1",
+            "tcp://[::1]x:80",
             "tcp://a b",
             "tcp://[x]",
             "ftp://a",

@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::units::any_cpus;
 use super::{Cpus, MemoryMb};
 
 /// Totals over all engines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterInfo {
     /// CPUs of all engines that answered at least once.
+    #[serde(deserialize_with = "any_cpus")]
     pub cpus: Cpus,
     /// Memory of all engines that answered at least once, MB.
     pub memory: MemoryMb,
     /// CPUs reserved to containers and to placements in flight.
+    #[serde(deserialize_with = "any_cpus")]
     pub reserved_cpus: Cpus,
     /// Memory reserved to containers and to placements in flight, MB.
     pub reserved_memory: MemoryMb,

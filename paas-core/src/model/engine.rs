@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::units::any_cpus;
 use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin};
 
 /// What an operator says of a Docker host. Stored as given, secrets included; never sent out.
@@ -55,6 +56,7 @@ impl EngineSpec {
     /// # Errors
     /// Names the first field that cannot be so, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.addr.validate()?;
         if self.cpus == Some(Cpus::ZERO) {
             return Err(Invalid::new("cpus", "must be more than 0; leave it out to use what the host reports"));
         }
@@ -104,10 +106,12 @@ pub struct Engine {
     /// Where it answers.
     pub addr: String,
     /// CPUs to give out; 0 until it answered once.
+    #[serde(deserialize_with = "any_cpus")]
     pub cpus: Cpus,
     /// Memory to give out, MB; 0 until it answered once.
     pub memory: MemoryMb,
     /// CPUs reserved to containers and to placements in flight.
+    #[serde(deserialize_with = "any_cpus")]
     pub reserved_cpus: Cpus,
     /// Memory reserved to containers and to placements in flight, MB.
     pub reserved_memory: MemoryMb,
@@ -127,6 +131,10 @@ pub struct Engine {
     /// Version of Docker; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
+    /// What a person should know of it beside its health, a sentence each: what the host says that it cannot do, such as
+    /// limits that its kernel does not know, and what makes no sense about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// True where it only pretends to run containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, EngineId, EventId, UserName};
+use super::{ContainerId, EngineId, EngineStatus, EventId, UserName};
 
 /// The tag of events that a Docker host reported by itself.
 pub const TAG_DOCKER: &str = "docker";
@@ -34,6 +34,27 @@ pub struct Event {
     /// Who did it; absent for what nobody asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
+    /// The name of what it happened to, on its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The status that a program ended with; of `die`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The signal that a container was sent, as its host says it: a number as a rule; of `kill`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// What a health check found: `healthy`, `unhealthy`, `starting`; of `health_status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// How an engine is from then on; of `engine-status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<EngineStatus>,
+    /// Why, where there is more to say than the kind does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Event {
@@ -48,6 +69,13 @@ impl Event {
             container: None,
             engine: None,
             user: None,
+            name: None,
+            image: None,
+            exit_code: None,
+            signal: None,
+            health: None,
+            status: None,
+            reason: None,
         }
     }
 
@@ -118,6 +146,8 @@ pub enum EventKind {
     RunContainer,
     /// A container of a run request could not be started.
     RunFailed,
+    /// A container was started, and its host said what it could not do as it was asked.
+    RunWarning,
     /// A group of containers was brought to a new size.
     ScaleContainer,
     /// A stopped container was started.
@@ -134,7 +164,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 23] = [
+const NAMES: [(&str, EventKind); 24] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -152,6 +182,7 @@ const NAMES: [(&str, EventKind); 23] = [
     ("engine-status", EventKind::EngineStatus),
     ("run-container", EventKind::RunContainer),
     ("run-failed", EventKind::RunFailed),
+    ("run-warning", EventKind::RunWarning),
     ("scale-container", EventKind::ScaleContainer),
     ("start-container", EventKind::StartContainer),
     ("stop-container", EventKind::StopContainer),
@@ -202,5 +233,13 @@ mod tests {
             assert_eq!(EventKind::from(name.to_owned()), kind);
         }
         assert_eq!(EventKind::from("oom".to_owned()), EventKind::Other("oom".to_owned()));
+    }
+
+    #[test]
+    fn an_event_without_facts_is_read_and_written_as_before() {
+        let old = r#"{"id":"0197f2a4-5e2b-7c3d-8e4f-5a6b7c8d9e0f","type":"die","time":"2026-01-02T03:04:05Z","message":"die web (httpd:2) on one","tags":["docker"],"engine":"one"}"#;
+        let event: Event = serde_json::from_str(old).unwrap();
+        assert_eq!((event.exit_code, event.name.as_deref()), (None, None));
+        assert_eq!(serde_json::to_string(&event).unwrap(), old);
     }
 }

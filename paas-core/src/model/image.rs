@@ -6,7 +6,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, port_number};
+
+/// The registry of images whose reference names none.
+pub(super) const DOCKER_HUB: &str = "docker.io";
+/// Longest repository, with its registry, as Docker counts it.
+const MAX_REPOSITORY: usize = 255;
+
+/// The one name of a registry. Docker's own has a second one, which it keeps for old references.
+pub(super) fn canonical_registry(registry: &str) -> &str {
+    if registry == "index.docker.io" { DOCKER_HUB } else { registry }
+}
 
 /// Reference to a container image: `[registry[:port]/]path[:tag][@sha256:digest]`, as the distribution project's
 /// reference grammar has it. Keeps what was typed; compare by [`ImageRef::canonical`].
@@ -26,14 +36,12 @@ impl ImageRef {
     /// image have one canonical form.
     pub fn canonical(&self) -> String {
         let parts = Parts::of(&self.0);
-        let registry = parts.registry.unwrap_or("docker.io");
-        let library = if registry == "docker.io" && !parts.path.contains('/') { "library/" } else { "" };
         let version = match (parts.tag, parts.digest) {
             (_, Some(digest)) => format!("@{digest}"),
             (Some(tag), None) => format!(":{tag}"),
             (None, None) => ":latest".to_owned(),
         };
-        format!("{registry}/{library}{}{version}", parts.path)
+        format!("{}{version}", parts.repository())
     }
 
     /// The last part of the path, without tag: `web` of `registry.local:5000/shop/web:3`.
@@ -42,9 +50,14 @@ impl ImageRef {
         path.rsplit('/').next().unwrap_or(path)
     }
 
-    /// The registry that holds the image: `docker.io` when the reference names none.
+    /// The registry that holds the image: `docker.io` when the reference names none, or names it by its other name.
     pub fn registry(&self) -> &str {
-        Parts::of(&self.0).registry.unwrap_or("docker.io")
+        Parts::of(&self.0).registry()
+    }
+
+    /// The registry as it was given, if one was.
+    pub(super) fn given_registry(&self) -> Option<&str> {
+        Parts::of(&self.0).registry
     }
 
     /// Repository and tag or digest, as Docker's pull wants them apart. Without either the tag is `latest`.
@@ -84,8 +97,20 @@ impl<'a> Parts<'a> {
         Self { registry, path, tag, digest }
     }
 
+    fn registry(&self) -> &'a str {
+        self.registry.map_or(DOCKER_HUB, canonical_registry)
+    }
+
+    /// Registry and path in full.
+    fn repository(&self) -> String {
+        let registry = self.registry();
+        let library = if registry == DOCKER_HUB && !self.path.contains('/') { "library/" } else { "" };
+        format!("{registry}/{library}{}", self.path)
+    }
+
     fn is_valid(&self) -> bool {
-        self.registry.is_none_or(is_registry)
+        self.repository().len() <= MAX_REPOSITORY
+            && self.registry.is_none_or(is_registry)
             && self.path.split('/').all(is_path_part)
             && self.tag.is_none_or(is_tag)
             && self.digest.is_none_or(is_digest)
@@ -103,15 +128,16 @@ fn is_registry(text: &str) -> bool {
             && !part.ends_with('-')
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    host.split('.').all(host_part) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    host.split('.').all(host_part) && port.is_none_or(|port| port_number(port).is_some())
 }
 
 fn is_path_part(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    // Between letters and digits stands one dot, one or two underscores, or any number of hyphens.
+    let is_separator = |text: &[u8]| matches!(text, b"." | b"_" | b"__") || text.iter().all(|&b| b == b'-');
     let bytes = text.as_bytes();
     let ends_well = bytes.first().copied().is_some_and(alphanumeric) && bytes.last().copied().is_some_and(alphanumeric);
-    let all_plain = bytes.iter().all(|&b| alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
-    ends_well && all_plain && !text.contains("..") && !text.contains("___")
+    ends_well && bytes.split(|&b| alphanumeric(b)).all(is_separator)
 }
 
 fn is_tag(text: &str) -> bool {
@@ -171,6 +197,12 @@ mod tests {
             ("httpd", "docker.io/library/httpd:latest"),
             ("httpd:latest", "docker.io/library/httpd:latest"),
             ("docker.io/library/httpd", "docker.io/library/httpd:latest"),
+            ("docker.io/httpd", "docker.io/library/httpd:latest"),
+            ("index.docker.io/httpd", "docker.io/library/httpd:latest"),
+            ("index.docker.io/library/httpd:2", "docker.io/library/httpd:2"),
+            ("index.docker.io/ann/private:1", "docker.io/ann/private:1"),
+            // Docker folds no other name of its registry.
+            ("registry-1.docker.io/httpd", "registry-1.docker.io/httpd:latest"),
             ("shop/web:3", "docker.io/shop/web:3"),
             ("registry.local:5000/web", "registry.local:5000/web:latest"),
             ("localhost/web", "localhost/web:latest"),
@@ -195,9 +227,17 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_refused() {
-        for bad in ["", " ", "HTTPD", "a b", "web:", "web:-x", "/web", "web/", "a//b", "web@sha256:12", "a:0/b", "../x"]
-        {
+        let bad = ["", " ", "HTTPD", "a b", "web:", "web:-x", "/web", "web/", "a//b", "web@sha256:12", "a:0/b", "../x"];
+        let bad = bad.into_iter().chain(["a.-b", "a._b", "a-_b", "a___b", "a..b", "-a", "a_", "web\0", "a.b:+5/x"]);
+        for bad in bad {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad:?} was taken");
         }
+        for good in ["a__b", "a---b", "a.b_c-d", "a1"] {
+            assert!(good.parse::<ImageRef>().is_ok(), "{good:?} was not taken");
+        }
+        // Docker counts what stands before the path, too, whether or not it was written.
+        assert!("x".repeat(237).parse::<ImageRef>().is_ok() && "x".repeat(238).parse::<ImageRef>().is_err());
+        let of_others = |length| format!("reg.io/{}:1", "x".repeat(length)).parse::<ImageRef>();
+        assert!(of_others(248).is_ok() && of_others(249).is_err());
     }
 }

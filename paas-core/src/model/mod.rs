@@ -10,6 +10,7 @@ mod cluster;
 mod container;
 mod engine;
 mod event;
+mod group;
 mod id;
 mod image;
 mod port;
@@ -19,6 +20,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod units;
+mod validation;
+mod volume;
 
 pub use account::{Account, NewAccount};
 pub use address::{EngineAddress, SimulatedHost};
@@ -26,12 +29,13 @@ pub use cluster::ClusterInfo;
 pub use container::{Container, ContainerState, EngineSummary};
 pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, HostUsage, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
+pub use group::Group;
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};
 pub use role::{Role, RoleName};
-pub use spec::{ContainerSpec, ContainerType, Group, RestartPolicy};
+pub use spec::{ContainerSpec, ContainerType, RestartPolicy};
 pub use units::{Cpus, MemoryMb, Resources};
 
 /// A value that cannot be what it was given for.
@@ -51,4 +55,10 @@ impl Invalid {
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
+}
+
+/// A port as people write it, 1 to 65535: digits and nothing else, where Rust's own reading would take a sign, too.
+fn port_number(text: &str) -> Option<u16> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&port| is_plain && port > 0)
 }

@@ -1,12 +1,12 @@
 //! Ports that containers publish on their host.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, port_number};
 
 /// Transport protocol of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,16 +114,15 @@ impl FromStr for BindPort {
             Some((ip, port)) => (ip, port),
             None => ("", rest),
         };
-        let number = |text: &str| text.parse::<u16>().ok().filter(|&port| port > 0);
         let host_ip = match host_ip.trim_start_matches('[').trim_end_matches(']') {
             "" => None,
             ip => Some(ip.parse().map_err(|_| wrong("no valid host address"))?),
         };
         let host_port = match host_port {
             "" => None,
-            port => Some(number(port).ok_or_else(|| wrong("no valid host port"))?),
+            port => Some(port_number(port).ok_or_else(|| wrong("no valid host port"))?),
         };
-        let container_port = number(container_port).ok_or_else(|| wrong("no valid container port"))?;
+        let container_port = port_number(container_port).ok_or_else(|| wrong("no valid container port"))?;
         Ok(Self { proto, host_ip, host_port, container_port })
     }
 }
@@ -156,16 +155,24 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Whether it is bound on every address of the host.
+    /// Whether it is bound on every address of the host, of both families.
     pub fn is_everywhere(&self) -> bool {
-        self.ip.is_none_or(|ip| ip.is_unspecified())
+        self.ip.is_none()
     }
 
-    /// Whether the two cannot both be bound: same protocol and number, on the same or on every address.
+    /// Whether the two cannot both be bound: same protocol and number, on the same address or one of them on every address,
+    /// or on every one of the other's family. Docker binds `[::]` for IPv6 alone, so IPv4 and IPv6 are not in each other's
+    /// way.
     pub fn conflicts_with(&self, other: &Self) -> bool {
-        self.proto == other.proto
-            && self.port == other.port
-            && (self.is_everywhere() || other.is_everywhere() || self.ip == other.ip)
+        let overlap = match (self.ip, other.ip) {
+            (Some(mine), Some(theirs)) => {
+                let (mine, theirs) = (mine.to_canonical(), theirs.to_canonical());
+                mine.is_ipv4() == theirs.is_ipv4()
+                    && (mine.is_unspecified() || theirs.is_unspecified() || mine == theirs)
+            }
+            _ => true,
+        };
+        self.proto == other.proto && self.port == other.port && overlap
     }
 }
 
@@ -199,6 +206,20 @@ impl BoundPort {
     pub fn host(&self) -> HostPort {
         HostPort { proto: self.proto, ip: self.host_ip, port: self.host_port }
     }
+
+    /// The ports as people are shown them. Docker binds "every address" once for IPv4 and once for IPv6; where both have the
+    /// same number that is one port, and only what is on the host has two.
+    pub fn without_twins(ports: &[Self]) -> Vec<Self> {
+        let is_on = |port: &Self, ip: IpAddr| port.host_ip == Some(ip);
+        let (ipv4, ipv6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+        let has_twin = |port: &Self| {
+            is_on(port, ipv6)
+                && ports
+                    .iter()
+                    .any(|other| is_on(other, ipv4) && Self { host_ip: port.host_ip, ..other.clone() } == *port)
+        };
+        ports.iter().filter(|port| !has_twin(port)).cloned().collect()
+    }
 }
 
 #[cfg(test)]
@@ -223,9 +244,20 @@ mod tests {
 
     #[test]
     fn wrong_ports_are_refused() {
-        for bad in
-            ["", "tcp/", "tcp/::", "tcp/::0", "tcp/:0:80", "tcp/::70000", "ip/::80", "tcp/nowhere:1:80", "tcp/::-1"]
-        {
+        for bad in [
+            "",
+            "tcp/",
+            "tcp/::",
+            "tcp/::0",
+            "tcp/:0:80",
+            "tcp/::70000",
+            "ip/::80",
+            "tcp/nowhere:1:80",
+            "tcp/::-1",
+            "+80",
+            "+1:80",
+            "80 ",
+        ] {
             assert!(bad.parse::<BindPort>().is_err(), "{bad:?} was taken");
         }
     }
@@ -238,5 +270,41 @@ mod tests {
         assert!(everywhere.conflicts_with(&loopback) && loopback.conflicts_with(&everywhere));
         assert!(!loopback.conflicts_with(&elsewhere));
         assert!(!everywhere.conflicts_with(&HostPort { proto: Protocol::Udp, ..everywhere }));
+    }
+
+    #[test]
+    fn the_two_families_are_not_in_each_others_way() {
+        let on = |ip: &str| HostPort { proto: Protocol::Tcp, ip: Some(ip.parse().unwrap()), port: 80 };
+        let everywhere = HostPort { proto: Protocol::Tcp, ip: None, port: 80 };
+        for (one, other, conflict) in [
+            ("0.0.0.0", "::", false),
+            ("127.0.0.1", "::", false),
+            ("0.0.0.0", "::1", false),
+            ("0.0.0.0", "127.0.0.1", true),
+            ("::", "::1", true),
+            ("::", "::", true),
+            ("::ffff:10.0.0.1", "10.0.0.1", true),
+            ("::ffff:10.0.0.1", "::", false),
+        ] {
+            assert_eq!(on(one).conflicts_with(&on(other)), conflict, "{one} {other}");
+            assert_eq!(on(other).conflicts_with(&on(one)), conflict, "{other} {one}");
+            assert!(everywhere.conflicts_with(&on(one)) && on(other).conflicts_with(&everywhere));
+        }
+    }
+
+    #[test]
+    fn one_port_of_both_families_is_shown_once_and_two_are_two() {
+        let bound = |ip: &str, port| BoundPort {
+            proto: Protocol::Tcp,
+            host_ip: Some(ip.parse().unwrap()),
+            host_port: port,
+            container_port: 80,
+        };
+        let twins = [bound("0.0.0.0", 32768), bound("::", 32768)];
+        assert_eq!(BoundPort::without_twins(&twins), [bound("0.0.0.0", 32768)]);
+        // Docker 20.10 gives the two families different free ports, when one is taken.
+        let different = [bound("0.0.0.0", 32768), bound("::", 32769)];
+        assert_eq!(BoundPort::without_twins(&different), different);
+        assert_eq!(BoundPort::without_twins(&[bound("::", 80)]), [bound("::", 80)]);
     }
 }

@@ -4,10 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::image::{DOCKER_HUB, canonical_registry};
 use super::{ImageRef, Invalid};
 
-/// The registry of images whose reference names none.
-const DOCKER_HUB: &str = "docker.io";
 /// Longest user name and longest password, bytes: more than any registry gives out.
 const LONGEST: usize = 4096;
 
@@ -36,10 +35,15 @@ pub struct ShownRegistryLogin {
 impl RegistryLogin {
     /// The registry as image references name it: `docker.io`, `registry.local:5000`.
     pub fn registry(&self) -> &str {
-        match self.server.as_deref() {
-            // Docker's own words for its registry.
-            None | Some("index.docker.io" | "registry-1.docker.io") => DOCKER_HUB,
-            Some(server) => server,
+        self.server.as_deref().map_or(DOCKER_HUB, Self::registry_called)
+    }
+
+    /// The one name of the registry that people call so: logins are kept and looked for under that.
+    pub fn registry_called(server: &str) -> &str {
+        match canonical_registry(server) {
+            // Where Docker's registry really answers. In references to images it stands for itself.
+            "registry-1.docker.io" => DOCKER_HUB,
+            server => server,
         }
     }
 
@@ -60,7 +64,7 @@ impl RegistryLogin {
     pub fn validate(&self) -> Result<(), Invalid> {
         // Whatever can stand before the path of an image is a registry, and nothing else is.
         let names_a_registry = |server: &String| {
-            format!("{server}/image").parse::<ImageRef>().is_ok_and(|image| image.registry() == server)
+            format!("{server}/image").parse::<ImageRef>().is_ok_and(|image| image.given_registry() == Some(server))
         };
         if let Some(server) = self.server.as_ref().filter(|&server| !names_a_registry(server)) {
             let message = format!("must be the host of a registry, as in registry.example.org:5000, not {server:?}");
@@ -95,6 +99,9 @@ mod tests {
             (None, "httpd", true),
             (Some("docker.io"), "shop/web:1", true),
             (Some("index.docker.io"), "docker.io/shop/web:1", true),
+            (None, "index.docker.io/ann/private:1", true),
+            (Some("docker.io"), "index.docker.io/ann/private:1", true),
+            (Some("registry-1.docker.io"), "index.docker.io/ann/private:1", true),
             (None, "registry.local:5000/web", false),
             (Some("registry.local:5000"), "registry.local:5000/web", true),
             (Some("registry.local:5000"), "registry.local:5001/web", false),

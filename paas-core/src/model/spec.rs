@@ -2,15 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{BindPort, Cpus, EngineId, HostPort, ImageRef, Invalid, MemoryMb, Resources};
-
-/// Longest `user_data`, in bytes: it travels in one environment variable, and Linux gives one variable 128 KiB.
-const MAX_USER_DATA: usize = 100 * 1024;
+use super::{BindPort, Cpus, EngineId, HostPort, ImageRef, MemoryMb, Resources};
 
 /// The description of a container: everything that a run request says about it, and everything that an inspected
 /// container gives back. It is written on the container itself as a label, so it survives the loss of every database.
@@ -131,150 +126,19 @@ impl ContainerSpec {
         self.labels.iter().find_map(|label| label.strip_prefix("host:")?.parse().ok())
     }
 
-    /// The group of identical containers it belongs to; see [`Group`].
-    pub fn group(&self) -> Group {
-        // A spec has no map with keys other than strings, so it always has a JSON form.
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        let digest = Sha256::digest(&json);
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        Group(format!("{:016x}", u64::from_be_bytes(first)).into())
+    /// The network that it names and that somebody has to have made on its host; none for those that every host has.
+    pub fn named_network(&self) -> Option<&str> {
+        let mode = self.network_mode.as_str();
+        let is_everywhere =
+            matches!(mode, "" | "default" | "bridge" | "host" | "none") || mode.starts_with("container:");
+        (!is_everywhere).then_some(mode)
     }
 
-    /// Checks everything that the types do not.
-    ///
-    /// # Errors
-    /// Names the first field that no host could satisfy, and what would be right.
-    pub fn validate(&self) -> Result<(), Invalid> {
-        self.validate_sizes()?;
-        self.validate_texts()?;
-        self.validate_placement()?;
-        self.validate_ports()
+    /// The highest CPU of its host, counted from 0, that it asks for by number.
+    pub fn highest_cpu(&self) -> Option<u32> {
+        let numbers = self.cpuset.as_deref()?.split([',', '-']);
+        numbers.filter_map(|number| number.parse::<u32>().ok()).max()
     }
-
-    fn validate_sizes(&self) -> Result<(), Invalid> {
-        if self.cpus.is_some_and(|cpus| cpus < Cpus::from_milli(10)) {
-            return Err(Invalid::new("cpus", "must be at least 0.01; leave it out for the default of 0.1"));
-        }
-        if let Some(memory) = self.memory
-            && !(MemoryMb::MIN_CONTAINER..=MemoryMb::MAX).contains(&memory)
-        {
-            return Err(Invalid::new("memory", format!("must be 6 to {} MB, not {memory}", MemoryMb::MAX)));
-        }
-        if let Some(set) = &self.cpuset
-            && !is_cpu_list(set)
-        {
-            return Err(Invalid::new("cpuset", format!("must be a list of CPUs such as '0-2,4', not {set:?}")));
-        }
-        Ok(())
-    }
-
-    fn validate_texts(&self) -> Result<(), Invalid> {
-        let zero = |text: &String| text.contains('\0');
-        if self.entrypoint.iter().chain(&self.args).any(zero) {
-            return Err(Invalid::new("args", "must not contain a zero byte"));
-        }
-        for (key, value) in &self.environment {
-            if key.is_empty() || key.contains('=') || zero(key) || zero(value) {
-                return Err(Invalid::new(
-                    "environment",
-                    format!("{key:?} is no variable: no '=' or zero byte, not empty"),
-                ));
-            }
-            if key == Self::USER_DATA_VARIABLE {
-                return Err(Invalid::new("environment", "PAAS_USER_DATA is set by user_data; use that field"));
-            }
-        }
-        if self.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA || zero(data)) {
-            return Err(Invalid::new("user_data", "must be at most 102400 bytes of text without a zero byte"));
-        }
-        for (field, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
-            if name.as_ref().is_some_and(|name| !is_host_name(name)) {
-                return Err(Invalid::new(field, "must be letters, digits, '-' and '.', at most 253"));
-            }
-        }
-        for volume in &self.volumes {
-            validate_volume(volume)?;
-        }
-        Ok(())
-    }
-
-    fn validate_placement(&self) -> Result<(), Invalid> {
-        if self.kind == ContainerType::Host && self.asked_host().is_none() {
-            return Err(Invalid::new("labels", "a container of type host needs the label 'host:<engine id>'"));
-        }
-        if let Some(label) = self.labels.iter().find(|label| label.len() > 128 || label.chars().any(char::is_control)) {
-            return Err(Invalid::new("labels", format!("{label:?} must be at most 128 printable characters")));
-        }
-        for (target, alias) in &self.links {
-            if target.trim_start_matches('/').is_empty() || !is_host_name(alias) {
-                return Err(Invalid::new(
-                    "links",
-                    format!("write {{\"container\": \"alias\"}} with a host name as alias, not {target:?}: {alias:?}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn validate_ports(&self) -> Result<(), Invalid> {
-        for port in &self.bind_ports {
-            port.validate()?;
-        }
-        let asked = self.host_ports();
-        for (index, port) in asked.iter().enumerate() {
-            if asked[..index].iter().any(|other| other.conflicts_with(port)) {
-                return Err(Invalid::new("bind_ports", format!("asks for host port {port} twice")));
-            }
-        }
-        let publishes = self.publish || !self.bind_ports.is_empty();
-        if self.network_mode.is_empty() {
-            return Err(Invalid::new(
-                "network_mode",
-                "must be bridge, host, none, container:<name> or a network's name",
-            ));
-        }
-        if publishes
-            && (matches!(self.network_mode.as_str(), "host" | "none") || self.network_mode.starts_with("container:"))
-        {
-            return Err(Invalid::new(
-                "network_mode",
-                format!("{} cannot publish ports; use bridge or a network of your own", self.network_mode),
-            ));
-        }
-        if !self.links.is_empty() && matches!(self.network_mode.as_str(), "host" | "none") {
-            return Err(Invalid::new("links", "need a network of the container's own; use network_mode bridge"));
-        }
-        Ok(())
-    }
-}
-
-fn is_cpu_list(text: &str) -> bool {
-    let number = |text: &str| text.parse::<u16>().ok();
-    text.split(',').all(|part| match part.split_once('-') {
-        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first <= last),
-        None => number(part).is_some(),
-    })
-}
-
-fn is_host_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    (1..=253).contains(&text.len())
-        && text
-            .split('.')
-            .all(|part| (1..=63).contains(&part.len()) && !part.starts_with('-') && part.bytes().all(plain))
-}
-
-fn validate_volume(volume: &str) -> Result<(), Invalid> {
-    let parts: Vec<&str> = volume.split(':').collect();
-    let target = match parts.as_slice() {
-        [target] | [_, target] | [_, target, _] => target,
-        _ => "",
-    };
-    if target.starts_with('/') && target.len() > 1 && !parts[0].is_empty() && !volume.contains('\0') {
-        return Ok(());
-    }
-    Err(Invalid::new("volumes", format!("write name:/path, /host/path:/path or /path, not {volume:?}")))
 }
 
 /// How a container is placed.
@@ -351,27 +215,6 @@ impl RestartPolicy {
     }
 }
 
-/// Name of the set of containers that were asked to be the same in every field. Scaling counts and changes such a set.
-///
-/// The source system compared image, run arguments and memory only; two applications that differ in their environment
-/// would have been one to it, and scaling one down could have destroyed the other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Group(Arc<str>);
-
-impl Group {
-    /// The name as text: 16 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,45 +257,5 @@ mod tests {
         parsed.validate().unwrap();
         let given: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&parsed).unwrap(), given);
-    }
-
-    #[test]
-    fn only_equal_descriptions_share_a_group() {
-        let mut other = spec();
-        assert_eq!(other.group(), spec().group());
-        other.environment.insert("A".into(), "1".into());
-        assert_ne!(other.group(), spec().group());
-    }
-
-    #[test]
-    fn each_wrong_field_is_named() {
-        type Spoil = fn(&mut ContainerSpec);
-        let cases: [(&str, Spoil); 15] = [
-            ("cpus", |s| s.cpus = Some(Cpus::from_milli(1))),
-            ("memory", |s| s.memory = Some(MemoryMb::new(1))),
-            ("memory", |s| s.memory = Some(MemoryMb::new(u64::MAX))),
-            ("cpuset", |s| s.cpuset = Some("3-1".into())),
-            ("args", |s| s.args.push("a\0b".into())),
-            ("environment", |s| drop(s.environment.insert("A=B".into(), String::new()))),
-            ("environment", |s| drop(s.environment.insert("PAAS_USER_DATA".into(), String::new()))),
-            ("hostname", |s| s.hostname = Some("a b".into())),
-            ("user_data", |s| s.user_data = Some("x".repeat(MAX_USER_DATA + 1))),
-            ("volumes", |s| s.volumes.push("data:relative".into())),
-            ("labels", |s| s.kind = ContainerType::Host),
-            ("links", |s| drop(s.links.insert("db".into(), "not a name".into()))),
-            ("bind_ports.container_port", |s| {
-                s.bind_ports.push(BindPort { container_port: 0, ..":1:1".parse().unwrap() });
-            }),
-            ("bind_ports", |s| s.bind_ports = vec![":80:1".parse().unwrap(), "127.0.0.1:80:2".parse().unwrap()]),
-            ("network_mode", |s| {
-                s.publish = true;
-                s.network_mode = "host".into();
-            }),
-        ];
-        for (field, spoil) in cases {
-            let mut wrong = spec();
-            spoil(&mut wrong);
-            assert_eq!(wrong.validate().unwrap_err().field, field);
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::iter::Sum;
-use std::ops::{Add, AddAssign, Mul, Sub, SubAssign};
+use std::ops::{Add, AddAssign, Mul};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,9 +37,10 @@ impl Cpus {
         self.0 as i64 * 1_000_000
     }
 
-    /// From billionths of a CPU, rounded up: a container is never counted with less than it has.
+    /// From billionths of a CPU, rounded up: a container is never counted with less than it has. At most [`Cpus::MAX`].
     pub const fn from_nano_ceil(nano: u64) -> Self {
-        Self(nano.div_ceil(1_000_000))
+        let milli = nano.div_ceil(1_000_000);
+        if milli > Self::MAX.0 { Self::MAX } else { Self(milli) }
     }
 
     /// The share as a number of CPUs.
@@ -51,6 +52,13 @@ impl Cpus {
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
+}
+
+/// Reads a share of CPU that was summed up or measured. What nobody may ask for is no reason not to read the rest: a cluster may have
+/// more than [`Cpus::MAX`] in all.
+pub(super) fn any_cpus<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Cpus, D::Error> {
+    // What is no number of CPUs becomes the nearest that is one.
+    Ok(Cpus((f64::deserialize(from)? * 1000.0).round() as u64))
 }
 
 impl TryFrom<f64> for Cpus {
@@ -158,7 +166,7 @@ macro_rules! arithmetic {
         impl Add for $type {
             type Output = Self;
             fn add(self, other: Self) -> Self {
-                Self { $($field: self.$field + other.$field),+ }
+                Self { $($field: self.$field.saturating_add(other.$field)),+ }
             }
         }
         impl AddAssign for $type {
@@ -166,15 +174,16 @@ macro_rules! arithmetic {
                 *self = *self + other;
             }
         }
-        impl Sub for $type {
-            type Output = Self;
-            fn sub(self, other: Self) -> Self {
-                Self { $($field: self.$field - other.$field),+ }
+        impl $type {
+            /// `self - other`; `None` where that would be less than nothing.
+            pub fn checked_sub(self, other: Self) -> Option<Self> {
+                Some(Self { $($field: self.$field.checked_sub(other.$field)?),+ })
             }
-        }
-        impl SubAssign for $type {
-            fn sub_assign(&mut self, other: Self) {
-                *self = *self - other;
+
+            /// `self + other`, or the most there is.
+            #[must_use]
+            pub fn saturating_add(self, other: Self) -> Self {
+                Self { $($field: self.$field.saturating_add(other.$field)),+ }
             }
         }
         impl Mul<u64> for $type {
@@ -212,6 +221,19 @@ mod tests {
             assert!(Cpus::try_from(bad).is_err(), "{bad} was taken");
         }
         assert_eq!(Cpus::try_from(0.0).unwrap(), Cpus::ZERO);
+    }
+
+    #[test]
+    fn sums_are_read_whatever_they_come_to() {
+        #[derive(Deserialize)]
+        struct Sums {
+            #[serde(deserialize_with = "any_cpus")]
+            cpus: Cpus,
+        }
+        let read = |text: &str| serde_json::from_str::<Sums>(text).unwrap().cpus.as_f64();
+        assert_eq!(read(r#"{"cpus": 64000.5}"#), 64000.5);
+        assert_eq!((read(r#"{"cpus": -3}"#), read(r#"{"cpus": 0}"#)), (0.0, 0.0));
+        assert!(read(r#"{"cpus": 18446744073709550}"#) > 1e15);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{LeaseId, Listing, Member, MemberChange, Registry, RegistryError, RegistryErrorKind, Result, Revision};
 use crate::model::EngineId;
+use crate::store::LeaderKey;
 
 /// How many changes are kept for watchers that come later.
 const HISTORY: usize = 4096;
@@ -132,6 +133,11 @@ impl State {
         }
     }
 
+    fn leader(&self, election: &str) -> Option<String> {
+        let first = self.elections.get(election).and_then(VecDeque::front);
+        first.map(|(_, candidate)| candidate.clone())
+    }
+
     /// The changes after a revision; `None` when they are not all kept any more.
     fn after(&self, revision: Revision) -> Option<Vec<(Revision, MemberChange)>> {
         let oldest_kept = self.history.front().map_or(self.revision.0 + 1, |(oldest, _)| oldest.0);
@@ -227,7 +233,7 @@ impl Registry for EmbeddedRegistry {
         Ok(changes.flat_map(stream::iter).boxed())
     }
 
-    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<()> {
+    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<Option<LeaderKey>> {
         let place = Candidacy { shared: &self.shared, election, lease, leads: false };
         {
             let mut state = self.shared.state.lock();
@@ -237,13 +243,29 @@ impl Registry for EmbeddedRegistry {
                 candidates.push_back((lease, candidate.to_owned()));
             }
         }
-        place.until_first().await
+        self.shared.changed.notify_waiters();
+        place.until_first().await.map(|()| None)
     }
 
     async fn leader(&self, election: &str) -> Result<Option<String>> {
-        let state = self.shared.state.lock();
-        let first = state.elections.get(election).and_then(VecDeque::front);
-        Ok(first.map(|(_, candidate)| candidate.clone()))
+        Ok(self.shared.state.lock().leader(election))
+    }
+
+    async fn watch_leader(&self, election: &str) -> Result<BoxStream<'static, Option<String>>> {
+        // Nobody was told anything yet.
+        let state = (self.shared.clone(), election.to_owned(), None::<Option<String>>);
+        let leaders = stream::unfold(state, |(shared, election, told)| async move {
+            loop {
+                // Before looking, so that a change in between rings for us.
+                let rings = shared.changed.notified();
+                let leader = shared.state.lock().leader(&election);
+                if told.as_ref() != Some(&leader) {
+                    return Some((leader.clone(), (shared.clone(), election, Some(leader))));
+                }
+                rings.await;
+            }
+        });
+        Ok(leaders.boxed())
     }
 }
 

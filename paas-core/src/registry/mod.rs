@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{Cpus, EngineAddress, EngineId, HostUsage, MemoryMb};
+use crate::store::LeaderKey;
 
 pub use embedded::EmbeddedRegistry;
 pub use error::{RegistryError, RegistryErrorKind};
@@ -41,7 +42,7 @@ pub struct Member {
     /// Its labels.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// What Docker calls the daemon, so that one daemon is not counted under two ids.
+    /// What Docker calls the daemon, so that one daemon is not counted under two ids. Its address where it has no name that stays.
     pub daemon_id: String,
     /// Version of its Docker.
     pub docker_version: String,
@@ -95,6 +96,70 @@ pub enum MemberChange {
 }
 
 /// A backend that knows who is alive.
+///
+/// # Example
+/// A registry that counts the leases that others grant, and what shows that it is still one. (The suite is in the feature
+/// `testing`.)
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::time::Duration;
+///
+/// use async_trait::async_trait;
+/// use futures::stream::BoxStream;
+/// use paas_core::model::EngineId;
+/// use paas_core::registry::{
+///     EmbeddedRegistry, LeaseId, Listing, Member, MemberChange, Registry, Result, Revision,
+/// };
+/// use paas_core::store::LeaderKey;
+///
+/// #[derive(Debug)]
+/// struct Counted {
+///     inner: EmbeddedRegistry,
+///     granted: AtomicUsize,
+/// }
+///
+/// #[async_trait]
+/// impl Registry for Counted {
+///     async fn grant(&self, ttl: Duration) -> Result<LeaseId> {
+///         self.granted.fetch_add(1, Ordering::Relaxed);
+///         self.inner.grant(ttl).await
+///     }
+///     async fn keep_alive(&self, lease: LeaseId) -> Result<()> {
+///         self.inner.keep_alive(lease).await
+///     }
+///     async fn revoke(&self, lease: LeaseId) -> Result<()> {
+///         self.inner.revoke(lease).await
+///     }
+///     async fn register(&self, member: &Member, lease: LeaseId) -> Result<()> {
+///         self.inner.register(member, lease).await
+///     }
+///     async fn holder(&self, id: &EngineId) -> Result<Option<(Member, LeaseId)>> {
+///         self.inner.holder(id).await
+///     }
+///     async fn list(&self) -> Result<Listing> {
+///         self.inner.list().await
+///     }
+///     async fn watch(&self, from: Revision) -> Result<BoxStream<'static, MemberChange>> {
+///         self.inner.watch(from).await
+///     }
+///     async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<Option<LeaderKey>> {
+///         self.inner.campaign(election, candidate, lease).await
+///     }
+///     async fn leader(&self, election: &str) -> Result<Option<String>> {
+///         self.inner.leader(election).await
+///     }
+///     async fn watch_leader(&self, election: &str) -> Result<BoxStream<'static, Option<String>>> {
+///         self.inner.watch_leader(election).await
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let registry = Arc::new(Counted { inner: EmbeddedRegistry::new(), granted: AtomicUsize::new(0) });
+/// # #[cfg(feature = "testing")]
+/// paas_core::testing::registry::conforms(registry.clone()).await;
+/// # });
+/// ```
 #[async_trait]
 pub trait Registry: Send + Sync + fmt::Debug {
     /// Grants a lease of `ttl`, which must be kept alive before it runs out. At least one second.
@@ -140,18 +205,26 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Only for trouble with the backend; a revision that is too old gives [`MemberChange::Lagged`] as first item.
     async fn watch(&self, from: Revision) -> Result<BoxStream<'static, MemberChange>>;
 
-    /// Waits until `candidate` leads the election, under its lease, and answers then. It leads until the lease ends.
+    /// Waits until `candidate` leads the election, under its lease, and answers then. It leads until the lease ends. A
+    /// registry in etcd says which key shows that, so that a store on the same etcd can look at it with each write.
     /// Dropping the future gives up. Of several candidates the one that asked first comes first.
     ///
     /// # Errors
     /// [`RegistryErrorKind::LeaseExpired`] when the lease ends before.
-    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<()>;
+    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<Option<LeaderKey>>;
 
     /// Who leads an election at this moment.
     ///
     /// # Errors
     /// Only for trouble with the backend.
     async fn leader(&self, election: &str) -> Result<Option<String>>;
+
+    /// Who leads an election: at this moment, and again whenever that changes. Of several changes at once only the last is
+    /// certain to be seen. The stream does not end; while the backend is away nothing comes.
+    ///
+    /// # Errors
+    /// Only for trouble with the backend.
+    async fn watch_leader(&self, election: &str) -> Result<BoxStream<'static, Option<String>>>;
 }
 
 /// The lease that keeps this very host registered already: its agent was started again, or speaks to another server, before

@@ -1,7 +1,7 @@
 //! Packing: the fullest engine that still has room takes the container.
 
-use super::index::Measure;
-use super::{PlacementRequest, Refusal, Scheduler, Snapshot, Weights, rank};
+use super::index::{self, Measure};
+use super::{PlacementRequest, Refusal, Scheduler, Snapshot, Weights};
 use crate::model::EngineId;
 
 /// Packs containers: the engine with the lowest score of [`Weights::score`] takes the next, so that others stay empty. Of
@@ -20,6 +20,6 @@ impl Binpack {
 
 impl Scheduler for Binpack {
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
-        rank::place(snapshot, request, &Measure::least_room(self.weights))
+        index::place(snapshot, request, &Measure::least_room(self.weights))
     }
 }

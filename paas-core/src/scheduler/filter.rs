@@ -20,7 +20,7 @@ impl Verdict {
 }
 
 /// Asks all filters about one engine, in a fixed order: answers, is not excluded, is not draining, host, labels, unique,
-/// host ports, CPU, memory.
+/// network, the CPUs that it has, host ports, CPU, memory.
 pub fn judge(engine: &EngineState, request: &PlacementRequest) -> Verdict {
     match first_reason(engine, request) {
         Some(reason) => Verdict::No(reason),
@@ -51,6 +51,15 @@ fn first_reason(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
     }
     if request.kind.needs_unique() && engine.images.contains_key(&request.image) {
         return Some(Reason::HasImage);
+    }
+    if let Some(network) = request.network.as_ref().filter(|network| !engine.has_network(network)) {
+        return Some(Reason::LacksNetwork(network.clone()));
+    }
+    if let Some(has) = engine.cpu_count.filter(|&has| has < request.needs_cpus()) {
+        return Some(match request.highest_cpu.filter(|&highest| highest >= has) {
+            Some(cpu) => Reason::LacksCpu { has, cpu },
+            None => Reason::TooFewCpus { has, asked: request.cpu_limit.unwrap_or_default() },
+        });
     }
     let taken = |port: &&crate::model::HostPort| engine.host_ports.iter().any(|other| other.conflicts_with(port));
     if let Some(port) = request.host_ports.iter().find(taken) {

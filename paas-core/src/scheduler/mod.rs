@@ -6,7 +6,6 @@
 mod binpack;
 mod filter;
 mod index;
-mod rank;
 mod refusal;
 mod snapshot;
 mod spread;
@@ -17,7 +16,7 @@ mod types;
 pub use binpack::Binpack;
 pub use filter::{Verdict, judge};
 pub use refusal::{Reason, Refusal};
-pub use snapshot::{AllocationRef, Snapshot};
+pub use snapshot::{AllocationRef, NeverTaken, Snapshot};
 pub use spread::{Spread, Weights};
 pub use types::{EngineState, PlacementRequest};
 
@@ -26,6 +25,36 @@ use crate::model::EngineId;
 /// A way to choose engines.
 ///
 /// Called under the cluster's lock, so that what it decides still holds when it is reserved: it must not block.
+///
+/// ```
+/// use paas_core::model::EngineId;
+/// use paas_core::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, judge};
+///
+/// /// Takes the first engine, by id, that will do.
+/// #[derive(Debug)]
+/// struct First;
+///
+/// impl Scheduler for First {
+///     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+///         // What is placed is counted in a copy, so that the next one sees it.
+///         let mut snapshot = snapshot.clone();
+///         let mut placed = Vec::new();
+///         for _ in 0..request.count {
+///             let first = snapshot.engines().find(|engine| judge(engine, request).fits());
+///             let Some(id) = first.map(|engine| engine.id.clone()) else {
+///                 return Err(Refusal::explain(&snapshot, request, placed.len()));
+///             };
+///             snapshot.reserve(&id, request);
+///             placed.push(id);
+///         }
+///         Ok(placed)
+///     }
+/// }
+///
+/// // With the feature "testing", which is for your tests:
+/// # #[cfg(feature = "testing")]
+/// paas_core::testing::scheduler::conforms(&First);
+/// ```
 pub trait Scheduler: Send + Sync + std::fmt::Debug {
     /// The engine of each of `request.count` containers, in order. All or nothing.
     ///

@@ -26,6 +26,22 @@ pub enum Reason {
     LacksLabel(String),
     /// It has a container of that image already.
     HasImage,
+    /// It does not have a network.
+    LacksNetwork(String),
+    /// It does not have the CPU of that number.
+    LacksCpu {
+        /// How many its daemon has.
+        has: u32,
+        /// The highest that was asked for, counted from 0.
+        cpu: u32,
+    },
+    /// One container may not use as many CPUs there, whatever is free.
+    TooFewCpus {
+        /// How many its daemon has.
+        has: u32,
+        /// What was asked for.
+        asked: Cpus,
+    },
     /// A port of the host is taken.
     PortTaken(HostPort),
     /// Not enough CPU.
@@ -55,9 +71,12 @@ impl Reason {
             Self::OtherHost => (4, String::new()),
             Self::LacksLabel(label) => (5, label.clone()),
             Self::HasImage => (6, String::new()),
-            Self::PortTaken(port) => (7, port.to_string()),
-            Self::Cpus { .. } => (8, String::new()),
-            Self::Memory { .. } => (9, String::new()),
+            Self::LacksNetwork(_) => (7, String::new()),
+            Self::LacksCpu { has, .. } => (8, format!("{has:08}")),
+            Self::TooFewCpus { has, .. } => (9, format!("{has:08}")),
+            Self::PortTaken(port) => (10, port.to_string()),
+            Self::Cpus { .. } => (11, String::new()),
+            Self::Memory { .. } => (12, String::new()),
         }
     }
 
@@ -67,6 +86,9 @@ impl Reason {
             (Self::NotUp(mine), Self::NotUp(theirs)) => mine == theirs,
             (Self::LacksLabel(mine), Self::LacksLabel(theirs)) => mine == theirs,
             (Self::PortTaken(mine), Self::PortTaken(theirs)) => mine == theirs,
+            // Of each size of host it is said what it has.
+            (Self::LacksCpu { has: mine, .. }, Self::LacksCpu { has: theirs, .. })
+            | (Self::TooFewCpus { has: mine, .. }, Self::TooFewCpus { has: theirs, .. }) => mine == theirs,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
@@ -101,11 +123,24 @@ impl Reason {
             }
             Self::LacksLabel(label) => format!("{count} {} label {label}", if one { "lacks" } else { "lack" }),
             Self::HasImage => format!("{count} {has} a container of {} already", request.image),
+            Self::LacksNetwork(network) => {
+                format!("{count} {} network {network}", if one { "lacks" } else { "lack" })
+            }
+            Self::LacksCpu { has: number, cpu } => {
+                format!("{count} {has} {} and no CPU {cpu}", cpus(*number))
+            }
+            Self::TooFewCpus { has: number, asked } => {
+                format!("{count} {has} {} for a container of {asked}", cpus(*number))
+            }
             Self::PortTaken(port) => format!("{count} {has} port {port} taken"),
             Self::Cpus { free, asked } => format!("{count} {has} {free} of {asked} CPUs free"),
             Self::Memory { free, asked } => format!("{count} {has} {free} of {asked} MB free"),
         }
     }
+}
+
+fn cpus(number: u32) -> String {
+    if number == 1 { "1 CPU".to_owned() } else { format!("{number} CPUs") }
 }
 
 /// Why not all containers of a request were placed. None of them was.
@@ -226,6 +261,23 @@ mod tests {
             spec.labels.insert("host:b".into());
         });
         assert_eq!(text, "1 engine: none is called b");
+    }
+
+    #[test]
+    fn what_each_host_lacks_is_said_of_each() {
+        let with = |id: &str, cpus: u32, networks: &[&str]| {
+            let mut engine = engine(id, 1024);
+            engine.cpu_count = Some(cpus);
+            engine.networks = Some(networks.iter().map(|&name| name.to_owned()).collect());
+            engine
+        };
+        let hosts = || vec![with("a", 2, &[]), with("b", 1, &["other"]), with("c", 2, &[])];
+        let text = refusal(hosts(), 1, |spec| spec.cpuset = Some("0-63".into()));
+        assert_eq!(text, "3 engines: 1 has 1 CPU and no CPU 63, 2 have 2 CPUs and no CPU 63");
+        let text = refusal(hosts(), 1, |spec| spec.cpus = Some(Cpus::from_milli(2500)));
+        assert_eq!(text, "3 engines: 1 has 1 CPU for a container of 2.5, 2 have 2 CPUs for a container of 2.5");
+        let text = refusal(hosts(), 1, |spec| spec.network_mode = "backend".into());
+        assert_eq!(text, "3 engines: 3 lack network backend");
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct AllocationRef<'a> {
     pub ports: &'a [HostPort],
 }
 
+/// More was given back of an engine than had been taken of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeverTaken;
+
 impl<'a> From<&'a PlacementRequest> for AllocationRef<'a> {
     /// What one container of a request takes.
     fn from(request: &'a PlacementRequest) -> Self {
@@ -113,16 +117,27 @@ impl Snapshot {
         true
     }
 
-    /// Undoes [`Snapshot::take`]. False when there is no engine of that id.
-    pub fn give_back(&mut self, id: &EngineId, allocation: AllocationRef<'_>) -> bool {
-        let Ok(rank) = self.position(id.as_str()) else { return false };
+    /// Undoes [`Snapshot::take`]. Nothing where there is no engine of that id.
+    ///
+    /// # Errors
+    /// [`NeverTaken`]: then it counts as if nothing were taken, and is to be counted again.
+    pub fn give_back(&mut self, id: &EngineId, allocation: AllocationRef<'_>) -> Result<(), NeverTaken> {
+        let Ok(rank) = self.position(id.as_str()) else { return Ok(()) };
         let Entry { state, place, .. } = &mut self.entries[rank];
+        let mut outcome = Ok(());
         if let Some(resources) = allocation.resources {
-            state.reserved -= resources;
-            state.containers -= 1;
+            match (state.reserved.checked_sub(resources), state.containers.checked_sub(1)) {
+                (Some(reserved), Some(containers)) => (state.reserved, state.containers) = (reserved, containers),
+                _ => {
+                    (state.reserved, state.containers) = (Resources::ZERO, 0);
+                    outcome = Err(NeverTaken);
+                }
+            }
             self.index.recount(*place, state);
         }
-        if let Some(image) = allocation.image {
+        if let Some(image) = allocation.image
+            && state.images.contains_key(image)
+        {
             state.remove_image(image);
             if !state.images.contains_key(image) {
                 self.index.remove_image(*place, image);
@@ -132,7 +147,7 @@ impl Snapshot {
             state.host_ports.remove(port);
             self.index.remove_port(*place, *port, state);
         }
-        true
+        outcome
     }
 
     /// The id of the engine at a position of [`Snapshot::engines`].

@@ -1,7 +1,7 @@
 //! Spreading: the engine with the most room left takes the container.
 
-use super::index::Measure;
-use super::{PlacementRequest, Refusal, Scheduler, Snapshot, rank};
+use super::index::{self, Measure};
+use super::{PlacementRequest, Refusal, Scheduler, Snapshot};
 use crate::model::{EngineId, Invalid, Resources};
 
 /// How much the share of CPU and the share of memory count in a score.
@@ -62,6 +62,6 @@ impl Spread {
 
 impl Scheduler for Spread {
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
-        rank::place(snapshot, request, &Measure::most_room(self.weights))
+        index::place(snapshot, request, &Measure::most_room(self.weights))
     }
 }

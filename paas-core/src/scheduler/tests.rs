@@ -100,6 +100,42 @@ fn what_asks_for_no_cpu_goes_where_others_took_more_than_there_is() {
 }
 
 #[test]
+fn a_container_goes_only_where_its_network_and_its_cpus_are() {
+    let mut small = engine("a", 8000, 8192);
+    // The operator says that there is more to give out than the daemon has.
+    small.cpu_count = Some(1);
+    small.networks = Some(BTreeSet::from(["frontend".to_owned()]));
+    let mut large = engine("b", 2000, 8192);
+    large.cpu_count = Some(2);
+    large.networks = Some(BTreeSet::from(["backend".to_owned(), "0123456789ab".to_owned()]));
+    let snapshot: Snapshot = [small, large].into_iter().collect();
+    let placed = |change: &dyn Fn(&mut ContainerSpec), overbooking| {
+        let mut spec = ContainerSpec::new("web".parse().unwrap());
+        change(&mut spec);
+        let request = PlacementRequest { overbooking, ..PlacementRequest::new(&spec, 1) };
+        Spread::default().place(&snapshot, &request).ok().map(|placed| placed[0].to_string())
+    };
+    let on = |engine: &str| Some(engine.to_owned());
+    assert_eq!(placed(&|spec| spec.cpus = Some(Cpus::from_milli(1001)), 1.0), on("b"));
+    // What is to be given out can be stretched, the host cannot.
+    assert_eq!(placed(&|spec| spec.cpus = Some(Cpus::from_milli(2500)), 2.0), None);
+    assert_eq!(placed(&|spec| spec.cpuset = Some("1".into()), 1.0), on("b"));
+    assert_eq!(placed(&|spec| spec.cpuset = Some("0,2-3".into()), 1.0), None);
+    for (network, engine) in [("backend", on("b")), ("frontend", on("a")), ("0123", on("b")), ("back", None)] {
+        assert_eq!(placed(&|spec| spec.network_mode = network.into(), 1.0), engine, "{network}");
+    }
+    for mode in ["bridge", "default", "host", "none", "container:x"] {
+        assert!(placed(&|spec| spec.network_mode = mode.into(), 1.0).is_some(), "{mode}");
+    }
+}
+
+#[test]
+fn both_strategies_conform() {
+    crate::testing::scheduler::conforms(&Spread::default());
+    crate::testing::scheduler::conforms(&Binpack::default());
+}
+
+#[test]
 fn overbooking_is_a_setting() {
     let snapshot: Snapshot = [engine("a", 1000, 1000)].into_iter().collect();
     let mut asked = request(3, 500, 500);
@@ -171,9 +207,13 @@ fn any_request() -> impl Strategy<Value = PlacementRequest> {
         prop::sample::select(kinds.to_vec()),
         any::<bool>(),
         prop::option::of(80..83_u16),
+        prop::option::weighted(0.2, 0..6_u32),
+        prop::option::weighted(0.2, prop::sample::select(vec!["backend", "badc", "nowhere"])),
     )
-        .prop_map(|(count, tenths, memory, kind, ssd, port)| {
+        .prop_map(|(count, tenths, memory, kind, ssd, port, cpu, network)| {
             let mut request = request(count, tenths * 100, memory * 64);
+            request.highest_cpu = cpu;
+            request.network = network.map(str::to_owned);
             request.kind = kind;
             if ssd {
                 request.labels.insert("ssd".into());

@@ -1,8 +1,9 @@
 //! What a scheduler sees.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use crate::model::{ContainerSpec, ContainerType, EngineId, EngineStatus, HostPort, Resources};
+use crate::model::{ContainerSpec, ContainerType, Cpus, EngineId, EngineStatus, HostPort, Resources};
 
 /// One engine, as far as placing is concerned.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,11 @@ pub struct EngineState {
     pub images: BTreeMap<String, usize>,
     /// Ports of the host that are taken or reserved.
     pub host_ports: BTreeSet<HostPort>,
+    /// How many CPUs its daemon really has, whatever the operator says is to be given out: no container gets more, and none
+    /// a CPU of a higher number. `None` while that is not known.
+    pub cpu_count: Option<u32>,
+    /// The networks that somebody made there, by name and by id; `None` where that is not known.
+    pub networks: Option<BTreeSet<String>>,
 }
 
 impl EngineState {
@@ -41,7 +47,21 @@ impl EngineState {
             containers: 0,
             images: BTreeMap::new(),
             host_ports: BTreeSet::new(),
+            cpu_count: None,
+            networks: None,
         }
+    }
+
+    /// Whether it has a network of that name or id, or of an id that begins so. One that does not tell may have it.
+    pub fn has_network(&self, network: &str) -> bool {
+        let Some(all) = &self.networks else { return true };
+        let could_be_an_id = network.bytes().all(|byte| byte.is_ascii_hexdigit());
+        all.contains(network)
+            || could_be_an_id
+                && all
+                    .range::<str, _>((Bound::Included(network), Bound::Unbounded))
+                    .next()
+                    .is_some_and(|next| next.starts_with(network))
     }
 
     /// What is not reserved yet.
@@ -101,6 +121,12 @@ pub struct PlacementRequest {
     pub labels: BTreeSet<String>,
     /// Ports of the host that each asks for.
     pub host_ports: Vec<HostPort>,
+    /// The most CPU that each may use at once, where that is limited. Unlike what is reserved, no overbooking stretches it.
+    pub cpu_limit: Option<Cpus>,
+    /// The highest CPU that each asks for by number, counted from 0.
+    pub highest_cpu: Option<u32>,
+    /// The network that each is to be in, if it is one that somebody has to have made.
+    pub network: Option<String>,
     /// The one engine that will do: that of the containers it links to, or that it is on already.
     pub only: Option<EngineId>,
     /// Engines that will not do: those that failed already.
@@ -119,9 +145,19 @@ impl PlacementRequest {
             kind: spec.kind,
             labels: spec.labels.clone(),
             host_ports: spec.host_ports(),
+            cpu_limit: spec.cpus,
+            highest_cpu: spec.highest_cpu(),
+            network: spec.named_network().map(str::to_owned),
             only: None,
             except: BTreeSet::new(),
             overbooking: 1.0,
         }
+    }
+
+    /// How many CPUs a host must have for it.
+    pub(super) fn needs_cpus(&self) -> u32 {
+        let limit = self.cpu_limit.map_or(0, |limit| u32::try_from(limit.milli().div_ceil(1000)).unwrap_or(u32::MAX));
+        let by_number = self.highest_cpu.map_or(0, |highest| highest.saturating_add(1));
+        limit.max(by_number)
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, records};
 use crate::seal::{Sealer, seal_body, unseal_body};
-
-use super::{Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// How often an update is tried again when somebody else was faster.
 const UPDATE_ATTEMPTS: usize = 50;
 
 /// A document read with its type.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Versioned<T> {
     /// Its key.
     pub key: String,
@@ -22,9 +22,26 @@ pub struct Versioned<T> {
     pub version: Version,
     /// Its content.
     pub value: T,
+    /// What is stored, in clear, with what this version does not know.
+    body: Value,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Versioned<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the body: the type knows what of it nobody should read.
+        let mut shown = f.debug_struct("Versioned");
+        shown
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Typed access to one table of a store. Cheap to clone.
+///
+/// A record may have fields that this version does not know. They are passed over, and stay where a record is rewritten
+/// that was read before: with [`Collection::update`] and [`Collection::rewriting`].
 #[derive(Debug)]
 pub struct Collection<T> {
     store: Arc<dyn Store>,
@@ -102,9 +119,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let found = self.get(key).await?;
             let missing = || StoreError::new(StoreErrorKind::NotFound, "update", self.table, key);
             let mut found = found.ok_or_else(missing)?;
+            let before = self.in_clear("update", key, &found.value)?;
             change(&mut found.value);
+            let body = self.rewritten("update", &found, before, &found.value)?;
             attempts += 1;
-            match self.replace(key, found.version, &found.value).await {
+            match self.store.replace(self.table, key, found.version, body).await {
                 Ok(_) => return Ok(found.value),
                 Err(error) if error.kind() == StoreErrorKind::VersionMismatch && attempts < UPDATE_ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -136,6 +155,16 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Ok(Write::new(self.table, key, Action::Replace(expected, self.to_body("replace", key, value)?)))
     }
 
+    /// The write that puts `value` in the place of what was `found`, if that is still there, to be committed with others.
+    ///
+    /// # Errors
+    /// As [`Collection::insertion`].
+    pub fn rewriting(&self, found: &Versioned<T>, value: &T) -> Result<Write> {
+        let before = self.in_clear("replace", &found.key, &found.value)?;
+        let body = self.rewritten("replace", found, before, value)?;
+        Ok(Write::new(self.table, found.key.as_str(), Action::Replace(found.version, body)))
+    }
+
     /// The write that deletes a value, of that version if one is given, to be committed with others.
     pub fn deletion(&self, key: &str, expected: Option<Version>) -> Write {
         Write::new(self.table, key, Action::Delete(expected))
@@ -163,9 +192,23 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.list(&KeyRange::all()).await
     }
 
-    fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<serde_json::Value> {
+    fn to_body(&self, operation: &'static str, key: &str, value: &T) -> Result<Value> {
+        self.seal(operation, key, self.in_clear(operation, key, value)?)
+    }
+
+    /// The body of what was `found` when its value becomes `value`: with the fields that this version does not know.
+    fn rewritten(&self, operation: &'static str, found: &Versioned<T>, before: Value, value: &T) -> Result<Value> {
+        let after = self.in_clear(operation, &found.key, value)?;
+        self.seal(operation, &found.key, records::rewrite(&found.body, &before, after))
+    }
+
+    fn in_clear(&self, operation: &'static str, key: &str, value: &T) -> Result<Value> {
         let invalid = || StoreError::new(StoreErrorKind::Invalid, operation, self.table, key);
-        let mut body = serde_json::to_value(value).map_err(|error| invalid().with_source(error))?;
+        serde_json::to_value(value).map_err(|error| invalid().with_source(error))
+    }
+
+    fn seal(&self, operation: &'static str, key: &str, mut body: Value) -> Result<Value> {
+        let invalid = || StoreError::new(StoreErrorKind::Invalid, operation, self.table, key);
         let sealed = seal_body(self.sealer.as_ref(), self.table, key, &mut body);
         sealed.map_err(|error| invalid().with_detail(error.to_string()))?;
         Ok(body)
@@ -177,8 +220,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
             let broken = StoreError::new(StoreErrorKind::Broken, operation, self.table, key);
             return Err(broken.with_detail(error.to_string()));
         }
-        match serde_json::from_value(body) {
-            Ok(value) => Ok(Versioned { key, version, value }),
+        match records::read(&body) {
+            Ok(value) => Ok(Versioned { key, version, value, body }),
             Err(error) => Err(StoreError::new(StoreErrorKind::Broken, operation, self.table, key)
                 .with_detail(format!("the document is not what this version writes: {error}"))
                 .with_source(error)),
@@ -201,6 +244,29 @@ mod tests {
         numbers.insert("sum", &0).await.unwrap();
         futures::future::join_all((0..20).map(|_| numbers.update("sum", |sum| *sum += 1))).await;
         assert_eq!(numbers.get("sum").await.unwrap().unwrap().value, 20);
+    }
+
+    #[tokio::test]
+    async fn an_older_server_rewrites_what_a_newer_one_wrote_without_losing_any_of_it() {
+        use crate::model::EngineSpec;
+        let store = Arc::new(MemoryStore::new());
+        let newer =
+            json!({ "id": "e", "addr": "tcp://10.0.0.1:2375", "cpus": 2, "zone": "later", "pools": { "a": [1] } });
+        store.insert(NUMBERS, "e", newer.clone()).await.unwrap();
+        let engines = Collection::<EngineSpec>::new(store.clone(), NUMBERS);
+        let drained = |draining: Option<bool>| {
+            let mut expected = newer.clone();
+            if let Some(draining) = draining {
+                expected["draining"] = json!(draining);
+            }
+            expected
+        };
+        engines.update("e", |engine| engine.draining = true).await.unwrap();
+        assert_eq!(store.get(NUMBERS, "e").await.unwrap().unwrap().body, drained(Some(true)));
+        let found = engines.get("e").await.unwrap().unwrap();
+        let back = EngineSpec { draining: false, ..found.value.clone() };
+        store.commit(vec![engines.rewriting(&found, &back).unwrap()]).await.unwrap();
+        assert_eq!(store.get(NUMBERS, "e").await.unwrap().unwrap().body, drained(None));
     }
 
     #[tokio::test]

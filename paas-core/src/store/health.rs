@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Document, KeyRange, Result, Store, StoreErrorKind, Table, Version, Write};
+use super::{Document, Fence, KeyRange, Result, Store, StoreErrorKind, Table, Version, Write};
 
 /// How a store answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +108,10 @@ impl Store for WatchedStore {
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.read(self.store.list(table, range).await)
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { store: self.store.fenced(fence), health: self.health.clone() })
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Document, KeyRange, Result, Store, Table, Version, Write};
+use super::{Document, Fence, KeyRange, Result, Store, Table, Version, Write};
 
 /// A store that knows whether it is being asked for something, so that writes which nobody waits for can let others go first.
 /// Cheap to clone.
@@ -86,6 +86,10 @@ impl Store for LowPriorityStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         let _under_way = self.under_way();
         self.store.list(table, range).await
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { store: self.store.fenced(fence), asked: self.asked.clone() })
     }
 }
 

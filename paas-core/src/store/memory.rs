@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Action, Direction, Document, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes};
+use super::{
+    Action, Direction, Document, Fence, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
+};
 
 /// Documents in memory. Gone with the process.
 #[derive(Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    fence: Fence,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +42,9 @@ impl std::fmt::Debug for MemoryStore {
 
 impl State {
     /// Makes every write, or none.
-    fn write(&mut self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
+    fn write(&mut self, fence: &Fence, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
         for write in &writes {
+            fence.check(operation, write.table, &write.key)?;
             let found = self.tables.get(&write.table).and_then(|documents| documents.get(&write.key));
             if let Some(kind) = write.refusal(found.map(|(version, _)| *version)) {
                 return Err(write.error(operation, kind));
@@ -66,7 +71,7 @@ impl State {
 impl Store for MemoryStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
         check_key("insert", table, key)?;
-        self.state.lock().write("insert", vec![Write::new(table, key, Action::Insert(body))])
+        self.state.lock().write(&self.fence, "insert", vec![Write::new(table, key, Action::Insert(body))])
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -76,16 +81,20 @@ impl Store for MemoryStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        self.state.lock().write("replace", vec![Write::new(table, key, Action::Replace(expected, body))])
+        self.state.lock().write(&self.fence, "replace", vec![Write::new(table, key, Action::Replace(expected, body))])
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        self.state.lock().write("delete", vec![Write::new(table, key, Action::Delete(expected))]).map(drop)
+        self.state.lock().write(&self.fence, "delete", vec![Write::new(table, key, Action::Delete(expected))]).map(drop)
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
         check_writes(&writes)?;
-        self.state.lock().write("commit", writes)
+        self.state.lock().write(&self.fence, "commit", writes)
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { state: self.state.clone(), fence: self.fence.clone().and(fence) })
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
@@ -113,8 +122,6 @@ impl Store for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test]

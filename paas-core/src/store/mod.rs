@@ -7,9 +7,13 @@ mod collection;
 mod error;
 #[cfg(feature = "etcd")]
 mod etcd;
+mod fence;
+#[cfg(test)]
+mod golden;
 mod health;
 mod low_priority;
 mod memory;
+pub mod records;
 #[cfg(feature = "rethinkdb")]
 pub(crate) mod rethinkdb;
 #[cfg(feature = "sqlite")]
@@ -20,6 +24,7 @@ mod url;
 mod write;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -28,6 +33,7 @@ pub use collection::{Collection, Versioned};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "etcd")]
 pub use etcd::EtcdStore;
+pub use fence::{Fence, LeaderKey};
 pub(crate) use health::WatchedStore;
 pub use health::{Failing, StoreHealth};
 pub(crate) use low_priority::LowPriorityStore;
@@ -125,6 +131,97 @@ impl KeyRange {
 ///
 /// Every verb is atomic and, once it has answered, durable to the degree the backend promises. Keys order by their
 /// UTF-8 bytes. Implementations bring their own deadlines: no verb hangs for ever.
+///
+/// # Example
+/// A store of one's own, and what shows that it is one. (The suite is in the feature `testing`.)
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// use async_trait::async_trait;
+/// use paas_core::store::{
+///     Action, Direction, Document, Fence, KeyRange, Result, Store, Table, Version, Write, check_key, check_writes,
+/// };
+/// use serde_json::Value;
+///
+/// #[derive(Clone, Debug, Default)]
+/// struct Shelf {
+///     documents: Arc<Mutex<BTreeMap<(Table, String), Document>>>,
+///     versions: Arc<Mutex<u64>>,
+///     fence: Fence,
+/// }
+///
+/// impl Shelf {
+///     fn write(&self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
+///         let mut documents = self.documents.lock().unwrap();
+///         for write in &writes {
+///             // The last step before the writes are made: the server may lead no more by now.
+///             self.fence.check(operation, write.table, &write.key)?;
+///             let found = documents.get(&(write.table, write.key.clone()));
+///             if let Some(kind) = write.refusal(found.map(|document| document.version)) {
+///                 return Err(write.error(operation, kind));
+///             }
+///         }
+///         let mut versions = self.versions.lock().unwrap();
+///         *versions += 1;
+///         let version = Version(*versions);
+///         for Write { table, key, action } in writes {
+///             match action {
+///                 Action::Insert(body) | Action::Replace(_, body) => {
+///                     documents.insert((table, key.clone()), Document { key, version, body })
+///                 }
+///                 Action::Delete(_) | Action::Clear => documents.remove(&(table, key)),
+///             };
+///         }
+///         Ok(version)
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl Store for Shelf {
+///     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
+///         check_key("insert", table, key)?;
+///         self.write("insert", vec![Write::new(table, key, Action::Insert(body))])
+///     }
+///
+///     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
+///         Ok(self.documents.lock().unwrap().get(&(table, key.to_owned())).cloned())
+///     }
+///
+///     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
+///         self.write("replace", vec![Write::new(table, key, Action::Replace(expected, body))])
+///     }
+///
+///     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
+///         self.write("delete", vec![Write::new(table, key, Action::Delete(expected))]).map(drop)
+///     }
+///
+///     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
+///         check_writes(&writes)?;
+///         self.write("commit", writes)
+///     }
+///
+///     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
+///         let documents = self.documents.lock().unwrap();
+///         let within = |((of, key), document): (&(Table, String), &Document)| {
+///             (*of == table && range.contains(key)).then(|| document.clone())
+///         };
+///         Ok(match range.direction {
+///             Direction::Forwards => documents.iter().filter_map(within).take(range.limit).collect(),
+///             Direction::Backwards => documents.iter().rev().filter_map(within).take(range.limit).collect(),
+///         })
+///     }
+///
+///     fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+///         Arc::new(Self { fence: self.fence.clone().and(fence), ..self.clone() })
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # #[cfg(feature = "testing")]
+/// paas_core::testing::store::conforms(Arc::new(Shelf::default())).await;
+/// # });
+/// ```
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Adds a document under a key that has none.
@@ -154,9 +251,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Makes several writes together, in tables of any name. Gives the version of every document that it wrote.
     ///
     /// When one is refused none is made, and when all are made nobody reads some without the others. That holds whatever
-    /// happens meanwhile, with one exception: RethinkDB has no transactions. There the first write is made alone and then
-    /// the others; a reader may come in between, and a server that dies in between leaves the first without the others.
-    /// So the first is to be the one that matters, and the one that somebody else's may forestall.
+    /// happens meanwhile, with one exception: RethinkDB has no transactions. There the first write is made and then
+    /// the others, all by one question: a reader may come in between, and a RethinkDB that dies in between leaves the first
+    /// without the others until this program has made the rest. So the first is to be the one that matters, and the one that
+    /// somebody else's may forestall.
     ///
     /// # Errors
     /// As the verb of the first write that is refused; [`StoreErrorKind::Invalid`] for more than [`MAX_WRITES`], for one
@@ -168,6 +266,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// Only for trouble with the backend.
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>>;
+
+    /// The same store, whose writes are made only while `fence` holds, and those of the fences before. It is looked at
+    /// in the last step before a write is made: [`Fence::check`] is what to call there. A store that wraps another passes
+    /// the fence on to it.
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store>;
 }
 
 /// Longest key, in bytes: what the backend with the smallest limit (RethinkDB) can hold. Every key of the platform is

@@ -14,7 +14,9 @@ pub const ENGINES: Table = Table::new("engines");
 pub const EVENTS: Table = Table::new("events");
 /// What lets a Docker host join by itself.
 pub const JOIN_TOKENS: Table = Table::new("join_tokens");
-/// The name of this installation.
+/// What was asked of Docker, and what became of it.
+pub const LAUNCHES: Table = Table::new("launches");
+/// The name of this installation, and of those whose containers it took over.
 pub const PLATFORM: Table = Table::new("platform");
 /// What is known of engines that registered themselves.
 pub const REGISTERED_ENGINES: Table = Table::new("registered_engines");
@@ -25,13 +27,31 @@ pub const REQUESTS: Table = Table::new("requests");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
 
+/// What this very store is: which of all copies, how often somebody took it over. Never copied itself.
+pub const STORE: Table = Table::new("store");
 /// What is being copied into this store, as long as it is not finished. Never copied itself.
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 11] = [
+pub const ALL: [Table; 12] = [
     ACCOUNTS,
     DELETED_ENGINES,
+    DRAINED_ENGINES,
+    ENGINES,
+    EVENTS,
+    JOIN_TOKENS,
+    LAUNCHES,
+    PLATFORM,
+    REGISTERED_ENGINES,
+    REGISTRY_LOGINS,
+    REQUESTS,
+    TOKENS,
+];
+
+/// Those that a store of the first release has. It made all of them at once.
+#[cfg(feature = "rethinkdb")]
+pub(crate) const FIRST: [Table; 10] = [
+    ACCOUNTS,
     DRAINED_ENGINES,
     ENGINES,
     EVENTS,
@@ -42,6 +62,12 @@ pub const ALL: [Table; 11] = [
     REQUESTS,
     TOKENS,
 ];
+
+/// Every table, also those that are never copied.
+#[cfg(feature = "rethinkdb")]
+pub(crate) fn every() -> Vec<Table> {
+    ALL.into_iter().chain([STORE, TRANSFERS]).collect()
+}
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +105,8 @@ mod tests {
     #[test]
     fn all_are_in_order_and_once() {
         assert!(ALL.is_sorted() && ALL.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(!ALL.contains(&TRANSFERS));
+        assert!(!ALL.contains(&TRANSFERS) && !ALL.contains(&STORE));
+        #[cfg(feature = "rethinkdb")]
+        assert!(FIRST.iter().all(|table| ALL.contains(table)));
     }
 }

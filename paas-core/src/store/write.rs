@@ -39,8 +39,8 @@ impl Write {
         Self { table, key: key.into(), action }
     }
 
-    /// What is wrong with it, when the document has this version, or there is none.
-    pub(super) fn refusal(&self, found: Option<Version>) -> Option<StoreErrorKind> {
+    /// Why it cannot be made, when the document has this version, or there is none. For the use of backends.
+    pub fn refusal(&self, found: Option<Version>) -> Option<StoreErrorKind> {
         match (&self.action, found) {
             (Action::Insert(_), Some(_)) => Some(StoreErrorKind::AlreadyExists),
             (Action::Replace(..) | Action::Delete(_), None) => Some(StoreErrorKind::NotFound),
@@ -51,8 +51,8 @@ impl Write {
         }
     }
 
-    /// The error of a verb or a commit that failed at this write.
-    pub(super) fn error(&self, operation: &'static str, kind: StoreErrorKind) -> StoreError {
+    /// The error of a verb or a commit that failed at this write. For the use of backends.
+    pub fn error(&self, operation: &'static str, kind: StoreErrorKind) -> StoreError {
         StoreError::new(kind, operation, self.table, self.key.clone())
     }
 }

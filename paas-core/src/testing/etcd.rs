@@ -61,6 +61,31 @@ impl Etcd {
         Self::start_with(test, LOCAL, "https", &[&files[..], &["--client-cert-auth"]].concat()).await
     }
 
+    /// A new etcd of one server whose tokens say of which state of users and roles they are, so that each change of those
+    /// makes all tokens invalid. Passwords are asked for only after [`Etcd::ask_for_passwords`].
+    ///
+    /// # Panics
+    /// As [`Etcd::start`].
+    pub async fn start_with_jwt(test: &str) -> Option<Self> {
+        let key = std::env::temp_dir().join(format!("paas-test-etcd-key-{}", Uuid::new_v4()));
+        fs::write(&key, Uuid::new_v4().to_string()).expect("a file can be written");
+        let tokens = format!("jwt,sign-method=HS256,priv-key={},ttl=10m", key.display());
+        let etcd = Self::start_with(test, LOCAL, "http", &["--auth-token", &tokens]).await;
+        // It was read at the start, and is not looked at again.
+        let _ = fs::remove_file(&key);
+        etcd
+    }
+
+    /// Adds a role, as an operator would. `password` is that of `root`.
+    ///
+    /// # Panics
+    /// Where it cannot.
+    pub async fn add_role(&self, name: &str, password: &str) {
+        let options = etcd_client::ConnectOptions::new().with_user("root", password);
+        let client = Client::connect([self.host()], Some(options)).await.expect("etcd lets root in");
+        client.auth_client().role_add(name).await.expect("a role can be added");
+    }
+
     async fn start_with(test: &str, ip: IpAddr, scheme: &str, more: &[&str]) -> Option<Self> {
         if let Some(obstacle) = obstacle() {
             skip(test, obstacle);

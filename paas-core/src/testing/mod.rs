@@ -8,6 +8,7 @@ pub mod etcd;
 pub mod registry;
 #[cfg(feature = "rethinkdb")]
 pub mod rethinkdb;
+pub mod scheduler;
 pub mod skip;
 pub mod store;
 pub mod tier;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -203,8 +204,11 @@ pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     let election = unlike_others("election");
     assert_eq!(registry.leader(&election).await.unwrap(), None);
     let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
+    let mut leaders = registry.watch_leader(&election).await.unwrap();
+    assert_eq!(next_leader(&mut leaders).await, None);
     registry.campaign(&election, "first", first).await.unwrap();
     assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("first"));
+    assert_eq!(next_leader(&mut leaders).await.as_deref(), Some("first"));
     let mut waiting = tokio::spawn({
         let (registry, election) = (registry.clone(), election.clone());
         async move { registry.campaign(&election, "second", second).await }
@@ -213,9 +217,15 @@ pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     registry.revoke(first).await.unwrap();
     timeout(TIMEOUT, waiting).await.expect("the second leads after the first").unwrap().unwrap();
     assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("second"));
+    // Nobody may have led for a moment in between.
+    while next_leader(&mut leaders).await.as_deref() != Some("second") {}
     registry.revoke(second).await.unwrap();
     let over = registry.campaign(&election, "late", second).await.unwrap_err();
     assert_eq!(over.kind(), RegistryErrorKind::LeaseExpired);
+}
+
+async fn next_leader(leaders: &mut BoxStream<'static, Option<String>>) -> Option<String> {
+    timeout(TIMEOUT, leaders.next()).await.expect("a change of leaders is seen").expect("the watch goes on")
 }
 
 /// Of many candidates one leads at a time, until each of them has.

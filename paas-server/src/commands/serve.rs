@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use paas_core::leadership::Candidate;
@@ -10,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::Parts;
 use crate::config::{Config, Peers};
 use crate::ha::leader_proxy::Forwarder;
-use crate::ha::{Node, TakeOver};
-use crate::process::{say, start_log, stop_on_signals};
+use crate::ha::{MayLead, Node, TakeOver};
+use crate::process::{raise_descriptor_limit, say, start_log, stop_on_signals};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
+
+/// How long everything may take that comes after requests and launches have ended, or were given up.
+const AFTER_SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Runs a server until a signal ends it.
 ///
@@ -21,28 +25,47 @@ use crate::tls;
 /// Says what could not be opened, read or used, or that not everything ended in time.
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log, config.log_format)?;
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals(config.shutdown_timeout + AFTER_SHUTDOWN)?;
+    let max_connections = config.max_connections.min(connections_by_descriptors());
+    if max_connections < config.max_connections {
+        tracing::info!(max_connections, "fewer connections at once than asked for, because of the limit of open files");
+    }
     let tls = config.tls.as_ref().map(|files| tls::load(&files.cert, &files.key)).transpose()?;
     // Before anything is made: a second server on one machine must not touch the store of the first.
-    let listener =
-        TcpListener::bind(config.listen).with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let listener = TcpListener::bind(config.listen).with_context(|| {
+        format!("{} cannot be listened on; see what does, or choose another address with --listen", config.listen)
+    })?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", listener.local_addr()?);
     if tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!("passwords and tokens travel in clear; give --tls-cert and --tls-key, or trust the network");
     }
-    let parts = Parts::open(config, reachable(&url)).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %url,
+        store = %config.store_url(),
+        registry = %config.registry,
+        advertise = config.peers.as_ref().map(|peers| peers.advertise.as_str()),
+        scheduler = %config.scheduler,
+        max_connections,
+        "starting"
+    );
+    // A server that is stopped while it still waits for its store or for hosts ends at once.
+    let Some(parts) = stop.run_until_cancelled(Parts::open(config, reachable(&url))).await else { return Ok(()) };
+    let parts = parts?;
     let options = ServeOptions {
         tls,
         body_limit: parts.config.body_limit,
         shutdown_timeout: parts.config.shutdown_timeout,
         request_timeout: parts.config.request_timeout,
+        max_connections,
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
     match parts.config.peers.clone() {
         None => {
-            let controller = parts.controller(None).await?;
+            let Some(controller) = stop.run_until_cancelled(parts.controller(None)).await else { return Ok(()) };
+            let controller = controller?;
             say(&listens);
             serve(listener, controller, options, stop).await?;
         }
@@ -54,6 +77,11 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Half of the descriptors are for connections; the rest are for the store, the engines and what clients read of them.
+fn connections_by_descriptors() -> usize {
+    raise_descriptor_limit().map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX).max(1))
+}
+
 async fn serve_as_one_of_several(
     listener: TcpListener,
     parts: Parts,
@@ -61,10 +89,16 @@ async fn serve_as_one_of_several(
     options: ServeOptions,
     stop: CancellationToken,
 ) -> Result<()> {
-    let candidate = Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease);
+    let candidate =
+        Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
     tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone()));
-    let node = Node::new(candidate, forwarder, options.clone());
+    let (custody, store) = (parts.custody.clone(), parts.store.clone());
+    let may_lead: MayLead = Arc::new(move || {
+        let (custody, store) = (custody.clone(), store.clone());
+        Box::pin(async move { custody.check(&*store).await })
+    });
+    let node = Node::new(candidate, forwarder, options.clone()).that_leads_if(may_lead);
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {
         let parts = parts.clone();

@@ -1,4 +1,5 @@
-//! `paas-server store`: moves everything that a platform knows, from one store to another, to a file, and back.
+//! `paas-server store`: moves everything that a platform knows, from one store to another, to a file, and back, and takes over
+//! the containers of other platforms.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use paas_core::cluster::adopt_platform;
 use paas_core::store::{Store, Table, open_existing_store, open_store, transfer};
 
 use crate::config::{BackendUrl, LogFormat, default_data_dir, store_in};
@@ -18,9 +20,10 @@ A copy or a restore that did not come to its end goes on where it ended when it 
 on the store that it fills.
 
 A backup is text: JSON, one value a line; a header with the number of documents of each table, the documents, and a \
-checksum. It holds hashes of passwords, certificates and keys, so only its owner can read it.";
+checksum. It holds hashes of passwords, and passwords of registries and private keys sealed with the key of the server, so only \
+its owner can read it. The key is not in it: keep a copy of that as well, elsewhere (see 'paas-server key --help').";
 
-/// Copies, backs up and restores what a server keeps.
+/// Copies, backs up and restores what a server keeps, and takes over other platforms.
 #[derive(Debug, Parser)]
 #[command(name = "paas-server store", bin_name = "paas-server store", version, max_term_width = 110)]
 #[command(after_help = AFTER_HELP)]
@@ -47,6 +50,13 @@ enum Command {
     Backup {
         /// The file.
         file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make the containers of another platform those of the platform whose store this is, from its server's next start on.
+    Adopt {
+        /// The platform's id, as a server shows it at its start, or the label paas.platform of a container.
+        id: String,
         #[command(flatten)]
         place: Place,
     },
@@ -100,6 +110,13 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
             let source = open_source(&place.url()).await?;
             let report = transfer::backup(&*source, &file).await?;
             say(&format!("Wrote {report}, into {}.", file.display()));
+            say(&about_the_key(&*source).await?);
+        }
+        Command::Adopt { id, place } => {
+            let platform = adopt_platform(open_source(&place.url()).await?, &id).await?;
+            let also: Vec<&str> = platform.adopted().collect();
+            let also = if also.is_empty() { String::new() } else { format!(", and of {},", also.join(", ")) };
+            say(&format!("Containers of platform {}{also} are this store's now.", platform.name()));
         }
         Command::Restore { file, place } => {
             // Before anything is made for it.
@@ -116,6 +133,20 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is needed beside a backup.
+async fn about_the_key(source: &dyn Store) -> Result<String> {
+    let sealed_with = paas_core::seal::sealed_with(source).await.context("the name of the key cannot be read")?;
+    Ok(match sealed_with {
+        Some(fingerprint) => format!(
+            "The secrets in it are sealed with the key {fingerprint}. The key is not in it: keep a copy elsewhere, with \
+             paas-server key export."
+        ),
+        None => {
+            "Its secrets are not sealed: this store has no key yet. The server makes one at its next start.".to_owned()
+        }
+    })
 }
 
 async fn open_source(url: &BackendUrl) -> Result<Arc<dyn Store>> {

@@ -21,6 +21,7 @@ A file given with --config is TOML. Its keys are the long names of the options w
   engine = [\"one=tcp://10.0.0.1:2375\", \"two=tcp://10.0.0.2:2375\"]
 
 'paas-server store' copies the state to another kind of store, and backs it up: see 'paas-server store --help'.
+'paas-server key' brings the key that seals secrets to other servers, and changes it: see 'paas-server key --help'.
 Beside every further Docker host, 'paas-server agent' lets that host join by itself: see 'paas-server agent --help'.
 
 A flag comes before the environment, the environment before the file, the file before the default.";
@@ -56,13 +57,18 @@ pub(super) struct Settings {
     /// Where the database lies. Default: /var/lib/paas for root, otherwise paas in $XDG_DATA_HOME or ~/.local/share.
     #[arg(long, env = "PAAS_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
+    /// File with the key that seals passwords of registries and private keys in the store, readable by its owner only. It is
+    /// made for a store that is new; every server of one store needs it, and so does whoever restores a backup: see
+    /// 'paas-server key --help'. Default: secret.key in the data directory.
+    #[arg(long, env = "PAAS_SECRET_KEY_FILE", value_name = "FILE")]
+    pub(super) secret_key_file: Option<PathBuf>,
     /// Who knows which hosts are alive: 'embedded:' (default), or etcd, as 'etcd://host:2379' or in full
     /// 'etcd://user:password@host1:2379,host2:2379/prefix?ca=FILE&cert=FILE&key=FILE'. It is reached over TLS when there is a
     /// ca; cert and key say who this server is. The variable is the better place for a password.
     #[arg(long, env = "PAAS_REGISTRY", value_name = "URL", hide_env_values = true)]
     pub(super) registry: Option<BackendUrl>,
     /// Be one of several servers that share a store and a registry (both of them etcd://, or the store rethinkdb://): one of
-    /// them leads, and this one tells the others where it is reached: scheme, host and port.
+    /// them leads. The URL is where the others reach this one: scheme, host and port.
     #[arg(long, env = "PAAS_ADVERTISE", value_name = "URL")]
     pub(super) advertise: Option<String>,
     /// How long after the death of the server that leads another may lead, at the earliest: 2s to 60s. Default: 3s.
@@ -71,6 +77,10 @@ pub(super) struct Settings {
     /// Trust what the certificates in this file (PEM) signed when a request is sent on to the server that leads.
     #[arg(long, env = "PAAS_PEER_CA", value_name = "FILE")]
     pub(super) peer_ca: Option<PathBuf>,
+    /// Make the containers of the platform of this id this one's own: after its store was lost, or when its hosts come here. The
+    /// server says at its start which platforms' containers it sees; those of others are shown and left alone. Once is enough.
+    #[arg(long, env = "PAAS_PLATFORM", value_name = "ID")]
+    pub(super) platform: Option<String>,
     /// Add this engine unless it is known already; several times, or several with commas. An address is
     /// unix:///var/run/docker.sock, tcp://host:2375, https://host:2376 or sim://name. Default, when no engine is known:
     /// local=$DOCKER_HOST, or local=unix:///var/run/docker.sock.
@@ -80,6 +90,23 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_NO_ENGINE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(super) no_engine: Option<bool>,
+    /// Folders of the hosts that accounts other than admins may mount into containers, with everything below; several times, or
+    /// several with commas. Default: none. A link in such a folder leads wherever it leads.
+    #[arg(long, env = "PAAS_ALLOW_HOST_PATHS", value_name = "PATH", value_delimiter = ',')]
+    pub(super) allow_host_paths: Option<Vec<String>>,
+    /// Let accounts other than admins use the network of the host, and of containers that others started.
+    #[arg(long, env = "PAAS_ALLOW_HOST_NETWORK", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) allow_host_network: Option<bool>,
+    /// Let accounts other than admins add engines at unix:// (sockets of this machine), and agents with a join token register
+    /// them.
+    #[arg(long, env = "PAAS_ALLOW_UNIX_ENGINES", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) allow_unix_engines: Option<bool>,
+    /// Take simulated hosts (sim://) that are added later or join, and not only those that --engine names.
+    #[arg(long, env = "PAAS_ALLOW_SIMULATED", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) allow_simulated: Option<bool>,
     /// File with the password of 'admin' for the first start. It can also be in the variable PAAS_ADMIN_PASSWORD.
     #[arg(long, env = "PAAS_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub(super) admin_password_file: Option<PathBuf>,
@@ -96,6 +123,10 @@ pub(super) struct Settings {
     /// The largest body of a request: bytes, or with k or M. Default: 1M.
     #[arg(long, env = "PAAS_BODY_LIMIT", value_name = "SIZE")]
     pub(super) body_limit: Option<Size>,
+    /// How many connections may be open at once, from 16. When there are as many, the longest idle make room, first those
+    /// without a login. Default: 10000, or half of the files that the process may open, if that is less.
+    #[arg(long, env = "PAAS_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub(super) max_connections: Option<usize>,
     /// How long a login lasts: seconds, or with s, m, h or d. Default: 12h.
     #[arg(long, env = "PAAS_TOKEN_TTL", value_name = "TIME")]
     pub(super) token_ttl: Option<Span>,
@@ -117,6 +148,16 @@ pub(super) struct Settings {
     /// How far containers may be promised more than an engine has: 1.5 for half as much again. Default: 1, not at all.
     #[arg(long, env = "PAAS_OVERBOOKING", value_name = "FACTOR")]
     pub(super) overbooking: Option<f64>,
+    /// Of each container's output an engine keeps files of this size, where its Docker keeps output in files (json-file,
+    /// local): whole megabytes, such as 10M, or 0 to leave it to Docker. Default: 10M.
+    #[arg(long, env = "PAAS_CONTAINER_LOG_SIZE", value_name = "SIZE")]
+    pub(super) container_log_size: Option<Size>,
+    /// How many such files, 1 to 1000. Default: 3.
+    #[arg(long, env = "PAAS_CONTAINER_LOG_FILES", value_name = "COUNT")]
+    pub(super) container_log_files: Option<u32>,
+    /// Also record what is run inside of containers as events. Each check of a container's health is three of them.
+    #[arg(long, env = "PAAS_RECORD_EXEC_EVENTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub(super) record_exec_events: Option<bool>,
     /// How each engine is asked whether it is alive: 'ping' asks its Docker (default), 'tcp' connects to its port, 'icmp'
     /// sends an echo request to its host.
     #[arg(long, env = "PAAS_PROBE", value_name = "KIND")]
@@ -198,17 +239,24 @@ impl Settings {
             listen: self.listen.or(below.listen),
             store: self.store.or(below.store),
             data_dir: self.data_dir.or(below.data_dir),
+            secret_key_file: self.secret_key_file.or(below.secret_key_file),
             registry: self.registry.or(below.registry),
             advertise: self.advertise.or(below.advertise),
             leader_lease: self.leader_lease.or(below.leader_lease),
             peer_ca: self.peer_ca.or(below.peer_ca),
+            platform: self.platform.or(below.platform),
             engine,
             no_engine,
+            allow_host_paths: self.allow_host_paths.or(below.allow_host_paths),
+            allow_host_network: self.allow_host_network.or(below.allow_host_network),
+            allow_unix_engines: self.allow_unix_engines.or(below.allow_unix_engines),
+            allow_simulated: self.allow_simulated.or(below.allow_simulated),
             admin_password_file: self.admin_password_file.or(below.admin_password_file),
             admin_password: self.admin_password.or(below.admin_password),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
             body_limit: self.body_limit.or(below.body_limit),
+            max_connections: self.max_connections.or(below.max_connections),
             token_ttl: self.token_ttl.or(below.token_ttl),
             event_max_age: self.event_max_age.or(below.event_max_age),
             event_max_count: self.event_max_count.or(below.event_max_count),
@@ -216,6 +264,9 @@ impl Settings {
             cpu_weight: self.cpu_weight.or(below.cpu_weight),
             memory_weight: self.memory_weight.or(below.memory_weight),
             overbooking: self.overbooking.or(below.overbooking),
+            container_log_size: self.container_log_size.or(below.container_log_size),
+            container_log_files: self.container_log_files.or(below.container_log_files),
+            record_exec_events: self.record_exec_events.or(below.record_exec_events),
             probe: self.probe.or(below.probe),
             probe_interval: self.probe_interval.or(below.probe_interval),
             probe_timeout: self.probe_timeout.or(below.probe_timeout),

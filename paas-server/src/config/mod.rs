@@ -12,11 +12,13 @@ use std::time::Duration;
 use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::{ClusterSettings, ProbeKind};
+use paas_core::controller::Policy;
+use paas_core::engine::LogRotation;
 use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
-use crate::options::ServeOptions;
+use crate::options::{MOST_CONNECTIONS, ServeOptions};
 
 pub use backend::BackendUrl;
 pub use layer::{Flags, LogFormat, SchedulerName};
@@ -30,8 +32,11 @@ const SERVE_ONE: [&str; 3] = ["sqlite", "memory", "embedded"];
 /// How long the server that leads may be silent. etcd counts leases in whole seconds.
 const DEFAULT_LEASE: Duration = Duration::from_secs(3);
 
-/// The engine of a server that is told of none.
+/// The engine of a server that is given none.
 const LOCAL_DOCKER: &str = "local=unix:///var/run/docker.sock";
+
+/// With fewer connections than that, clients would keep closing each other's.
+const LEAST_CONNECTIONS: usize = 16;
 
 /// What the program was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,18 +56,26 @@ pub struct Config {
     pub store: Option<BackendUrl>,
     /// Where the database is kept unless `store` says otherwise.
     pub data_dir: PathBuf,
+    /// File with the key that seals secrets in the store.
+    pub secret_key_file: PathBuf,
     /// URL of the registry.
     pub registry: BackendUrl,
     /// How this server is one of several; alone when `None`.
     pub peers: Option<Peers>,
+    /// The platform whose containers are taken over; of none when `None`.
+    pub platform: Option<String>,
     /// Engines that are added at start unless they are known already.
     pub engines: EnginesAtStart,
+    /// What may be asked of the hosts.
+    pub policy: Policy,
     /// The password of `admin` at the first start; a random one when `None`.
     pub admin_password: Option<AdminPassword>,
     /// Certificate and key.
     pub tls: Option<TlsFiles>,
     /// The largest body of a request, bytes.
     pub body_limit: usize,
+    /// How many connections may be open at once, as far as the limit of open files lets them.
+    pub max_connections: usize,
     /// How long a token is valid.
     pub token_ttl: Duration,
     /// How many events are kept, and for how long.
@@ -73,6 +86,10 @@ pub struct Config {
     pub weights: Weights,
     /// By how much the size of an engine may be exceeded; 1.0 for not at all.
     pub overbooking: f64,
+    /// How much of each container's output its engine keeps; `None` to leave that to Docker.
+    pub log_rotation: Option<LogRotation>,
+    /// Whether what is run inside of containers is recorded as events.
+    pub record_exec_events: bool,
     /// How each engine is asked whether it is alive.
     pub probe: ProbeKind,
     /// How often it is asked.
@@ -83,7 +100,7 @@ pub struct Config {
     pub probe_misses: u32,
     /// How long a request may take until it is answered.
     pub request_timeout: Duration,
-    /// How long requests and launches under way may take to end when the server is told to stop.
+    /// How long requests and launches under way may take to end when the server is stopped.
     pub shutdown_timeout: Duration,
     /// What is logged.
     pub log: String,
@@ -91,7 +108,7 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// What a server tells, and knows, of those beside it.
+/// What a server publishes to those beside it, and knows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peers {
     /// Where the others reach this one: scheme, host and port.
@@ -214,21 +231,33 @@ impl Config {
         };
         let peers = peers(settings.advertise, settings.leader_lease.map(|lease| lease.0), settings.peer_ca)?;
         let watching = ClusterSettings::default();
+        let data_dir = settings.data_dir.unwrap_or_else(default_data_dir);
         let config = Self {
             listen: settings.listen.unwrap_or_else(|| SocketAddr::from((default_address, PORT))),
             store: settings.store,
-            data_dir: settings.data_dir.unwrap_or_else(default_data_dir),
+            secret_key_file: settings.secret_key_file.unwrap_or_else(|| secret_key_in(&data_dir)),
+            data_dir,
             registry: settings.registry.unwrap_or_else(|| BackendUrl::new("embedded:")),
             peers,
+            platform: settings.platform,
             engines,
+            policy: Policy {
+                host_paths: settings.allow_host_paths.unwrap_or_default(),
+                host_network: settings.allow_host_network.unwrap_or(false),
+                unix_engines: settings.allow_unix_engines.unwrap_or(false),
+                simulated_engines: settings.allow_simulated.unwrap_or(false),
+            },
             admin_password,
             tls,
             body_limit: settings.body_limit.map_or(ServeOptions::default().body_limit, |limit| limit.0),
+            max_connections: settings.max_connections.unwrap_or(MOST_CONNECTIONS),
             token_ttl: settings.token_ttl.map_or(AuthSettings::default().token_ttl, |ttl| ttl.0),
             retention: retention(settings.event_max_age.map(|age| age.0), settings.event_max_count),
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
+            log_rotation: log_rotation(settings.container_log_size.map(|size| size.0), settings.container_log_files)?,
+            record_exec_events: settings.record_exec_events.unwrap_or(watching.record_exec_events),
             probe: settings.probe.unwrap_or(watching.probe),
             probe_interval: settings.probe_interval.map_or(watching.probe_interval, |interval| interval.0),
             probe_timeout: settings.probe_timeout.map_or(watching.probe_timeout, |timeout| timeout.0),
@@ -250,6 +279,11 @@ impl Config {
         if !(1.0..=100.0).contains(&self.overbooking) {
             let message = format!("must be a number from 1 (none) to 100, not {}", self.overbooking);
             return Err(Invalid::new("overbooking", message));
+        }
+        let is_folder = |path: &String| path.starts_with('/') && !path.split('/').any(|part| part == "..");
+        if let Some(path) = self.policy.host_paths.iter().find(|path| !is_folder(path)) {
+            let message = format!("must be absolute paths without '..', as in /srv, not {path:?}");
+            return Err(Invalid::new("allow-host-paths", message));
         }
         let (store, registry) = (self.store_url(), self.registry.clone());
         let for_one = [store.scheme(), registry.scheme()].into_iter().find(|&scheme| SERVE_ONE.contains(&scheme));
@@ -273,6 +307,9 @@ impl Config {
         if self.request_timeout < Duration::from_secs(1) {
             return Err(Invalid::new("request-timeout", "must be at least 1s"));
         }
+        if self.max_connections < LEAST_CONNECTIONS {
+            return Err(Invalid::new("max-connections", format!("must be at least {LEAST_CONNECTIONS}")));
+        }
         if self.body_limit < 1024 {
             return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));
         }
@@ -285,9 +322,14 @@ impl Config {
     }
 }
 
-/// The store of a server that is told of none.
+/// The store of a server that is given none.
 pub(crate) fn store_in(data_dir: &Path) -> BackendUrl {
     BackendUrl::new(format!("sqlite:{}", data_dir.join("paas.db").display()))
+}
+
+/// The key file of a server that is told of none.
+pub(crate) fn secret_key_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("secret.key")
 }
 
 /// Prints as TOML that can be given back as a configuration file. The first password is left out, and those in URLs are
@@ -304,6 +346,7 @@ impl fmt::Display for Config {
         writeln!(f, "listen = {}", text(&self.listen))?;
         writeln!(f, "store = {}", text(&self.store_url()))?;
         writeln!(f, "data_dir = {}", path(&self.data_dir))?;
+        writeln!(f, "secret_key_file = {}", path(&self.secret_key_file))?;
         writeln!(f, "registry = {}", text(&self.registry))?;
         if let Some(peers) = &self.peers {
             writeln!(f, "advertise = {}", text(&peers.advertise))?;
@@ -311,6 +354,9 @@ impl fmt::Display for Config {
             if let Some(ca) = &peers.ca {
                 writeln!(f, "peer_ca = {}", path(ca))?;
             }
+        }
+        if let Some(platform) = &self.platform {
+            writeln!(f, "platform = {}", text(platform))?;
         }
         match &self.engines {
             EnginesAtStart::Named(engines) => {
@@ -322,6 +368,11 @@ impl fmt::Display for Config {
             }
             EnginesAtStart::None => writeln!(f, "no_engine = true")?,
         }
+        let Policy { host_paths, host_network, unix_engines, simulated_engines } = &self.policy;
+        writeln!(f, "allow_host_paths = {}", serde_json::Value::from(host_paths.clone()))?;
+        writeln!(f, "allow_host_network = {host_network}")?;
+        writeln!(f, "allow_unix_engines = {unix_engines}")?;
+        writeln!(f, "allow_simulated = {simulated_engines}")?;
         if let Some(AdminPassword::File(file)) = &self.admin_password {
             writeln!(f, "admin_password_file = {}", path(file))?;
         }
@@ -330,6 +381,7 @@ impl fmt::Display for Config {
             writeln!(f, "tls_key = {}", path(&tls.key))?;
         }
         writeln!(f, "body_limit = {}", self.body_limit)?;
+        writeln!(f, "max_connections = {}", self.max_connections)?;
         writeln!(f, "token_ttl = {}", span(self.token_ttl))?;
         writeln!(f, "event_max_age = {}", span(self.retention.max_age.unwrap_or_default()))?;
         writeln!(f, "event_max_count = {}", self.retention.max_count.unwrap_or_default())?;
@@ -337,6 +389,14 @@ impl fmt::Display for Config {
         writeln!(f, "cpu_weight = {:?}", self.weights.cpu)?;
         writeln!(f, "memory_weight = {:?}", self.weights.memory)?;
         writeln!(f, "overbooking = {:?}", self.overbooking)?;
+        match self.log_rotation {
+            Some(LogRotation { max_size_mb, max_files }) => {
+                writeln!(f, "container_log_size = \"{max_size_mb}M\"")?;
+                writeln!(f, "container_log_files = {max_files}")?;
+            }
+            None => writeln!(f, "container_log_size = 0")?,
+        }
+        writeln!(f, "record_exec_events = {}", self.record_exec_events)?;
         writeln!(f, "probe = {}", text(&self.probe))?;
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;
         writeln!(f, "probe_timeout = {}", span(self.probe_timeout))?;
@@ -382,6 +442,26 @@ fn retention(max_age: Option<Duration>, max_count: Option<usize>) -> Retention {
         max_count: max_count.or(default.max_count).filter(|&count| count != 0),
         ..default
     }
+}
+
+/// Nothing for the size leaves output to Docker.
+fn log_rotation(size: Option<usize>, files: Option<u32>) -> Result<Option<LogRotation>, Invalid> {
+    const MB: usize = 1 << 20;
+    let default = LogRotation::default();
+    let max_size_mb = match size {
+        Some(0) => return Ok(None),
+        Some(size) if size % MB == 0 => u32::try_from(size / MB).unwrap_or(u32::MAX),
+        Some(size) => {
+            let message = format!("must be whole megabytes, such as 10M, or 0 to leave it to Docker, not {size} bytes");
+            return Err(Invalid::new("container-log-size", message));
+        }
+        None => default.max_size_mb,
+    };
+    let max_files = files.unwrap_or(default.max_files);
+    if !(1..=1000).contains(&max_files) {
+        return Err(Invalid::new("container-log-files", format!("must be 1 to 1000, not {max_files}")));
+    }
+    Ok(Some(LogRotation { max_size_mb, max_files }))
 }
 
 fn weights(cpu: Option<f64>, memory: Option<f64>) -> Result<Weights, Invalid> {

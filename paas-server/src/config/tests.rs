@@ -38,10 +38,10 @@ fn without_any_setting_it_serves_this_machine() {
 
 #[test]
 fn nothing_that_is_printed_holds_the_password_of_the_store() {
-    let config = of(&["--store", "rethinkdb://paas:secret@db/paas"]).unwrap();
-    assert_eq!(config.store_url().as_str(), "rethinkdb://paas:secret@db/paas");
+    let config = of(&["--store", "rethinkdb://paas:hush@db/paas"]).unwrap();
+    assert_eq!(config.store_url().as_str(), "rethinkdb://paas:hush@db/paas");
     assert!(config.to_string().contains("store = \"rethinkdb://paas:***@db/paas\""), "{config}");
-    assert!(!format!("{config} {config:?}").contains("secret"));
+    assert!(!format!("{config} {config:?}").contains("hush"));
 }
 
 #[test]
@@ -111,8 +111,11 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--cpu-weight", "0", "--memory-weight", "0"], "cpu-weight"),
         (&["--token-ttl", "0"], "token-ttl"),
         (&["--body-limit", "10"], "body-limit"),
+        (&["--max-connections", "3"], "max-connections"),
         (&["--listen", "here"], "listen"),
         (&["--scheduler", "random"], "scheduler"),
+        (&["--container-log-size", "100k"], "container-log-size"),
+        (&["--container-log-files", "0"], "container-log-files"),
         (&["--probe", "smoke"], "ping, tcp or icmp"),
         (&["--probe-interval", "1ms"], "probe-interval"),
         (&["--probe-timeout", "2h"], "probe-timeout"),
@@ -143,10 +146,30 @@ fn docker_host_is_the_engine_of_a_server_that_knows_none() {
 fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
-        --probe-interval 500ms --probe-timeout 2s --probe-misses 3";
+        --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3 \
+         --record-exec-events --max-connections 77";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });
+}
+
+#[test]
+fn output_of_containers_is_kept_up_to_a_size_or_as_docker_likes() {
+    let three_of_ten = LogRotation { max_size_mb: 10, max_files: 3 };
+    assert_eq!(of(&[]).unwrap().log_rotation, Some(three_of_ten));
+    let set = with_file("container_log_size = \"20M\"", &["--container-log-files", "2"]).unwrap().log_rotation;
+    assert_eq!(set, Some(LogRotation { max_size_mb: 20, max_files: 2 }));
+    let left_to_docker = of(&["--container-log-size", "0"]).unwrap();
+    assert_eq!(left_to_docker.log_rotation, None);
+    assert_eq!(with_file(&left_to_docker.to_string(), &[]).unwrap().log_rotation, None);
+}
+
+#[test]
+fn what_is_run_inside_of_containers_is_recorded_only_when_asked_for() {
+    assert!(!of(&[]).unwrap().record_exec_events);
+    assert!(of(&["--record-exec-events"]).unwrap().record_exec_events);
+    assert!(with_file("record_exec_events = true", &[]).unwrap().record_exec_events);
+    assert!(!with_file("record_exec_events = true", &["--record-exec-events=false"]).unwrap().record_exec_events);
 }
 
 #[test]
@@ -157,4 +180,19 @@ fn events_are_kept_for_a_time_and_up_to_a_number() {
     assert_eq!((set.max_age, set.max_count), (Some(Duration::from_secs(7200)), Some(5)));
     let none = of(&["--event-max-age", "0", "--event-max-count", "0"]).unwrap().retention;
     assert_eq!((none.max_age, none.max_count), (None, None));
+}
+
+#[test]
+fn the_policy_is_strict_unless_it_is_told_otherwise() {
+    let strict = of(&[]).unwrap().policy;
+    assert!(strict.host_paths.is_empty() && !strict.host_network && !strict.unix_engines && !strict.simulated_engines);
+    let open = of(&["--allow-host-paths", "/srv,/data", "--allow-host-network", "--allow-simulated"]).unwrap().policy;
+    assert_eq!(open.host_paths, ["/srv", "/data"]);
+    assert!(open.host_network && open.simulated_engines && !open.unix_engines);
+    let by_file = with_file("allow_host_paths = [\"/srv\"]\nallow_unix_engines = true", &[]).unwrap().policy;
+    assert!(by_file.unix_engines && by_file.host_paths == ["/srv"]);
+    for wrong in ["srv", "/srv/../etc", ""] {
+        let error = of(&["--allow-host-paths", wrong]).unwrap_err().to_string();
+        assert!(error.contains("allow-host-paths"), "{error}");
+    }
 }

@@ -21,30 +21,42 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::body::read;
+use crate::connections::Connection;
 use crate::ha::leader_proxy::{Forwarder, is_forwarded};
 use crate::middleware::idempotency;
+use crate::middleware::request_id::identified;
 use crate::options::ServeOptions;
 use crate::problem::{Answer, Problem};
+use crate::route_table::{Access, access_of_unknown};
 use crate::routes::{health, router};
 
 /// How long a request waits for a server to lead before it is sent away.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often a server that waits for the leader's answer looks whether that one still leads.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a server that could not take over leaves it to the others.
 const STEP_BACK: Duration = Duration::from_secs(1);
+/// How often a server that cannot lead looks whether it could by now, and one that could whether it still can.
+const LOOK_WHILE_BARRED: Duration = Duration::from_secs(1);
+const LOOK_WHETHER_BARRED: Duration = Duration::from_secs(5);
 
 /// Makes the controller of a term: reads the records and the hosts.
 pub(crate) type TakeOver =
     Arc<dyn Fn(Term) -> futures::future::BoxFuture<'static, anyhow::Result<Controller>> + Send + Sync>;
 
+/// Whether this server could lead, and if not, why.
+pub(crate) type MayLead = Arc<dyn Fn() -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
 /// A server among several. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Node {
+    may_lead: Option<MayLead>,
+    /// Why it does not stand for election.
+    barred: watch::Sender<Option<String>>,
     role: watch::Sender<Role>,
     candidate: Candidate,
+    /// Who leads, as the registry says; while that is away, who was known last.
+    leader: watch::Receiver<Option<String>>,
     forwarder: Arc<Forwarder>,
     options: ServeOptions,
 }
@@ -60,14 +72,61 @@ enum Role {
 
 impl Node {
     pub(crate) fn new(candidate: Candidate, forwarder: Forwarder, options: ServeOptions) -> Self {
-        Self { role: watch::Sender::new(Role::Following), candidate, forwarder: Arc::new(forwarder), options }
+        let (role, barred) = (watch::Sender::new(Role::Following), watch::Sender::new(None));
+        let leader = candidate.watch_leader();
+        Self { may_lead: None, barred, role, candidate, leader, forwarder: Arc::new(forwarder), options }
+    }
+
+    /// The same server, which stands for election only while it could lead.
+    pub(crate) fn that_leads_if(mut self, may_lead: MayLead) -> Self {
+        self.may_lead = Some(may_lead);
+        self
+    }
+
+    /// Looks whether it could lead, and says so when that is not as it was.
+    async fn is_barred(&self) -> bool {
+        let Some(may_lead) = &self.may_lead else { return false };
+        let why = may_lead().await.err().map(|error| format!("{error:#}"));
+        let is_barred = why.is_some();
+        self.barred.send_if_modified(|before| {
+            let is_news = *before != why;
+            match &why {
+                Some(why) if is_news => tracing::error!("does not stand for election: {why}"),
+                None if is_news => tracing::info!("stands for election again"),
+                _ => {}
+            }
+            *before = why;
+            is_news
+        });
+        is_barred
+    }
+
+    /// Stands for election until it is elected, and not while it could not lead.
+    async fn elected(&self) -> Term {
+        loop {
+            while self.is_barred().await {
+                sleep(LOOK_WHILE_BARRED).await;
+            }
+            let barred = async {
+                loop {
+                    sleep(LOOK_WHETHER_BARRED).await;
+                    if self.is_barred().await {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                term = self.candidate.lead() => return term,
+                () = barred => {}
+            }
+        }
     }
 
     /// Stands for election again and again, and leads when elected, until `end` rings. Streams without an end are ended when
     /// `stop` rings, which comes before.
     pub(crate) async fn run(self, take_over: TakeOver, stop: CancellationToken, end: CancellationToken) {
         while !end.is_cancelled() {
-            let Some(term) = end.run_until_cancelled(self.candidate.lead()).await else { return };
+            let Some(term) = end.run_until_cancelled(self.elected()).await else { return };
             tracing::info!(name = self.candidate.name(), "elected; taking over");
             let began = Instant::now();
             let taken = tokio::select! {
@@ -102,6 +161,7 @@ impl Node {
         // Whoever is still at work is refused every change once the term is over, so this does not take long then.
         if timeout(self.options.shutdown_timeout, controller.shutdown()).await.is_err() {
             tracing::error!("launches were still under way and were abandoned");
+            controller.background().stop();
         }
         term.resign();
     }
@@ -118,13 +178,25 @@ impl Node {
         if let Some(router) = self.leading() {
             return led(router, request).await;
         }
+        identified(request, |request| self.answer_without_leading(request)).await
+    }
+
+    async fn answer_without_leading(&self, request: Request) -> Response {
         if request.uri().path() == health::PATH {
-            return health::following(self.candidate.leader().await.ok().flatten()).into_response();
+            let leader = self.leader.borrow().clone();
+            return health::following(leader, self.barred.borrow().is_some()).into_response();
         }
         if is_forwarded(request.headers()) {
             return Problem::no_leader("the server that led leads no more").into_response();
         }
-        self.follow(request).await.unwrap_or_else(IntoResponse::into_response)
+        // The leader knows the tokens: below the guarded prefixes it does nothing without a good one.
+        let is_guarded = access_of_unknown(request.uri().path()) != Access::Public;
+        let connection = request.extensions().get::<Connection>().cloned();
+        let response = self.follow(request).await.unwrap_or_else(IntoResponse::into_response);
+        if let Some(connection) = connection.filter(|_| is_guarded && response.status().is_success()) {
+            connection.authenticated();
+        }
+        response
     }
 
     /// Sends a request on to whoever leads. While nobody does, it waits; what was not sent yet, or may be sent twice, waits
@@ -132,15 +204,15 @@ impl Node {
     async fn follow(&self, request: Request) -> Answer {
         let gives_up = Instant::now() + LEADER_TIMEOUT;
         let (parts, body) = request.into_parts();
-        let body = read(body, self.options.body_limit).await?;
+        let body = read(body, self.options.body_limit, self.options.body_timeout).await?;
         let mut why = "no server leads at this moment";
         while Instant::now() < gives_up {
             if let Some(router) = self.leading() {
                 return Ok(led(router, Request::from_parts(parts, Body::from(body))).await);
             }
-            let leader = self.candidate.leader().await.ok().flatten();
+            let leader = self.leader.borrow().clone();
             if let Some(leader) = leader.filter(|leader| leader != self.candidate.name()) {
-                let deposed = until_deposed(self.candidate.clone(), leader.clone());
+                let deposed = until_deposed(self.leader.clone(), leader.clone());
                 match self.forwarder.forward(&leader, &parts, body.clone(), deposed).await {
                     Ok(response) => return Ok(response),
                     Err(lost) if lost.was_sent && !idempotency::has_key(&parts.headers) => {
@@ -163,13 +235,11 @@ impl Node {
     }
 }
 
-/// Ends when `leader` leads no more, as far as the registry knows. Of a registry that is away nobody knows anything.
-async fn until_deposed(candidate: Candidate, leader: String) {
-    loop {
-        sleep(LOOK_AGAIN).await;
-        if candidate.leader().await.is_ok_and(|found| found.as_ref() != Some(&leader)) {
-            return;
-        }
+/// Ends when `leader` leads no more, as far as the registry says. Of a registry that is away nobody knows anything.
+async fn until_deposed(mut known: watch::Receiver<Option<String>>, leader: String) {
+    // Fails only when nothing more is to be known.
+    if known.wait_for(|known| known.as_ref() != Some(&leader)).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -57,13 +57,17 @@ struct Server {
 
 impl Server {
     fn start(common: &Common) -> Self {
+        Self::start_if(common, Arc::new(|| Box::pin(async { Ok(()) })))
+    }
+
+    fn start_if(common: &Common, may_lead: MayLead) -> Self {
         // A choice for the whole process; that another test made it first is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let candidate = Candidate::new(common.registry.clone(), url.clone(), LEASE);
         let options = ServeOptions::default();
-        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone());
+        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone()).that_leads_if(may_lead);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let common = common.clone();
         let take_over: TakeOver = Arc::new(move |term| Box::pin(common.clone().controller(term)));
@@ -92,8 +96,13 @@ impl Server {
     }
 
     async fn health(&self) -> Value {
-        reqwest::get(format!("{}/healthz", self.url)).await.unwrap().json().await.unwrap()
+        http().get(format!("{}/healthz", self.url)).send().await.unwrap().json().await.unwrap()
     }
+}
+
+/// A client that asks the servers themselves, whatever proxy the environment names.
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// A client that is logged in.
@@ -105,7 +114,7 @@ struct Api {
 
 impl Api {
     async fn login(server: &Server) -> Self {
-        let http = Client::new();
+        let http = http();
         let login = json!({"username": "admin", "password": PASSWORD});
         let answer = http.post(format!("{}/auth/login", server.url)).json(&login).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -143,6 +152,11 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert!(answer.headers().contains_key("x-request-id"));
     let started: Value = answer.json().await.unwrap();
+    // What both log of a request has one id.
+    let id = uuid::Uuid::now_v7().to_string();
+    let listed =
+        api.request(&follower, Method::GET, "/api/containers").header("x-request-id", &id).send().await.unwrap();
+    assert_eq!(listed.headers()["x-request-id"], id.as_str());
     for server in [&leader, &follower] {
         assert_eq!(api.get(server, "/api/containers").await.as_array().unwrap().len(), 2);
         assert_eq!(api.get(server, "/api/cluster/info").await["leader"], leader.url);
@@ -156,7 +170,7 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     api.run(&leader, 1).send().await.unwrap();
     assert!(timeout(TIMEOUT, live.next()).await.unwrap().is_some());
     // So do refusals.
-    let wrong = reqwest::get(format!("{}/api/containers", follower.url)).await.unwrap();
+    let wrong = http().get(format!("{}/api/containers", follower.url)).send().await.unwrap();
     assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
     let nowhere = api.request(&follower, Method::GET, "/nowhere").send().await.unwrap();
     assert_eq!(nowhere.status(), StatusCode::NOT_FOUND);
@@ -166,6 +180,20 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     let (of_leader, of_follower) = (leader.health().await, follower.health().await);
     assert_eq!((&of_leader["role"], &of_leader["leader"]), (&json!("leader"), &json!(leader.url)));
     assert_eq!((&of_follower["role"], &of_follower["leader"]), (&json!("follower"), &json!(leader.url)));
+}
+
+/// The test before, in a process of its own: the environment of this one is also that of the other tests.
+#[test]
+fn no_proxy_stands_between_servers() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "ha::tests::a_server_that_follows_answers_as_the_one_that_leads"]);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        // Nobody listens there.
+        child.env(name, "http://127.0.0.1:9");
+    }
+    let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,10 +247,65 @@ async fn without_a_leader_a_request_is_sent_away_in_the_end() {
     sleep(Duration::from_millis(50)).await;
     lonely.depose();
     gone.await.unwrap().unwrap();
-    let refused = reqwest::get(format!("{}/api/engines", lonely.url)).await.unwrap();
+    let refused = http().get(format!("{}/api/engines", lonely.url)).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "no_leader");
-    let ball = Client::new().get(format!("{}/api/engines", lonely.url)).header("x-paas-forwarded", "1");
+    let ball = http().get(format!("{}/api/engines", lonely.url)).header("x-paas-forwarded", "1");
     assert_eq!(ball.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(lonely.health().await["leader"], "http://127.0.0.1:1");
+}
+
+/// Takeovers that fail, and one that another server overtakes, leave nothing running.
+#[tokio::test]
+async fn takeovers_that_come_to_nothing_leave_nothing_behind() {
+    let common = Common::new("comes-to-nothing", "cpus=8&memory=16384");
+    let host = match common.engine.parse().unwrap() {
+        paas_core::model::EngineAddress::Simulated(host) => paas_core::engine::SimulatedEngine::named(&host),
+        other => panic!("{other}"),
+    };
+    let candidate = Candidate::new(common.registry.clone(), "http://nobody:1".to_owned(), LEASE);
+    for round in 0..20 {
+        let term = candidate.lead().await;
+        let taking_over = common.clone().controller(term.clone());
+        if round % 2 == 0 {
+            // It is done, and then something fails.
+            let controller = taking_over.await.unwrap();
+            assert_eq!(host.open_streams(), 1, "in round {round}");
+            drop(controller);
+        } else {
+            // The term is over before it is done.
+            let _ = timeout(Duration::from_millis(round), taking_over).await;
+        }
+        term.resign();
+    }
+    let gone = async {
+        while host.open_streams() > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    assert!(timeout(TIMEOUT, gone).await.is_ok(), "{} streams are left", host.open_streams());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
+    let common = Common::new("aside", "cpus=8&memory=4096");
+    let has_key = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let found = has_key.clone();
+    let may_lead: MayLead = Arc::new(move || {
+        let found = found.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if found { Ok(()) } else { anyhow::bail!("the key is in nobody's hands") } })
+    });
+    let aside = Server::start_if(&common, may_lead);
+    sleep(LEASE).await;
+    let health = aside.health().await;
+    assert_eq!((&health["role"], &health["stands_for_election"]), (&json!("follower"), &json!(false)), "{health}");
+    assert!(!health.to_string().contains("hands"), "what exactly is missing is for the log");
+    let other = Server::start(&common);
+    other.until_leading().await;
+    assert_eq!(aside.health().await["leader"], other.url, "it serves all the same");
+    has_key.store(true, std::sync::atomic::Ordering::SeqCst);
+    other.stop.cancel();
+    other.serving.await.unwrap();
+    aside.until_leading().await;
+    assert_eq!(aside.health().await["stands_for_election"], Value::Null);
 }

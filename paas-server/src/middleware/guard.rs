@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use paas_core::auth::{AuthError, Presented};
 
 use crate::app::{App, Caller};
+use crate::connections::Connection;
 use crate::problem::Problem;
 use crate::route_table::{Access, Effect, access_of_unknown, methods_of, routes_of};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
 /// Authenticates, authorizes, and only then lets the request on to its handler. Paths and methods that do not exist are
-/// told of after that, so that nobody learns without a token which there are.
+/// refused after that, so that nobody learns without a token which there are.
 pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
@@ -24,12 +25,16 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     };
     if access == Access::ByJoinToken {
         let presented = presented(request.headers());
-        if let Err(problem) = admit_host(&app, presented).await {
-            return problem.into_response();
+        match admit_host(&app, presented).await {
+            Ok(()) => authenticated(&request),
+            Err(problem) => return problem.into_response(),
         }
     } else if access != Access::Public {
         match admit(&app, &request, access) {
-            Ok(caller) => drop(request.extensions_mut().insert(caller)),
+            Ok(caller) => {
+                authenticated(&request);
+                request.extensions_mut().insert(caller);
+            }
             Err(problem) => return problem.into_response(),
         }
     }
@@ -50,6 +55,13 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     response
 }
 
+/// Connections on which good tokens come are the last to be closed when there are too many.
+fn authenticated(request: &Request) {
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.authenticated();
+    }
+}
+
 async fn admit_host(app: &App, presented: Option<Presented>) -> Result<(), Problem> {
     let presented = presented.ok_or(AuthError::Unauthenticated)?;
     Ok(app.controller.auth().check_join_token(&presented.token).await?)
@@ -61,7 +73,8 @@ fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem
     if access == Access::ByRole {
         app.controller.auth().authorize(&session, request.uri().path())?;
     }
-    Ok(Caller { session, presented, request: None })
+    let is_admin = app.controller.auth().is_admin(&session);
+    Ok(Caller { session, presented, is_admin, request: None })
 }
 
 /// The token of a request: `X-Access-Token: user:token`, or `Authorization: Bearer token`.

@@ -14,7 +14,6 @@ use paas_core::model::RequestId;
 use tokio::sync::mpsc;
 
 use crate::app::{App, Caller};
-use crate::body::read;
 use crate::extract::{PROGRESS, wants_progress};
 use crate::problem::{Answer, Problem};
 use crate::progress::{is_summary, outcome_of_run, outcome_of_scale, summary_of};
@@ -83,7 +82,7 @@ fn is_harmless(route: &Route) -> bool {
 
 async fn exchange(app: &App, caller: Caller, key: String, harmless: bool, request: Request, next: Next) -> Answer {
     let (parts, body) = request.into_parts();
-    let body = read(body, app.body_limit).await?;
+    let body = app.read(body).await?;
     let done = {
         let app = app.clone();
         async move { done_once(&app, &caller, &key, harmless, (parts, body), next).await }
@@ -247,7 +246,7 @@ mod tests {
         for (status, is) in [(201, true), (204, true), (207, true), (404, true), (409, true), (502, true)] {
             assert_eq!(is_outcome(StatusCode::from_u16(status).unwrap()), is);
         }
-        for status in [401, 403, 413, 429, 500, 503] {
+        for status in [401, 403, 408, 413, 429, 500, 503] {
             assert!(!is_outcome(StatusCode::from_u16(status).unwrap()), "{status}");
         }
     }

@@ -3,7 +3,6 @@
 //! Most answers wait for their reader as long as it likes: who pages through a log with `less` reads little for a long time. A
 //! stream of events is for those who read it at once, and one that nobody reads would hold its connection for ever.
 
-use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,18 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready as when_ready};
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
 use axum::response::Response;
-use axum_server::accept::Accept;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower_http::add_extension::AddExtension;
 
 /// What the content type of a stream of events begins with.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -45,28 +39,23 @@ impl Reading {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
+    /// An answer begins: it has to be read in time, if it is a stream of events.
+    pub(crate) fn answers(&self, response: &Response) {
+        let content = response.headers().get(CONTENT_TYPE);
+        self.begins(content.is_some_and(|content| content.as_bytes().starts_with(EVENT_STREAM.as_bytes())));
+    }
+
     fn begins(&self, in_time: bool) {
         self.0.in_time.store(in_time, Ordering::Relaxed);
         self.0.stalled.store(false, Ordering::Relaxed);
     }
 }
 
-/// Marks an answer as one that has to be read in time, if it is a stream of events.
-pub(crate) async fn mark(request: Request, next: Next) -> Response {
-    let reading = request.extensions().get::<Reading>().cloned();
-    let response = next.run(request).await;
-    if let Some(reading) = reading {
-        let content = response.headers().get(CONTENT_TYPE);
-        reading.begins(content.is_some_and(|content| content.as_bytes().starts_with(EVENT_STREAM.as_bytes())));
-    }
-    response
-}
-
 /// How long a server that ends waits for such a reader.
 const AFTER_THE_END: Duration = Duration::from_secs(1);
 
-/// Accepts connections on which an answer that [`mark`] marked is said to be [`Reading::stalled`] when nothing of it was taken
-/// for `deadline`, and that are closed after twice that time, or shortly after `stop` rang. Small writes are sent at once.
+/// On connections that it wraps, a stream of events is said to be [`Reading::stalled`] when nothing of it was taken for
+/// `deadline`, and they are closed after twice that time, or shortly after `stop` rang.
 ///
 /// What is taken is what the operating system says: it speaks of it when there is room for a good part of what it keeps.
 #[derive(Clone, Debug)]
@@ -76,6 +65,12 @@ pub(crate) struct WriteTimeout {
 }
 
 impl WriteTimeout {
+    /// A connection that is watched, and how its answers are read.
+    pub(crate) fn wrap<S>(&self, stream: S) -> (Timed<S>, Reading) {
+        let reading = Reading::default();
+        (Timed { stream, timeout: self.clone(), reading: reading.clone(), waiting: None }, reading)
+    }
+
     /// Waits until it is over.
     async fn pass(self) {
         let ended = async {
@@ -84,21 +79,6 @@ impl WriteTimeout {
         };
         // Either ends it.
         let _ = timeout(self.deadline.saturating_mul(2), ended).await;
-    }
-}
-
-impl<S> Accept<TcpStream, S> for WriteTimeout {
-    type Stream = Timed<TcpStream>;
-    type Service = AddExtension<S, Reading>;
-    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let reading = Reading::default();
-        let accepted = stream.set_nodelay(true).map(|()| {
-            let timed = Timed { stream, timeout: self.clone(), reading: reading.clone(), waiting: None };
-            (timed, AddExtension::new(service, reading))
-        });
-        ready(accepted)
     }
 }
 

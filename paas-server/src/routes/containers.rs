@@ -54,7 +54,7 @@ pub(crate) async fn run(
     Body(spec): Body<ContainerSpec>,
 ) -> Answer {
     let params = Params::of(&uri, &["count", "pull"])?;
-    let count = count(&params)?.unwrap_or(1);
+    let count = count(&params, 1)?.unwrap_or(1);
     let pull = params.flag("pull")?.unwrap_or(false);
     let request = RunRequest { spec, count, pull };
     let operation = match named {
@@ -68,8 +68,8 @@ pub(crate) async fn run(
 }
 
 pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri, headers: HeaderMap) -> Answer {
-    let count = count(&Params::of(&uri, &["count"])?)?;
-    let missing = || Problem::invalid("count", "is missing; say how many there shall be, from 1 to 10000");
+    let count = count(&Params::of(&uri, &["count"])?, 0)?;
+    let missing = || Problem::invalid("count", "is missing; say how many there shall be, from 0 to 10000");
     let count = count.ok_or_else(missing)?;
     let operation = app.controller.scale(&caller.actor(), &id, count).await?;
     if wants_progress(&headers) {
@@ -78,8 +78,8 @@ pub(crate) async fn scale(State(app): State<App>, caller: Caller, Id(id): Id, ur
     progress::outcome_of_scale(operation.finish().await)
 }
 
-fn count(params: &Params) -> Answer<Option<usize>> {
-    let count = params.number("count", 1, MOST_CONTAINERS)?;
+fn count(params: &Params, least: u64) -> Answer<Option<usize>> {
+    let count = params.number("count", least, MOST_CONTAINERS)?;
     Ok(count.and_then(|count| usize::try_from(count).ok()))
 }
 

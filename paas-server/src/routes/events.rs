@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use paas_core::events::Notice;
-use paas_core::model::Event;
+use paas_core::model::{Event, EventId, Invalid};
 use tokio::time::timeout;
 
 use crate::app::{App, Caller};
@@ -23,7 +23,7 @@ use crate::problem::Answer;
 const MOST: u64 = 10_000;
 const DEFAULT: u64 = 100;
 
-/// How often a reader to whom nothing is told hears that the connection stands.
+/// How often a reader for whom there is nothing gets a sign that the connection stands.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How many notices are sent together, if so many are there.
 const TOGETHER: usize = 256;
@@ -38,16 +38,31 @@ pub(crate) async fn live(
     State(app): State<App>,
     caller: Caller,
     reading: Option<Extension<Reading>>,
+    headers: HeaderMap,
     _: NoParams,
 ) -> Answer {
     let over = Box::pin(app.until_over(caller));
+    let events = match last_event_id(&headers)? {
+        None => app.controller.live_events(),
+        Some(last) => app.controller.live_events_after(last).await?,
+    };
     let reader = Reader {
-        notices: app.controller.live_events().take_until(over).ready_chunks(TOGETHER).boxed(),
+        notices: events.take_until(over).ready_chunks(TOGETHER).boxed(),
         reading: reading.map(|Extension(reading)| reading).unwrap_or_default(),
         deadline: app.reader_timeout,
     };
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(reader.messages())).into_response())
+}
+
+/// The last event that a reader had before its connection broke, as the HTML standard has it said.
+fn last_event_id(headers: &HeaderMap) -> Answer<Option<EventId>> {
+    const FIELD: &str = "Last-Event-ID";
+    let Some(value) = headers.get(FIELD).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong =
+        || Invalid::new(FIELD, "must be the id of an event, as given by 'id:' before; leave it out for what comes");
+    Ok(Some(id.ok_or_else(wrong)?))
 }
 
 /// Somebody who reads server-sent events, as the HTML standard has them.

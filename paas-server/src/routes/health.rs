@@ -19,7 +19,7 @@ pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down; try again in a moment"));
     }
     if app.controller.is_deposed() {
-        return Ok(following(None));
+        return Ok(following(None, false));
     }
     let store = store(&app.controller.store_state());
     Ok(match app.controller.cluster_info().leader {
@@ -55,7 +55,13 @@ fn store(state: &StoreState) -> Value {
     store
 }
 
-/// What a server says that does not lead.
-pub(crate) fn following(leader: Option<String>) -> Json<Value> {
-    Json(json!({"status": "ok", "version": VERSION, "role": "follower", "leader": leader}))
+/// What a server says that does not lead, and, if so, that it could not. What exactly is missing is for those who read its log.
+pub(crate) fn following(leader: Option<String>, is_barred: bool) -> Json<Value> {
+    let mut health = json!({"status": "ok", "version": VERSION, "role": "follower", "leader": leader});
+    if is_barred {
+        health["stands_for_election"] = json!(false);
+        health["reason"] =
+            json!("the key that opens the secrets in the store is not here; the log of this server says more");
+    }
+    Json(health)
 }

@@ -7,26 +7,12 @@ use axum::http::{StatusCode, Uri};
 use axum::{Extension, Json};
 use paas_core::auth::{JoinToken, NewJoinToken};
 use paas_core::model::EngineId;
-use paas_core::registry::Member;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use paas_core::wire::Heartbeat;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, Params};
 use crate::middleware::idempotency::NotKept;
 use crate::problem::{Answer, Problem};
-
-/// What an agent says of its host, again and again.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Heartbeat {
-    /// The run of the agent.
-    pub(crate) session: Uuid,
-    /// Within which time it will be heard again.
-    pub(crate) ttl_seconds: u64,
-    /// The host.
-    pub(crate) member: Member,
-}
 
 pub(crate) async fn list(State(app): State<App>, _: NoParams) -> Answer<Json<Vec<JoinToken>>> {
     Ok(Json(app.controller.join_tokens().await?))
@@ -47,7 +33,7 @@ pub(crate) async fn delete(State(app): State<App>, caller: Caller, Id(id): Id, _
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn hear(
+pub(crate) async fn heartbeat(
     State(app): State<App>,
     Id(id): Id,
     _: NoParams,

@@ -10,7 +10,7 @@ mod engines;
 mod events;
 pub(crate) mod health;
 mod images;
-pub(crate) mod join;
+mod join;
 mod listing;
 mod registry_logins;
 

@@ -1,8 +1,13 @@
 //! Hosts that join by themselves.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::program::program;
 use crate::support::{Api, Server, TIMEOUT, unique};
 
 /// What an agent says of a simulated host.
@@ -64,4 +69,49 @@ async fn a_host_that_is_not_heard_any_more_gets_no_work() {
     assert_eq!(host.post("/join/engines/silent", &said).await.status, 204);
     until(&admin, "silent", "up").await;
     until(&admin, "silent", "down").await;
+}
+
+/// The program, killed when dropped.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An agent whose environment names a proxy.
+fn agent(server: &str, token: &str, proxy: &str) -> Agent {
+    let docker = format!("sim://{}", unique("agent"));
+    let arguments = ["agent", "--server", server, "--id", "agent", "--docker", &docker, "--advertise", &docker];
+    let mut command = program(&arguments);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(name, proxy);
+    }
+    command.env_remove("NO_PROXY").env_remove("no_proxy").env("PAAS_JOIN_TOKEN", token);
+    Agent(command.stderr(Stdio::null()).spawn().unwrap())
+}
+
+#[tokio::test]
+async fn an_agent_reaches_a_server_on_its_own_machine_without_a_proxy() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let token = admin.post("/api/join-tokens", &Value::Null).await.json()["token"].as_str().unwrap().to_owned();
+    // Nobody listens there.
+    let _agent = agent(&server.url, &token, "http://127.0.0.1:9");
+    until(&admin, "agent", "up").await;
+}
+
+#[tokio::test]
+async fn an_agent_reaches_a_server_elsewhere_as_the_environment_says() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _agent = agent("http://paas.invalid:5002", "token", &format!("http://{}", proxy.local_addr().unwrap()));
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut asked = String::new();
+        BufReader::new(proxy.accept().unwrap().0).read_line(&mut asked).unwrap();
+        asked
+    });
+    let asked = tokio::time::timeout(TIMEOUT, asked).await.unwrap().unwrap();
+    assert!(asked.starts_with("POST http://paas.invalid:5002/join/engines/agent "), "{asked}");
 }

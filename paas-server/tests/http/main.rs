@@ -5,11 +5,15 @@
 mod accounts;
 mod authorization;
 mod bad_input;
+mod connections;
 mod containers;
 mod engines;
 mod hung_up;
 mod joining;
+mod keys;
+mod logs;
 mod once;
+mod policy;
 mod prefixes;
 mod program;
 mod shutdown;

@@ -1,6 +1,7 @@
 //! The program `paas-server` itself, as a process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -36,38 +37,51 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// A server that is killed when dropped.
-struct Running {
-    process: Child,
+pub(crate) struct Running {
+    pub(crate) process: Child,
     out: BufReader<ChildStdout>,
     /// What it said until it listened.
-    said: String,
+    pub(crate) said: String,
 }
 
 impl Running {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(folder, more, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         let mut arguments = vec!["--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
         arguments.extend(more);
-        let mut process = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = BufReader::new(process.stdout.take().unwrap());
-        let mut said = String::new();
-        while !said.contains("listens on") {
-            assert_ne!(out.read_line(&mut said).unwrap(), 0, "it ended: {said}");
-        }
-        Self { process, out, said }
+        Self::spawn(program(&arguments).envs(variables.iter().copied()).stderr(Stdio::null()))
     }
 
-    fn url(&self) -> String {
+    /// Starts a command that is a server, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut server = Self::of(command.stdout(Stdio::piped()).spawn().unwrap());
+        while !server.said.contains("listens on") {
+            assert_ne!(server.out.read_line(&mut server.said).unwrap(), 0, "it ended: {}", server.said);
+        }
+        server
+    }
+
+    fn of(mut process: Child) -> Self {
+        let out = BufReader::new(process.stdout.take().unwrap());
+        Self { process, out, said: String::new() }
+    }
+
+    pub(crate) fn url(&self) -> String {
         self.said.trim_end().rsplit(' ').next().unwrap().to_owned()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// The status it ends with, and what it said after it listened.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -131,6 +145,36 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.end().await.0, Some(130));
 }
 
+#[tokio::test]
+async fn a_server_that_waits_for_its_store_ends_when_it_is_told_to() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = format!("rethinkdb://paas:secret@{}/paas", silent.local_addr().unwrap());
+    let mut command = program(&["--listen", "127.0.0.1:0", "--store", &store, "--no-engine"]);
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let server = Running::of(process);
+    let connected = tokio::task::spawn_blocking(move || silent.accept().unwrap());
+    let connected = tokio::time::timeout(TIMEOUT, connected).await.unwrap().unwrap();
+    server.signal("-TERM");
+    assert_eq!(server.end().await, (Some(0), String::new()));
+    drop(connected);
+}
+
+#[tokio::test]
+async fn what_hangs_does_not_keep_the_program_from_ending() {
+    let arguments = ["--listen", "127.0.0.1:0", "--store", "memory:", "--no-engine", "--shutdown-timeout", "1s"];
+    let mut command = program(&arguments);
+    // Nobody reads the log, so that in the end whoever writes to it hangs.
+    let server = Running::spawn(command.args(["--log", "trace"]).stderr(Stdio::piped()));
+    let api = Api::new(&server.url());
+    let ask = || api.request(Method::GET, "/healthz").timeout(Duration::from_secs(1)).send();
+    let begun = Instant::now();
+    while ask().await.is_ok() {
+        assert!(begun.elapsed() < TIMEOUT, "it answers although its log is full");
+    }
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(1));
+}
+
 #[test]
 fn a_password_that_was_given_is_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
@@ -167,7 +211,7 @@ fn a_second_server_on_one_port_leaves_everything_alone() {
     let other = folder.path().join("other");
     let second = output(&mut program(&["--listen", &address, "--data-dir", other.to_str().unwrap()]));
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains(&address), "{}", stderr(&second));
+    assert!(stderr(&second).contains(&address) && stderr(&second).contains("--listen"), "{}", stderr(&second));
     assert!(!other.exists());
 }
 
@@ -179,13 +223,14 @@ fn a_flag_comes_before_the_environment_and_that_before_the_file() {
     std::fs::write(&file, content).unwrap();
     let mut command = program(&["--print-config", "--listen", "127.0.0.1:3"]);
     command.env("PAAS_CONFIG", &file).env("PAAS_LISTEN", "127.0.0.1:2").env("PAAS_OVERBOOKING", "2");
-    command.env("PAAS_ADMIN_PASSWORD", "not to be printed");
+    command.env("PAAS_ADMIN_PASSWORD", "not to be printed").env("PAAS_PLATFORM", "of-before");
     let printed = stdout(&output(&mut command));
     let lines: Vec<&str> = printed.lines().collect();
     assert!(lines.contains(&"listen = \"127.0.0.1:3\""), "{printed}");
     assert!(lines.contains(&"overbooking = 2.0"), "{printed}");
     assert!(lines.contains(&"store = \"memory:\""), "{printed}");
     assert!(lines.contains(&"no_engine = true"), "{printed}");
+    assert!(lines.contains(&"platform = \"of-before\""), "{printed}");
     assert!(lines.contains(&"registry = \"embedded:\""), "{printed}");
     assert!(!printed.contains("not to be printed"));
 }
@@ -197,10 +242,23 @@ fn what_is_wrong_is_said_in_one_line() {
     std::fs::write(&file, "lisen = \"127.0.0.1:1\"\n").unwrap();
     let misspelt = output(&mut program(&["--config", file.to_str().unwrap()]));
     assert_eq!(misspelt.status.code(), Some(1));
-    assert!(stderr(&misspelt).contains("lisen"), "{}", stderr(&misspelt));
+    assert!(stderr(&misspelt).contains("lisen") && stderr(&misspelt).contains("line 1"), "{}", stderr(&misspelt));
     let missing = output(&mut program(&["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"]));
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("/nowhere/c.pem cannot be read"), "{}", stderr(&missing));
+    let nowhere = output(&mut program(&["--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"]));
+    assert_eq!(nowhere.status.code(), Some(1));
+    let said = stderr(&nowhere);
+    assert!(said.contains("/dev/null/data") && said.contains("--data-dir"), "{said}");
+    let folder_for_file = folder.path().join("data");
+    std::fs::create_dir_all(folder_for_file.join("paas.db")).unwrap();
+    let no_file = output(&mut program(&["--listen", "127.0.0.1:0", "--data-dir", folder_for_file.to_str().unwrap()]));
+    assert_eq!(no_file.status.code(), Some(1));
+    let said = stderr(&no_file);
+    assert!(
+        said.contains(folder_for_file.to_str().unwrap()) && said.contains("choose another with --data-dir"),
+        "{said}"
+    );
     let unknown = output(&mut program(&["--store", "floppy:", "--listen", "127.0.0.1:0"]));
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("sqlite:PATH"), "{}", stderr(&unknown));
@@ -209,8 +267,8 @@ fn what_is_wrong_is_said_in_one_line() {
 
 #[test]
 fn help_and_version_are_printed() {
-    let help = output(program(&["--help"]).env("PAAS_STORE", "rethinkdb://paas:secret@db/paas"));
-    assert!(!stdout(&help).contains("secret"), "the environment is not printed");
+    let help = output(program(&["--help"]).env("PAAS_STORE", "rethinkdb://paas:hush-hush@db/paas"));
+    assert!(!stdout(&help).contains("hush-hush"), "the environment is not printed");
     assert_eq!(help.status.code(), Some(0));
     for word in ["--listen", "PAAS_LISTEN", "--engine", "PAAS_ADMIN_PASSWORD", "127.0.0.1:5002"] {
         assert!(stdout(&help).contains(word), "{word}");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use paas_core::engine::SimulatedEngine;
+use paas_core::model::SimulatedHost;
 use paas_server::serve::{ServeError, ServeOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -74,6 +76,23 @@ async fn what_takes_too_long_is_abandoned() {
     let ended = timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap();
     assert!(matches!(ended, Err(ServeError::TimedOut(_))), "{ended:?}");
     running.abort();
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_does_not_hold_up_the_end() {
+    let options = ServeOptions { shutdown_timeout: Duration::from_millis(300), ..ServeOptions::default() };
+    let mut server = Server::with(Start { options, ..Start::default() }).await;
+    let ids = server.run("web", 1).await;
+    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.as_str()));
+    host.set_hanging(true);
+    let user = server.login("user").await;
+    let path = format!("/api/containers/{}/stop", ids[0]);
+    let stopping = tokio::spawn(async move { user.request(Method::POST, &path).send().await.is_ok() });
+    eventually("the host was asked", || host.asked("stop").now == 1).await;
+    server.stop.cancel();
+    let ended = timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(ServeError::TimedOut(_))), "{ended:?}");
+    stopping.abort();
 }
 
 #[tokio::test]

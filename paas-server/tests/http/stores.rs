@@ -105,6 +105,27 @@ async fn a_backup_is_restored_where_the_server_looks_for_its_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_platform_is_taken_over_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("paas.db");
+    fill(&path, 1).await;
+    let place = url(&path);
+    let taken = output(&["adopt", "second", "--store", &place]);
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    assert_eq!(stdout(&taken), "Containers of platform first, and of second, are this store's now.\n");
+    let adopted =
+        |(table, key, _): &&(Table, String, serde_json::Value)| *table == tables::PLATFORM && key == "adopted";
+    let kept = contents(&path).await;
+    assert_eq!(kept.iter().find(adopted).unwrap().2, json!(["second"]));
+    let own = output(&["adopt", "first", "--store", &place]);
+    assert!(own.status.success() && contents(&path).await == kept);
+    let wrong = output(&["adopt", "no name", "--store", &place]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("must be the id of a platform"), "{}", stderr(&wrong));
+    assert!(contents(&path).await == kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_copied_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("from.db"), folder.path().join("to.db"));

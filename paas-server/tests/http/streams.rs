@@ -107,6 +107,33 @@ async fn until_end(response: Response) {
 }
 
 #[tokio::test]
+async fn a_stream_of_events_is_taken_up_where_it_broke_off() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let mut live = user.open("/api/events/live").await;
+    server.run("web", 1).await;
+    let text = read_until(&mut live, "event: run-container").await + &read_until(&mut live, "\n\n").await;
+    drop(live);
+    let heard: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let id = server.run("other", 1).await[0].to_string();
+    eventually("recorded", || !server.controller.container(&id).unwrap().name.is_empty()).await;
+    let request = user.request(Method::GET, "/api/events/live").header("last-event-id", *heard.last().unwrap());
+    let mut live = request.send().await.unwrap();
+    assert_eq!(live.status(), 200);
+    let again = read_until(&mut live, &id).await + &read_until(&mut live, "\n\n").await;
+    assert!(heard.iter().all(|id| !again.contains(&format!("id: {id}\n"))), "nothing is told twice: {again}");
+    assert!(!again.contains("event: missed"), "{again}");
+    drop(live);
+    let unknown = user
+        .request(Method::GET, "/api/events/live")
+        .header("last-event-id", paas_core::model::EventId::first_at(jiff::Timestamp::now()).to_string());
+    let mut live = unknown.send().await.unwrap();
+    read_until(&mut live, "event: missed\ndata: 1\n\n").await;
+    let answer = Answer::of(user.request(Method::GET, "/api/events/live").header("last-event-id", "yesterday")).await;
+    answer.is_problem(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn events_are_told_as_they_happen() {
     let server = Server::start().await;
     let user = server.login("user").await;

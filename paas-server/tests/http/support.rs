@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use paas_core::auth::{AuthSettings, HashCost};
-use paas_core::controller::{Actor, Controller, RunRequest, Settings};
+use paas_core::controller::{Actor, Controller, Policy, RunRequest, Settings};
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, NewAccount, RoleName};
 use paas_core::store::Store;
 use paas_server::serve::{ServeError, ServeOptions, serve};
@@ -37,6 +37,7 @@ pub(crate) struct Start {
     /// Properties of the simulated host, as in its address.
     pub(crate) engine: &'static str,
     pub(crate) token_ttl: Duration,
+    pub(crate) policy: Policy,
     pub(crate) options: ServeOptions,
     /// Where state is kept; in memory of its own without.
     pub(crate) store: Option<Arc<dyn Store>>,
@@ -49,6 +50,7 @@ impl Default for Start {
         Self {
             engine: "cpus=8&memory=16384",
             token_ttl: Duration::from_secs(3600),
+            policy: Policy::default(),
             options: ServeOptions::default(),
             store: None,
             send_buffer: None,
@@ -71,7 +73,7 @@ impl Server {
         // Hashes as cheap as they come: the tests are about other things.
         let hash_cost = HashCost { memory_kib: 8, passes: 1 };
         let auth = AuthSettings { token_ttl: start.token_ttl, hash_cost };
-        let settings = Settings { auth, ..Settings::default() };
+        let settings = Settings { auth, policy: start.policy, ..Settings::default() };
         let mut builder = Controller::builder().connector(tricky::connector()).settings(settings);
         if let Some(store) = start.store {
             builder = builder.store(store).sealer(paas_core::seal::Sealer::ephemeral());

@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
-    Connector, CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    LogChunk, LogOptions, LogStream, ObservedContainer, PullProgress, Result, connect,
+    Connector, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, LogChunk, LogOptions, LogStream, ObservedContainer, PullProgress, Result, connect,
 };
 use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageRef, RegistryLogin, SimulatedHost};
 
@@ -62,7 +62,7 @@ impl DockerEngine for Tricky {
         self.inner.inspect(id).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
         match request.spec.name.as_str() {
             MISSING => Err(EngineError::new(EngineErrorKind::NoSuchImage, "create the container", "no such image")),
             HALF if self.created.fetch_add(1, Ordering::Relaxed) % 2 == 1 => {

@@ -33,6 +33,21 @@ impl View {
                 return Err(format!("{id}: ports are counted apart"));
             }
         }
+        for (id, entry) in &self.containers {
+            if entry.allocation != self.allocation_of(id, entry) {
+                return Err(format!("{id} takes {:?}, and should take something else: {entry:?}", entry.allocation));
+            }
+            let engine = &entry.container.engine.id;
+            if !self.engines.get(engine).is_some_and(|host| host.containers.contains(id)) {
+                return Err(format!("{id} is not among the containers of {engine}"));
+            }
+        }
+        if self.engines.values().map(|host| host.containers.len()).sum::<usize>() != self.containers.len() {
+            return Err("a container is among those of two engines".to_owned());
+        }
+        if let Some((id, host)) = self.engines.iter().find(|(_, host)| !host.warnings.is_empty()) {
+            return Err(format!("{id}: {:?}", host.warnings));
+        }
         let running = self.containers.values().filter(|entry| entry.container.state.holds_resources()).count();
         if running != self.running {
             return Err(format!("{running} containers run, and {} are counted", self.running));
@@ -42,7 +57,12 @@ impl View {
             return Err(format!("{:?} are noted as down", self.down));
         }
         let mut daemons: HashMap<String, BTreeSet<EngineId>> = HashMap::new();
-        for (id, info) in self.engines.iter().filter_map(|(id, host)| Some((id, host.info.as_ref()?))) {
+        for (id, info) in self
+            .engines
+            .iter()
+            .filter_map(|(id, host)| Some((id, host.info.as_ref()?)))
+            .filter(|(_, info)| !info.daemon_id.is_empty())
+        {
             daemons.entry(info.daemon_id.clone()).or_default().insert(id.clone());
         }
         if self.daemons != daemons {

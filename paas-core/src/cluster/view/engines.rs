@@ -6,12 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{EngineEntry, View};
-use crate::engine::{DockerEngine, EngineInfo, EngineUsage};
-use crate::model::{EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, Resources};
+use crate::cluster::EngineHandle;
+use crate::engine::{EngineInfo, EngineUsage};
+use crate::model::{
+    Cpus, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, MemoryMb, Resources,
+};
 use crate::scheduler::EngineState;
 
 impl View {
-    pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, engine: Arc<dyn DockerEngine>) {
+    pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, handle: EngineHandle) {
         let id = spec.id.clone();
         let mut state = EngineState::new(id.clone(), Resources::ZERO);
         state.status = EngineStatus::Pending;
@@ -24,13 +27,14 @@ impl View {
         let summary = Arc::new(summary(&spec, Resources::ZERO));
         let entry = EngineEntry {
             spec: Arc::new(spec),
-            engine,
+            handle,
             summary,
             health,
             info: None,
             usage: EngineUsage::default(),
             host_usage: None,
             absent: false,
+            warnings: Vec::new(),
             containers: BTreeSet::new(),
             ports: HashMap::new(),
         };
@@ -43,13 +47,18 @@ impl View {
     /// Takes an engine out, with its containers and the reservations on it.
     pub(in crate::cluster) fn remove_engine(&mut self, id: &EngineId) -> bool {
         let Some(entry) = self.engines.remove(id) else { return false };
+        entry.handle.stop().cancel();
+        self.twins.retain(|one, (other, _)| one != id && other != id);
         self.images.remove(entry.info.as_ref());
         self.down.remove(id);
         if let Some(info) = &entry.info {
             self.is_not_daemon(id, &info.daemon_id);
         }
         self.snapshot.remove(id);
-        self.reservations.retain(|_, reserved| reserved.engine != *id);
+        let on_it = self.reservations.iter().filter(|(_, reserved)| reserved.engine == *id).map(|(launch, _)| *launch);
+        for launch in on_it.collect::<Vec<_>>() {
+            self.release(launch);
+        }
         for container in entry.containers {
             self.starting.remove(&container);
             self.forget(&container);
@@ -85,6 +94,10 @@ impl View {
         self.engines.get(id)
     }
 
+    pub(in crate::cluster) fn engine_handle(&self, id: &EngineId) -> Option<EngineHandle> {
+        self.engines.get(id).map(|entry| entry.handle.clone())
+    }
+
     pub(in crate::cluster) fn engines(&self) -> impl Iterator<Item = &EngineEntry> {
         self.engines.values()
     }
@@ -102,11 +115,27 @@ impl View {
         let Some(entry) = self.engines.get_mut(id) else { return };
         // Its clock goes on; the rest is mostly what it was, and then stays where it is.
         info.time = None;
+        // More than anything can have is not what it has, and nobody could read it.
+        info.cpus = info.cpus.min(Cpus::MAX);
+        info.memory = info.memory.min(MemoryMb::MAX);
         if entry.info.as_ref() == Some(&info) {
             return;
         }
         let total =
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
+        let cpu_count = u32::try_from(info.cpus.milli().div_ceil(1000)).ok();
+        let networks = info.networks.clone();
+        if self
+            .snapshot
+            .get(id)
+            .is_some_and(|state| state.total != total || state.cpu_count != cpu_count || state.networks != networks)
+        {
+            self.snapshot.update(id, |state| {
+                state.total = total;
+                state.cpu_count = cpu_count;
+                state.networks = networks;
+            });
+        }
         let summary = summary(&entry.spec, total);
         self.images.add(&info);
         let daemon_id = info.daemon_id.clone();
@@ -115,13 +144,22 @@ impl View {
         if *entry.summary != summary {
             entry.summary = Arc::new(summary);
         }
-        if self.snapshot.get(id).is_some_and(|state| state.total != total) {
-            self.snapshot.update(id, |state| state.total = total);
-        }
         if let Some(before) = before {
             self.is_not_daemon(id, &before.daemon_id);
         }
-        self.daemons.entry(daemon_id).or_default().insert(id.clone());
+        // A daemon that has no id that stays is known by nothing of the kind.
+        if !daemon_id.is_empty() {
+            self.daemons.entry(daemon_id).or_default().insert(id.clone());
+        }
+    }
+
+    /// Notes which networks an engine has.
+    pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeSet<String>>) {
+        let Some(info) = self.engines.get_mut(id).and_then(|entry| entry.info.as_mut()) else { return };
+        if info.networks != networks {
+            info.networks.clone_from(&networks);
+            self.snapshot.update(id, |state| state.networks = networks);
+        }
     }
 
     fn is_not_daemon(&mut self, id: &EngineId, daemon_id: &str) {
@@ -134,14 +172,14 @@ impl View {
     }
 
     pub(in crate::cluster) fn set_usage(&mut self, id: &EngineId, usage: EngineUsage) {
-        if let Some(entry) = self.engines.get_mut(id) {
+        if let Some(entry) = self.engines.get_mut(id).filter(|_| usage.cpus.is_finite()) {
             entry.usage = usage;
         }
     }
 
     pub(in crate::cluster) fn set_host_usage(&mut self, id: &EngineId, usage: Option<HostUsage>) {
         if let Some(entry) = self.engines.get_mut(id) {
-            entry.host_usage = usage;
+            entry.host_usage = usage.filter(|usage| usage.cpus.is_finite());
         }
     }
 
@@ -168,6 +206,7 @@ impl View {
             self.down.remove(id);
         }
         entry.health.status = status;
+        entry.handle.set_status(status);
         entry.health.since = Timestamp::now();
         self.snapshot.update(id, |state| state.status = status);
         Some(before)

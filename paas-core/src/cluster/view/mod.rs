@@ -12,15 +12,19 @@ mod reservations;
 mod tests;
 mod tombstones;
 mod totals;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::engine::{DockerEngine, EngineInfo, EngineUsage, Managed, ObservedContainer, RequestMark};
+use jiff::Timestamp;
+
+use super::EngineHandle;
+use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer};
 use crate::model::{
-    Container, ContainerId, ContainerState, EngineHealth, EngineId, EngineSpec, EngineSummary, Group, HostPort,
-    HostUsage, LaunchId, RequestId, Resources,
+    BoundPort, Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group,
+    HostPort, HostUsage, LaunchId, MemoryMb, Resources,
 };
 use crate::scheduler::{AllocationRef, Snapshot};
 
@@ -43,7 +47,7 @@ struct Allocation {
 #[derive(Debug)]
 pub(super) struct EngineEntry {
     pub(super) spec: Arc<EngineSpec>,
-    pub(super) engine: Arc<dyn DockerEngine>,
+    pub(super) handle: EngineHandle,
     pub(super) summary: Arc<EngineSummary>,
     pub(super) health: EngineHealth,
     pub(super) info: Option<EngineInfo>,
@@ -52,6 +56,8 @@ pub(super) struct EngineEntry {
     pub(super) host_usage: Option<HostUsage>,
     /// It registered itself and left: down, whether or not its daemon answers.
     pub(super) absent: bool,
+    /// What is to be told a person of it beside its status.
+    pub(super) warnings: Vec<String>,
     containers: BTreeSet<ContainerId>,
     /// How many holds name each port; the snapshot's set has those with at least one.
     ports: HashMap<HostPort, usize>,
@@ -62,25 +68,36 @@ pub(super) struct ContainerEntry {
     pub(super) container: Arc<Container>,
     pub(super) managed: Option<Managed>,
     reserved: Resources,
+    /// Whether `reserved` is what Docker enforces, as an inspection said once.
+    limits_known: bool,
     /// Canonical name of its image.
     image: Arc<str>,
     allocation: Allocation,
     ticket: Ticket,
+    /// What it has of the host beside the ports that are shown: the same ones, for IPv6.
+    hidden_ports: Vec<HostPort>,
 }
 
 impl ContainerEntry {
+    fn has_ports(&self, found: &[BoundPort]) -> bool {
+        let shown = &self.container.ports;
+        found.len() == shown.len() + self.hidden_ports.len()
+            && found.iter().all(|port| shown.contains(port) || self.hidden_ports.contains(&port.host()))
+    }
+
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
-        let ObservedContainer { id, name, spec, reserved, state, ports, created, managed } = found;
+        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed } = found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name
             && **image == *spec
             && **host == *engine
             && self.container.state == *state
-            && self.container.ports == *ports
+            && self.has_ports(ports)
             && self.container.created == *created
             && self.reserved == *reserved
+            && self.limits_known == *limits_known
             && self.managed == *managed
     }
 }
@@ -91,6 +108,8 @@ struct Reserved {
     allocation: Allocation,
     /// The stopped or restarting container it covers; absent for a launch, which covers by its launch id.
     container: Option<ContainerId>,
+    /// The containers that were seen with that launch id, wherever: the host may be another engine over again.
+    launched: Vec<ContainerId>,
 }
 
 /// Everything the platform knows at this moment.
@@ -101,12 +120,8 @@ pub(super) struct View {
     /// Boxed: of a large entry in the tree itself, three of ten would be room for more.
     containers: BTreeMap<ContainerId, Box<ContainerEntry>>,
     groups: HashMap<Group, BTreeSet<ContainerId>>,
-    /// The containers of each request that has a name.
-    requests: HashMap<RequestId, BTreeSet<ContainerId>>,
     reservations: HashMap<LaunchId, Reserved>,
     starting: HashMap<ContainerId, LaunchId>,
-    /// Launches that were given up while their engine did not answer: what they left must go when it is seen.
-    abandoned: HashSet<LaunchId>,
     gone: Tombstones,
     /// How many containers run.
     running: usize,
@@ -115,6 +130,8 @@ pub(super) struct View {
     down: BTreeSet<EngineId>,
     /// Which engines are which daemon, by what they said themselves: more than one is the same host twice.
     daemons: HashMap<String, BTreeSet<EngineId>>,
+    /// The engines on which a container was found that another one has, with that one and the container.
+    twins: BTreeMap<EngineId, (EngineId, ContainerId)>,
 }
 
 impl View {
@@ -146,12 +163,6 @@ impl View {
         self.groups.get(group).into_iter().flatten().filter_map(|id| self.container(id))
     }
 
-    /// The containers of a request, with the mark of each.
-    pub(super) fn of_request(&self, request: RequestId) -> impl Iterator<Item = (RequestMark, &ContainerEntry)> {
-        let members = self.requests.get(&request).into_iter().flatten().filter_map(|id| self.container(id));
-        members.filter_map(|entry| Some((entry.managed.as_ref()?.mark?, entry)))
-    }
-
     /// The container as shown: on an engine that is down nobody knows what it does.
     pub(super) fn shown(&self, entry: &ContainerEntry) -> Arc<Container> {
         if self.down.contains(&entry.container.engine.id) && entry.container.state.holds_resources() {
@@ -162,13 +173,32 @@ impl View {
         entry.container.clone()
     }
 
-    /// Notes a container as it was found by an observation that began at `ticket`.
-    pub(super) fn observe(&mut self, engine: &EngineId, mut found: ObservedContainer, ticket: Ticket) {
-        let Some(host) = self.engines.get_mut(engine) else { return };
-        let newer_is_known = self.containers.get(&found.id).is_some_and(|known| known.ticket > ticket);
-        if newer_is_known || self.gone.forbid(&found.id, ticket) {
-            return;
+    /// Notes a container as it was found by an observation that began at `ticket`. False when it is known of another engine,
+    /// which keeps it: then the two are one host, or copies.
+    pub(super) fn observe(&mut self, engine: &EngineId, mut found: ObservedContainer, ticket: Ticket) -> bool {
+        if !self.engines.contains_key(engine) {
+            return true;
         }
+        if let Some(other) = self.elsewhere(engine, &found.id) {
+            self.twins.insert(engine.clone(), (other, found.id));
+            return false;
+        }
+        let known = self.containers.get(&found.id);
+        if known.is_some_and(|known| known.ticket > ticket) || self.gone.forbid(&found.id, ticket) {
+            return true;
+        }
+        // More than anything can have would only spoil the sums.
+        found.reserved.cpus = found.reserved.cpus.min(Cpus::MAX);
+        found.reserved.memory = found.reserved.memory.min(MemoryMb::MAX);
+        // A list does not show the limits that Docker enforces: what was read of them before counts.
+        if let Some(known) = known.filter(|known| known.limits_known && !found.limits_known) {
+            (found.reserved, found.limits_known) = (known.reserved, true);
+        }
+        if known.is_some_and(|known| known.container.engine.id != *engine) {
+            // The engine that had it counts no more.
+            self.forget(&found.id);
+        }
+        let Some(host) = self.engines.get_mut(engine) else { return true };
         host.containers.insert(found.id.clone());
         let summary = host.summary.clone();
         // Everything is read again each minute and mostly is as it was. If each were put down anew every time, the room of
@@ -178,7 +208,7 @@ impl View {
         {
             known.ticket = ticket;
             self.recount(&found.id);
-            return;
+            return true;
         }
         let known = self.containers.get(&found.id).map(|entry| &**entry);
         // Of thousands of equal containers the description is kept once, and the words that they have in common.
@@ -196,29 +226,48 @@ impl View {
                 (Arc::new(found.spec), image)
             }
         };
+        let ports = BoundPort::without_twins(&found.ports);
+        let hidden_ports = found.ports.iter().filter(|port| !ports.contains(port)).map(BoundPort::host).collect();
+        let ours = found.managed.as_ref().filter(|managed| managed.other_owner.is_none());
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
             image: spec,
             engine: summary,
             state: found.state,
-            ports: found.ports,
+            ports,
             created: found.created,
-            managed: found.managed.is_some(),
+            managed: ours.is_some(),
         });
-        if let Some(managed) = &found.managed {
-            self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
-            if let Some(mark) = managed.mark {
-                self.requests.entry(mark.request).or_default().insert(found.id.clone());
-            }
+        if let Some(managed) = &found.managed
+            && let Some(reserved) = self.reservations.get_mut(&managed.launch)
+            && !reserved.launched.contains(&found.id)
+        {
+            reserved.launched.push(found.id.clone());
         }
-        self.running += usize::from(container.state.holds_resources());
-        self.running -= usize::from(known.is_some_and(|known| known.container.state.holds_resources()));
+        if let Some(managed) = ours {
+            self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
+        } else if let Some(before) = known.and_then(|known| known.managed.as_ref()).cloned() {
+            take_out(&mut self.groups, &before.group, &found.id);
+        }
+        let ran = known.is_some_and(|known| known.container.state.holds_resources());
+        self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
         let allocation = known.map(|known| known.allocation.clone()).unwrap_or_default();
+        let ObservedContainer { managed, reserved, limits_known, .. } = found;
         let entry =
-            ContainerEntry { image, container, managed: found.managed, reserved: found.reserved, allocation, ticket };
+            ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket, hidden_ports };
         self.containers.insert(found.id.clone(), Box::new(entry));
         self.recount(&found.id);
+        true
+    }
+
+    /// Our containers that run on an engine and whose limits no inspection has shown yet.
+    pub(super) fn limits_unknown(&self, engine: &EngineId) -> Vec<ContainerId> {
+        let there = self.engines.get(engine).into_iter().flat_map(|host| &host.containers);
+        let unknown = there
+            .filter_map(|id| self.containers.get(id))
+            .filter(|entry| !entry.limits_known && entry.managed.is_some() && entry.container.state.holds_resources());
+        unknown.map(|entry| entry.container.id.clone()).collect()
     }
 
     /// Whether a container was removed a moment ago, and was not found again since.
@@ -231,6 +280,13 @@ impl View {
         if self.containers.get(id).is_none_or(|known| known.ticket <= ticket) {
             self.gone.add(id, ticket);
             self.forget(id);
+        }
+    }
+
+    /// The same, as an engine says it: of a container of another engine that says nothing.
+    pub(super) fn observe_gone_from(&mut self, engine: &EngineId, id: &ContainerId, ticket: Ticket) {
+        if self.containers.get(id).is_none_or(|known| known.container.engine.id == *engine) {
+            self.observe_gone(id, ticket);
         }
     }
 
@@ -249,7 +305,7 @@ impl View {
 
     fn forget(&mut self, id: &ContainerId) {
         let Some(entry) = self.containers.remove(id) else { return };
-        self.running -= usize::from(entry.container.state.holds_resources());
+        self.running = self.running.saturating_sub(usize::from(entry.container.state.holds_resources()));
         let engine = entry.container.engine.id.clone();
         self.change_allocation(&engine, &entry.allocation, false);
         if let Some(host) = self.engines.get_mut(&engine) {
@@ -257,36 +313,53 @@ impl View {
         }
         if let Some(managed) = &entry.managed {
             take_out(&mut self.groups, &managed.group, id);
-            if let Some(mark) = managed.mark {
-                take_out(&mut self.requests, &mark.request, id);
-            }
         }
     }
 
-    /// Brings the hold of a container in line with its state and with the reservation that may cover it.
+    /// Forgets every container of an engine.
+    pub(super) fn forget_all_on(&mut self, engine: &EngineId) {
+        let there = self.engines.get(engine).map(|host| host.containers.clone());
+        for id in there.into_iter().flatten() {
+            self.forget(&id);
+        }
+    }
+
+    /// Brings the allocation of a container in line with its state and with the reservation that may cover it.
     fn recount(&mut self, id: &ContainerId) {
         let Some(entry) = self.containers.get(id) else { return };
         let engine = entry.container.engine.id.clone();
-        let launching = entry.managed.as_ref().is_some_and(|managed| self.reservations.contains_key(&managed.launch));
-        let starting = self.starting.contains_key(id);
-        let runs = entry.container.state.holds_resources() && !starting;
-        let allocation = if launching {
-            Allocation::default()
-        } else {
-            Allocation {
-                image: Some(entry.image.clone()),
-                resources: runs.then_some(entry.reserved),
-                ports: if runs { entry.container.ports.iter().map(|port| port.host()).collect() } else { Vec::new() },
-            }
-        };
+        let allocation = self.allocation_of(id, entry);
         if allocation == entry.allocation {
             return;
         }
         let before = entry.allocation.clone();
-        self.change_allocation(&engine, &before, false);
-        self.change_allocation(&engine, &allocation, true);
         if let Some(entry) = self.containers.get_mut(id) {
-            entry.allocation = allocation;
+            entry.allocation = Allocation::default();
+        }
+        self.change_allocation(&engine, &before, false);
+        if let Some(entry) = self.containers.get_mut(id) {
+            entry.allocation = allocation.clone();
+        }
+        self.change_allocation(&engine, &allocation, true);
+    }
+
+    /// What a container takes of its engine by itself.
+    fn allocation_of(&self, id: &ContainerId, entry: &ContainerEntry) -> Allocation {
+        let launching = entry.managed.as_ref().is_some_and(|managed| self.reservations.contains_key(&managed.launch));
+        let starting = self.starting.contains_key(id);
+        let runs = entry.container.state.holds_resources() && !starting;
+        if launching {
+            return Allocation::default();
+        }
+        Allocation {
+            image: Some(entry.image.clone()),
+            resources: runs.then_some(entry.reserved),
+            ports: if runs {
+                let shown = entry.container.ports.iter().map(BoundPort::host);
+                shown.chain(entry.hidden_ports.iter().copied()).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -311,9 +384,30 @@ impl View {
             AllocationRef { resources: allocation.resources, image: allocation.image.as_deref(), ports: &ports };
         if take {
             self.snapshot.take(engine, allocation);
-        } else {
-            self.snapshot.give_back(engine, allocation);
+        } else if self.snapshot.give_back(engine, allocation).is_err() {
+            self.count_again(engine);
         }
+    }
+
+    /// Counts again what is taken of an engine, from every allocation on it: more was given back than had been taken, so what was
+    /// counted cannot be true. It is told, since it is a fault of the platform.
+    fn count_again(&mut self, engine: &EngineId) {
+        let Some(host) = self.engines.get_mut(engine) else { return };
+        let message = format!(
+            "what is reserved on it did not add up at {}, and was counted again from its containers; please report this",
+            Timestamp::now()
+        );
+        tracing::error!(%engine, "{message}");
+        host.warnings = vec![message];
+        let containers = host.containers.iter().filter_map(|id| self.containers.get(id)).map(|entry| &entry.allocation);
+        let reserved = self.reservations.values().filter(|reserved| reserved.engine == *engine);
+        let all = containers.chain(reserved.map(|reserved| &reserved.allocation));
+        let (mut sum, mut count) = (Resources::ZERO, 0);
+        for resources in all.filter_map(|allocation| allocation.resources) {
+            sum += resources;
+            count += 1;
+        }
+        self.snapshot.update(engine, |state| (state.reserved, state.containers) = (sum, count));
     }
 }
 

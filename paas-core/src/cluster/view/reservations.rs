@@ -46,6 +46,8 @@ impl View {
             let mut request = PlacementRequest::new(&entry.container.image, 1);
             request.kind = ContainerType::Service;
             request.labels.clear();
+            // It was made there, and whether the host still has what it takes is for the host to say.
+            (request.cpu_limit, request.highest_cpu, request.network) = (None, None, None);
             request.resources = resources;
             request.only = Some(engine.clone());
             request.overbooking = overbooking;
@@ -63,11 +65,7 @@ impl View {
 
     fn reserve(&mut self, launch: LaunchId, engine: EngineId, allocation: Allocation, container: Option<ContainerId>) {
         self.change_allocation(&engine, &allocation, true);
-        self.reservations.insert(launch, Reserved { engine, allocation, container });
-    }
-
-    pub(in crate::cluster) fn is_reserved(&self, launch: LaunchId) -> bool {
-        self.reservations.contains_key(&launch)
+        self.reservations.insert(launch, Reserved { engine, allocation, container, launched: Vec::new() });
     }
 
     pub(in crate::cluster) fn reservations(&self) -> usize {
@@ -78,55 +76,26 @@ impl View {
     pub(in crate::cluster) fn release(&mut self, launch: LaunchId) {
         let Some(reserved) = self.reservations.remove(&launch) else { return };
         self.change_allocation(&reserved.engine, &reserved.allocation, false);
-        let covered = match reserved.container {
-            Some(id) => {
-                self.starting.remove(&id);
-                vec![id]
-            }
-            None => self.launched_as(&reserved.engine, launch),
-        };
-        for id in covered {
-            self.recount(&id);
+        if let Some(id) = &reserved.container {
+            self.starting.remove(id);
+        }
+        for id in reserved.container.iter().chain(&reserved.launched) {
+            self.recount(id);
         }
     }
 
-    fn launched_as(&self, engine: &EngineId, launch: LaunchId) -> Vec<ContainerId> {
-        let Some(host) = self.engines.get(engine) else { return Vec::new() };
-        let is_it = |id: &&ContainerId| {
-            self.containers
-                .get(*id)
-                .and_then(|entry| entry.managed.as_ref())
-                .is_some_and(|managed| managed.launch == launch)
-        };
-        host.containers.iter().filter(is_it).cloned().collect()
-    }
-
-    /// Turns the reservation of a launch into its container, in one step.
+    /// Turns the reservation of a launch into its container, in one step. False when another engine has that container.
     pub(in crate::cluster) fn commit(
         &mut self,
         launch: LaunchId,
         engine: &EngineId,
         found: ObservedContainer,
         ticket: Ticket,
-    ) {
+    ) -> bool {
         let id = found.id.clone();
-        self.observe(engine, found, ticket);
-        if let Some(reserved) = self.reservations.remove(&launch) {
-            self.change_allocation(&reserved.engine, &reserved.allocation, false);
-        }
+        let is_here = self.observe(engine, found, ticket);
+        self.release(launch);
         self.recount(&id);
-    }
-
-    /// Notes that whatever a launch left on its engine must go when it is seen.
-    pub(in crate::cluster) fn abandon(&mut self, launch: LaunchId) {
-        self.abandoned.insert(launch);
-    }
-
-    pub(in crate::cluster) fn is_abandoned(&self, launch: LaunchId) -> bool {
-        self.abandoned.contains(&launch)
-    }
-
-    pub(in crate::cluster) fn clear_abandoned(&mut self, launch: LaunchId) {
-        self.abandoned.remove(&launch);
+        is_here
     }
 }

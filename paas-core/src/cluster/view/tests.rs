@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::engine::MockDockerEngine;
@@ -16,12 +17,16 @@ fn engine_id(index: usize) -> EngineId {
     format!("e{index}").parse().unwrap()
 }
 
+fn handle(id: &EngineId, generation: u64) -> EngineHandle {
+    EngineHandle::new(id.clone(), generation, Arc::new(MockDockerEngine::new()), CancellationToken::new())
+}
+
 fn view_of(engines: usize) -> View {
     let mut view = View::default();
     for index in 0..engines {
         let id = engine_id(index);
         let spec = EngineSpec::new(id.clone(), format!("sim://view-{index}").parse().unwrap());
-        view.add_engine(spec, Arc::new(MockDockerEngine::new()));
+        view.add_engine(spec, handle(&id, index as u64));
         view.set_info(&id, info(id.as_str()));
         view.set_status(&id, EngineStatus::Up, None);
     }
@@ -35,8 +40,38 @@ fn info(daemon_id: &str) -> EngineInfo {
         memory: TOTAL.memory,
         docker_version: "test".into(),
         images: Vec::new(),
+        networks: None,
+        warnings: Vec::new(),
         time: None,
     }
+}
+
+#[test]
+fn a_port_of_both_families_is_shown_once_and_held_in_both() {
+    let mut view = view_of(1);
+    let bound = |ip: &str| BoundPort {
+        proto: Protocol::Tcp,
+        host_ip: Some(ip.parse().unwrap()),
+        host_port: 8000,
+        container_port: 80,
+    };
+    let mut both = found(1, None, ContainerState::Running, None);
+    both.ports = vec![bound("0.0.0.0"), bound("::")];
+    for ticket in [1, 2] {
+        view.observe(&engine_id(0), both.clone(), ticket);
+        let shown = &view.container(&container_id(1)).unwrap().container.ports;
+        assert_eq!(shown, &[bound("0.0.0.0")]);
+        assert_eq!(view.state(&engine_id(0)).unwrap().host_ports.len(), 2);
+        view.audit().unwrap();
+    }
+    // Nobody else gets it on IPv6 alone, and everybody does when only IPv4 is taken.
+    let mut rival = request(1);
+    rival.host_ports = vec![bound("::").host()];
+    assert!(view.place(&Spread::default(), &rival).is_err());
+    both.ports.truncate(1);
+    view.observe(&engine_id(0), both, 3);
+    assert!(view.place(&Spread::default(), &rival).is_ok());
+    view.audit().unwrap();
 }
 
 fn container_id(number: usize) -> ContainerId {
@@ -56,12 +91,14 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         id: container_id(number),
         name: format!("/web-{number}"),
         reserved: spec.reserved(),
+        limits_known: true,
         managed: launch.map(|launch| Managed {
             platform: "p".into(),
             launch,
             group: spec.group(),
             user: "ann".into(),
             mark: None,
+            other_owner: None,
         }),
         spec,
         state,
@@ -201,19 +238,123 @@ fn an_engine_is_known_by_its_daemon() {
     view.audit().unwrap();
 }
 
+#[test]
+fn a_list_does_not_take_back_what_an_inspection_said_of_the_limits() {
+    let mut view = view_of(1);
+    let listed = || ObservedContainer { limits_known: false, ..found(1, None, ContainerState::Running, None) };
+    let raised = Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(512) };
+    view.observe(&engine_id(0), listed(), 1);
+    assert_eq!(reserved(&view), request(1).resources);
+    view.observe(
+        &engine_id(0),
+        ObservedContainer { reserved: raised, ..found(1, None, ContainerState::Running, None) },
+        2,
+    );
+    view.observe_all(&engine_id(0), vec![listed()], 3);
+    assert_eq!(reserved(&view), raised);
+    view.observe(
+        &engine_id(0),
+        ObservedContainer { limits_known: false, ..found(1, None, ContainerState::Stopped, None) },
+        4,
+    );
+    assert_eq!(reserved(&view), Resources::ZERO);
+    view.audit().unwrap();
+}
+
+#[test]
+fn those_of_ours_whose_limits_nobody_read_are_to_be_inspected() {
+    let mut view = view_of(1);
+    let listed = |number, launch| ObservedContainer {
+        limits_known: false,
+        ..found(number, launch, ContainerState::Running, None)
+    };
+    view.observe(&engine_id(0), listed(1, None), 1);
+    view.observe(&engine_id(0), listed(2, Some(LaunchId::new())), 1);
+    view.observe(&engine_id(0), found(3, Some(LaunchId::new()), ContainerState::Running, None), 1);
+    assert_eq!(view.limits_unknown(&engine_id(0)), [container_id(2)]);
+}
+
+#[test]
+fn a_container_that_two_engines_show_is_the_first_ones_until_that_one_counts_no_more() {
+    let mut view = view_of(2);
+    let [a, b] = [0, 1].map(engine_id);
+    let one = request(1).resources;
+    assert!(view.observe(&a, found(1, None, ContainerState::Running, Some(8000)), 1));
+    assert!(!view.observe(&b, found(1, None, ContainerState::Running, Some(8000)), 2));
+    assert_eq!(view.take_twin(&b), Some((a.clone(), container_id(1))));
+    assert_eq!(view.take_twin(&b), None, "once");
+    // What the other says of it is nothing.
+    view.observe_gone_from(&b, &container_id(1), 3);
+    view.observe_all(&b, Vec::new(), 4);
+    assert_eq!(view.state(&a).unwrap().reserved, one);
+    view.set_status(&a, EngineStatus::Duplicate, None);
+    assert!(view.observe(&b, found(1, None, ContainerState::Running, Some(8000)), 5));
+    assert_eq!((view.state(&a).unwrap().reserved, view.state(&b).unwrap().reserved), (Resources::ZERO, one));
+    assert_eq!((view.containers_on(&a), view.containers_on(&b)), (0, 1));
+    view.audit().unwrap();
+    view.observe(&b, found(1, None, ContainerState::Stopped, None), 6);
+    assert_eq!(view.state(&b).unwrap().reserved, Resources::ZERO);
+    view.audit().unwrap();
+}
+
+#[test]
+fn a_launch_whose_container_another_engine_shows_first_is_counted_once() {
+    let mut view = view_of(2);
+    let (launch, engine) = view.place(&Spread::default(), &request(1)).unwrap().remove(0);
+    let other = [0, 1].map(engine_id).into_iter().find(|id| *id != engine).unwrap();
+    view.observe(&other, found(1, Some(launch), ContainerState::Running, None), 1);
+    assert!(!view.commit(launch, &engine, found(1, Some(launch), ContainerState::Running, None), 2));
+    assert_eq!(view.state(&engine).unwrap().reserved, Resources::ZERO);
+    assert_eq!(view.state(&other).unwrap().reserved, request(1).resources);
+    view.audit().unwrap();
+}
+
+#[test]
+fn numbers_that_cannot_be_are_counted_again_and_told() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 1);
+    view.observe(&engine_id(0), found(2, None, ContainerState::Running, None), 1);
+    // As by a fault of ours: less is noted as taken than is.
+    view.snapshot.update(&engine_id(0), |state| state.reserved = Resources::ZERO);
+    view.observe_gone(&container_id(1), 2);
+    assert_eq!(reserved(&view), request(1).resources, "of the one that is left");
+    assert!(view.engine("e0").unwrap().warnings[0].contains("counted again"));
+}
+
+#[test]
+fn a_host_that_says_more_than_can_be_is_shown_with_the_most_there_is() {
+    let mut view = view_of(1);
+    let huge = EngineInfo { cpus: Cpus::from_milli(u64::MAX), memory: MemoryMb::new(u64::MAX), ..info("e0") };
+    view.set_info(&engine_id(0), huge);
+    let summary = &view.engine("e0").unwrap().summary;
+    assert_eq!((summary.cpus, summary.memory), (Cpus::MAX, MemoryMb::MAX));
+    let most = Resources { cpus: Cpus::from_milli(u64::MAX), memory: MemoryMb::new(u64::MAX) };
+    for number in 1..=3 {
+        let huge = ObservedContainer { reserved: most, ..found(number, None, ContainerState::Running, None) };
+        view.observe(&engine_id(0), huge, 1);
+    }
+    view.observe_all(&engine_id(0), Vec::new(), 2);
+    assert_eq!(reserved(&view), Resources::ZERO);
+    view.audit().unwrap();
+}
+
 /// One step of a history.
 #[derive(Clone, Debug)]
 enum Step {
     Place { count: usize, port: Option<u16> },
     Release { which: usize },
     Commit { which: usize },
-    Observe { number: usize, state: ContainerState, port: Option<u16>, late: u64 },
+    Observe { engine: usize, number: usize, launch: Option<usize>, state: ContainerState, port: Option<u16>, late: u64 },
     Gone { number: usize },
+    GoneFrom { engine: usize, number: usize },
+    ForgetAll { engine: usize },
+    Absent { engine: usize, absent: bool },
     ReserveStart { number: usize },
-    ReadAll { keep: usize },
+    ReadAll { engine: usize, keep: usize },
     Status { engine: usize, status: EngineStatus },
     IsDaemon { engine: usize, daemon: usize },
-    RemoveEngine,
+    RemoveEngine { engine: usize },
+    AddEngine { engine: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -229,14 +370,18 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..4_usize, port()).prop_map(|(count, port)| Step::Place { count, port }),
         2 => (0..100_usize).prop_map(|which| Step::Release { which }),
         3 => (0..100_usize).prop_map(|which| Step::Commit { which }),
-        4 => (0..20_usize, state, port(), 0..3_u64)
-            .prop_map(|(number, state, port, late)| Step::Observe { number, state, port, late }),
+        6 => (0..2_usize, 0..20_usize, prop::option::weighted(0.3, 0..100_usize), state, port(), 0..3_u64)
+            .prop_map(|(engine, number, launch, state, port, late)| Step::Observe { engine, number, launch, state, port, late }),
+        1 => (0..2_usize, 0..20_usize).prop_map(|(engine, number)| Step::GoneFrom { engine, number }),
+        1 => (0..2_usize).prop_map(|engine| Step::ForgetAll { engine }),
+        1 => (0..2_usize, any::<bool>()).prop_map(|(engine, absent)| Step::Absent { engine, absent }),
         1 => (0..20_usize).prop_map(|number| Step::Gone { number }),
         2 => (0..20_usize).prop_map(|number| Step::ReserveStart { number }),
-        1 => (0..20_usize).prop_map(|keep| Step::ReadAll { keep }),
+        1 => (0..2_usize, 0..20_usize).prop_map(|(engine, keep)| Step::ReadAll { engine, keep }),
         1 => (0..2_usize, status).prop_map(|(engine, status)| Step::Status { engine, status }),
         1 => (0..2_usize, 0..2_usize).prop_map(|(engine, daemon)| Step::IsDaemon { engine, daemon }),
-        1 => Just(Step::RemoveEngine),
+        1 => (0..2_usize).prop_map(|engine| Step::RemoveEngine { engine }),
+        2 => (0..2_usize).prop_map(|engine| Step::AddEngine { engine }),
     ]
 }
 
@@ -263,27 +408,41 @@ proptest! {
                     next_number += 1;
                     view.commit(launch, &engine, found(next_number, Some(launch), ContainerState::Running, None), ticket);
                 }
-                Step::Observe { number, state, port, late } => {
-                    view.observe(&engine_id(number % 2), found(number, None, state, port), ticket - late);
+                // Any container on any engine: the two may be one host.
+                Step::Observe { engine, number, launch, state, port, late } => {
+                    let launch = launch.filter(|_| !open.is_empty()).map(|which| open[which % open.len()].0);
+                    view.observe(&engine_id(engine), found(number, launch, state, port), ticket - late);
                 }
+                Step::GoneFrom { engine, number } => {
+                    view.observe_gone_from(&engine_id(engine), &container_id(number), ticket);
+                }
+                Step::ForgetAll { engine } => view.forget_all_on(&engine_id(engine)),
+                Step::Absent { engine, absent } => view.set_absent(&engine_id(engine), absent),
                 Step::Gone { number } => view.observe_gone(&container_id(number), ticket),
                 Step::ReserveStart { number } => {
                     if let Some(Ok(launch)) = view.reserve_start(&Spread::default(), &container_id(number), 1.0) {
                         open.push((launch, engine_id(number % 2)));
                     }
                 }
-                Step::ReadAll { keep } => {
+                Step::ReadAll { engine, keep } => {
                     let kept = found(keep, None, ContainerState::Running, None);
-                    view.observe_all(&engine_id(keep % 2), vec![kept], ticket);
+                    view.observe_all(&engine_id(engine), vec![kept], ticket);
                 }
                 Step::Status { engine, status } => {
                     view.set_status(&engine_id(engine), status, None);
                 }
                 Step::IsDaemon { engine, daemon } => view.set_info(&engine_id(engine), info(&daemon.to_string())),
-                Step::RemoveEngine => {
-                    view.remove_engine(&engine_id(1));
+                Step::RemoveEngine { engine } => {
+                    view.remove_engine(&engine_id(engine));
                 }
-                Step::Release { .. } | Step::Commit { .. } => {}
+                Step::AddEngine { engine } if view.engine(engine_id(engine).as_str()).is_none() => {
+                    let id = engine_id(engine);
+                    let spec = EngineSpec::new(id.clone(), format!("sim://view-{engine}").parse().unwrap());
+                    view.add_engine(spec, handle(&id, ticket));
+                    view.set_info(&id, info(id.as_str()));
+                    view.set_status(&id, EngineStatus::Up, None);
+                }
+                Step::Release { .. } | Step::Commit { .. } | Step::AddEngine { .. } => {}
             }
             view.audit().map_err(TestCaseError::fail)?;
         }

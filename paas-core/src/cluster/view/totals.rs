@@ -48,7 +48,7 @@ impl Images {
     pub(super) fn remove(&mut self, info: Option<&EngineInfo>) {
         for image in info.iter().flat_map(|info| &info.images) {
             let Some(engines) = self.engines.get_mut(image) else { continue };
-            *engines -= 1;
+            *engines = engines.saturating_sub(1);
             if *engines == 0 {
                 self.engines.remove(image);
             }
@@ -85,6 +85,6 @@ impl View {
         let down = self.down.iter().filter_map(|id| self.engines.get(id));
         let there = down.flat_map(|engine| &engine.containers).filter_map(|id| self.containers.get(id));
         let unknown = there.filter(|entry| entry.container.state.holds_resources()).count();
-        Counts { all: self.containers.len(), running: self.running - unknown, unknown }
+        Counts { all: self.containers.len(), running: self.running.saturating_sub(unknown), unknown }
     }
 }

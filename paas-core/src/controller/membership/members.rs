@@ -174,7 +174,8 @@ impl Members {
 
     /// The engine other than this that registered with the same daemon.
     pub(super) fn with_daemon(&self, member: &Member) -> Option<EngineId> {
-        let same = |(id, engine): &(&EngineId, &AdoptedHost)| **id != member.id && engine.daemon_id == member.daemon_id;
+        let is_it = |engine: &AdoptedHost| !member.daemon_id.is_empty() && engine.daemon_id == member.daemon_id;
+        let same = |(id, engine): &(&EngineId, &AdoptedHost)| **id != member.id && is_it(engine);
         self.adopted.iter().find(same).map(|(id, _)| id.clone())
     }
 

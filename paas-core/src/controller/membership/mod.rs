@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Controller, Result};
+use crate::background::Report;
 use crate::model::{EngineId, EngineSpec, Event, EventKind};
 use crate::registry::{Member, MemberChange, RegistryError};
 use crate::store::StoreErrorKind;
@@ -29,12 +30,13 @@ const TO_COME_BACK: Duration = Duration::from_secs(10);
 
 impl Controller {
     /// Follows the registry until the controller closes.
-    pub(super) async fn follow_registry(self) {
+    pub(super) async fn follow_registry(self, report: Report) {
         let closing = self.shared.closing.clone();
         let follow = async {
             let mut lost = false;
             loop {
-                let Err(error) = self.follow_registry_once(&mut lost).await else { continue };
+                let Err(error) = self.follow_registry_once(&mut lost, &report).await else { continue };
+                report.failed(&error);
                 if !lost {
                     let known = self.shared.cluster.engines().len();
                     tracing::warn!(%error, engines = known, "the registry does not answer; what is known of engines stays");
@@ -47,7 +49,7 @@ impl Controller {
     }
 
     /// Takes the list, and every change after it, until changes are missed or the registry is lost.
-    async fn follow_registry_once(&self, lost: &mut bool) -> Result<(), RegistryError> {
+    async fn follow_registry_once(&self, lost: &mut bool, report: &Report) -> Result<(), RegistryError> {
         let listing = self.shared.registry.list().await?;
         for id in self.shared.membership.lock().await.listed(&listing.members) {
             self.forget_deletion(&id).await;
@@ -56,6 +58,7 @@ impl Controller {
             self.joined(member).await;
         }
         self.shared.listed.cancel();
+        report.ok();
         let mut changes = self.shared.registry.watch(listing.revision).await?;
         if std::mem::take(lost) {
             tracing::info!("the registry answers again");

@@ -11,6 +11,21 @@ fn state(platform: &Platform, id: &str) -> ContainerState {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_ended_container_held_is_free_until_it_is_started() {
+    let platform = Platform::of(&["a"]).await;
+    let large = || ContainerSpec { memory: Some(MemoryMb::new(600)), ..web() };
+    let first = platform.run(large(), 1).await.started.remove(0);
+    platform.host("a").outsider_stop(&first.id).unwrap();
+    assert!(eventually(|| platform.controller.cluster().reserved(&engine_id("a")).memory == MemoryMb::ZERO).await);
+    let second = platform.run(large(), 1).await.started.remove(0);
+    let refused = platform.controller.start(&ann(), first.id.as_str()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "1 engine: 1 has 424 of 600 MB free");
+    platform.controller.destroy(&ann(), second.id.as_str()).await.unwrap();
+    platform.controller.start(&ann(), first.id.as_str()).await.unwrap();
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_goes_through_its_life() {
     let platform = Platform::of(&["a"]).await;
     let controller = &platform.controller;
@@ -72,6 +87,7 @@ async fn what_an_engine_does_not_do_is_reported_and_changes_nothing() {
     let failed = platform.controller.stop(&ann(), &id, GRACE).await;
     assert!(matches!(failed, Err(ControllerError::Engine { .. })));
     assert_eq!(state(&platform, &id), ContainerState::Running);
+    platform.heard().await;
     assert!(!platform.kinds().contains(&"stop-container".to_owned()));
     platform.check_at_rest();
 }

@@ -34,6 +34,7 @@ async fn an_engine_is_added_once_by_id_by_address_and_by_daemon() {
         assert!(refused.is_err_and(|error| error.to_string().contains(expected)), "{expected}");
     }
     assert_eq!(platform.controller.engines().len(), 1);
+    platform.heard().await;
     assert_eq!(platform.kinds().iter().filter(|kind| *kind == "add-engine").count(), 1);
 }
 
@@ -164,6 +165,7 @@ async fn a_drained_engine_gets_nothing_new_until_it_is_undrained() {
     assert!(!platform.controller.set_draining(&ann(), "a", false).await.unwrap().draining);
     platform.run(small, 4).await;
     assert_eq!(platform.host("a").really_there().len(), 5);
+    platform.heard().await;
     let told: Vec<String> = platform.kinds().into_iter().filter(|kind| kind.ends_with("drain-engine")).collect();
     assert_eq!(told, ["drain-engine", "undrain-engine"]);
     let unknown = platform.controller.set_draining(&ann(), "nobody", true).await;

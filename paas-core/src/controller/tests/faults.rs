@@ -93,6 +93,10 @@ impl Schedule {
                     for gone in &summary.destroyed {
                         self.reserved.remove(gone.as_str());
                     }
+                    // What goes when its engine is back.
+                    for failure in summary.failed.iter().filter(|failure| failure.deferred) {
+                        self.reserved.remove(failure.container.as_ref().unwrap().as_str());
+                    }
                     // What was not destroyed, as far as the answer goes, may be gone all the same.
                     if !summary.failed.is_empty() {
                         self.forget_what_is_gone();

@@ -5,7 +5,8 @@ use crate::cluster::{ClusterSettings, ProbeKind};
 use crate::model::ContainerState;
 
 /// What the monitor said of an engine, the oldest first.
-fn statuses_told(platform: &Platform) -> Vec<String> {
+async fn statuses_told(platform: &Platform) -> Vec<String> {
+    platform.heard().await;
     let events = platform.events.events().into_iter();
     let told = events.filter(|event| event.kind.as_str() == "engine-status");
     told.map(|event| event.message).collect()
@@ -49,7 +50,7 @@ async fn a_host_that_hangs_is_down_within_three_seconds_and_every_step_is_told()
     assert_eq!(platform.controller.containers(false)[0].state, ContainerState::Running);
     assert_eq!(counts(), (1, 1, 0));
     assert_eq!(
-        statuses_told(&platform),
+        statuses_told(&platform).await,
         [
             "engine hangs-soon is up, was pending",
             "engine hangs-soon is suspect, was up: no answer within 1s",
@@ -67,7 +68,7 @@ async fn a_host_that_answers_slowly_is_not_dead_and_not_told_of_again_and_again(
     tokio::time::sleep(Duration::from_secs(120)).await;
     let engine = platform.controller.engine("slow-only").unwrap();
     assert_eq!((engine.health.status, engine.health.response_time_ms), (EngineStatus::Up, Some(1500)));
-    let told = statuses_told(&platform);
+    let told = statuses_told(&platform).await;
     assert!(!told.iter().any(|message| message.contains("is down")), "{told:?}");
     // Once when it is found slow, once more for the probe that was under way by then, and never again.
     assert!(told.len() <= 5, "{told:?}");

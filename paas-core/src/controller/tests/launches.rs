@@ -3,6 +3,9 @@
 use super::*;
 use crate::engine::EngineErrorKind;
 use crate::model::{ContainerState, ContainerType};
+use crate::store::records::{LaunchRecord, LaunchState};
+use crate::store::tables::LAUNCHES;
+use crate::testing::store::FailingStore;
 
 #[tokio::test(start_paused = true)]
 async fn containers_spread_evenly_and_the_events_say_who_did_it() {
@@ -13,6 +16,7 @@ async fn containers_spread_evenly_and_the_events_say_who_did_it() {
     for host in platform.hosts.values() {
         assert_eq!(host.really_there().len(), 10);
     }
+    platform.heard().await;
     let runs: Vec<Event> =
         platform.events.events().into_iter().filter(|event| event.kind.as_str() == "run-container").collect();
     assert_eq!(runs.len(), 30);
@@ -37,6 +41,8 @@ async fn counts_that_make_no_sense_are_refused() {
     for count in [0, 10_001, usize::MAX] {
         let run = platform.controller.run(&ann(), RunRequest { spec: web(), count, pull: false }).await;
         assert!(matches!(run, Err(ControllerError::Invalid(_))), "{count}");
+    }
+    for count in [10_001, usize::MAX] {
         let scale = platform.controller.scale(&ann(), &id, count).await;
         assert!(matches!(scale, Err(ControllerError::Invalid(_))), "{count}");
     }
@@ -73,6 +79,7 @@ async fn what_no_engine_can_start_leaves_nothing_and_says_why() {
     assert_eq!((summary.started.len(), summary.failed.len()), (0, 2));
     assert!(summary.failed.iter().all(|failure| failure.error.contains("no such image")), "{:?}", summary.failed);
     assert_eq!(platform.really_there(), 0);
+    platform.heard().await;
     assert_eq!(platform.kinds().iter().filter(|kind| *kind == "run-failed").count(), 2);
     platform.check_at_rest();
 }
@@ -104,9 +111,20 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
         launch: crate::model::LaunchId::new(),
         user: "ann".into(),
         mark: None,
+        log_rotation: None,
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();
+    let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
+    let record = LaunchRecord::asked(engine_id("a"), "half-way".into());
+    launches.insert(&request.launch.to_string(), &record).await.unwrap();
+    // What no record names is not removed, whoever made it.
+    let unnamed = crate::engine::CreateRequest {
+        name: "unnamed".into(),
+        launch: crate::model::LaunchId::new(),
+        ..request.clone()
+    };
+    platform.host("a").create(&unnamed).await.unwrap();
     let of_others = crate::engine::CreateRequest {
         name: "of-others".into(),
         platform: "another".into(),
@@ -115,31 +133,52 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
     };
     platform.host("a").create(&of_others).await.unwrap();
     platform.restart().await;
-    assert!(eventually(|| platform.really_there() == 2).await);
-    let names: Vec<_> = platform.host("a").really_there().into_iter().map(|found| found.name).collect();
-    assert!(names.contains(&kept.name) && names.contains(&"/of-others".to_owned()), "{names:?}");
+    assert!(eventually(|| platform.really_there() == 3).await);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let mut names: Vec<_> = platform.host("a").really_there().into_iter().map(|found| found.name).collect();
+    names.sort();
+    let mut expected = [kept.name.as_str(), "/of-others", "/unnamed"];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert_eq!(launches.all().await.unwrap().len(), 2, "of what was kept, and of what was seen first now");
     assert_eq!(*platform.controller.container(kept.id.as_str()).unwrap(), kept);
     platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_listens_to_events_cannot_undo_a_launch() {
-    #[derive(Debug)]
-    struct Full;
-    #[async_trait::async_trait]
-    impl EventSink for Full {
-        async fn record(&self, _events: &[Event]) -> Result<(), EventError> {
-            Err(EventError::Sink("full".into()))
-        }
-    }
-    let controller = Controller::builder().sink(Arc::new(Full)).build().await.unwrap();
-    controller.add_engine(&ann(), engine_spec("full-log")).await.unwrap();
+async fn what_is_not_written_down_is_not_asked_of_docker() {
+    let platform = Platform::of(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    controller.wait_ready(Duration::from_secs(5)).await;
+    store.fail_after_writes(Some(0));
+    let refused = controller.run(&ann(), RunRequest { spec: web(), count: 2, pull: false }).await;
+    assert!(matches!(refused, Err(ControllerError::Store(_))), "{refused:?}");
+    assert_eq!((platform.host("a").asked("create").times, controller.cluster().reservation_count()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_answered_and_its_record_follows() {
+    let platform = Platform::of(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    controller.wait_ready(Duration::from_secs(5)).await;
+    // The record of the launch is taken, and then the disk is full.
+    store.fail_after_writes(Some(1));
     let request = RunRequest { spec: web(), count: 1, pull: false };
     let summary = controller.run(&ann(), request).await.unwrap().finish().await;
     assert_eq!((summary.started.len(), summary.failed.len()), (1, 0));
-    assert_eq!(controller.containers(true).len(), 1);
+    let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
+    assert_eq!(launches.all().await.unwrap()[0].value.state, LaunchState::Asked);
+    store.fail_after_writes(None);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let kept = launches.all().await.unwrap();
+    assert_eq!(
+        (kept[0].value.state, &kept[0].value.container),
+        (LaunchState::Done, &Some(summary.started[0].id.clone()))
+    );
     let events = controller.events(100).await.unwrap();
-    assert!(events.iter().any(|event| event.kind.as_str() == "run-container"), "the log has it");
+    assert_eq!(events.iter().filter(|event| event.kind.as_str() == "run-container").count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,6 +285,39 @@ async fn links_place_a_container_beside_the_one_they_name() {
     front.links = [(database.name, "one".to_owned()), (elsewhere.name, "two".to_owned())].into();
     let refused = platform.controller.run(&ann(), RunRequest { spec: front, count: 1, pull: false }).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("must be on one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_image_is_unique_by_every_name_of_its_registry() {
+    let platform = Platform::of(&["a"]).await;
+    let unique = |name: &str| {
+        let mut spec = ContainerSpec::new(name.parse().unwrap());
+        spec.kind = crate::model::ContainerType::Unique;
+        RunRequest { spec, count: 1, pull: false }
+    };
+    platform.controller.run(&ann(), unique("docker.io/library/httpd")).await.unwrap().finish().await;
+    for again in ["index.docker.io/library/httpd", "index.docker.io/httpd", "httpd"] {
+        let refused = platform.controller.run(&ann(), unique(again)).await;
+        assert!(matches!(refused, Err(ControllerError::NoRoom(_))), "{again}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_port_can_be_had_once_of_each_family() {
+    let platform = Platform::of(&["a"]).await;
+    let listening = |port: &str| {
+        let spec = ContainerSpec { bind_ports: vec![port.parse().unwrap()], ..web() };
+        RunRequest { spec, count: 1, pull: false }
+    };
+    for port in ["0.0.0.0:8080:80", "[::]:8080:80", "9090:80"] {
+        let started = platform.controller.run(&ann(), listening(port)).await.unwrap().finish().await;
+        assert_eq!((started.started.len(), started.started[0].ports.len()), (1, 1), "{port}");
+    }
+    for port in ["8080:80", "[::1]:8080:80", "127.0.0.1:8080:80", "[::]:9090:80", "0.0.0.0:9090:80"] {
+        let refused = platform.controller.run(&ann(), listening(port)).await;
+        assert!(matches!(refused, Err(ControllerError::NoRoom(_))), "{port}");
+    }
+    platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,7 @@ async fn one_that_is_deleted_comes_back_with_its_next_agent_and_not_before() {
     tokio::time::sleep(TTL).await;
     let _again = platform.agent("a", "a");
     platform.until_known("a").await;
+    platform.heard().await;
     let told = platform.kinds();
     assert!(!told.contains(&"refuse-engine".to_owned()), "{told:?}");
 }
@@ -236,5 +237,6 @@ async fn join_tokens_are_made_listed_and_deleted() {
     controller.delete_join_token(&ann(), &made.id).await.unwrap();
     assert!(controller.auth().check_join_token(&made.token).await.is_err());
     assert!(controller.delete_join_token(&ann(), &made.id).await.is_err());
+    platform.heard().await;
     assert_eq!(platform.kinds(), ["add-join-token", "delete-join-token"]);
 }

@@ -1,18 +1,24 @@
 //! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
 
+mod background;
 mod changes;
 mod engines;
 mod faults;
 mod health;
 mod hung_up;
+mod killed;
+mod lacking;
 mod launches;
 mod logins;
 mod lost_answers;
 mod membership;
 mod names;
+mod ours;
+mod policy;
 mod registry_away;
 mod registry_logins;
 mod requests;
+mod scaling;
 mod store_away;
 mod views;
 
@@ -90,6 +96,11 @@ impl Platform {
     async fn run(&self, spec: ContainerSpec, count: usize) -> LaunchSummary {
         let request = RunRequest { spec, count, pull: false };
         self.controller.run(&ann(), request).await.unwrap().finish().await
+    }
+
+    /// Waits until whoever subscribes has every event so far: each has a queue of its own.
+    async fn heard(&self) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
     fn kinds(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use super::*;
 use crate::registry::{
     EmbeddedRegistry, LeaseId, Listing, Member, MemberChange, Registry, RegistryError, RegistryErrorKind, Revision,
 };
+use crate::store::LeaderKey;
 use crate::testing::registry::member;
 
 type Answer<T> = Result<T, RegistryError>;
@@ -90,12 +91,16 @@ impl Registry for Fragile {
         Ok(changes.chain(futures::stream::iter([MemberChange::Lagged])).boxed())
     }
 
-    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Answer<()> {
+    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Answer<Option<LeaderKey>> {
         self.there()?.campaign(election, candidate, lease).await
     }
 
     async fn leader(&self, election: &str) -> Answer<Option<String>> {
         self.there()?.leader(election).await
+    }
+
+    async fn watch_leader(&self, election: &str) -> Answer<BoxStream<'static, Option<String>>> {
+        self.there()?.watch_leader(election).await
     }
 }
 

@@ -33,10 +33,25 @@ async fn a_login_serves_every_engine_and_an_engines_own_comes_first() {
     assert_eq!(user_for(&platform, "plain", "r.local:5000/web").await, None);
     let unknown = platform.controller.delete_registry_login(&ann(), "r.local:5000").await;
     assert!(matches!(unknown, Err(ControllerError::RegistryLoginNotFound { .. })));
+    platform.heard().await;
     let events = platform.events.events();
     assert!(events.iter().all(|event| !event.message.contains("secret")));
     let told: Vec<_> = platform.kinds().into_iter().filter(|kind| kind.ends_with("registry-login")).collect();
     assert_eq!(told, ["set-registry-login", "set-registry-login", "delete-registry-login"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_name_of_docker_s_registry_is_one_registry() {
+    let platform = Platform::of(&["a"]).await;
+    for server in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+        platform.controller.set_registry_login(&ann(), login(server, "ann")).await.unwrap();
+        assert_eq!(platform.controller.registry_logins().await.unwrap()[0].server, "docker.io");
+        for image in ["ann/private:1", "docker.io/ann/private:1", "index.docker.io/ann/private:1"] {
+            assert_eq!(user_for(&platform, "a", image).await.as_deref(), Some("ann"), "{image}");
+        }
+        platform.controller.delete_registry_login(&ann(), server).await.unwrap();
+        assert!(platform.controller.registry_logins().await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use super::lost_answers::{begin, contents, new_account, quick};
 use super::*;
 use crate::auth::Presented;
+use crate::events::Notice;
 use crate::store::{KeyRange, tables};
 use crate::testing::store::FailingStore;
 

@@ -4,6 +4,7 @@ use futures::StreamExt;
 
 use super::*;
 use crate::engine::LogOptions;
+use crate::events::Notice;
 use crate::model::Cpus;
 
 #[tokio::test(start_paused = true)]

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding, PortMap,
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding, PortMap,
     RestartPolicy as DockerRestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::engine::{CreateRequest, labels};
+use crate::engine::{CreateRequest, LogRotation, labels};
 use crate::model::{BindPort, ContainerSpec, Cpus, RestartPolicy};
 
 /// The weight that the kernel gives one CPU, and the least and most it takes.
@@ -16,14 +16,14 @@ const MIN_SHARES: u64 = 2;
 const MAX_SHARES: u64 = 262_144;
 
 /// What Docker is told to make.
-pub(super) fn container_body(request: &CreateRequest) -> ContainerCreateBody {
+pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostConfigLogConfig>) -> ContainerCreateBody {
     let spec = &request.spec;
     let (anonymous, binds): (Vec<_>, Vec<_>) = spec.volumes.iter().cloned().partition(|volume| !volume.contains(':'));
     let links: Vec<String> =
         request.links.iter().map(|(name, alias)| format!("{}:{alias}", name.trim_start_matches('/'))).collect();
     // Docker keeps links of its default network on the container, those of other networks on the connection to it.
-    let own_network = is_user_defined(&spec.network_mode);
-    let (host_links, network_links) = if own_network { (Vec::new(), links) } else { (links, Vec::new()) };
+    let (host_links, network_links) =
+        if spec.named_network().is_some() { (Vec::new(), links) } else { (links, Vec::new()) };
     let reserved = spec.reserved();
     let host_config = HostConfig {
         cpu_shares: Some(cpu_shares(reserved.cpus)),
@@ -38,6 +38,7 @@ pub(super) fn container_body(request: &CreateRequest) -> ContainerCreateBody {
         port_bindings: some_ports(&spec.bind_ports),
         publish_all_ports: Some(spec.publish),
         restart_policy: Some(restart_policy(spec.restart_policy)),
+        log_config,
         ..HostConfig::default()
     };
     let networking_config = some(network_links).map(|links| NetworkingConfig {
@@ -68,9 +69,17 @@ fn cpu_shares(cpus: Cpus) -> i64 {
     shares.clamp(MIN_SHARES, MAX_SHARES) as i64
 }
 
-/// Whether a network mode names a network that somebody made.
-fn is_user_defined(mode: &str) -> bool {
-    !matches!(mode, "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
+/// How much output the daemon keeps, for the drivers that keep it in files of their own. The driver is named, so that the
+/// options never meet one that does not take them.
+pub(super) fn log_config(driver: String, rotation: LogRotation) -> Option<HostConfigLogConfig> {
+    if !matches!(&*driver, "json-file" | "local") {
+        return None;
+    }
+    let options = [
+        ("max-size".to_owned(), format!("{}m", rotation.max_size_mb)),
+        ("max-file".to_owned(), rotation.max_files.to_string()),
+    ];
+    Some(HostConfigLogConfig { typ: Some(driver), config: Some(options.into()) })
 }
 
 fn environment(spec: &ContainerSpec) -> Vec<String> {

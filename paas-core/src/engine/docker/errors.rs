@@ -13,6 +13,10 @@ use crate::engine::{EngineError, EngineErrorKind as Kind, Result};
 pub(super) enum Subject {
     Host,
     Container,
+    /// A container that is to be started.
+    Start,
+    /// A container that is to be made of an image.
+    Creation,
     Image,
 }
 
@@ -76,12 +80,15 @@ impl Call {
 
 fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
     match (status, subject) {
-        (404, Subject::Container) => Kind::NoSuchContainer,
-        (404, Subject::Image) => Kind::NoSuchImage,
+        (404, Subject::Container | Subject::Start) => Kind::NoSuchContainer,
+        (404, Subject::Image | Subject::Creation) => Kind::NoSuchImage,
         (409, _) => Kind::Conflict,
-        (_, Subject::Container) if is_port_taken(message) => Kind::PortTaken,
+        (_, Subject::Start) if is_port_taken(message) => Kind::PortTaken,
+        (_, Subject::Start) if is_bad_command(message) => Kind::Refused,
+        // What no host takes is refused before any is asked, so what is left is what this one does not have: CPUs, a
+        // runtime, a device, a driver.
+        (400, Subject::Start | Subject::Creation) => Kind::Unable,
         (400, _) => Kind::Refused,
-        (_, Subject::Container) if is_bad_command(message) => Kind::Refused,
         (_, Subject::Image) if is_refused_by_registry(message) => Kind::NoSuchImage,
         _ => Kind::Failed,
     }
@@ -100,11 +107,23 @@ fn is_port_taken(message: &str) -> bool {
 }
 
 /// A command that the image does not have, or may not run, comes from the container runtime as text. Docker's own
-/// translation gives it status 400 in some versions and 500 in others.
+/// translation gives it status 400 in some versions and 500 in others. A device or a directory that the host does not have
+/// reads much the same; only of a command it says what it tried to execute.
 fn is_bad_command(message: &str) -> bool {
-    let by_runtime = message.contains("OCI runtime create failed") || message.contains("failed to create task");
-    let reasons = ["executable file not found", "no such file or directory", "permission denied", "is a directory"];
-    by_runtime && reasons.iter().any(|reason| message.contains(reason))
+    let (_, failed) = match message.split_once("exec: \"").or_else(|| message.split_once("executable")) {
+        Some(parts) if message.contains("runtime") || message.contains("failed to create task") => parts,
+        _ => return false,
+    };
+    let failed = failed.to_ascii_lowercase();
+    let reasons = [
+        "not found",
+        "no such file or directory",
+        "permission denied",
+        "is a directory",
+        "not a directory",
+        "argument list too long",
+    ];
+    reasons.iter().any(|reason| failed.contains(reason))
 }
 
 /// Registries and Docker between them answer a pull of what does not exist, or needs another login, with 404, 500 or an
@@ -163,7 +182,7 @@ mod tests {
         assert_eq!(kind(Subject::Container, 404, "No such container: x"), Kind::NoSuchContainer);
         assert_eq!(kind(Subject::Image, 404, "No such image: x:latest"), Kind::NoSuchImage);
         assert_eq!(kind(Subject::Host, 404, "page not found"), Kind::Failed);
-        assert_eq!(kind(Subject::Image, 409, "Conflict. The container name is already in use"), Kind::Conflict);
+        assert_eq!(kind(Subject::Creation, 409, "Conflict. The container name is already in use"), Kind::Conflict);
         assert_eq!(kind(Subject::Image, 400, "invalid reference format"), Kind::Refused);
         assert_eq!(kind(Subject::Host, 500, "panic"), Kind::Failed);
     }
@@ -174,17 +193,47 @@ mod tests {
             "driver failed programming external connectivity on endpoint a (b): Bind for 0.0.0.0:80 failed: port is already allocated",
             "driver failed programming external connectivity on endpoint a (b): Error starting userland proxy: listen tcp4 0.0.0.0:80: bind: address already in use",
         ] {
-            assert_eq!(kind(Subject::Container, 500, message), Kind::PortTaken);
+            assert_eq!(kind(Subject::Start, 500, message), Kind::PortTaken);
         }
-        assert_eq!(kind(Subject::Container, 500, "driver failed programming external connectivity"), Kind::Failed);
+        assert_eq!(kind(Subject::Start, 500, "driver failed programming external connectivity"), Kind::Failed);
     }
 
     #[test]
     fn a_command_that_cannot_run_is_refused_whatever_the_status() {
-        let message = "failed to create shim task: OCI runtime create failed: runc create failed: exec: \"nope\": executable file not found in $PATH: unknown";
-        assert_eq!(kind(Subject::Container, 400, message), Kind::Refused);
-        assert_eq!(kind(Subject::Container, 500, message), Kind::Refused);
-        assert_eq!(kind(Subject::Container, 500, "OCI runtime create failed: out of memory"), Kind::Failed);
+        let runc = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+        for message in [
+            format!("{runc}: exec: \"nope\": executable file not found in $PATH: unknown"),
+            format!("{runc}: error during container init: exec: \"/nope\": stat /nope: no such file or directory: unknown"),
+            format!("{runc}: exec: \"/etc/passwd\": permission denied: unknown"),
+            format!("{runc}: exec: \"/bin\": is a directory: unknown"),
+            "crun: executable file `nope` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command that was not found".to_owned(),
+        ] {
+            assert_eq!(kind(Subject::Start, 400, &message), Kind::Refused, "{message}");
+            assert_eq!(kind(Subject::Start, 500, &message), Kind::Refused, "{message}");
+        }
+        assert_eq!(kind(Subject::Start, 500, "OCI runtime create failed: out of memory"), Kind::Failed);
+    }
+
+    #[test]
+    fn what_one_host_lacks_is_its_own_affair() {
+        for (subject, message) in [
+            (Subject::Creation, "Range of CPUs is from 0.01 to 1.00, as there are only 1 CPUs available"),
+            (Subject::Creation, "Requested CPUs are not available - requested 0-63, available: 0-1"),
+            (Subject::Creation, "unknown or invalid runtime name: gvisor"),
+            (Subject::Creation, "logger: no log driver named 'fluentd' is registered"),
+            (Subject::Start, "OCI runtime create failed: cgroup subsystem cpuset: numerical result out of range"),
+        ] {
+            assert_eq!(kind(subject, 400, message), Kind::Unable, "{message}");
+        }
+        // A device that is not there is no command that is not there.
+        let device =
+            "error gathering device information while adding custom device \"/dev/x\": no such file or directory";
+        assert_eq!(kind(Subject::Start, 500, device), Kind::Failed);
+        let mount = "OCI runtime create failed: error mounting \"/x\" to rootfs: no such file or directory: unknown";
+        assert_eq!(kind(Subject::Start, 500, mount), Kind::Failed);
+        for kind in [Kind::Unable, Kind::Failed] {
+            assert!(EngineError::new(kind, "test", "").is_of_the_engine(), "{kind:?}");
+        }
     }
 
     #[test]

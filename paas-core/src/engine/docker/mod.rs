@@ -6,6 +6,8 @@
 mod describe;
 mod errors;
 mod events;
+mod identity;
+mod images;
 mod lines;
 mod logs;
 mod observed;
@@ -22,23 +24,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, HostConfigLogConfig, LocalNodeState, SystemInfo};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions,
-    RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions,
+    RemoveContainerOptions, RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use self::errors::{Call, Subject};
+use self::identity::Identity;
+use self::images::ImageLaunches;
 pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions,
-    ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
+    LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
@@ -76,6 +81,10 @@ pub struct Docker {
     /// Speaks through the transport.
     client: Client,
     samples: Samples,
+    /// Where the daemon puts the output of containers by itself, as it last said.
+    log_driver: Mutex<Option<String>>,
+    identity: Identity,
+    images: ImageLaunches,
 }
 
 impl fmt::Debug for Docker {
@@ -104,7 +113,15 @@ impl Docker {
         let url = Some("http://docker");
         let client = Client::connect_with_custom_transport(send, url, deadlines::NONE.as_secs(), API_DEFAULT_VERSION)
             .map_err(|err| call(address, "connect", Subject::Host).failure(err))?;
-        Ok(Self { address: address.clone(), transport, client, samples: Samples::default() })
+        Ok(Self {
+            address: address.clone(),
+            transport,
+            client,
+            samples: Samples::default(),
+            log_driver: Mutex::default(),
+            identity: Identity::default(),
+            images: ImageLaunches::default(),
+        })
     }
 
     fn call(&self, operation: &'static str, subject: Subject) -> Call {
@@ -117,14 +134,18 @@ impl Docker {
 
     /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
     /// gone by now.
-    async fn complete(&self, call: &Call, summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
+    async fn complete(&self, call: &Call, mut summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
         let id = summary.id.clone().unwrap_or_default();
+        self.strip_listed(call, &mut summary).await?;
         let listed = observed::from_summary(summary);
         if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
             return Ok(listed);
         }
         match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
-            Ok(inspected) => Ok(observed::from_inspect(inspected).or(listed)),
+            Ok(mut inspected) => {
+                self.strip_inspected(call, &mut inspected).await?;
+                Ok(observed::from_inspect(inspected).or(listed))
+            }
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
             // What this version of the client cannot read takes room on the host all the same.
             Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => Ok(listed),
@@ -132,11 +153,28 @@ impl Docker {
         }
     }
 
+    /// What the host is told of the output of a container: nothing where it goes to where Docker does not keep it itself.
+    async fn log_config(&self, request: &CreateRequest) -> Result<Option<HostConfigLogConfig>> {
+        let Some(rotation) = request.log_rotation else { return Ok(None) };
+        let known = self.log_driver.lock().clone();
+        let driver = match known {
+            Some(driver) => Some(driver),
+            // Nobody asked yet what it is.
+            None => {
+                let call = self.call("create the container", Subject::Host);
+                let driver = call.within(deadlines::ASK, self.client.info()).await?.logging_driver;
+                self.log_driver.lock().clone_from(&driver);
+                driver
+            }
+        };
+        Ok(driver.and_then(|driver| describe::log_config(driver, rotation)))
+    }
+
     /// Docker says 404 for a missing container, and for a network or another thing that a container needs. Only the
-    /// first is [`EngineErrorKind::NoSuchContainer`].
+    /// first is [`EngineErrorKind::NoSuchContainer`]; the rest another host may have.
     async fn blame_the_right_one(&self, id: &ContainerId, call: &Call, err: super::EngineError) -> super::EngineError {
         if err.kind() == EngineErrorKind::NoSuchContainer && self.inspect(id).await.is_ok() {
-            return call.error(EngineErrorKind::Refused, err.detail()).with_source(err);
+            return call.error(EngineErrorKind::Unable, err.detail()).with_source(err);
         }
         err
     }
@@ -161,6 +199,14 @@ impl Docker {
 
 fn call(address: &EngineAddress, operation: &'static str, subject: Subject) -> Call {
     Call { operation, address: address.to_string(), subject }
+}
+
+/// A worker of a swarm makes a network of the swarm when the first container wants it, and does not list it before.
+fn gets_networks_from_others(info: &SystemInfo) -> bool {
+    let swarm = info.swarm.as_ref();
+    swarm.is_some_and(|swarm| {
+        swarm.local_node_state == Some(LocalNodeState::ACTIVE) && swarm.control_available != Some(true)
+    })
 }
 
 /// Docker counts in whole seconds; a container never gets less time than it was given.
@@ -199,15 +245,33 @@ impl DockerEngine for Docker {
     async fn info(&self) -> Result<EngineInfo> {
         let call = self.call("ask the host", Subject::Host);
         let images = self.client.list_images(Some(ListImagesOptions::default()));
-        let asked = futures::future::try_join(self.client.info(), images);
-        let (info, images) = call.within(deadlines::ASK, asked).await?;
+        let networks = async {
+            match self.client.list_networks(None::<ListNetworksOptions>).await {
+                Ok(networks) => Ok(Some(networks)),
+                // Behind some proxies one may not ask, and what is in front of others does not know of networks.
+                Err(Error::DockerResponseServerError { .. } | Error::JsonDataError { .. }) => Ok(None),
+                Err(err) => Err(err),
+            }
+        };
+        let asked = futures::future::try_join3(self.client.info(), images, networks);
+        let (info, images, networks) = call.within(deadlines::ASK, asked).await?;
+        *self.log_driver.lock() = info.logging_driver.clone();
+        let networks = networks.filter(|_| !gets_networks_from_others(&info)).map(observed::networks);
+        let again = async || {
+            let again = call.within(deadlines::ASK, self.client.info()).await?;
+            Ok::<_, EngineError>(again.id.unwrap_or_default())
+        };
+        let daemon_id = self.identity.settle(info.id.clone().unwrap_or_default(), again).await?;
+        self.images.note_all(&images);
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
         Ok(EngineInfo {
-            daemon_id: info.id.unwrap_or_default(),
-            cpus: Cpus::from_milli(number(info.ncpu) * 1000),
+            daemon_id,
+            cpus: Cpus::from_milli(number(info.ncpu).saturating_mul(1000)),
             memory: MemoryMb::from_bytes_floor(number(info.mem_total)),
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),
+            networks,
+            warnings: info.warnings.unwrap_or_default(),
             time: info.system_time.and_then(|time| time.parse().ok()),
         })
     }
@@ -229,32 +293,35 @@ impl DockerEngine for Docker {
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer> {
         let call = self.call("inspect the container", Subject::Container);
         let asked = self.client.inspect_container(id.as_str(), None::<InspectContainerOptions>);
-        let inspected = call.within(deadlines::ASK, asked).await?;
+        let mut inspected = call.within(deadlines::ASK, asked).await?;
+        self.strip_inspected(&call, &mut inspected).await?;
         observed::from_inspect(inspected)
             .ok_or_else(|| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
-        let call = self.call("create the container", Subject::Image);
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
+        let call = self.call("create the container", Subject::Creation);
         let options = CreateContainerOptions { name: Some(request.name.clone()), ..CreateContainerOptions::default() };
-        let asked = self.client.create_container(Some(options), describe::container_body(request));
+        let log_config = self.log_config(request).await?;
+        let asked = self.client.create_container(Some(options), describe::container_body(request, log_config));
         let created = match call.within(deadlines::CHANGE, asked).await {
             Ok(created) => created,
             Err(err) if err.kind() == EngineErrorKind::NoSuchImage => {
-                // 404 may mean a network, too.
+                // 404 may mean a network or a plugin, too.
                 let image = self.client.inspect_image(request.spec.name.as_str());
                 return Err(match call.within(deadlines::ASK, image).await {
-                    Ok(_) => call.error(EngineErrorKind::Refused, err.detail()).with_source(err),
+                    Ok(_) => call.error(EngineErrorKind::Unable, err.detail()).with_source(err),
                     Err(_) => err,
                 });
             }
             Err(err) => return Err(err),
         };
-        created.id.parse().map_err(|_| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address)))
+        let no_id = |_| call.error(EngineErrorKind::Failed, format!("{} gives no id", self.address));
+        Ok(Created { id: created.id.parse().map_err(no_id)?, warnings: created.warnings })
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
-        let call = self.call("start the container", Subject::Container);
+        let call = self.call("start the container", Subject::Start);
         let asked = self.client.start_container(id.as_str(), None::<StartContainerOptions>);
         match call.within(deadlines::CHANGE, asked).await {
             Ok(()) => Ok(()),
@@ -270,7 +337,7 @@ impl DockerEngine for Docker {
     }
 
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        let call = self.call("restart the container", Subject::Container);
+        let call = self.call("restart the container", Subject::Start);
         let options = RestartContainerOptions { t: Some(whole_seconds(grace)), signal: None };
         let deadline = grace.saturating_add(deadlines::STOP_EXTRA).saturating_add(deadlines::CHANGE);
         match call.within(deadline, self.client.restart_container(id.as_str(), Some(options))).await {

@@ -1,21 +1,28 @@
 //! From what Docker shows of a container to a container as found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    HostConfig, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
+    HostConfig, Network, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 
 use crate::engine::{ObservedContainer, labels};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, RestartPolicy,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
+    RestartPolicy,
 };
 
 /// The period of a CPU quota when Docker shows none, microseconds.
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
+
+/// The names and ids of the networks that somebody made.
+pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
+    let made = all.into_iter().filter(|network| !matches!(network.name.as_deref(), Some("bridge" | "host" | "none")));
+    made.flat_map(|network| [network.name, network.id]).flatten().collect()
+}
 
 /// A container as inspected. Nothing when Docker gives it no id.
 pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<ObservedContainer> {
@@ -25,13 +32,16 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let state = inspected.state.and_then(|state| state.status).map_or(ContainerState::Stopped, inspected_state);
     let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
-    let (spec, managed) = match config.labels.as_ref().and_then(labels::read) {
+    let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
+    let name = inspected.name.unwrap_or_else(|| format!("/{}", id.short()));
+    let (spec, managed) = match config.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
     };
     Some(ObservedContainer {
-        name: inspected.name.unwrap_or_else(|| format!("/{}", id.short())),
-        reserved: spec.reserved(),
+        name,
+        reserved: enforced(limits, spec.reserved()),
+        limits_known: true,
         spec,
         ports: if state.holds_resources() { bound_ports(inspected_ports(&ports)) } else { Vec::new() },
         state,
@@ -46,7 +56,8 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     let id: ContainerId = summary.id?.parse().ok()?;
     let state = summary.state.map_or(ContainerState::Stopped, listed_state);
     let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
-    let (spec, managed) = match summary.labels.as_ref().and_then(labels::read) {
+    let name = own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short()));
+    let (spec, managed) = match summary.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => {
             let mut spec = ContainerSpec::new(image_ref(&[summary.image, summary.image_id]));
@@ -58,8 +69,9 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     };
     let listed = summary.ports.unwrap_or_default();
     Some(ObservedContainer {
-        name: own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short())),
+        name,
         reserved: spec.reserved(),
+        limits_known: false,
         spec,
         ports: if state.holds_resources() { bound_ports(listed.iter().filter_map(listed_port)) } else { Vec::new() },
         state,
@@ -134,21 +146,21 @@ fn port_key(key: &str) -> Option<(Protocol, u16)> {
     Some((proto.parse().ok()?, port.parse().ok()?))
 }
 
-/// The ports in order. Docker binds "every address" once for IPv4 and once for IPv6; that is one port to people.
+/// The ports in order, those of both families apart.
 fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
     let mut all: Vec<BoundPort> = ports.collect();
     all.sort_unstable();
     all.dedup();
-    let is_everywhere = |port: &BoundPort| port.host_ip.is_some_and(|ip| ip.is_unspecified());
-    let on_ipv4: Vec<BoundPort> =
-        all.iter().filter(|port| is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv4())).cloned().collect();
-    all.retain(|port| {
-        let twin = |other: &BoundPort| BoundPort { host_ip: port.host_ip, ..other.clone() } == *port;
-        !(is_everywhere(port) && port.host_ip.is_some_and(|ip| ip.is_ipv6()) && on_ipv4.iter().any(twin))
-    });
     // Kept as long as the container, and most have one.
     all.shrink_to_fit();
     all
+}
+
+/// What a container counts as: the limits that Docker enforces, which `docker update` may have changed since it was made,
+/// and what it asked for where Docker enforces none.
+fn enforced((cpus, memory): (Option<Cpus>, Option<MemoryMb>), asked: Resources) -> Resources {
+    let bounded = |memory: MemoryMb| memory.min(MemoryMb::MAX);
+    Resources { cpus: cpus.unwrap_or(asked.cpus), memory: memory.map_or(asked.memory, bounded) }
 }
 
 /// As much of a description as Docker shows of somebody else's container.

@@ -20,6 +20,8 @@ pub(super) enum Moment {
 pub(super) struct Faults {
     pub(super) unreachable: bool,
     pub(super) hanging: bool,
+    /// How often all streams of events were broken.
+    pub(super) broken: usize,
     /// By operation: how many more times it fails, and how.
     pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind)>,
     random: StdRng,
@@ -27,7 +29,13 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn new(seed: u64) -> Self {
-        Self { unreachable: false, hanging: false, planned: HashMap::new(), random: StdRng::seed_from_u64(seed) }
+        Self {
+            unreachable: false,
+            hanging: false,
+            broken: 0,
+            planned: HashMap::new(),
+            random: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// Whether this time an operation fails, and when. The same seed gives the same failures.

@@ -1,17 +1,21 @@
 //! What is on a simulated host: containers, bound ports, and what happened.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 
 use super::logs::Line;
-use super::{CreateRequest, EngineError, EngineErrorKind, EngineEvent, EngineUsage, ObservedContainer, Result};
+use super::{
+    CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
+    Result,
+};
 use crate::engine::{LogStream, Managed};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, HostPort, ImageRef, LaunchId, MemoryMb, Protocol,
-    Resources,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HostPort, ImageRef, LaunchId, MemoryMb,
+    Protocol, Resources,
 };
 
 /// How many events are kept for those who read again from a moment on.
@@ -33,6 +37,12 @@ pub(super) struct Host {
     /// How many events there were before the first that is kept.
     forgotten: u64,
     last_time: Option<Timestamp>,
+    /// The networks that somebody made, once somebody made one.
+    networks: Option<BTreeSet<String>>,
+    /// What it says of every container that it makes.
+    pub(super) warnings: Vec<String>,
+    /// How far the clock of the host is ahead of the true one.
+    ahead: SignedDuration,
 }
 
 #[derive(Debug)]
@@ -54,9 +64,24 @@ pub(super) fn check_image(operation: &'static str, image: &ImageRef) -> Result<(
     Ok(())
 }
 
+/// A host gives no container more CPUs than it has.
+fn check_cpus(spec: &ContainerSpec, cpus: Cpus) -> Result<()> {
+    let unable = |detail| Err(EngineError::new(EngineErrorKind::Unable, "create the container", detail));
+    if spec.cpus.is_some_and(|asked| asked > cpus) {
+        return unable(format!("Range of CPUs is from 0.01 to {cpus}"));
+    }
+    let count = cpus.milli().div_ceil(1000);
+    if spec.highest_cpu().is_some_and(|highest| u64::from(highest) >= count) {
+        return unable(format!("Requested CPUs are not available, there are {count}"));
+    }
+    Ok(())
+}
+
 impl Host {
-    pub(super) fn create(&mut self, request: &CreateRequest) -> Result<ContainerId> {
+    /// Makes a container on a host of so many CPUs.
+    pub(super) fn create(&mut self, request: &CreateRequest, cpus: Cpus) -> Result<Created> {
         check_image("create the container", &request.spec.name)?;
+        check_cpus(&request.spec, cpus)?;
         if self.names.contains(&request.name) {
             return Err(EngineError::new(
                 EngineErrorKind::Conflict,
@@ -78,8 +103,22 @@ impl Host {
             group: request.spec.group(),
             user: request.user.as_str().into(),
             mark: request.mark,
+            other_owner: None,
         };
-        Ok(self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed)))
+        let id = self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed));
+        Ok(Created { id, warnings: self.warnings.clone() })
+    }
+
+    pub(super) fn networks(&self) -> Option<BTreeSet<String>> {
+        self.networks.clone()
+    }
+
+    pub(super) fn make_network(&mut self, name: &str) {
+        self.networks.get_or_insert_default().insert(name.to_owned());
+    }
+
+    pub(super) fn remove_network(&mut self, name: &str) {
+        self.networks.get_or_insert_default().remove(name);
     }
 
     pub(super) fn outsider_run(&mut self, name: &str, image: ImageRef, limits: Option<Resources>) -> ContainerId {
@@ -91,6 +130,19 @@ impl Host {
         // It publishes nothing, so there is nothing that could fail.
         let _ = self.start(&id);
         id
+    }
+
+    pub(super) fn outsider_copy(&mut self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
+        let original = self.get("copy the container", id)?;
+        let (spec, reserved) = (ContainerSpec::clone(&original.spec), original.reserved);
+        let mut managed = original.managed.clone();
+        if let (Some(managed), Some(owner)) = (&mut managed, owner) {
+            managed.launch = LaunchId::new();
+            managed.other_owner = Some(owner.into());
+        }
+        let copy = self.add(name.to_owned(), spec, reserved, managed);
+        self.start(&copy)?;
+        Ok(copy)
     }
 
     fn add(&mut self, name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> ContainerId {
@@ -118,6 +170,11 @@ impl Host {
             return Ok(());
         }
         let spec = container.spec.clone();
+        let lacks = |network: &&str| self.networks.as_ref().is_some_and(|networks| !networks.contains(*network));
+        if let Some(network) = spec.named_network().filter(lacks) {
+            let detail = format!("network {network} not found");
+            return Err(EngineError::new(EngineErrorKind::Unable, "start the container", detail));
+        }
         let ports = self.bind(&spec.bind_ports)?;
         let time = Timestamp::now();
         let line = |stream, text: String| Line { time, stream, text };
@@ -146,15 +203,14 @@ impl Host {
                 return Err(EngineError::new(EngineErrorKind::PortTaken, "start the container", detail));
             }
             let host_port = wanted.map_or_else(|| self.free_port(port.proto), |host| host.port);
-            let everywhere = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            let bound = BoundPort {
-                proto: port.proto,
-                host_ip: Some(port.host_ip.unwrap_or(everywhere)),
-                host_port,
-                container_port: port.container_port,
-            };
-            self.bound.insert(bound.host());
-            ports.push(bound);
+            // Without an address it is bound on all, for each family apart.
+            let everywhere = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            for ip in port.host_ip.map_or(everywhere.to_vec(), |ip| vec![ip]) {
+                let bound =
+                    BoundPort { proto: port.proto, host_ip: Some(ip), host_port, container_port: port.container_port };
+                self.bound.insert(bound.host());
+                ports.push(bound);
+            }
         }
         Ok(ports)
     }
@@ -173,21 +229,76 @@ impl Host {
         if self.get("stop the container", id)?.state != ContainerState::Running {
             return Ok(());
         }
-        self.tell("kill", id);
-        self.end(id);
+        self.tell_more("kill", id, signal("15"));
+        self.end(id, 143);
         self.tell("stop", id);
         Ok(())
     }
 
+    /// The program ends by itself with a status.
+    pub(super) fn outsider_end(&mut self, id: &ContainerId, exit_code: i64) -> Result<()> {
+        self.get("end the program", id)?;
+        self.end(id, exit_code);
+        Ok(())
+    }
+
+    /// A health check found something.
+    pub(super) fn outsider_health(&mut self, id: &ContainerId, health: &str) -> Result<()> {
+        self.get("check the health", id)?;
+        for action in ["exec_create", "exec_start", "exec_die"] {
+            self.tell(action, id);
+        }
+        let detail = EventDetail { health: Some(health.to_owned()), ..EventDetail::default() };
+        self.tell_more("health_status", id, detail);
+        Ok(())
+    }
+
+    /// Somebody else changes the limits of a container.
+    pub(super) fn outsider_update(&mut self, id: &ContainerId, limits: Resources) -> Result<()> {
+        self.get("update the container", id)?;
+        if let Some(container) = self.containers.get_mut(id) {
+            container.reserved = limits;
+        }
+        self.tell("update", id);
+        Ok(())
+    }
+
+    /// A container of another host is here as well: this host is that one, or a copy of it.
+    pub(super) fn outsider_twin(&mut self, other: &ObservedContainer) {
+        let container = Simulated {
+            name: other.name.trim_start_matches('/').to_owned(),
+            spec: Arc::new(other.spec.clone()),
+            reserved: other.reserved,
+            managed: other.managed.clone(),
+            state: other.state,
+            ports: other.ports.clone(),
+            created: other.created,
+            log: Vec::new(),
+        };
+        self.containers.insert(other.id.clone(), container);
+        self.tell("start", &other.id);
+    }
+
+    /// The clock of the host is set: forwards, or backwards where that is negative.
+    pub(super) fn step_clock(&mut self, by: SignedDuration) {
+        self.ahead = self.ahead.saturating_add(by);
+        self.last_time = None;
+    }
+
+    /// What the clock of the host says.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::now().checked_add(self.ahead).unwrap_or_default()
+    }
+
     /// The program ends; its ports are free.
-    fn end(&mut self, id: &ContainerId) {
+    fn end(&mut self, id: &ContainerId, exit_code: i64) {
         if let Some(container) = self.containers.get_mut(id) {
             container.state = ContainerState::Stopped;
             for port in container.ports.drain(..) {
                 self.bound.remove(&port.host());
             }
         }
-        self.tell("die", id);
+        self.tell_more("die", id, EventDetail { exit_code: Some(exit_code), ..EventDetail::default() });
     }
 
     pub(super) fn restart(&mut self, id: &ContainerId) -> Result<()> {
@@ -199,8 +310,8 @@ impl Host {
 
     pub(super) fn remove(&mut self, id: &ContainerId) -> Result<()> {
         if self.get("remove the container", id)?.state == ContainerState::Running {
-            self.tell("kill", id);
-            self.end(id);
+            self.tell_more("kill", id, signal("9"));
+            self.end(id, 137);
         }
         self.tell("destroy", id);
         if let Some(container) = self.containers.remove(id) {
@@ -224,7 +335,7 @@ impl Host {
     /// An image that is used for the first time is fetched first, and that is told.
     pub(super) fn have_image(&mut self, image: &ImageRef) {
         if self.images.insert(image.canonical()) {
-            self.note("pull", None, image.to_string(), None, None);
+            self.note(About { name: image.to_string(), ..About::default() }, "pull", EventDetail::default());
         }
     }
 
@@ -240,11 +351,12 @@ impl Host {
         Ok((container.log.clone(), container.state == ContainerState::Running))
     }
 
-    /// Where to read on for everything after a moment; for everything from now on without one.
-    pub(super) fn position_after(&self, since: Option<Timestamp>) -> u64 {
-        let Some(since) = since else { return self.forgotten + self.history.len() as u64 };
-        let earlier = self.history.iter().take_while(|event| event.time <= since).count();
-        self.forgotten + earlier as u64
+    /// Where to read on for everything from a moment on; for everything from now on without one. As Docker does it: looks
+    /// back from the newest, and no further than the first that is earlier, whatever is before that.
+    pub(super) fn position_since(&self, since: Option<Timestamp>) -> u64 {
+        let end = self.forgotten + self.history.len() as u64;
+        let Some(since) = since else { return end };
+        end - self.history.iter().rev().take_while(|event| event.time >= since).count() as u64
     }
 
     /// The events from a position on, and where to read on after them.
@@ -266,31 +378,47 @@ impl Host {
     }
 
     fn tell(&mut self, action: &str, id: &ContainerId) {
-        let Some(container) = self.containers.get(id) else { return };
-        let (name, image) = (container.name.clone(), container.spec.name.to_string());
-        let launch = container.managed.as_ref().map(|managed| managed.launch);
-        self.note(action, Some(id.clone()), name, Some(image), launch);
+        self.tell_more(action, id, EventDetail::default());
     }
 
-    fn note(
-        &mut self,
-        action: &str,
-        container: Option<ContainerId>,
-        name: String,
-        image: Option<String>,
-        launch: Option<LaunchId>,
-    ) {
+    fn tell_more(&mut self, action: &str, id: &ContainerId, detail: EventDetail) {
+        let Some(container) = self.containers.get(id) else { return };
+        let about = About {
+            container: Some(id.clone()),
+            name: container.name.clone(),
+            image: Some(container.spec.name.to_string()),
+            launch: container.managed.as_ref().map(|managed| managed.launch),
+        };
+        self.note(about, action, detail);
+    }
+
+    fn note(&mut self, about: About, action: &str, detail: EventDetail) {
         // Later than every event before, so that "since" a moment is never ambiguous.
         let tick = SignedDuration::from_nanos(1);
-        let earliest = self.last_time.and_then(|last| last.checked_add(tick).ok());
-        let time = earliest.map_or(Timestamp::now(), |earliest| earliest.max(Timestamp::now()));
+        let (now, earliest) = (self.now(), self.last_time.and_then(|last| last.checked_add(tick).ok()));
+        let time = earliest.map_or(now, |earliest| earliest.max(now));
         self.last_time = Some(time);
-        self.history.push_back(EngineEvent { time, action: action.to_owned(), container, name, image, launch });
+        let About { container, name, image, launch } = about;
+        let action = action.to_owned();
+        self.history.push_back(EngineEvent { time, action, container, name, image, launch, detail });
         if self.history.len() > HISTORY {
             self.history.pop_front();
             self.forgotten += 1;
         }
     }
+}
+
+/// What an event is about.
+#[derive(Debug, Default)]
+struct About {
+    container: Option<ContainerId>,
+    name: String,
+    image: Option<String>,
+    launch: Option<LaunchId>,
+}
+
+fn signal(number: &str) -> EventDetail {
+    EventDetail { signal: Some(number.to_owned()), ..EventDetail::default() }
 }
 
 fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
@@ -299,6 +427,7 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
         name: format!("/{}", container.name),
         spec: ContainerSpec::clone(&container.spec),
         reserved: container.reserved,
+        limits_known: true,
         state: container.state,
         ports: container.ports.clone(),
         created: container.created,

@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    CreateRequest, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
-    LogOptions, ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
+    EventDetail, LogChunk, LogOptions, ObservedContainer, PullProgress, Result,
 };
 use crate::model::{ContainerId, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
@@ -143,6 +143,33 @@ impl SimulatedEngine {
         id
     }
 
+    /// Somebody else makes a network with Docker. From then on the host tells which networks it has, and has no others;
+    /// before, it has every network that is named.
+    pub fn outsider_network(&self, name: &str) {
+        self.shared.host.lock().make_network(name);
+    }
+
+    /// Somebody else removes a network with Docker.
+    pub fn outsider_remove_network(&self, name: &str) {
+        self.shared.host.lock().remove_network(name);
+    }
+
+    /// Makes every container that is made come with a warning of the host.
+    pub fn warn(&self, warning: &str) {
+        self.shared.host.lock().warnings = vec![warning.to_owned()];
+    }
+
+    /// Somebody else makes a container that bears all the labels of another, as tools do that copy one, and starts it. With an
+    /// `owner` it belongs to something of the platform that this version does not know.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_copy(&self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
+        let copy = self.shared.host.lock().outsider_copy(id, name, owner);
+        self.shared.changed.notify_waiters();
+        copy
+    }
+
     /// Somebody else stops a container with Docker.
     ///
     /// # Errors
@@ -164,24 +191,86 @@ impl SimulatedEngine {
     }
 }
 
-/// An operation counts as under way until this is dropped.
-struct UnderWay<'a> {
-    shared: &'a Shared,
-    operation: &'static str,
-}
+/// What others do on the host, and what happens to it, without the platform.
+impl SimulatedEngine {
+    /// A program ends by itself, with a status.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_end(&self, id: &ContainerId, exit_code: i64) -> Result<()> {
+        self.outsider(|host| host.outsider_end(id, exit_code))
+    }
 
-impl<'a> UnderWay<'a> {
-    fn of(shared: &'a Shared, operation: &'static str) -> Self {
-        let mut all = shared.asked.lock();
-        let asked = all.entry(operation).or_default();
-        *asked = Asked { times: asked.times + 1, now: asked.now + 1, at_once: asked.at_once.max(asked.now + 1) };
-        Self { shared, operation }
+    /// A health check found something: `healthy`, `unhealthy`.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_health(&self, id: &ContainerId, health: &str) -> Result<()> {
+        self.outsider(|host| host.outsider_health(id, health))
+    }
+
+    /// Somebody changes the limits of a container, as with `docker update`.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    pub fn outsider_update(&self, id: &ContainerId, limits: Resources) -> Result<()> {
+        self.outsider(|host| host.outsider_update(id, limits))
+    }
+
+    /// A container of another host is on this one as well, as on a cloned machine.
+    pub fn outsider_twin(&self, container: &ObservedContainer) {
+        self.outsider(|host| host.outsider_twin(container));
+    }
+
+    /// The clock of the host is set forwards, or backwards where `by` is negative.
+    pub fn step_clock(&self, by: SignedDuration) {
+        self.outsider(|host| host.step_clock(by));
+    }
+
+    /// How many event streams of the host are open.
+    pub fn open_streams(&self) -> usize {
+        self.asked("events").now
+    }
+
+    /// Ends every event stream, as when the connections break. The host goes on.
+    pub fn break_streams(&self) {
+        self.shared.faults.lock().broken += 1;
+        self.shared.changed.notify_waiters();
+    }
+
+    fn outsider<T>(&self, act: impl FnOnce(&mut Host) -> T) -> T {
+        let outcome = act(&mut self.shared.host.lock());
+        self.shared.changed.notify_waiters();
+        outcome
     }
 }
 
-impl Drop for UnderWay<'_> {
+/// An operation counts as under way until this is dropped.
+struct UnderWay<S: AsRef<Shared>> {
+    shared: S,
+    operation: &'static str,
+}
+
+impl AsRef<Shared> for Shared {
+    fn as_ref(&self) -> &Shared {
+        self
+    }
+}
+
+impl<S: AsRef<Shared>> UnderWay<S> {
+    fn of(operating: S, operation: &'static str) -> Self {
+        let shared = operating.as_ref();
+        let mut all = shared.asked.lock();
+        let asked = all.entry(operation).or_default();
+        *asked = Asked { times: asked.times + 1, now: asked.now + 1, at_once: asked.at_once.max(asked.now + 1) };
+        drop(all);
+        Self { shared: operating, operation }
+    }
+}
+
+impl<S: AsRef<Shared>> Drop for UnderWay<S> {
     fn drop(&mut self) {
-        if let Some(asked) = self.shared.asked.lock().get_mut(self.operation) {
+        if let Some(asked) = self.shared.as_ref().asked.lock().get_mut(self.operation) {
             asked.now -= 1;
         }
     }
@@ -240,12 +329,12 @@ impl Shared {
     }
 
     /// The events from a position on, as soon as there is one; nothing when the host is lost.
-    async fn events_from(&self, position: u64) -> Option<(Vec<EngineEvent>, u64)> {
+    async fn events_from(&self, position: u64, broken: usize) -> Option<(Vec<EngineEvent>, u64)> {
         loop {
             let rings = self.changed.notified();
             let (unreachable, hanging) = {
                 let faults = self.faults.lock();
-                (faults.unreachable, faults.hanging)
+                (faults.unreachable || faults.broken != broken, faults.hanging)
             };
             if unreachable {
                 return None;
@@ -270,14 +359,16 @@ impl DockerEngine for SimulatedEngine {
 
     async fn info(&self) -> Result<EngineInfo> {
         self.shared.answer(DEADLINE).await?;
-        let settings = self.shared.settings.lock();
+        let (settings, host) = (self.shared.settings.lock(), self.shared.host.lock());
         Ok(EngineInfo {
             daemon_id: format!("sim:{}", self.shared.name),
             cpus: settings.cpus,
             memory: settings.memory,
             docker_version: "simulated".to_owned(),
-            images: self.shared.host.lock().images(),
-            time: Some(Timestamp::now()),
+            images: host.images(),
+            networks: host.networks(),
+            warnings: Vec::new(),
+            time: Some(host.now()),
         })
     }
 
@@ -290,8 +381,9 @@ impl DockerEngine for SimulatedEngine {
         self.shared.act("inspect", |host| host.inspect(id)).await
     }
 
-    async fn create(&self, request: &CreateRequest) -> Result<ContainerId> {
-        self.shared.act("create", |host| host.create(request)).await
+    async fn create(&self, request: &CreateRequest) -> Result<Created> {
+        let cpus = self.shared.settings.lock().cpus;
+        self.shared.act("create", |host| host.create(request, cpus)).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -344,13 +436,15 @@ impl DockerEngine for SimulatedEngine {
 
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
         self.shared.answer(DEADLINE).await?;
-        let position = self.shared.host.lock().position_after(since);
-        let events = stream::unfold(Some((self.shared.clone(), position)), |reading| async move {
-            let (shared, position) = reading?;
-            match shared.events_from(position).await {
+        let position = self.shared.host.lock().position_since(since);
+        let broken = self.shared.faults.lock().broken;
+        let open = UnderWay::of(self.shared.clone(), "events");
+        let events = stream::unfold(Some((open, position)), move |reading| async move {
+            let (open, position) = reading?;
+            match open.shared.events_from(position, broken).await {
                 Some((events, position)) => {
                     let events: Vec<_> = events.into_iter().map(Ok).collect();
-                    Some((events, Some((shared, position))))
+                    Some((events, Some((open, position))))
                 }
                 None => {
                     let lost =

@@ -17,6 +17,7 @@ fn request(name: &str) -> CreateRequest {
         launch: LaunchId::new(),
         user: String::new(),
         mark: None,
+        log_rotation: None,
     }
 }
 

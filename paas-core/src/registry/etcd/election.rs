@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::{EtcdRegistry, LeaseId};
 use crate::etcd::{Effect, EtcdError, EtcdErrorKind, Result};
+use crate::store::LeaderKey;
 
 /// How often, and after which time, a candidate that gives up tries to take its key away. Otherwise it goes with the lease.
 const WITHDRAWALS: (u32, Duration) = (5, Duration::from_millis(500));
@@ -17,7 +19,12 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Waits until `candidate` leads. The work is done by a task of its own, so that a caller who gives up in the middle of a
 /// call leaves no key behind.
-pub(super) async fn campaign(registry: &EtcdRegistry, election: &str, candidate: &str, lease: LeaseId) -> Result<()> {
+pub(super) async fn campaign(
+    registry: &EtcdRegistry,
+    election: &str,
+    candidate: &str,
+    lease: LeaseId,
+) -> Result<LeaderKey> {
     let (answer, answered) = oneshot::channel();
     // Dropped unsaid when the caller gives up, at whatever moment.
     let (accept, accepted) = oneshot::channel();
@@ -48,6 +55,34 @@ pub(super) async fn leader(registry: &EtcdRegistry, election: &str) -> Result<Op
     Ok(first.kvs().first().map(|kv| String::from_utf8_lossy(kv.value()).into_owned()))
 }
 
+/// Who leads now, and again whenever that changes. While etcd is away nothing is said.
+pub(super) async fn watch_leader(
+    registry: &EtcdRegistry,
+    election: &str,
+) -> Result<BoxStream<'static, Option<String>>> {
+    let changes = registry.connection.watch(prefix(registry, election), None).await?;
+    // Looked at only after the watch has begun, so that nothing is missed in between.
+    let first = leader(registry, election).await?;
+    let state = (registry.clone(), election.to_owned(), changes, first.clone());
+    let later = stream::unfold(state, |(registry, election, mut changes, mut known)| async move {
+        loop {
+            changes.next().await?;
+            let found = loop {
+                match leader(&registry, &election).await {
+                    Ok(found) => break found,
+                    Err(error) => tracing::debug!(%error, "who leads cannot be read"),
+                }
+                sleep(RETRY).await;
+            };
+            if found != known {
+                known.clone_from(&found);
+                return Some((found, (registry, election, changes, known)));
+            }
+        }
+    });
+    Ok(stream::once(std::future::ready(first)).chain(later).boxed())
+}
+
 /// What the keys of all candidates begin with. A slash in the name would make one election a part of another.
 fn prefix(registry: &EtcdRegistry, election: &str) -> String {
     registry.key(&format!("elections/{}/", election.replace('%', "%25").replace('/', "%2F")))
@@ -66,7 +101,7 @@ impl Candidacy {
     }
 
     /// Until this candidate leads, its lease ends, or its caller is gone.
-    async fn stand(self, answer: oneshot::Sender<Result<()>>, mut accepted: oneshot::Receiver<()>) {
+    async fn stand(self, answer: oneshot::Sender<Result<LeaderKey>>, mut accepted: oneshot::Receiver<()>) {
         let outcome = async {
             // Not cut off: whether the key is there must be known before it is taken away.
             self.enter().await?;
@@ -97,11 +132,11 @@ impl Candidacy {
         entered.await.map(drop)
     }
 
-    async fn until_first(&self) -> Result<()> {
+    async fn until_first(&self) -> Result<LeaderKey> {
         loop {
             match self.look().await {
-                Ok((true, _)) => return Ok(()),
-                Ok((false, revision)) => self.until_somebody_leaves(revision).await,
+                Ok(Ok(key)) => return Ok(key),
+                Ok(Err(revision)) => self.until_somebody_leaves(revision).await,
                 // It stays in line as long as its lease does; whoever keeps that finds out when it ends.
                 Err(error) if error.kind() == EtcdErrorKind::Unavailable => sleep(RETRY).await,
                 Err(error) => return Err(error),
@@ -109,8 +144,8 @@ impl Candidacy {
         }
     }
 
-    /// Whether this candidate is the first in line, and at which revision that was so.
-    async fn look(&self) -> Result<(bool, i64)> {
+    /// The key of this candidate when it is the first in line; otherwise at which revision it was not.
+    async fn look(&self) -> Result<Result<LeaderKey, i64>> {
         let prefix = self.prefix.as_str();
         let line = self.registry.connection.call(Effect::Same, |client| async move {
             let options = GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend);
@@ -120,7 +155,9 @@ impl Candidacy {
         let own = self.key();
         let place = line.kvs().iter().position(|kv| kv.key() == own.as_bytes());
         let place = place.ok_or_else(|| EtcdError::new(EtcdErrorKind::NoLease, "the lease ran out"))?;
-        Ok((place == 0, line.header().map_or(0, |header| header.revision())))
+        let (revision, cluster_id) = line.header().map_or((0, 0), |header| (header.revision(), header.cluster_id()));
+        let create_revision = line.kvs().get(place).map_or(0, KeyValue::create_revision);
+        Ok(if place == 0 { Ok(LeaderKey { cluster_id, key: own, create_revision }) } else { Err(revision) })
     }
 
     /// Until the line is not any more what it was at a revision. Returns early when that cannot be known.

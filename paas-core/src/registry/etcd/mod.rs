@@ -17,6 +17,7 @@ use futures::stream::{BoxStream, StreamExt};
 use super::{LeaseId, Listing, Member, MemberChange, Registry, RegistryError, RegistryErrorKind, Result, Revision};
 use crate::etcd::{Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER, Seen};
 use crate::model::EngineId;
+use crate::store::LeaderKey;
 
 /// How long etcd may take to answer. A lease of a few seconds must survive that one server hangs and another is asked.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -185,12 +186,17 @@ impl Registry for EtcdRegistry {
         Ok(changes.boxed())
     }
 
-    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<()> {
-        election::campaign(self, election, candidate, lease).await.map_err(|error| failed("campaign", error))
+    async fn campaign(&self, election: &str, candidate: &str, lease: LeaseId) -> Result<Option<LeaderKey>> {
+        let key = election::campaign(self, election, candidate, lease).await;
+        key.map(Some).map_err(|error| failed("campaign", error))
     }
 
     async fn leader(&self, election: &str) -> Result<Option<String>> {
         election::leader(self, election).await.map_err(|error| failed("find the leader", error))
+    }
+
+    async fn watch_leader(&self, election: &str) -> Result<BoxStream<'static, Option<String>>> {
+        election::watch_leader(self, election).await.map_err(|error| failed("watch the leader", error))
     }
 }
 
@@ -211,7 +217,7 @@ fn in_words(kv: &KeyValue) -> Option<Member> {
 
 fn failed(operation: &'static str, error: EtcdError) -> RegistryError {
     let kind = match error.kind() {
-        EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted => RegistryErrorKind::Unavailable,
+        EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted | EtcdErrorKind::Fenced => RegistryErrorKind::Unavailable,
         EtcdErrorKind::Refused | EtcdErrorKind::Full => RegistryErrorKind::Broken,
         EtcdErrorKind::NoLease => RegistryErrorKind::LeaseExpired,
         EtcdErrorKind::Invalid | EtcdErrorKind::TooLarge => RegistryErrorKind::Invalid,

@@ -10,14 +10,20 @@
 
 mod block;
 mod postings;
+mod rank;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{EngineState, PlacementRequest, Snapshot, judge};
 use crate::model::{ContainerType, EngineStatus, HostPort, Protocol};
 
-pub(super) use block::{Ask, Block, LANES, Measure, lanes};
+use block::{Ask, Block, LANES, lanes};
 use postings::Postings;
+
+// The door of the strategies: what they measure by, and the choice of the best. Everything else is for the snapshot, which keeps the
+// index true.
+pub(super) use block::Measure;
+pub(super) use rank::place;
 
 /// Where the index has an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +40,16 @@ pub(super) struct Index {
     images: HashMap<String, Postings>,
     /// Engines where a port is taken on any address.
     ports: HashMap<(Protocol, u16), Postings>,
+    /// By how many CPUs their daemons have.
+    cpu_counts: BTreeMap<u32, Postings>,
+    /// Engines that tell which networks they have.
+    tells_networks: Postings,
+    /// Of those, by the name and by the id of a network.
+    networks: HashMap<String, Postings>,
 }
 
 impl Index {
-    pub(super) fn blocks(&self) -> &[Block] {
+    fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
@@ -121,6 +133,15 @@ impl Index {
         for port in &state.host_ports {
             self.add_port(place, *port);
         }
+        if let Some(count) = state.cpu_count {
+            self.cpu_counts.entry(count).or_default().add(place);
+        }
+        if let Some(networks) = &state.networks {
+            self.tells_networks.add(place);
+            for network in networks {
+                postings::add(&mut self.networks, network, place);
+            }
+        }
     }
 
     fn unpost(&mut self, place: Place, state: &EngineState) {
@@ -133,10 +154,17 @@ impl Index {
         for port in &state.host_ports {
             postings::remove(&mut self.ports, &(port.proto, port.port), place);
         }
+        if let Some(postings) = state.cpu_count.and_then(|count| self.cpu_counts.get_mut(&count)) {
+            postings.remove(place);
+        }
+        self.tells_networks.remove(place);
+        for network in state.networks.iter().flatten() {
+            postings::remove(&mut self.networks, network, place);
+        }
     }
 
     /// Per block the engines that pass every filter but that for room, as [`judge`] has them.
-    pub(super) fn candidates(snapshot: &Snapshot, request: &PlacementRequest) -> Vec<u64> {
+    fn candidates(snapshot: &Snapshot, request: &PlacementRequest) -> Vec<u64> {
         let index = snapshot.index();
         let hosts = request.labels.iter().filter_map(|label| label.strip_prefix("host:"));
         match &request.only {
@@ -177,12 +205,24 @@ impl Index {
         {
             postings.take_out(&mut words);
         }
+        for (_, postings) in self.cpu_counts.range(..request.needs_cpus()) {
+            postings.take_out(&mut words);
+        }
+        if let Some(network) = &request.network {
+            let lacks = |rank: u32| !snapshot.at(rank as usize).has_network(network);
+            // Where nobody has it by that name it may be the beginning of an id, and each is asked.
+            let named = self.networks.get(network);
+            self.tells_networks.take_out_if(&mut words, |place| match named {
+                Some(postings) => !postings.has(place),
+                None => lacks(self.blocks[place.block as usize].rank(place.lane as usize)),
+            });
+        }
         for port in &request.host_ports {
             let Some(postings) = self.ports.get(&(port.proto, port.port)) else { continue };
             let conflicts =
                 |rank: u32| snapshot.at(rank as usize).host_ports.iter().any(|taken| taken.conflicts_with(port));
             postings.take_out_if(&mut words, |place| {
-                port.is_everywhere() || conflicts(self.blocks[place.block as usize].rank(place.lane as usize))
+                conflicts(self.blocks[place.block as usize].rank(place.lane as usize))
             });
         }
         for (_, place) in request.except.iter().filter_map(|id| snapshot.place_of(id.as_str())) {
@@ -193,20 +233,30 @@ impl Index {
 
     /// What is known of an engine, for the audit.
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn describe(&self, place: Place, state: &EngineState) -> (String, [bool; 3]) {
+    pub(super) fn describe(&self, place: Place, state: &EngineState) -> (String, [bool; 6]) {
         let has = |postings: Option<&Postings>| postings.is_some_and(|postings| postings.has(place));
         let bits = [
             state.labels.iter().all(|label| has(self.labels.get(label))),
             state.images.keys().all(|image| has(self.images.get(image))),
             state.host_ports.iter().all(|port| has(self.ports.get(&(port.proto, port.port)))),
+            state.cpu_count.is_none_or(|count| has(self.cpu_counts.get(&count))),
+            state.networks.is_some() == self.tells_networks.has(place),
+            state.networks.iter().flatten().all(|network| has(self.networks.get(network))),
         ];
         (self.blocks[place.block as usize].describe(place.lane as usize), bits)
     }
 
-    /// How many bits are set for labels, images and ports, for the audit.
+    /// How many bits are set of each kind, for the audit.
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn postings(&self) -> [usize; 3] {
+    pub(super) fn postings(&self) -> [usize; 6] {
         let count = |sets: &mut dyn Iterator<Item = &Postings>| sets.map(Postings::count).sum();
-        [count(&mut self.labels.values()), count(&mut self.images.values()), count(&mut self.ports.values())]
+        [
+            count(&mut self.labels.values()),
+            count(&mut self.images.values()),
+            count(&mut self.ports.values()),
+            count(&mut self.cpu_counts.values()),
+            self.tells_networks.count(),
+            count(&mut self.networks.values()),
+        ]
     }
 }

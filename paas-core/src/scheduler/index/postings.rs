@@ -20,7 +20,7 @@ impl Postings {
         }
     }
 
-    fn remove(&mut self, place: Place) {
+    pub(super) fn remove(&mut self, place: Place) {
         let Ok(index) = self.position(place) else { return };
         self.words[index].1 &= !(1 << place.lane);
         if self.words[index].1 == 0 {
@@ -59,7 +59,6 @@ impl Postings {
         }
     }
 
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn has(&self, place: Place) -> bool {
         self.position(place).is_ok_and(|index| self.words[index].1 & (1 << place.lane) != 0)
     }

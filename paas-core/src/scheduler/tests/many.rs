@@ -23,6 +23,11 @@ fn many_engines() -> impl Strategy<Value = Vec<EngineState>> {
                 if kind % 2 == 0 {
                     engine.labels.insert("ssd".into());
                 }
+                engine.cpu_count = (kind % 4 != 1).then_some(u32::from(kind) / 2);
+                if kind % 3 != 1 {
+                    let networks: &[&str] = if kind < 6 { &["backend", "badc0ffee"] } else { &[] };
+                    engine.networks = Some(networks.iter().map(|&network| network.to_owned()).collect());
+                }
                 if kind % 3 == 0 {
                     engine.add_image("docker.io/library/web:latest");
                 }
@@ -96,7 +101,7 @@ fn apply(snapshot: &mut Snapshot, id: &EngineId, change: &Change) {
                 image: has_image.then_some("docker.io/library/web:latest"),
                 ports: if has_port { &ports } else { &[] },
             };
-            snapshot.give_back(id, allocation);
+            snapshot.give_back(id, allocation).unwrap();
         }
     }
 }

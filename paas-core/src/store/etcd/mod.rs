@@ -14,8 +14,8 @@ use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, 
 use serde_json::Value;
 
 use super::{
-    Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
-    check_writes,
+    Action, Document, Fence, KeyRange, LeaderKey, Result, Store, StoreError, StoreErrorKind, Table, Version, Write,
+    check_key, check_writes,
 };
 use crate::etcd::{self, Address, Connection, Effect, EtcdError, EtcdErrorKind, LARGEST_ANSWER};
 
@@ -34,6 +34,7 @@ const WRITE_ATTEMPTS: usize = 10;
 pub struct EtcdStore {
     connection: Arc<Connection>,
     newest: Arc<range::Newest>,
+    fence: Fence,
 }
 
 impl EtcdStore {
@@ -47,7 +48,7 @@ impl EtcdStore {
         let address = Address::parse(rest).map_err(unusable)?;
         let connection = Arc::new(Connection::new(address, TIMEOUT));
         connection.revision(connection.prefix()).await.map_err(unusable)?;
-        Ok(Self { connection, newest: Arc::default() })
+        Ok(Self { connection, newest: Arc::default(), fence: Fence::default() })
     }
 
     /// What the keys of a table begin with.
@@ -63,7 +64,8 @@ impl EtcdStore {
     async fn write(&self, operation: &'static str, writes: &[Write]) -> Result<Version> {
         let Some(first) = writes.first() else { return Ok(Version(0)) };
         let failed = |error| failed(operation, first.table, &first.key, error);
-        let (mut when, mut then, mut size) = (Vec::new(), Vec::new(), 0);
+        let leader_keys = self.leader_keys().await.map_err(failed)?;
+        let (mut when, mut then, mut size) = (leads(&leader_keys), Vec::new(), 0);
         for write in writes {
             let path = self.key(write.table, &write.key);
             when.extend(condition(&path, &write.action));
@@ -87,7 +89,7 @@ impl EtcdStore {
                 return Ok(Version(answer.header().map_or(0, |header| header.revision().unsigned_abs())));
             }
             // To ask for this along with each write would make every write half as large again for etcd's log.
-            if let Some(refusal) = self.refusal(operation, writes).await.map_err(failed)? {
+            if let Some(refusal) = self.refusal(operation, writes, &leader_keys).await.map_err(failed)? {
                 return Err(refusal);
             }
             // What was in the way is gone already.
@@ -99,17 +101,43 @@ impl EtcdStore {
     async fn transact(&self, effect: Effect, txn: &Txn) -> etcd::Result<TxnResponse> {
         let call = |client: Client| {
             let txn = txn.clone();
-            async move { Ok(client.kv_client().txn(txn).await?) }
+            async move {
+                // There may have been a wait for a connection.
+                if effect == Effect::Different && !self.fence.holds() {
+                    return Err(EtcdError::new(EtcdErrorKind::Fenced, "this server does not lead any more"));
+                }
+                Ok(client.kv_client().txn(txn).await?)
+            }
         };
         self.connection.call(effect, call).await
     }
 
-    /// Which of the writes cannot be made, as everything is now.
-    async fn refusal(&self, operation: &'static str, writes: &[Write]) -> etcd::Result<Option<StoreError>> {
+    /// The keys that show that this server leads, as far as they are in this etcd.
+    async fn leader_keys(&self) -> etcd::Result<Vec<&LeaderKey>> {
+        let mut seen = Vec::new();
+        for key in self.fence.leader_keys() {
+            if self.connection.sees(key).await? {
+                seen.push(key);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Which of the writes cannot be made, as everything is now; the first when this server does not lead any more.
+    async fn refusal(
+        &self,
+        operation: &'static str,
+        writes: &[Write],
+        leader_keys: &[&LeaderKey],
+    ) -> etcd::Result<Option<StoreError>> {
         let read =
             |write: &Write| TxnOp::get(self.key(write.table, &write.key), Some(GetOptions::new().with_keys_only()));
-        let answer =
-            self.transact(Effect::Same, &Txn::new().and_then(writes.iter().map(read).collect::<Vec<_>>())).await?;
+        let reads = Txn::new().when(leads(leader_keys)).and_then(writes.iter().map(read).collect::<Vec<_>>());
+        let answer = self.transact(Effect::Same, &reads).await?;
+        if !answer.succeeded() {
+            let refused = |first: &Write| Fence::refusal(operation, first.table, &first.key);
+            return Ok(writes.first().map(refused));
+        }
         let version = |response: &TxnOpResponse| match response {
             TxnOpResponse::Get(found) => found.kvs().first().map(|kv| Version(kv.mod_revision().unsigned_abs())),
             _ => None,
@@ -157,6 +185,16 @@ impl Store for EtcdStore {
         let found = self.read_range(table, range).await.map_err(|error| failed("list", table, "", error))?;
         found.iter().map(|kv| document("list", table, &prefix, kv)).collect()
     }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { fence: self.fence.clone().and(fence), ..self.clone() })
+    }
+}
+
+/// That every one of these keys is still there.
+fn leads(leader_keys: &[&LeaderKey]) -> Vec<Compare> {
+    let is_there = |key: &&LeaderKey| Compare::create_revision(key.key.as_str(), CompareOp::Equal, key.create_revision);
+    leader_keys.iter().map(is_there).collect()
 }
 
 /// What must be so for a write: one comparison, as etcd counts those like operations.
@@ -200,7 +238,9 @@ fn key_within(prefix: &str, path: &[u8]) -> String {
 
 fn failed(operation: &'static str, table: Table, key: &str, error: EtcdError) -> StoreError {
     let kind = match error.kind() {
-        EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted | EtcdErrorKind::NoLease => StoreErrorKind::Unavailable,
+        EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted | EtcdErrorKind::NoLease | EtcdErrorKind::Fenced => {
+            StoreErrorKind::Unavailable
+        }
         EtcdErrorKind::Refused | EtcdErrorKind::Full => StoreErrorKind::Broken,
         EtcdErrorKind::Invalid | EtcdErrorKind::TooLarge => StoreErrorKind::Invalid,
     };

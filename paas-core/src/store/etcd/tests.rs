@@ -202,3 +202,70 @@ async fn writes_take_effect_once_across_cuts_and_restarts() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_users_and_roles_costs_nobody_a_call() {
+    const NAME: &str = "a_change_of_users_and_roles_costs_nobody_a_call";
+    use crate::registry::{EtcdRegistry, Registry};
+    let Some(etcd) = Etcd::start_with_jwt(NAME).await else { return };
+    etcd.ask_for_passwords("paas", "secret", "/paas").await;
+    let url = format!("//paas:secret@{}", etcd.host());
+    let store = EtcdStore::open(&url).await.unwrap();
+    let registry = EtcdRegistry::open(&url).unwrap();
+    let lease = registry.grant(Duration::from_secs(60)).await.unwrap();
+    registry.campaign("leader", "one", lease).await.unwrap();
+    let member = crate::testing::registry::member("m");
+    for round in 0..3 {
+        etcd.add_role(&format!("store{round}"), "secret").await;
+        let version = store.insert(TABLE, &number(round), json!(1)).await.unwrap();
+        etcd.add_role(&format!("replace{round}"), "secret").await;
+        store.replace(TABLE, &number(round), version, json!(2)).await.unwrap();
+        etcd.add_role(&format!("list{round}"), "secret").await;
+        assert_eq!(store.list(TABLE, &KeyRange::all()).await.unwrap().len(), round + 1);
+        etcd.add_role(&format!("lease{round}"), "secret").await;
+        registry.keep_alive(lease).await.unwrap();
+        etcd.add_role(&format!("register{round}"), "secret").await;
+        registry.register(&member, lease).await.unwrap();
+        etcd.add_role(&format!("leader{round}"), "secret").await;
+        assert_eq!(registry.leader("leader").await.unwrap().as_deref(), Some("one"));
+        etcd.add_role(&format!("watch{round}"), "secret").await;
+        let mut leaders = registry.watch_leader("leader").await.unwrap();
+        assert_eq!(futures::StreamExt::next(&mut leaders).await.unwrap().as_deref(), Some("one"));
+    }
+    etcd.add_role("revoke", "secret").await;
+    registry.revoke(lease).await.unwrap();
+}
+
+/// Also one whose clock is wrong, or that asks itself too early whether it leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_itself_refuses_what_a_leader_writes_after_its_term() {
+    const NAME: &str = "etcd_itself_refuses_what_a_leader_writes_after_its_term";
+    use crate::registry::{EtcdRegistry, Registry};
+    let Some(etcd) = Etcd::start(NAME).await else { return };
+    let store = open(&etcd).await;
+    let registry = EtcdRegistry::open(&format!("//{}", etcd.host())).unwrap();
+    let lease = registry.grant(Duration::from_secs(60)).await.unwrap();
+    let key = registry.campaign("leader", "one", lease).await.unwrap().unwrap();
+    let fenced = store.fenced(Fence::new(|| true).with_leader_key(key.clone()));
+    crate::testing::store::writes_are_committed_together(&fenced).await;
+    crate::testing::store::a_refused_commit_writes_nothing(&fenced).await;
+    let version = fenced.insert(TABLE, "there", json!(1)).await.unwrap();
+    registry.revoke(lease).await.unwrap();
+    // The next term is of the same server, and yet another.
+    let lease = registry.grant(Duration::from_secs(60)).await.unwrap();
+    registry.campaign("leader", "one", lease).await.unwrap();
+    for refused in [
+        fenced.insert(TABLE, "late", json!(1)).await.map(drop),
+        fenced.replace(TABLE, "there", version, json!(2)).await.map(drop),
+        fenced.delete(TABLE, "there", None).await,
+        fenced.commit(vec![Write::new(TABLE, "there", Action::Clear)]).await.map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("does not lead"), "{error}");
+    }
+    assert_eq!(keys(&store, KeyRange::all()).await, ["there"]);
+    // A registry in another etcd says nothing about this one.
+    let elsewhere = LeaderKey { cluster_id: key.cluster_id ^ 1, ..key };
+    store.fenced(Fence::default().with_leader_key(elsewhere)).insert(TABLE, "other", json!(1)).await.unwrap();
+}

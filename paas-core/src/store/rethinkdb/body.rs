@@ -39,18 +39,22 @@ pub(super) fn encode(key: &str, version: Version, body: &Value) -> Value {
     }
 }
 
+/// The version of a row.
+pub(super) fn version(row: &Value) -> Option<Version> {
+    row.get(VERSION).and_then(Value::as_str).and_then(|digits| digits.parse().ok()).map(Version)
+}
+
 /// The document of a row, or what is wrong with the row.
 pub(super) fn decode(row: Value) -> Result<Document, &'static str> {
+    let version = version(&row).ok_or("a row has no version")?;
     let Value::Object(mut row) = row else { return Err("a row is no object") };
-    let version = row.get(VERSION).and_then(Value::as_str).and_then(|digits| digits.parse().ok());
-    let version = version.ok_or("a row has no version")?;
     let body = match (row.remove(NATIVE), row.remove(TEXT)) {
         (Some(body), None) => body,
         (None, Some(Value::String(text))) => serde_json::from_str(&text).map_err(|_| "a row's text is no JSON")?,
         _ => return Err("a row has no document"),
     };
     match row.remove(KEY) {
-        Some(Value::String(key)) => Ok(Document { key, version: Version(version), body }),
+        Some(Value::String(key)) => Ok(Document { key, version, body }),
         _ => Err("a row has no key"),
     }
 }

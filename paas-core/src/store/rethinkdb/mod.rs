@@ -13,10 +13,13 @@
 //! it open, the error is [`StoreErrorKind::Unavailable`].
 //!
 //! There are no transactions over several documents. Of writes that belong together the first is made alone, so that it
-//! decides who of several wins, and then the others at once.
+//! decides who of several wins, and then the others, all as one question: see `commit`.
 
+mod asking;
 mod body;
 mod bounds;
+mod commit;
+mod making;
 mod pool;
 #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "only the double speaks all of it"))]
 pub(crate) mod protocol;
@@ -28,22 +31,21 @@ mod terms;
 mod tests;
 mod trouble;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
+use self::asking::Attempts;
+use self::making::Made;
 use self::pool::Pool;
 use self::target::Target;
 use self::terms::{Queries, Query};
 use self::trouble::{ServerError, Trouble};
 use super::{
-    Action, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
+    Action, Document, Fence, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
     check_writes, tables,
 };
 
@@ -55,10 +57,13 @@ const MAX_DOCUMENT: usize = 16 << 20;
 struct Limits {
     /// For a connection, and for proving who we are.
     connect: Duration,
-    /// For an answer, or a part of a long one.
+    /// How long the server may be silent while it is to answer, or to take in what is sent. A long answer may take as long
+    /// as it comes.
     query: Duration,
-    /// For trying again what may work soon.
+    /// For trying again what may work soon. A server that is killed and started again takes four to ten seconds.
     retry: Duration,
+    /// After how long somebody who makes tables and shows no life is taken to have died.
+    abandoned: Duration,
     /// How many sessions at once.
     sessions: usize,
 }
@@ -67,28 +72,24 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            query: Duration::from_secs(10),
-            retry: Duration::from_millis(2500),
+            query: Duration::from_secs(8),
+            retry: Duration::from_secs(12),
+            abandoned: Duration::from_secs(10),
             sessions: 16,
         }
     }
 }
 
-/// How long to wait after so many failures in a row: from 25 ms to 1 s.
-fn back_off(failures: u32) -> Duration {
-    Duration::from_millis(25 << failures.saturating_sub(1).min(5)).min(Duration::from_secs(1))
-}
-
 /// Documents in a RethinkDB server, version 2.3 or later. Several programs may use one database at once.
 pub struct RethinkDbStore {
     shared: Arc<Shared>,
+    fence: Fence,
 }
 
 struct Shared {
     pool: Arc<Pool>,
     queries: Queries,
-    /// The tables that were there once. Locked while one is made, so that it is asked for once.
-    made: tokio::sync::Mutex<HashSet<Table>>,
+    made: Made,
 }
 
 impl RethinkDbStore {
@@ -109,7 +110,9 @@ impl RethinkDbStore {
     pub async fn open_existing(url: &str) -> Result<Self> {
         let nothing = Table::new("store");
         let store = Self::new(url, Limits::default())?;
-        if store.has_database().await.map_err(|trouble| trouble.into_store_error("open", nothing, ""))? {
+        let failed = |trouble: Trouble| trouble.into_store_error("open", nothing, "");
+        if store.has_database().await.map_err(failed)? {
+            store.remember().await.map_err(failed)?;
             return Ok(store);
         }
         Err(StoreError::new(StoreErrorKind::NotFound, "open", nothing, "")
@@ -127,70 +130,8 @@ impl RethinkDbStore {
         let target = Target::parse(url)
             .map_err(|detail| StoreError::new(StoreErrorKind::Invalid, "open", nothing, "").with_detail(detail))?;
         let queries = Queries::new(&target.database);
-        let shared = Arc::new(Shared { pool: Pool::new(target, limits), queries, made: tokio::sync::Mutex::default() });
-        Ok(Self { shared })
-    }
-
-    async fn has_database(&self) -> Result<bool, Trouble> {
-        let databases = self.ask(&self.shared.queries.list_databases()).await?;
-        let names = databases.first().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        Ok(names.iter().any(|name| name == &self.shared.pool.target().database))
-    }
-
-    /// Makes what is missing.
-    async fn prepare(&self) -> Result<(), Trouble> {
-        let database = &self.shared.pool.target().database;
-        if !self.has_database().await? {
-            self.ask(&self.shared.queries.make_database(database)).await.or_else(unless_it_is_there)?;
-        }
-        for table in tables::ALL {
-            match self.ask(&self.shared.queries.get(table, "name")).await {
-                Ok(_) => drop(self.shared.made.lock().await.insert(table)),
-                Err(Trouble::Server(ServerError::NoSuchTable, _)) => self.make_table(table).await?,
-                Err(trouble) => return Err(trouble),
-            }
-        }
-        Ok(())
-    }
-
-    async fn make_table(&self, table: Table) -> Result<(), Trouble> {
-        let mut made = self.shared.made.lock().await;
-        // Whoever waited for the lock finds it done. A table that somebody drops later is not made again: that is not
-        // how an empty one should come to be.
-        if made.contains(&table) {
-            return Ok(());
-        }
-        self.ask(&self.shared.queries.make_table(table)).await.or_else(unless_it_is_there)?;
-        let seconds = (self.shared.pool.deadline().as_secs() / 2).max(1);
-        self.ask(&self.shared.queries.await_table(table, seconds)).await?;
-        made.insert(table);
-        Ok(())
-    }
-
-    /// Asks, and again for a while if that may help. For questions that change nothing when they are asked twice.
-    async fn ask(&self, query: &Query) -> Result<Vec<Value>, Trouble> {
-        let mut attempts = Attempts::new(&self.shared.pool);
-        loop {
-            match self.ask_once(query).await {
-                Err(trouble) if trouble.passes() => attempts.pause(trouble).await?,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Asks in a task of its own, so that a caller that leaves costs no session.
-    async fn ask_once(&self, query: &Query) -> Result<Vec<Value>, Trouble> {
-        let (pool, query) = (self.shared.pool.clone(), query.clone());
-        let asked = tokio::spawn(async move {
-            let mut lease = pool.take().await?;
-            let answer = lease.session.ask(&query.0, pool.deadline()).await;
-            if matches!(answer, Ok(_) | Err(Trouble::Server(..))) {
-                lease.give_back();
-            }
-            answer
-        });
-        // The task ends early only with the runtime.
-        asked.await.unwrap_or(Err(Trouble::TimedOut("answer before the end")))
+        let shared = Arc::new(Shared { pool: Pool::new(target, limits), queries, made: Made::default() });
+        Ok(Self { shared, fence: Fence::default() })
     }
 
     /// Writes a document, under a version that says afterwards whether it was this write; or deletes one.
@@ -200,14 +141,17 @@ impl RethinkDbStore {
         let mut attempts = Attempts::new(&self.shared.pool);
         let mut in_doubt = false;
         loop {
-            let trouble = match self.ask_once(&query).await {
+            let trouble = match self.ask_once(&query, &self.fence, &attempts).await {
                 Ok(answer) => return self.judge(write, &answer, in_doubt).await,
                 Err(trouble) => trouble,
             };
             in_doubt |= trouble.leaves_doubt();
             match trouble {
+                Trouble::Server(ServerError::NoSuchTable, said) if self.must_be_there(table) => {
+                    return Err(failed(Trouble::Dropped(said)));
+                }
                 Trouble::Server(ServerError::NoSuchTable, _) if write.makes_tables => {
-                    self.make_table(table).await.map_err(failed)?;
+                    self.ensure_table(table).await.map_err(failed)?;
                     attempts.pause(trouble).await.map_err(failed)?;
                 }
                 Trouble::Server(ServerError::NoSuchTable, _) => {
@@ -272,20 +216,18 @@ impl RethinkDbStore {
         }
     }
 
-    /// Refuses a write that could not be made now.
-    async fn check(&self, write: &Write) -> Result<()> {
-        if write.action == Action::Clear {
-            return Ok(());
-        }
-        let found = self.get(write.table, &write.key).await?;
-        let refusal = write.refusal(found.map(|document| document.version));
-        refusal.map_or(Ok(()), |kind| Err(write.error("commit", kind)))
+    /// Whether a table was there once: it is not made a second time, and not taken for an empty one.
+    fn must_be_there(&self, table: Table) -> bool {
+        self.shared.made.has(table) || tables::FIRST.contains(&table)
     }
 
-    /// What there is in a table that is not there: nothing.
+    /// What there is in a table that was never made: nothing.
     async fn read(&self, operation: &'static str, table: Table, key: &str, query: &Query) -> Result<Vec<Value>> {
         match self.ask(query).await {
-            Err(Trouble::Server(ServerError::NoSuchTable, _)) => Ok(Vec::new()),
+            Err(Trouble::Server(ServerError::NoSuchTable, _)) if !self.must_be_there(table) => Ok(Vec::new()),
+            Err(Trouble::Server(ServerError::NoSuchTable, said)) => {
+                Err(Trouble::Dropped(said).into_store_error(operation, table, key))
+            }
             outcome => outcome.map_err(|trouble| trouble.into_store_error(operation, table, key)),
         }
     }
@@ -300,34 +242,6 @@ struct Attempt<'a> {
     /// What the document has if it was this write.
     version: Option<Version>,
     makes_tables: bool,
-}
-
-/// Tries again for a while, with pauses that grow.
-struct Attempts {
-    until: Instant,
-    failures: u32,
-}
-
-impl Attempts {
-    fn new(pool: &Pool) -> Self {
-        Self { until: Instant::now() + pool.limits().retry, failures: 0 }
-    }
-
-    /// Waits before the next attempt; gives the trouble back when it went on for too long.
-    async fn pause(&mut self, trouble: Trouble) -> Result<(), Trouble> {
-        self.failures += 1;
-        let pause = back_off(self.failures);
-        if Instant::now() + pause > self.until {
-            return Err(trouble);
-        }
-        tracing::debug!(%trouble, failures = self.failures, "asking RethinkDB again");
-        sleep(pause).await;
-        Ok(())
-    }
-}
-
-fn unless_it_is_there(trouble: Trouble) -> Result<Vec<Value>, Trouble> {
-    if matches!(trouble, Trouble::Server(ServerError::Exists, _)) { Ok(Vec::new()) } else { Err(trouble) }
 }
 
 /// A row for a document that is not too large.
@@ -369,12 +283,7 @@ impl Store for RethinkDbStore {
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
         check_writes(&writes)?;
-        let version = body::fresh_version();
-        let Some((first, others)) = writes.split_first() else { return Ok(version) };
-        try_join_all(others.iter().map(|write| self.check(write))).await?;
-        self.make("commit", first, version).await?;
-        try_join_all(others.iter().map(|write| self.make("commit", write, version))).await?;
-        Ok(version)
+        self.commit_at_once(&writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
@@ -385,6 +294,10 @@ impl Store for RethinkDbStore {
         let rows = self.read("list", table, "", &self.shared.queries.list(table, range)).await?;
         let document = |row| body::decode(row).map_err(|what| foreign("list", table, "", what));
         rows.into_iter().map(document).collect()
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { shared: self.shared.clone(), fence: self.fence.clone().and(fence) })
     }
 }
 

@@ -4,16 +4,18 @@
 //! question (an error, a deadline, a caller that leaves) drops the session with it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Limits;
+use super::asking::back_off;
 use super::session::{Salted, Session};
 use super::target::Target;
 use super::trouble::Trouble;
-use super::{Limits, back_off};
 
 /// Sessions with one server.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Pool {
     /// Held while connecting, so that a server that is gone is not asked by everybody at once.
     door: tokio::sync::Mutex<Door>,
     salted: Salted,
+    /// Which server let us in last.
+    host: AtomicUsize,
 }
 
 /// How the last attempts to connect ended.
@@ -60,6 +64,7 @@ impl Pool {
             places,
             door: tokio::sync::Mutex::default(),
             salted: Mutex::default(),
+            host: AtomicUsize::new(0),
         })
     }
 
@@ -67,7 +72,7 @@ impl Pool {
     pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, Trouble> {
         let place = timeout(self.limits.query, self.places.clone().acquire_owned()).await;
         // The semaphore is never closed.
-        let Ok(Ok(place)) = place else { return Err(Trouble::TimedOut("answer others")) };
+        let Ok(Ok(place)) = place else { return Err(Trouble::NotAsked("others wait for their answers")) };
         loop {
             let waiting = self.idle.lock().pop();
             let session = match waiting {
@@ -80,9 +85,8 @@ impl Pool {
         }
     }
 
-    /// A session of its own, beside those of the pool.
-    pub(super) async fn connect(&self) -> Result<Session, Trouble> {
-        let late = |_| Trouble::TimedOut("let us in");
+    async fn connect(&self) -> Result<Session, Trouble> {
+        let late = |_| Trouble::NotAsked("it does not let us in");
         // Together with those who came before, nobody waits longer than for one attempt of one's own.
         timeout(self.limits.connect, async {
             let mut door = self.door.lock().await;
@@ -92,12 +96,34 @@ impl Pool {
             // Counted as failed until it is not: this may be given up at any point.
             door.failures = door.failures.saturating_add(1);
             door.closed_until = Some(Instant::now() + back_off(door.failures));
-            let session = Session::connect(&self.target, &self.salted).await?;
+            let session = self.connect_to_any().await?;
             *door = Door::default();
             Ok(session)
         })
         .await
         .map_err(late)?
+    }
+
+    /// A session with the first server that lets us in, beginning with the one that did last.
+    async fn connect_to_any(&self) -> Result<Session, Trouble> {
+        let hosts = self.target.hosts.len();
+        let begin = self.host.load(Ordering::Relaxed);
+        // Each gets its share of the time, or one that is silent would be the only one that is tried.
+        let share = self.limits.connect / u32::try_from(hosts).unwrap_or(u32::MAX);
+        let mut worst = None;
+        for host in (begin..begin + hosts).map(|turn| turn % hosts) {
+            let connecting = timeout(share, Session::connect(&self.target, host, &self.salted)).await;
+            match connecting.unwrap_or(Err(Trouble::NotAsked("it does not let us in"))) {
+                Ok(session) => {
+                    self.host.store(host, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                // What a person can do something about is worth more than that one is away.
+                Err(trouble @ Trouble::Refused(_)) => worst = Some(trouble),
+                Err(trouble) => worst = worst.or(Some(trouble)),
+            }
+        }
+        Err(worst.unwrap_or(Trouble::NotAsked("the URL names no server")))
     }
 
     pub(super) fn limits(&self) -> &Limits {

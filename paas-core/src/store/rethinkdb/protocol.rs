@@ -60,8 +60,10 @@ pub(crate) mod term {
     pub(crate) const REPLACE: u64 = 55;
     pub(crate) const INSERT: u64 = 56;
     pub(crate) const DB_CREATE: u64 = 57;
+    pub(crate) const DB_DROP: u64 = 58;
     pub(crate) const DB_LIST: u64 = 59;
     pub(crate) const TABLE_CREATE: u64 = 60;
+    pub(crate) const FUNCALL: u64 = 64;
     pub(crate) const BRANCH: u64 = 65;
     pub(crate) const FUNC: u64 = 69;
     pub(crate) const LIMIT: u64 = 71;

@@ -47,30 +47,32 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects and proves who we are. Takes as long as the network does: the caller sets a deadline.
-    pub(super) async fn connect(target: &Target, salted: &Salted) -> Result<Self, Trouble> {
-        let failed = |source| Trouble::Connect { address: target.address(), source };
-        let stream = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(failed)?;
+    pub(super) async fn connect(target: &Target, host: usize, salted: &Salted) -> Result<Self, Trouble> {
+        let failed = |source| Trouble::Connect { address: target.address(host), source };
+        let (name, port) = &target.hosts[host];
+        let stream = TcpStream::connect((name.as_str(), *port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let mut session = Self { stream, received: BytesMut::new(), last_token: 0 };
-        match session.introduce(target, salted).await {
+        match session.introduce(target, host, salted).await {
             // Nothing was asked yet, so nothing is in doubt.
             Err(Trouble::Broke(source)) => Err(failed(source)),
             outcome => outcome.map(|()| session),
         }
     }
 
-    async fn introduce(&mut self, target: &Target, salted: &Salted) -> Result<(), Trouble> {
+    async fn introduce(&mut self, target: &Target, host: usize, salted: &Salted) -> Result<(), Trouble> {
         let nonce = BASE64_STANDARD.encode(rand::rng().random::<[u8; 18]>());
         let first = format!("n={},r={nonce}", escape_name(&target.user));
         self.stream.write_all(&MAGIC.to_le_bytes()).await.map_err(Trouble::Broke)?;
-        self.hear(target).await?;
+        let address = target.address(host);
+        self.hear(&address).await?;
         self.say(&json!({
             "protocol_version": 0,
             "authentication_method": "SCRAM-SHA-256",
             "authentication": format!("n,,{first}"),
         }))
         .await?;
-        let challenge = self.hear_authentication(target).await?;
+        let challenge = self.hear_authentication(&address).await?;
         let unclear = || Trouble::Nonsense("its challenge cannot be read".to_owned());
         let server_nonce =
             attribute(&challenge, 'r').filter(|nonces| nonces.starts_with(&nonce)).ok_or_else(unclear)?;
@@ -83,12 +85,12 @@ impl Session {
         let all = format!("{first},{challenge},{last}");
         let proof = BASE64_STANDARD.encode(password.client_proof(&all));
         self.say(&json!({ "authentication": format!("{last},p={proof}") })).await?;
-        let verdict = self.hear_authentication(target).await?;
+        let verdict = self.hear_authentication(&address).await?;
         let signature = BASE64_STANDARD.encode(password.server_signature(&all));
         if attribute(&verdict, 'v') == Some(signature.as_str()) {
             return Ok(());
         }
-        Err(Trouble::Refused(format!("{} does not know the password it should check", target.address())))
+        Err(Trouble::Refused(format!("{} does not know the password it should check", address)))
     }
 
     async fn say(&mut self, message: &Value) -> Result<(), Trouble> {
@@ -97,7 +99,7 @@ impl Session {
     }
 
     /// The next message of the introduction; a refusal is an error.
-    async fn hear(&mut self, target: &Target) -> Result<Value, Trouble> {
+    async fn hear(&mut self, address: &str) -> Result<Value, Trouble> {
         let message = loop {
             if let Some(message) = protocol::take_message(&mut self.received) {
                 break message;
@@ -111,23 +113,17 @@ impl Session {
             // Servers before version 2.3, and some that are none, answer with a sentence.
             let text = String::from_utf8_lossy(&message);
             let text: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
-            return Err(Trouble::Refused(format!(
-                "{} is no RethinkDB that this program knows: {text}",
-                target.address()
-            )));
+            return Err(Trouble::Refused(format!("{address} is no RethinkDB that this program knows: {text}")));
         };
         if said["success"] == json!(true) {
             return Ok(said);
         }
         let why = said["error"].as_str().unwrap_or("no reason given");
-        Err(Trouble::Refused(format!(
-            "{} does not let us in: {why}; see user and password in the URL",
-            target.address()
-        )))
+        Err(Trouble::Refused(format!("{address} does not let us in: {why}; see user and password in the URL")))
     }
 
-    async fn hear_authentication(&mut self, target: &Target) -> Result<String, Trouble> {
-        let said = self.hear(target).await?;
+    async fn hear_authentication(&mut self, address: &str) -> Result<String, Trouble> {
+        let said = self.hear(address).await?;
         let unclear = || Trouble::Nonsense("its introduction lacks the authentication".to_owned());
         said["authentication"].as_str().map(str::to_owned).ok_or_else(unclear)
     }
@@ -139,23 +135,27 @@ impl Session {
         self.received.is_empty() && matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends something under a new token, which it gives.
-    pub(super) async fn send(&mut self, json: &[u8]) -> Result<u64, Trouble> {
-        self.last_token += 1;
-        self.send_as(self.last_token, json).await?;
-        Ok(self.last_token)
+    /// Sends a frame. The server must take some of it within each `silence`.
+    async fn send(&mut self, token: u64, json: &[u8], silence: Duration) -> Result<(), Trouble> {
+        let frame = protocol::frame(token, json);
+        let mut left = &frame[..];
+        while !left.is_empty() {
+            let late = |_| Trouble::TimedOut("take in what is asked");
+            match timeout(silence, self.stream.write(left)).await.map_err(late)?.map_err(Trouble::Broke)? {
+                0 => return Err(Trouble::Broke(io::ErrorKind::WriteZero.into())),
+                written => left = &left[written..],
+            }
+        }
+        Ok(())
     }
 
-    pub(super) async fn send_as(&mut self, token: u64, json: &[u8]) -> Result<(), Trouble> {
-        self.stream.write_all(&protocol::frame(token, json)).await.map_err(Trouble::Broke)
-    }
-
-    /// The next answer, whatever it answers. May be given up and called again: nothing is lost.
-    pub(super) async fn receive(&mut self) -> Result<(u64, Response), Trouble> {
+    /// The next answer, whatever it answers. Some of it must come within each `silence`.
+    async fn receive(&mut self, silence: Duration) -> Result<(u64, Response), Trouble> {
+        let late = |_| Trouble::TimedOut("answer");
         let frame: (u64, Bytes) = loop {
             match protocol::take_frame(&mut self.received) {
                 Ok(Some(frame)) => break frame,
-                Ok(None) => self.receive_more().await?,
+                Ok(None) => timeout(silence, self.receive_more()).await.map_err(late)??,
                 Err(protocol::TooLong(length)) => {
                     return Err(Trouble::Nonsense(format!("an answer of {length} bytes")));
                 }
@@ -175,14 +175,15 @@ impl Session {
         }
     }
 
-    /// Asks, and collects everything that is answered, batch by batch. Each may take as long as `deadline`.
-    pub(super) async fn ask(&mut self, query: &[u8], deadline: Duration) -> Result<Vec<Value>, Trouble> {
-        let late = |_| Trouble::TimedOut("answer");
-        let sent = timeout(deadline, self.send(query)).await.map_err(late)?;
-        let token = sent?;
+    /// Asks, and collects everything that is answered, batch by batch. It may take as long as it likes, but not be silent
+    /// for longer than `silence`.
+    pub(super) async fn ask(&mut self, query: &[u8], silence: Duration) -> Result<Vec<Value>, Trouble> {
+        self.last_token += 1;
+        let token = self.last_token;
+        self.send(token, query, silence).await?;
         let mut rows = Vec::new();
         loop {
-            let (answered, response) = timeout(deadline, self.receive()).await.map_err(late)??;
+            let (answered, response) = self.receive(silence).await?;
             if answered != token {
                 return Err(Trouble::Nonsense("an answer to nothing that was asked".to_owned()));
             }
@@ -193,8 +194,7 @@ impl Session {
                 }
                 response::SUCCESS_PARTIAL => {
                     rows.extend(response.content);
-                    let more = json!([query::CONTINUE]).to_string();
-                    timeout(deadline, self.send_as(token, more.as_bytes())).await.map_err(late)??;
+                    self.send(token, json!([query::CONTINUE]).to_string().as_bytes(), silence).await?;
                 }
                 kind => return Err(response.into_trouble(kind)),
             }

@@ -1,22 +1,22 @@
-//! Which server, as whom, and which database: what a URL says.
+//! Which servers, as whom, and which database: what a URL says.
 
 use std::fmt;
 
 /// The port of RethinkDB's drivers.
 const PORT: u16 = 28015;
 
-/// A server, a database in it, and who asks. Shows neither user nor password.
+/// The servers of a cluster, a database in it, and who asks. Shows neither user nor password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) user: String,
     pub(super) password: String,
-    pub(super) host: String,
-    pub(super) port: u16,
+    /// Names and ports, in the order in which they are tried.
+    pub(super) hosts: Vec<(String, u16)>,
     pub(super) database: String,
 }
 
 impl Target {
-    /// Reads `rethinkdb://user:password@host:port/database`, or says what to write instead. User, password and port may
+    /// Reads `rethinkdb://user:password@host1:port,host2:port/database`, or says what to write instead. User, password and port may
     /// be left out: they are `admin`, nothing and 28015.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         if url.starts_with("rethinkdbs:") {
@@ -43,29 +43,27 @@ impl Target {
         if user.is_empty() || [&user, &password].iter().any(|text| text.contains('\0')) {
             return Err("the user's name must not be empty, and no zero byte may be in name or password".to_owned());
         }
-        let (host, port) = split_port(address).ok_or_else(shape)?;
+        let hosts = address.split(',').map(split_port).collect::<Option<Vec<_>>>().ok_or_else(shape)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if database.is_empty() || !database.chars().all(plain) {
             return Err("the name of the database has letters, digits, '_' and '-', and is the last part of \
                         rethinkdb://user:password@host:port/database"
                 .to_owned());
         }
-        Ok(Self { user, password, host, port, database: database.to_owned() })
+        Ok(Self { user, password, hosts, database: database.to_owned() })
     }
 
-    /// Where the server is, for people.
-    pub(super) fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+    /// Where a server is, for people.
+    pub(super) fn address(&self, host: usize) -> String {
+        let (host, port) = &self.hosts[host];
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rethinkdb://{}/{}", self.address(), self.database)
+        let all: Vec<String> = (0..self.hosts.len()).map(|host| self.address(host)).collect();
+        write!(f, "rethinkdb://{}/{}", all.join(","), self.database)
     }
 }
 
@@ -108,7 +106,7 @@ mod tests {
 
     fn target(user: &str, password: &str, host: &str, port: u16, database: &str) -> Target {
         let [user, password, host, database] = [user, password, host, database].map(str::to_owned);
-        Target { user, password, host, port, database }
+        Target { user, password, hosts: vec![(host, port)], database }
     }
 
     #[test]
@@ -126,6 +124,15 @@ mod tests {
     }
 
     #[test]
+    fn a_url_may_name_several_servers() {
+        let target = Target::parse("rethinkdb://u:a,b@one,two:1234,[::1]/paas").unwrap();
+        let hosts = [("one", 28015), ("two", 1234), ("::1", 28015)];
+        assert_eq!(target.hosts, hosts.map(|(host, port)| (host.to_owned(), port)));
+        assert_eq!((target.password.as_str(), target.address(2)), ("a,b", "[::1]:28015".to_owned()));
+        assert_eq!(format!("{target:?}"), "rethinkdb://one:28015,two:1234,[::1]:28015/paas");
+    }
+
+    #[test]
     fn what_cannot_be_used_is_refused_without_repeating_it() {
         for bad in [
             "rethinkdb:",
@@ -136,6 +143,8 @@ mod tests {
             "rethinkdb://:secret@db/paas",
             "rethinkdb://u:secret@db:0/paas",
             "rethinkdb://u:secret@db:port/paas",
+            "rethinkdb://u:secret@db,/paas",
+            "rethinkdb://u:secret@,db/paas",
             "rethinkdb://u:secret@db/pa as",
             "rethinkdb://u:secret%4@db/paas",
             "rethinkdb://u:secret%00@db/paas",

@@ -6,11 +6,17 @@ use std::io;
 use serde_json::Value;
 
 use super::protocol::{failure, response};
-use crate::store::{StoreError, StoreErrorKind, Table};
+use crate::store::{Fence, StoreError, StoreErrorKind, Table};
 
 /// What went wrong.
 #[derive(Debug)]
 pub(super) enum Trouble {
+    /// The server that this is part of does not lead any more, so nothing was asked.
+    Fenced,
+    /// Nothing was asked in the time there was.
+    NotAsked(&'static str),
+    /// A table that was there is not any more.
+    Dropped(String),
     /// There is no connection, so nothing was asked.
     Connect { address: String, source: io::Error },
     /// The server does not let us in, or is none. A person must look at it.
@@ -34,6 +40,8 @@ pub(super) enum ServerError {
     NoSuchTable,
     /// The database is not there.
     NoSuchDatabase,
+    /// There are several tables of one name, and no use of either works.
+    Ambiguous,
     /// A replica is not available just now, and nothing was done.
     NotReady,
     /// The cluster lost track of what was asked.
@@ -72,9 +80,12 @@ impl Trouble {
 
     pub(super) fn into_store_error(self, operation: &'static str, table: Table, key: &str) -> StoreError {
         let kind = match &self {
-            Self::Connect { .. } | Self::Broke(_) | Self::TimedOut(_) => StoreErrorKind::Unavailable,
+            Self::Fenced => return Fence::refusal(operation, table, key),
+            Self::Connect { .. } | Self::Broke(_) | Self::TimedOut(_) | Self::NotAsked(_) => {
+                StoreErrorKind::Unavailable
+            }
             Self::Server(ServerError::NotReady | ServerError::Indeterminate, _) => StoreErrorKind::Unavailable,
-            Self::Refused(_) | Self::Nonsense(_) | Self::Server(..) => StoreErrorKind::Broken,
+            Self::Refused(_) | Self::Nonsense(_) | Self::Server(..) | Self::Dropped(_) => StoreErrorKind::Broken,
         };
         let error = StoreError::new(kind, operation, table, key).with_detail(self.to_string());
         match self {
@@ -87,6 +98,18 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fenced => f.write_str("this server does not lead any more"),
+            Self::NotAsked(why) => write!(f, "RethinkDB was not asked in time: {why}"),
+            Self::Dropped(what) => write!(
+                f,
+                "{what}: it was there before, so it is not taken for an empty one; restore a backup into a new database"
+            ),
+            Self::Server(ServerError::Ambiguous, message) => write!(
+                f,
+                "RethinkDB says: {message} Two programs made it at the same moment. Stop every server; in RethinkDB's data \
+                 explorer, r.db('rethinkdb').table('table_config') lists both: delete the one without documents there by \
+                 its id, or restore a backup into a new database"
+            ),
             Self::Connect { address, .. } => write!(f, "no connection to {address}"),
             Self::Refused(why) => f.write_str(why),
             Self::Broke(_) => f.write_str("the connection to RethinkDB broke"),
@@ -100,7 +123,9 @@ impl fmt::Display for Trouble {
 /// The one place that reads the server's sentences: the number is one for all of these.
 fn of_text(message: &str) -> ServerError {
     let missing = message.ends_with("does not exist.");
-    if message.ends_with("already exists.") {
+    if message.contains(" is ambiguous") {
+        ServerError::Ambiguous
+    } else if message.ends_with("already exists.") {
         ServerError::Exists
     } else if missing && message.starts_with("Table ") {
         ServerError::NoSuchTable
@@ -134,6 +159,7 @@ mod tests {
             ("Table `paas.events` already exists.", ServerError::Exists),
             ("Table `paas.nope` does not exist.", ServerError::NoSuchTable),
             ("Database `nodb` does not exist.", ServerError::NoSuchDatabase),
+            ("Table `paas.t` is ambiguous; there are multiple tables with that name.", ServerError::Ambiguous),
             ("Cannot perform read: primary replica for shard [\"\", +inf) not available", ServerError::NotReady),
         ] {
             let trouble = Trouble::of_response(18, Some(4_100_000), &[json!(text)]);

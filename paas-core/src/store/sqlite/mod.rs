@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{
-    Action, Direction, Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write, check_key,
-    check_writes,
+    Action, Direction, Document, Fence, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write,
+    check_key, check_writes,
 };
 use file::DatabaseFile;
 use writer::Writer;
@@ -34,8 +34,14 @@ const READERS: usize = 4;
 ///
 /// A write is on the disk before it is answered: it survives the loss of the process and of the machine's power.
 pub struct SqliteStore {
+    shared: Arc<Shared>,
+    fence: Fence,
+}
+
+struct Shared {
     readers: Arc<Mutex<Vec<Connection>>>,
-    reading: Semaphore,
+    /// As many permits as there are connections to read with. A permit goes where its connection goes.
+    reading: Arc<Semaphore>,
     writer: Writer,
     // Last, so that the lock on the file is given back after the writer has ended.
     file: DatabaseFile,
@@ -53,12 +59,13 @@ impl SqliteStore {
             let file = DatabaseFile::claim(&path)?;
             let connection = file.open_for_writing()?;
             let readers = (0..READERS).map(|_| file.open_for_reading()).collect::<Result<Vec<_>>>()?;
-            Ok(Self {
+            let shared = Shared {
                 readers: Arc::new(Mutex::new(readers)),
-                reading: Semaphore::new(READERS),
+                reading: Arc::new(Semaphore::new(READERS)),
                 writer: Writer::spawn(connection)?,
                 file,
-            })
+            };
+            Ok(Self { shared: Arc::new(shared), fence: Fence::default() })
         })
         .await
     }
@@ -72,13 +79,16 @@ impl SqliteStore {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let failed = |kind| StoreError::new(kind, operation, table, key);
-        // The semaphore is never closed, and has as many permits as there are connections.
-        let _permit = self.reading.acquire().await.map_err(|_| failed(StoreErrorKind::Unavailable))?;
-        let readers = self.readers.clone();
+        // The semaphore is never closed.
+        let permit = self.shared.reading.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| failed(StoreErrorKind::Unavailable))?;
+        let readers = self.shared.readers.clone();
         let found = tokio::task::spawn_blocking(move || {
             let connection = readers.lock().pop()?;
             let found = read(&connection);
             readers.lock().push(connection);
+            // Not before: who asked may have gone, and the connection was in use all the same.
+            drop(permit);
             Some(found)
         });
         match found.await {
@@ -109,7 +119,7 @@ fn document(row: &rusqlite::Row<'_>) -> rusqlite::Result<Document> {
 impl Store for SqliteStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
         check_key("insert", table, key)?;
-        self.writer.write("insert", vec![Write::new(table, key, Action::Insert(body))]).await
+        self.shared.writer.write(&self.fence, "insert", vec![Write::new(table, key, Action::Insert(body))]).await
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
@@ -124,16 +134,23 @@ impl Store for SqliteStore {
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        self.writer.write("replace", vec![Write::new(table, key, Action::Replace(expected, body))]).await
+        self.shared
+            .writer
+            .write(&self.fence, "replace", vec![Write::new(table, key, Action::Replace(expected, body))])
+            .await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        self.writer.write("delete", vec![Write::new(table, key, Action::Delete(expected))]).await.map(drop)
+        self.shared
+            .writer
+            .write(&self.fence, "delete", vec![Write::new(table, key, Action::Delete(expected))])
+            .await
+            .map(drop)
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
         check_writes(&writes)?;
-        self.writer.write("commit", writes).await
+        self.shared.writer.write(&self.fence, "commit", writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
@@ -154,10 +171,14 @@ impl Store for SqliteStore {
         })
         .await
     }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        Arc::new(Self { shared: self.shared.clone(), fence: self.fence.clone().and(fence) })
+    }
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.file.path()).finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("path", &self.shared.file.path()).finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -298,4 +299,29 @@ async fn impossible_paths_say_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     assert!(refusal(&folder.path().join("nowhere/db")).await.contains("there is no folder"));
     assert!(refusal(folder.path()).await.contains("it is a folder"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_frees_no_place_that_is_still_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("db")).await.unwrap());
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    // As many reads as there are connections, whose callers leave while the reads go on.
+    for _ in 0..READERS {
+        let wait = wait.clone();
+        let read = store.read("get", THINGS, "", move |_| {
+            let _ = wait.lock().unwrap().recv();
+            Ok(())
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(50), read).await.is_err());
+    }
+    // Others wait for a connection, where they used to be told that there is none.
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.get(THINGS, "one").await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(release);
+    assert_eq!(waiting.await.unwrap().unwrap(), None);
 }

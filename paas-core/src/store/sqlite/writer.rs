@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::file::convert;
-use crate::store::{Action, Result, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Action, Fence, Result, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// How many requests one transaction takes along at most.
 const BATCH: usize = 1024;
@@ -15,6 +15,7 @@ const BATCH: usize = 1024;
 struct Request {
     operation: &'static str,
     writes: Vec<Write>,
+    fence: Fence,
     answer: oneshot::Sender<Result<Version>>,
 }
 
@@ -45,9 +46,9 @@ impl Writer {
     }
 
     /// Waits until writes are durable, or one was refused.
-    pub(super) async fn write(&self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
+    pub(super) async fn write(&self, fence: &Fence, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { operation, writes, answer };
+        let request = Request { operation, writes, fence: fence.clone(), answer };
         let gone = request.error(StoreErrorKind::Unavailable).with_detail("the store is closed");
         let Some(queue) = &self.queue else { return Err(gone) };
         if queue.send(request).await.is_err() {
@@ -128,6 +129,9 @@ fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Resu
 /// Why a request cannot be done, if it cannot. The outer error is SQLite's and spoils the whole batch.
 fn refusal(transaction: &Transaction<'_>, request: &Request) -> rusqlite::Result<Option<StoreError>> {
     for write in &request.writes {
+        if let Err(refused) = request.fence.check(request.operation, write.table, &write.key) {
+            return Ok(Some(refused));
+        }
         let found: Option<i64> = transaction
             .prepare_cached("SELECT version FROM documents WHERE tbl = ?1 AND key = ?2")?
             .query_row(params![write.table.name(), write.key], |row| row.get(0))

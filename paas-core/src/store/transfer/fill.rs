@@ -40,6 +40,9 @@ pub(super) async fn fill<'a>(
         let mark = json!({ "source": name, "began": Timestamp::now().to_string() });
         to.insert(tables::TRANSFERS, MARK, mark).await.map_err(|error| TransferError::store("write", error))?;
     }
+    // What this is from now on is not what it was before, nor what the source is: see `leadership::number`.
+    let identity = vec![Write::new(tables::STORE, "identity", Action::Clear)];
+    to.commit(identity).await.map_err(|error| TransferError::store("write", error))?;
     let mut source = open().await?;
     for table in tables::ALL {
         report.changes += fill_table(&mut source, table, to, progress).await?;

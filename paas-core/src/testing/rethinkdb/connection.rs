@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,7 +37,11 @@ struct Out {
 
 impl Out {
     async fn say(&mut self, bytes: &[u8]) {
-        let pieces = if self.shared.fault() == Some(Fault::Pieces) { 1 } else { bytes.len().max(1) };
+        let (pieces, pause) = match self.shared.fault() {
+            Some(Fault::Pieces) => (1, 0),
+            Some(Fault::Slow(pause)) => (64 << 10, pause),
+            _ => (bytes.len().max(1), 0),
+        };
         for piece in bytes.chunks(pieces) {
             if self.stream.write_all(piece).await.is_err() {
                 self.ended.cancel();
@@ -44,6 +49,9 @@ impl Out {
             }
             if pieces == 1 {
                 tokio::task::yield_now().await;
+            }
+            if pause > 0 && piece.len() == pieces {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
             }
         }
     }
@@ -185,8 +193,20 @@ async fn question(token: u64, json: &[u8], shared: &Arc<Shared>, out: &mut Out, 
     let answer = match (parts.first().and_then(Value::as_u64), parts.get(1)) {
         (Some(query::START), Some(asked)) => {
             wait_if_asked(asked, shared).await;
-            match start(token, asked, parts.get(2), shared, cursors) {
+            shared.questions.fetch_add(1, Ordering::Relaxed);
+            let started = start(token, asked, parts.get(2), shared, cursors);
+            let made = shared.data.lock().made_at().filter(|_| makes_a_table(asked));
+            if let Some(made) = made {
+                sleep_until(made).await;
+            }
+            match started {
                 Ok(answer) => answer,
+                Err(failure) if failure.is_death => {
+                    *shared.fault.lock() = None;
+                    // Ends this connection as well.
+                    std::mem::take(&mut *shared.cut.lock()).cancel();
+                    return std::future::pending().await;
+                }
                 Err(failure) => failure.to_json(),
             }
         }
@@ -214,6 +234,11 @@ async fn wait_if_asked(asked: &Value, shared: &Shared) {
     }
 }
 
+/// Whether a question makes a table, perhaps only if something is so.
+fn makes_a_table(asked: &Value) -> bool {
+    asked[0] == term::TABLE_CREATE || asked[1].as_array().is_some_and(|parts| parts.iter().any(makes_a_table))
+}
+
 /// The first answer to a query.
 fn start(
     token: u64,
@@ -228,7 +253,19 @@ fn start(
     compile::check(asked)?;
     let is_ready = Instant::now() >= *shared.ready_at.lock();
     let mut data = shared.data.lock();
-    let mut scope = Scope { data: &mut data, database: "test".to_owned(), is_ready, variable: None };
+    let writes_left = match shared.fault() {
+        Some(Fault::DieAfterWrites(writes)) => Some(writes),
+        _ => None,
+    };
+    let may_make_databases = shared.fault() != Some(Fault::NoDatabases);
+    let mut scope = Scope {
+        data: &mut data,
+        database: "test".to_owned(),
+        is_ready,
+        variables: HashMap::new(),
+        writes_left,
+        may_make_databases,
+    };
     match options.and_then(|options| options.get("db")) {
         None => {}
         // As the real one, this does not look whether the database is there before something is asked of it.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::datum::{object, print};
@@ -17,13 +19,21 @@ pub(super) type RowChange = (Option<Value>, Option<Value>);
 #[derive(Debug, Default)]
 pub(super) struct TableData {
     pub(super) rows: BTreeMap<String, Value>,
+    /// There is another of that name.
+    is_ambiguous: bool,
 }
 
 /// Everything that a server keeps.
 #[derive(Debug)]
 pub(super) struct Data {
     databases: BTreeMap<String, BTreeMap<String, TableData>>,
+    /// Tables that are being made: when each is there, and its names.
+    coming: Vec<(Instant, String, String)>,
 }
+
+/// How long it takes to make a table. As with the real one, nobody sees it before, so another of that name can be made
+/// meanwhile; then there are two.
+const MAKING: Duration = Duration::from_millis(30);
 
 /// Why a row was not written. The query that tried goes on.
 pub(super) type RowError = String;
@@ -32,7 +42,7 @@ impl Data {
     /// What a fresh server has.
     pub(super) fn new() -> Self {
         let databases = ["rethinkdb", "test"].map(|name| (name.to_owned(), BTreeMap::new()));
-        Self { databases: databases.into() }
+        Self { databases: databases.into(), coming: Vec::new() }
     }
 
     pub(super) fn database_names(&self) -> Vec<&str> {
@@ -55,12 +65,13 @@ impl Data {
 
     pub(super) fn make_table(&mut self, database: &str, name: &str) -> Result<Value, Failure> {
         check_name("Table", name)?;
+        self.settle();
         let missing = || Failure::operation(format!("Database `{database}` does not exist."));
         let tables = self.databases.get_mut(database).ok_or_else(missing)?;
         if tables.contains_key(name) {
             return Err(Failure::operation(format!("Table `{database}.{name}` already exists.")));
         }
-        tables.insert(name.to_owned(), TableData::default());
+        self.coming.push((Instant::now() + MAKING, database.to_owned(), name.to_owned()));
         let made = json!({
             "db": database,
             "durability": "hard",
@@ -75,9 +86,42 @@ impl Data {
         Ok(json!({ "config_changes": [{ "new_val": made, "old_val": null }], "tables_created": 1 }))
     }
 
+    /// Until when the answer to who made a table waits: until it is there.
+    pub(super) fn made_at(&self) -> Option<Instant> {
+        self.coming.iter().map(|(at, _, _)| *at).max()
+    }
+
+    /// Lets the tables come to be whose time has come.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        for (_, database, name) in self.coming.extract_if(.., |(at, _, _)| *at <= now) {
+            let Some(tables) = self.databases.get_mut(&database) else { continue };
+            tables.entry(name).and_modify(|twin| twin.is_ambiguous = true).or_default();
+        }
+    }
+
+    pub(super) fn drop_database(&mut self, name: &str) -> Result<Value, Failure> {
+        let missing = || Failure::operation(format!("Database `{name}` does not exist."));
+        let tables = self.databases.remove(name).ok_or_else(missing)?;
+        Ok(json!({ "config_changes": [], "dbs_dropped": 1, "tables_dropped": tables.len() }))
+    }
+
     pub(super) fn table(&mut self, database: &str, name: &str) -> Result<&mut TableData, Failure> {
+        self.settle();
         let found = self.databases.get_mut(database).and_then(|tables| tables.get_mut(name));
-        found.ok_or_else(|| Failure::operation(format!("Table `{database}.{name}` does not exist.")))
+        match found {
+            Some(table) if table.is_ambiguous => Err(Failure::operation(format!(
+                "Table `{database}.{name}` is ambiguous; there are multiple tables with that name."
+            ))),
+            Some(table) => Ok(table),
+            None => Err(Failure::operation(format!("Table `{database}.{name}` does not exist."))),
+        }
+    }
+
+    pub(super) fn make_twin(&mut self, database: &str, name: &str) {
+        if let Ok(table) = self.table(database, name) {
+            table.is_ambiguous = true;
+        }
     }
 
     pub(super) fn drop_table(&mut self, database: &str, name: &str) {

@@ -1,5 +1,6 @@
 //! What a query does.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use serde_json::{Value, json};
@@ -55,8 +56,12 @@ pub(super) struct Scope<'a> {
     pub(super) database: String,
     /// Whether replicas are available.
     pub(super) is_ready: bool,
-    /// The argument of the function that runs, and its number.
-    pub(super) variable: Option<(u64, Value)>,
+    /// The arguments of the functions that run, by their numbers.
+    pub(super) variables: HashMap<u64, Value>,
+    /// How many writes may still be made before the server dies.
+    pub(super) writes_left: Option<u32>,
+    /// Whether this user may make databases.
+    pub(super) may_make_databases: bool,
 }
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -95,11 +100,8 @@ impl Scope<'_> {
                 Made::Datum(Value::Array(elements.collect::<Result<_>>()?))
             }
             term::VAR => {
-                let wanted = term.arguments[0].as_u64();
-                match &self.variable {
-                    Some((number, value)) if Some(*number) == wanted => Made::Datum(value.clone()),
-                    _ => return Err(Failure::compile("Variable name not found.")),
-                }
+                let wanted = term.arguments[0].as_u64().and_then(|number| self.variables.get(&number));
+                Made::Datum(wanted.cloned().ok_or_else(|| Failure::compile("Variable name not found."))?)
             }
             term::ERROR => return Err(Failure::user(self.text(&term, 0)?)),
             term::DB => {
@@ -130,6 +132,10 @@ impl Scope<'_> {
                 Made::Datum(Value::Bool(same == (term.kind == term::EQ)))
             }
             term::BRANCH => return self.branch(&term),
+            term::FUNCALL => {
+                let argument = self.argument(&term, 1)?;
+                Made::Datum(self.call(&term.arguments[0], argument)?)
+            }
             term::BRACKET => {
                 let (object, name) = (self.argument(&term, 0)?, self.text(&term, 1)?);
                 let Value::Object(fields) = &object else {
@@ -158,7 +164,14 @@ impl Scope<'_> {
             term::DB_LIST => Made::Datum(json!(self.data.database_names())),
             term::DB_CREATE => {
                 let name = self.text(&term, 0)?;
+                if !self.may_make_databases {
+                    return Err(Failure::permission("User `paas` does not have the required `config` permission(s)."));
+                }
                 Made::Datum(self.data.make_database(&name)?)
+            }
+            term::DB_DROP => {
+                let name = self.text(&term, 0)?;
+                Made::Datum(self.data.drop_database(&name)?)
             }
             term::TABLE_CREATE => {
                 let place = self.table_name(&term)?;
@@ -185,6 +198,34 @@ impl Scope<'_> {
             }
             other => return Err(Failure::compile(format!("TermType {other} cannot stand here."))),
         })
+    }
+
+    /// What a function of one argument gives.
+    pub(super) fn call(&mut self, function: &Value, argument: Value) -> Result<Value> {
+        let wrong = || Failure::logic("Expected function with 1 argument.");
+        let function = Term::read(function)?.filter(|function| function.kind == term::FUNC).ok_or_else(wrong)?;
+        let parameters = Term::read(&function.arguments[0])?.map(|list| list.arguments).unwrap_or_default();
+        let [Value::Number(parameter)] = parameters else { return Err(wrong()) };
+        let parameter = parameter.as_u64().unwrap_or_default();
+        let outer = self.variables.insert(parameter, argument);
+        let result = self.value(&function.arguments[1]);
+        match outer {
+            Some(outer) => drop(self.variables.insert(parameter, outer)),
+            None => drop(self.variables.remove(&parameter)),
+        }
+        result
+    }
+
+    /// Notes that something is about to be written. A server that dies now wrote what came before.
+    pub(super) fn begin_write(&mut self) -> Result<()> {
+        match &mut self.writes_left {
+            Some(0) => Err(Failure::death()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// A plain value, as it is kept.

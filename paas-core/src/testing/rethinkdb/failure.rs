@@ -12,11 +12,13 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// Which argument of which argument it is about.
     trace: Vec<Value>,
+    /// The server dies of it, and says nothing.
+    pub(super) is_death: bool,
 }
 
 impl Failure {
     fn new(kind: u64, error: Option<u64>, message: impl Into<String>) -> Self {
-        Self { kind, error, message: message.into(), trace: Vec::new() }
+        Self { kind, error, message: message.into(), trace: Vec::new(), is_death: false }
     }
 
     /// What is no question at all.
@@ -37,6 +39,16 @@ impl Failure {
     /// What the cluster cannot do as it is.
     pub(super) fn operation(message: impl Into<String>) -> Self {
         Self::new(response::RUNTIME_ERROR, Some(failure::OP_FAILED), message)
+    }
+
+    /// What the user may not.
+    pub(super) fn permission(message: impl Into<String>) -> Self {
+        Self::new(response::RUNTIME_ERROR, Some(failure::PERMISSION), message)
+    }
+
+    /// The end of the server in the middle of a question.
+    pub(super) fn death() -> Self {
+        Self { is_death: true, ..Self::new(response::RUNTIME_ERROR, None, "the server died") }
     }
 
     /// An error that the question itself asks for.

@@ -55,6 +55,7 @@ struct Shared {
     /// Rings for everybody who talks now.
     cut: Mutex<CancellationToken>,
     connections: AtomicUsize,
+    questions: AtomicUsize,
 }
 
 impl RethinkDouble {
@@ -77,6 +78,7 @@ impl RethinkDouble {
             deaf: Mutex::default(),
             cut: Mutex::default(),
             connections: AtomicUsize::new(0),
+            questions: AtomicUsize::new(0),
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let double = Self { address: listener.local_addr()?, shared: Arc::new(shared) };
@@ -126,6 +128,16 @@ impl RethinkDouble {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
+    /// How many questions were asked since the start.
+    pub fn questions(&self) -> usize {
+        self.shared.questions.load(Ordering::Relaxed)
+    }
+
+    /// The names of its databases.
+    pub fn databases(&self) -> Vec<String> {
+        self.shared.data.lock().database_names().into_iter().map(str::to_owned).collect()
+    }
+
     /// Puts a row into a table as somebody else would.
     ///
     /// # Panics
@@ -139,6 +151,17 @@ impl RethinkDouble {
     /// Whether a table is there.
     pub fn has_table(&self, database: &str, table: &str) -> bool {
         self.shared.data.lock().table(database, table).is_ok()
+    }
+
+    /// Makes a database without tables, as an operator would.
+    pub fn make_database(&self, name: &str) {
+        // There may be one already.
+        drop(self.shared.data.lock().make_database(name));
+    }
+
+    /// Makes a table a second time, as two programs do that make it at one moment.
+    pub fn make_twin(&self, database: &str, table: &str) {
+        self.shared.data.lock().make_twin(database, table);
     }
 
     /// Drops a table with everything in it.

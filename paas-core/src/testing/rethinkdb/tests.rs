@@ -263,3 +263,41 @@ async fn what_the_real_one_refuses_is_refused() {
     let count = json!([1, [43, [[15, ["t"]]]], paas]);
     assert_eq!(client.ask(101, &count).await["r"], json!([0]), "nothing of it was written");
 }
+
+#[tokio::test]
+async fn a_table_that_is_made_twice_at_once_is_two_and_of_no_use() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut one = Client::log_in(&double).await;
+    let mut two = Client::log_in(&double).await;
+    let make = json!([1, [60, ["t"]], {}]);
+    // Also behind a look whether it is there.
+    let made = tokio::join!(one.ask(1, &make), two.ask(1, &make));
+    assert_eq!((&made.0["r"][0]["tables_created"], &made.1["r"][0]["tables_created"]), (&json!(1), &json!(1)));
+    for (token, query) in [(2, json!([16, [[15, ["t"]], "a"]])), (3, json!([56, [[15, ["t"]], { "id": "a" }]]))] {
+        let answer = one.ask(token, &json!([1, query, {}])).await;
+        assert_eq!((&answer["t"], &answer["e"]), (&json!(18), &json!(4_100_000)));
+        let said = answer["r"][0].as_str().unwrap();
+        assert!(said.contains("is ambiguous; there are multiple tables with that name"), "{said}");
+    }
+    let make = json!([1, [57, ["d"]], {}]);
+    let databases = tokio::join!(one.ask(4, &make), two.ask(4, &make));
+    assert_eq!([&databases.0["t"], &databases.1["t"]].iter().filter(|kind| ***kind == json!(1)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_write_is_a_success_with_an_error_counted() {
+    let double = RethinkDouble::start_with(script(NONCE)).await.unwrap();
+    let mut client = Client::log_in(&double).await;
+    client.ask(1, &json!([1, [60, ["t"]], {}])).await;
+    client.ask(2, &json!([1, [56, [[15, ["t"]], { "id": "a" }]], {}])).await;
+    let refuse = json!([55, [[16, [[15, ["t"]], "a"]], [69, [[2, [1]], [12, ["no"]]]]]]);
+    let answer = client.ask(3, &json!([1, refuse, {}])).await;
+    assert_eq!((&answer["t"], &answer["r"][0]["errors"]), (&json!(1), &json!(1)));
+    assert_eq!(answer["r"][0]["first_error"], "no");
+    // The report of one write decides over others.
+    let then = json!([65, [[17, [[170, [[10, [2]], "errors"]], 0]], [56, [[15, ["t"]], { "id": "b" }]], [10, [2]]]]);
+    let both = json!([64, [[69, [[2, [2]], then]], refuse]]);
+    assert_eq!(client.ask(4, &json!([1, both, {}])).await["r"][0]["first_error"], "no");
+    let count = json!([1, [43, [[15, ["t"]]]], {}]);
+    assert_eq!(client.ask(5, &count).await["r"], json!([1]), "so the second was not made");
+}

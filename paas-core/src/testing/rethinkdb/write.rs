@@ -21,6 +21,7 @@ pub(super) fn insert(scope: &mut Scope<'_>, place: &Place, new: Value, term: &Te
         return Err(Failure::logic("Conflict option `error` is the only one that this double knows."));
     }
     scope.check_ready("write")?;
+    scope.begin_write()?;
     let table = scope.data.table(&place.database, &place.table)?;
     let rows = match new {
         Value::Array(rows) => rows,
@@ -55,6 +56,7 @@ pub(super) fn insert(scope: &mut Scope<'_>, place: &Place, new: Value, term: &Te
 pub(super) fn replace(scope: &mut Scope<'_>, place: &Place, key: &str, term: &Term<'_>) -> Result<Value> {
     let with_changes = options(scope, term)?;
     scope.check_ready("write")?;
+    scope.begin_write()?;
     let old = scope.data.table(&place.database, &place.table)?.rows.get(key).cloned();
     let mut report = Report::default();
     match replacement(scope, key, old.as_ref(), &term.arguments[1]) {
@@ -79,17 +81,7 @@ pub(super) fn replace(scope: &mut Scope<'_>, place: &Place, key: &str, term: &Te
 /// The row that comes in the place of another; nothing to delete it.
 fn replacement(scope: &mut Scope<'_>, key: &str, old: Option<&Value>, with: &Value) -> Result<Option<Value>> {
     let new = match Term::read(with)? {
-        Some(function) if function.kind == term::FUNC => {
-            let parameters = Term::read(&function.arguments[0])?.map(|list| list.arguments).unwrap_or_default();
-            let [Value::Number(parameter)] = parameters else {
-                return Err(Failure::logic("Expected function with 1 argument."));
-            };
-            let argument = old.cloned().unwrap_or(Value::Null);
-            let outer = scope.variable.replace((parameter.as_u64().unwrap_or_default(), argument));
-            let new = scope.value(&function.arguments[1]);
-            scope.variable = outer;
-            new?
-        }
+        Some(function) if function.kind == term::FUNC => scope.call(with, old.cloned().unwrap_or(Value::Null))?,
         _ => scope.value(with)?,
     };
     if new.is_null() {
@@ -107,6 +99,7 @@ fn replacement(scope: &mut Scope<'_>, key: &str, old: Option<&Value>, with: &Val
 pub(super) fn delete(scope: &mut Scope<'_>, place: &Place, key: &str, term: &Term<'_>) -> Result<Value> {
     let with_changes = options(scope, term)?;
     scope.check_ready("write")?;
+    scope.begin_write()?;
     let table = scope.data.table(&place.database, &place.table)?;
     let mut report = Report::default();
     match table.rows.get(key).cloned() {

@@ -6,21 +6,21 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::store::{Document, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
+use crate::store::{Document, Fence, KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version, Write};
 
 /// Passes everything on, until it was given as many calls as it may take. From then on the backend "does not answer".
 #[derive(Debug)]
 pub struct FailingStore {
     inner: Arc<dyn Store>,
     /// Writes and reads that still work; `None` for all.
-    writes: Mutex<Option<usize>>,
-    reads: Mutex<Option<usize>>,
+    writes: Arc<Mutex<Option<usize>>>,
+    reads: Arc<Mutex<Option<usize>>>,
 }
 
 impl FailingStore {
     /// A store that fails at nothing yet.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, writes: Mutex::default(), reads: Mutex::default() }
+        Self { inner, writes: Arc::default(), reads: Arc::default() }
     }
 
     /// After so many more writes, every write fails; `None` for none.
@@ -88,6 +88,11 @@ impl Store for FailingStore {
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         take(&self.reads, "list", table, "")?;
         self.inner.list(table, range).await
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        let (writes, reads) = (self.writes.clone(), self.reads.clone());
+        Arc::new(Self { inner: self.inner.fenced(fence), writes, reads })
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::store::{Document, KeyRange, Result, Store, Table, Version, Write};
+use crate::store::{Document, Fence, KeyRange, Result, Store, Table, Version, Write};
 
 /// Passes everything on, but a write waits at the gate while that is closed.
 ///
@@ -19,14 +19,14 @@ pub struct GatedStore {
     /// The tables of the writes that came to a closed gate so far.
     stopped: watch::Sender<Vec<Table>>,
     /// Writes that went through.
-    passed: AtomicUsize,
+    passed: Arc<AtomicUsize>,
 }
 
 impl GatedStore {
     /// A store whose gate is open.
     pub fn new(inner: Arc<dyn Store>) -> Self {
         let (open, stopped) = (watch::Sender::new(true), watch::Sender::default());
-        Self { inner, open, stopped, passed: AtomicUsize::new(0) }
+        Self { inner, open, stopped, passed: Arc::default() }
     }
 
     /// Closes the gate: writes that come from now on wait.
@@ -93,6 +93,12 @@ impl Store for GatedStore {
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
         self.inner.list(table, range).await
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        let Self { open, stopped, passed, .. } = self;
+        let (open, stopped, passed) = (open.clone(), stopped.clone(), passed.clone());
+        Arc::new(Self { inner: self.inner.fenced(fence), open, stopped, passed })
     }
 }
 

@@ -8,12 +8,13 @@ mod failing;
 mod gated;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::store::{Direction, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version};
+use crate::store::{Action, Direction, Fence, KeyRange, MAX_KEY, Store, StoreErrorKind, Table, Version, Write};
 
 pub use commits::{a_refused_commit_writes_nothing, of_many_commits_one_wins, writes_are_committed_together};
 pub use cuts::writes_take_effect_once_across_cuts;
@@ -43,6 +44,7 @@ pub async fn conforms(store: Arc<dyn Store>) {
     writes_are_committed_together(&store).await;
     a_refused_commit_writes_nothing(&store).await;
     of_many_commits_one_wins(&store).await;
+    what_is_fenced_writes_nothing_when_the_fence_is_down(&store).await;
 }
 
 /// A table of one property, empty.
@@ -276,4 +278,36 @@ pub async fn tables_do_not_mind_each_other(store: &Arc<dyn Store>) {
     store.delete(left, "one", None).await.unwrap();
     assert_eq!(store.get(right, "one").await.unwrap().unwrap().body, json!("right"));
     assert!(keys(store, left, KeyRange::all()).await.is_empty());
+}
+
+/// Once its fence does not hold, a fenced store writes nothing and reads everything; the store itself goes on.
+pub async fn what_is_fenced_writes_nothing_when_the_fence_is_down(store: &Arc<dyn Store>) {
+    let table = table(store, "conformance_fenced").await;
+    let holds = Arc::new(AtomicBool::new(true));
+    let fence = Fence::new({
+        let holds = holds.clone();
+        move || holds.load(Ordering::Relaxed)
+    });
+    let fenced = store.fenced(fence);
+    let version = fenced.insert(table, "one", json!(1)).await.unwrap();
+    // One more fence does not take the place of the first.
+    let twice = fenced.fenced(Fence::default());
+    let before = store.list(table, &KeyRange::all()).await.unwrap();
+    holds.store(false, Ordering::Relaxed);
+    for store in [&fenced, &twice] {
+        let pair = ["two", "three"].map(|key| Write::new(table, key, Action::Insert(json!(1)))).to_vec();
+        for refused in [
+            store.insert(table, "two", json!(1)).await.map(drop),
+            store.replace(table, "one", version, json!(2)).await.map(drop),
+            store.delete(table, "one", None).await,
+            store.commit(pair).await.map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        }
+        assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before);
+        assert_eq!(store.get(table, "one").await.unwrap().unwrap().version, version);
+    }
+    store.replace(table, "one", version, json!(2)).await.unwrap();
+    holds.store(true, Ordering::Relaxed);
+    fenced.delete(table, "one", None).await.unwrap();
 }

@@ -17,7 +17,10 @@ use paas_core::registry::{open_registry, registry_hosts};
 
 use crate::config::BackendUrl;
 use crate::{bootstrap, process};
-use remote::RemoteRegistrar;
+use remote::{RemoteRegistrar, ServerUrl};
+
+/// How long saying that this host leaves may take, and everything else at the end.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The port of Docker over TCP.
 const DOCKER_PORT: u16 = 2375;
@@ -26,7 +29,8 @@ const DOCKER_PORT: u16 = 2375;
 #[derive(Debug, Parser)]
 #[command(name = "paas-server agent", bin_name = "paas-server agent", version, max_term_width = 110)]
 pub struct AgentFlags {
-    /// Register with this server: scheme, name and port, as in `paas-cli login`. Needs a join token.
+    /// Register with this server: scheme, name and port, as in `paas-cli login`. Needs a join token. A server on another machine
+    /// is reached through the proxy of http_proxy, https_proxy and NO_PROXY.
     #[arg(long, env = "PAAS_SERVER", value_name = "URL")]
     server: Option<String>,
     /// Register in this etcd, as in `paas-server --registry`. The variable is the better place for a password.
@@ -66,7 +70,7 @@ pub struct AgentFlags {
 /// Says which setting cannot be used. Once it runs, it waits for whatever is missing.
 pub async fn run(flags: AgentFlags) -> Result<()> {
     process::start_log(&flags.log, crate::config::LogFormat::Text)?;
-    let stop = process::stop_on_signals()?;
+    let stop = process::stop_on_signals(STOP_DEADLINE)?;
     let (registrar, hosts) = registrar(&flags).await?;
     let id = match flags.id {
         Some(id) => id,
@@ -100,8 +104,9 @@ async fn registrar(flags: &AgentFlags) -> Result<(Arc<dyn Registrar>, Vec<String
             let ca = flags.ca.as_ref().map(|path| {
                 std::fs::read(path).with_context(|| format!("the certificates in {} cannot be read", path.display()))
             });
-            let registrar = RemoteRegistrar::new(server, token, ca.transpose()?.as_deref())?;
-            Ok((Arc::new(registrar), vec![host_and_port(server)]))
+            let server = ServerUrl::parse(server)?;
+            let hosts = vec![server.host_and_port()];
+            Ok((Arc::new(RemoteRegistrar::new(&server, token, ca.transpose()?.as_deref())?), hosts))
         }
         (None, Some(url)) => {
             let url = url.as_str();
@@ -133,18 +138,7 @@ fn join_token(flags: &AgentFlags) -> Result<String> {
 
 fn host_name() -> Result<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    Ok(name.context("this machine does not tell its name; choose an id with --id")?.trim().to_owned())
-}
-
-/// Host and port of the URL of a server.
-fn host_and_port(server: &str) -> String {
-    let authority = server.split_once("://").map_or(server, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or(authority);
-    if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        authority.to_owned()
-    } else {
-        format!("{authority}:443")
-    }
+    Ok(name.context("this machine has no name to be read; choose an id with --id")?.trim().to_owned())
 }
 
 /// The address that this machine reaches the first of these hosts from that has an address itself.
@@ -187,7 +181,8 @@ mod tests {
     #[test]
     fn the_address_is_the_one_that_leads_to_the_server() {
         for server in ["http://127.0.0.1:5002", "https://127.0.0.1", "http://localhost:1/path"] {
-            let address = reachable_address(&[host_and_port(server)]).unwrap().to_string();
+            let host = ServerUrl::parse(server).unwrap().host_and_port();
+            let address = reachable_address(&[host]).unwrap().to_string();
             assert!(address == "tcp://127.0.0.1:2375" || address == "tcp://[::1]:2375", "{server}: {address}");
         }
         let nowhere = "no.such.host.invalid:2379".to_owned();

@@ -1,6 +1,7 @@
 //! Registering over the API of a server.
 
 use std::error::Error;
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,13 +9,40 @@ use async_trait::async_trait;
 use paas_core::agent::Registrar;
 use paas_core::model::EngineId;
 use paas_core::registry::Member;
-use reqwest::{Client, RequestBuilder};
+use paas_core::wire::Heartbeat;
+use reqwest::{Client, RequestBuilder, Url};
 use uuid::Uuid;
-
-use crate::routes::join::Heartbeat;
 
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(super) struct ServerUrl(Url);
+
+impl ServerUrl {
+    /// Reads `http://host:port` or `https://host:port`.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let mut url = url.with_context(|| format!("{text:?} is no address of a server; write https://host:5002"))?;
+        url.set_query(None);
+        url.set_fragment(None);
+        Ok(Self(url))
+    }
+
+    /// The host with the port, that is the one of the scheme where none is given.
+    pub(super) fn host_and_port(&self) -> String {
+        let port = self.0.port_or_known_default().unwrap_or_default();
+        format!("{}:{port}", self.0.host_str().unwrap_or_default())
+    }
+
+    /// Whether it is the very machine that this runs on. A name that cannot be looked up yet is taken for another machine.
+    fn is_on_this_machine(&self) -> bool {
+        let mut addresses = self.host_and_port().to_socket_addrs().into_iter().flatten().map(|address| address.ip());
+        // Only an address of one's own can be bound.
+        addresses.any(|ip| ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok())
+    }
+}
 
 /// Says to a server that this host is alive.
 pub(super) struct RemoteRegistrar {
@@ -26,18 +54,18 @@ pub(super) struct RemoteRegistrar {
 
 impl RemoteRegistrar {
     /// Of the server at `url`, with a join token.
-    pub(super) fn new(url: &str, token: String, ca: Option<&[u8]>) -> Result<Self> {
-        let url = url.trim_end_matches('/').to_owned();
-        anyhow::ensure!(
-            url.starts_with("http://") || url.starts_with("https://"),
-            "{url:?} is no address of a server; write https://host:5002"
-        );
+    pub(super) fn new(server: &ServerUrl, token: String, ca: Option<&[u8]>) -> Result<Self> {
         let mut builder = Client::builder().timeout(ANSWER).redirect(reqwest::redirect::Policy::none());
+        if server.is_on_this_machine() {
+            // A proxy that the environment names is for the way to other machines.
+            builder = builder.no_proxy();
+        }
         if let Some(pem) = ca {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).context("the certificates cannot be read")?;
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().context("HTTP cannot be spoken")?;
+        let url = server.0.as_str().trim_end_matches('/').to_owned();
         Ok(Self { http, url, token, session: Uuid::now_v7() })
     }
 
@@ -75,5 +103,39 @@ impl Registrar for RemoteRegistrar {
 impl std::fmt::Debug for RemoteRegistrar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RemoteRegistrar").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_given_as_a_url() {
+        for (text, host) in [
+            ("http://127.0.0.1:5002", "127.0.0.1:5002"),
+            ("https://paas.example.org/", "paas.example.org:443"),
+            ("http://[::1]/paas?x#y", "[::1]:80"),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().host_and_port(), host);
+        }
+        for text in ["", "paas:5002", "10.0.0.1:5002", "ftp://paas", "https://"] {
+            assert!(ServerUrl::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_an_address_of_this_machine_is_on_this_machine() {
+        for (text, is) in [
+            ("http://127.0.0.1:5002", true),
+            ("http://127.9.9.9", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            // For documentation: nobody has them.
+            ("http://192.0.2.1:5002", false),
+            ("http://no.such.host.invalid", false),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().is_on_this_machine(), is, "{text}");
+        }
     }
 }

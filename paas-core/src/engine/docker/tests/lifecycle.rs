@@ -32,6 +32,10 @@ async fn a_container_lives_and_dies() {
         host.raw.pause_container(id.as_str()).await.unwrap();
         assert_eq!(state().await, ContainerState::Paused);
         assert_eq!(host.listed(&id).await.unwrap().state, ContainerState::Paused);
+        let error = host.engine.start(&id).await.unwrap_err();
+        assert_eq!(error.kind(), EngineErrorKind::Conflict, "{error}");
+        assert!(error.detail().contains("unpause"), "{error}");
+        assert_eq!(state().await, ContainerState::Paused);
         host.raw.unpause_container(id.as_str()).await.unwrap();
         for _ in 0..2 {
             host.engine.stop(&id, GRACE).await.unwrap();
@@ -153,7 +157,7 @@ async fn a_link_follows_a_container_that_restarts_with_another_address() {
         let script = "while :; do cat /etc/hosts; wget -q -O - http://database/; sleep 1; done";
         let request =
             CreateRequest { links: vec![(host.name("db"), "database".into())], ..host.request("web", shell(script)) };
-        let web = host.engine.create(&request).await.unwrap();
+        let web = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&web).await.unwrap();
         let old = format!("{}\tdatabase", ip(host, &db).await);
         let output = streams::wait_for_output(host, &web, &old).await;

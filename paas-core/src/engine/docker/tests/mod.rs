@@ -3,11 +3,14 @@
 mod broken;
 mod fake;
 mod lifecycle;
+mod making;
+mod odd_daemons;
 mod output;
 mod pulling;
 mod real;
 mod streams;
 mod translation;
+mod versions;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,11 +45,12 @@ impl Host {
             launch: LaunchId::new(),
             user: "somebody".into(),
             mark: None,
+            log_rotation: None,
         }
     }
 
     async fn create(&self, name: &str, spec: ContainerSpec) -> ContainerId {
-        self.engine.create(&self.request(name, spec)).await.unwrap()
+        self.engine.create(&self.request(name, spec)).await.unwrap().id
     }
 
     async fn run(&self, name: &str, spec: ContainerSpec) -> ContainerId {

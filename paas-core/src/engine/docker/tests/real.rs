@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions};
+use bollard::query_parameters::{CommitContainerOptions, CreateContainerOptions, InspectContainerOptions};
 
 use super::{on_real_host, shell, web};
-use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind};
+use crate::engine::{CreateRequest, DockerEngine, EngineErrorKind, ObservedContainer};
 use crate::model::{ContainerSpec, ContainerState, Cpus, MemoryMb, Resources, RestartPolicy};
 use crate::testing::docker::{self, WEB_IMAGE};
 
@@ -33,7 +33,7 @@ async fn every_field_of_a_description_reaches_docker() {
         };
         let links = vec![(format!("/{}", host.name("db")), "database".into())];
         let request = CreateRequest { links, ..host.request("all", spec.clone()) };
-        let id = host.engine.create(&request).await.unwrap();
+        let id = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&id).await.unwrap();
 
         let raw = host.raw.inspect_container(id.as_str(), None::<InspectContainerOptions>).await.unwrap();
@@ -68,7 +68,8 @@ async fn every_field_of_a_description_reaches_docker() {
         assert_eq!((managed.launch, &*managed.user), (request.launch, "somebody"));
         assert!(found.ports.iter().any(|port| port.container_port == 80 && port.host_ip == "127.0.0.1".parse().ok()));
         assert!(found.ports.iter().any(|port| port.container_port == 53 && port.host_port > 0));
-        assert_eq!(host.listed(&id).await.unwrap(), found, "a list shows the same");
+        let listed = ObservedContainer { limits_known: true, ..host.listed(&id).await.unwrap() };
+        assert_eq!(listed, found, "a list shows the same, but for whether limits are known");
         let linked = format!("/{}", host.name("db"));
         assert!(host.engine.list().await.unwrap().iter().any(|container| container.name == linked));
     })
@@ -133,25 +134,25 @@ async fn what_docker_does_not_take_is_told_apart() {
         assert!(conflict.detail().contains("already in use") && !conflict.detail().contains('\n'), "{conflict}");
 
         let too_small = ContainerSpec { memory: Some(MemoryMb::new(1)), ..web() };
-        assert_eq!(create("c", too_small).await.unwrap_err().kind(), EngineErrorKind::Refused);
+        assert_eq!(create("c", too_small).await.unwrap_err().kind(), EngineErrorKind::Unable);
 
         let no_network = ContainerSpec { network_mode: "paas-core-test-no-such-network".into(), ..web() };
         let error = match create("d", no_network).await {
-            Ok(id) => host.engine.start(&id).await.unwrap_err(),
+            Ok(created) => host.engine.start(&created.id).await.unwrap_err(),
             Err(err) => err,
         };
-        assert_eq!(error.kind(), EngineErrorKind::Refused, "{error}");
+        assert_eq!(error.kind(), EngineErrorKind::Unable, "{error}");
 
         let no_program = ContainerSpec { args: vec!["/bin/no-such-program".into()], ..web() };
         let id = create("e", no_program).await.unwrap();
-        let error = host.engine.start(&id).await.unwrap_err();
+        let error = host.engine.start(&id.id).await.unwrap_err();
         assert_eq!(error.kind(), EngineErrorKind::Refused, "{error}");
 
         let linked = CreateRequest {
             links: vec![("paas-core-test-no-such-container".into(), "db".into())],
             ..host.request("f", web())
         };
-        assert_eq!(host.engine.create(&linked).await.unwrap_err().kind(), EngineErrorKind::Refused);
+        assert_eq!(host.engine.create(&linked).await.unwrap_err().kind(), EngineErrorKind::Unable);
     })
     .await;
 }
@@ -194,7 +195,7 @@ async fn links_of_a_network_of_ones_own_reach_docker() {
             links: vec![(host.name("db"), "database".into())],
             ..host.request("web", spec(shell("wget -q -O - http://database/")))
         };
-        let id = host.engine.create(&request).await.unwrap();
+        let id = host.engine.create(&request).await.unwrap().id;
         host.engine.start(&id).await.unwrap();
         let output = super::streams::wait_for_output(host, &id, docker::WEB_PAGE).await;
         host.clean_up().await;
@@ -213,6 +214,44 @@ async fn labels_of_others_stay_theirs() {
             ContainerCreateBody { image: Some(WEB_IMAGE.to_owned()), labels: Some(labels), ..Default::default() };
         let id = host.raw.create_container(Some(options), body).await.unwrap().id.parse().unwrap();
         assert_eq!(host.listed(&id).await.unwrap().managed, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_image_carries_says_nothing_of_its_containers() {
+    on_real_host("what_an_image_carries_says_nothing_of_its_containers", async |host| {
+        let original = host.run("original", web()).await;
+        let image = format!("{}snap:1", host.prefix);
+        let (repo, tag) = image.split_once(':').unwrap();
+        let options = CommitContainerOptions {
+            container: Some(original.to_string()),
+            repo: Some(repo.to_owned()),
+            tag: Some(tag.to_owned()),
+            ..Default::default()
+        };
+        host.raw.commit_container(options, bollard::models::ContainerConfig::default()).await.unwrap();
+        let copy = |name: &str| {
+            let options = CreateContainerOptions { name: Some(host.name(name)), ..Default::default() };
+            let body = ContainerCreateBody { image: Some(image.clone()), ..Default::default() };
+            async { host.raw.create_container(Some(options), body).await.unwrap().id.parse().unwrap() }
+        };
+        let other_name = copy("copy").await;
+        // With the name of the original, and on an engine that was asked nothing before.
+        host.engine.remove(&original).await.unwrap();
+        let same_name = copy("original").await;
+        let fresh = super::Docker::new(&host.address, None).unwrap();
+        for id in [&other_name, &same_name] {
+            assert_eq!(host.listed(id).await.unwrap().managed, None);
+            assert_eq!(fresh.inspect(id).await.unwrap().managed, None);
+        }
+        // One that is asked for is ours, whatever its image carries.
+        let asked = ContainerSpec { name: image.parse().unwrap(), ..web() };
+        let id = host.create("asked", asked.clone()).await;
+        let found = host.listed(&id).await.unwrap();
+        assert_eq!((found.managed.is_some(), found.spec), (true, asked));
+        host.clean_up().await;
+        host.raw.remove_image(&image, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
     })
     .await;
 }

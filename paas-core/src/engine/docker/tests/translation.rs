@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::pull::Layers;
 use super::super::{describe, events, observed, whole_seconds};
 use super::web;
-use crate::engine::{CreateRequest, ObservedContainer, labels};
+use crate::engine::{CreateRequest, EventDetail, ObservedContainer, labels};
 use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb, Resources, RestartPolicy};
 
 const ID: &str = "714e01115f76714e01115f76714e01115f76714e01115f76714e01115f764e01";
@@ -21,11 +21,16 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         launch: LaunchId::new(),
         user: "admin".into(),
         mark: None,
+        log_rotation: None,
     }
 }
 
 fn body(spec: ContainerSpec) -> serde_json::Value {
-    serde_json::to_value(describe::container_body(&request(spec))).unwrap()
+    serde_json::to_value(describe::container_body(&request(spec), None)).unwrap()
+}
+
+fn labels_of(spec: &ContainerSpec) -> HashMap<String, String> {
+    labels::write(&request(spec.clone()))
 }
 
 fn inspected(value: serde_json::Value) -> ObservedContainer {
@@ -105,16 +110,33 @@ fn our_own_container_is_known_by_its_labels_in_a_list_and_inspected() {
     let port = json!({"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 49153, "Type": "tcp"});
     let port6 = json!({"IP": "::", "PrivatePort": 80, "PublicPort": 49153, "Type": "tcp"});
     let unpublished = json!({"PrivatePort": 443, "Type": "tcp"});
-    let from_list = listed(json!({"Labels": labels, "Ports": [port6, unpublished, port]}));
+    let from_list = listed(json!({"Names": ["/web-1"], "Labels": labels, "Ports": [port6, unpublished, port]}));
     assert_eq!(from_list.spec, spec);
     assert_eq!(&*from_list.managed.as_ref().unwrap().user, "admin");
-    assert_eq!(from_list.ports.len(), 1, "one port, not one for each family of addresses: {:?}", from_list.ports);
+    assert_eq!(from_list.ports.len(), 2, "one for each family of addresses: {:?}", from_list.ports);
     let both = json!([{"HostIp": "0.0.0.0", "HostPort": "49153"}, {"HostIp": "::", "HostPort": "49153"}]);
     let from_inspect = inspected(json!({
+        "Name": "/web-1",
         "Config": {"Labels": labels, "Image": "anything"},
         "NetworkSettings": {"Ports": {"80/tcp": both, "443/tcp": null}},
     }));
-    assert_eq!(from_inspect, from_list);
+    assert!(from_inspect.limits_known && !from_list.limits_known);
+    assert_eq!(from_inspect, ObservedContainer { limits_known: true, ..from_list });
+}
+
+#[test]
+fn every_value_comes_back_byte_for_byte() {
+    let value = "-----BEGIN\na=b \"c\" $HOME \\n \u{fc} \t'x'\r\n-----END";
+    let mut spec = web();
+    spec.environment = [("K".to_owned(), value.to_owned()), ("A B".to_owned(), "=".to_owned())].into();
+    spec.args = vec!["sh".into(), "-c".into(), value.into()];
+    let sent = body(spec.clone());
+    assert_eq!(sent["Env"], json!(["A B==", format!("K={value}")]));
+    assert_eq!(sent["Cmd"][2], json!(value));
+    // What Docker keeps and shows is what was sent; the group is found again by it.
+    let found = inspected(json!({"Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
+    assert_eq!(found.spec, spec);
+    assert_eq!(found.managed.unwrap().group, spec.group());
 }
 
 #[test]
@@ -217,9 +239,48 @@ fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
     assert_eq!(event.container.unwrap().as_str(), ID);
     assert_eq!((event.name.as_str(), event.image.as_deref()), ("web", Some("httpd:2")));
     assert_eq!(event.launch, Some(launch), "the labels of a container are among what is told of it");
-    assert_eq!(events::engine_event(message("health_status: healthy", "container")).unwrap().action, "health_status");
+    assert_eq!(event.detail, EventDetail::default(), "what an exec runs may hold secrets");
+    let health = events::engine_event(message("health_status: unhealthy", "container")).unwrap();
+    assert_eq!((health.action.as_str(), health.detail.health.as_deref()), ("health_status", Some("unhealthy")));
     assert_eq!(events::engine_event(message("pull", "image")).unwrap().container, None);
     assert_eq!(events::docker_time(event.time), "1700000000.123456789");
+}
+
+#[test]
+fn an_event_says_how_a_program_ended_and_by_which_signal() {
+    let detail = |action: &str, attribute: (&str, &str)| {
+        let message = json!({
+            "Type": "container", "Action": action, "timeNano": 1_700_000_000_123_456_789_i64,
+            "Actor": {"ID": ID, "Attributes": {"name": "web", "image": "httpd:2", attribute.0: attribute.1}},
+        });
+        events::engine_event(serde_json::from_value(message).unwrap()).unwrap().detail
+    };
+    assert_eq!(detail("die", ("exitCode", "3")).exit_code, Some(3));
+    assert_eq!(detail("die", ("containerExitCode", "137")).exit_code, Some(137), "Podman's word");
+    assert_eq!(detail("kill", ("signal", "15")).signal.as_deref(), Some("15"));
+    let labelled = [("start", ("exitCode", "3")), ("create", ("signal", "9")), ("die", ("exitCode", "three"))];
+    for (action, attribute) in labelled {
+        assert_eq!(detail(action, attribute), EventDetail::default(), "{action}: a label of that name says nothing");
+    }
+}
+
+#[test]
+fn what_docker_enforces_is_what_a_container_of_ours_counts_as() {
+    let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
+    spec.memory = Some(MemoryMb::new(64));
+    let labels = labels_of(&spec);
+    let host = |host: serde_json::Value| inspected(json!({"HostConfig": host, "Config": {"Labels": labels.clone()}}));
+    let asked = spec.reserved();
+    assert_eq!(host(json!({"Memory": 64 << 20})).reserved, asked);
+    let raised = host(json!({"Memory": 3_u64 << 30, "NanoCpus": 1_500_000_000_u64}));
+    assert_eq!(raised.reserved, Resources { cpus: Cpus::from_milli(1500), memory: MemoryMb::new(3072) });
+    assert_eq!(
+        (&raised.spec, raised.managed.as_ref().unwrap().group.clone()),
+        (&spec, spec.group()),
+        "as it was asked"
+    );
+    assert_eq!(host(json!({"Memory": 0})).reserved, asked, "a host that discards limits");
+    assert!(!listed(json!({"Labels": labels.clone()})).limits_known && raised.limits_known);
 }
 
 #[test]

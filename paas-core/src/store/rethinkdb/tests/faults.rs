@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::testing::rethinkdb::Fault;
@@ -13,11 +13,12 @@ use crate::testing::store::writes_take_effect_once_across_cuts;
 const THINGS: Table = Table::new("things");
 
 /// Shorter than the real ones, so that a test need not wait.
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         connect: Duration::from_millis(500),
         query: Duration::from_millis(500),
         retry: Duration::from_millis(1500),
+        abandoned: Duration::from_millis(400),
         sessions: 4,
     }
 }
@@ -275,5 +276,9 @@ async fn a_table_that_was_dropped_is_not_made_anew() {
     let error = store.insert(THINGS, "new", json!(1)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Broken);
     assert!(error.to_string().contains("does not exist"), "{error}");
+    assert_eq!(store.get(THINGS, "there").await.unwrap_err().kind(), StoreErrorKind::Broken, "and not an empty one");
+    assert_eq!(store.list(THINGS, &KeyRange::all()).await.unwrap_err().kind(), StoreErrorKind::Broken);
+    let pair = ["a", "b"].map(|key| Write::new(THINGS, key, Action::Insert(json!(1)))).to_vec();
+    assert_eq!(store.commit(pair).await.unwrap_err().kind(), StoreErrorKind::Broken);
     assert!(!double.has_table("paas", "things"));
 }

@@ -1,6 +1,7 @@
-//! The store against the double: the conformance suite, and one file for what goes wrong.
+//! The store against the double: the conformance suite, and a file for what goes wrong, and one for several servers.
 
 mod faults;
+mod shared;
 
 use std::sync::Arc;
 

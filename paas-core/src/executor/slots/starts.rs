@@ -54,7 +54,7 @@ impl StartQueue {
 /// Leave to start one container. The next one begins when it is dropped; what the start took counts only if it was
 /// [`StartSlot::done`].
 #[derive(Debug)]
-pub(in crate::controller) struct StartSlot {
+pub(crate) struct StartSlot {
     queue: Arc<StartQueue>,
     permit: Option<OwnedSemaphorePermit>,
     began: Instant,
@@ -64,7 +64,7 @@ pub(in crate::controller) struct StartSlot {
 
 impl StartSlot {
     /// The container runs.
-    pub(in crate::controller) fn done(self) {
+    pub(crate) fn done(self) {
         let mut state = self.queue.state.lock();
         if self.measured_at == Some(state.limiter.limit()) {
             state.limiter.record(self.began.elapsed());

@@ -2,9 +2,9 @@
 
 mod heap;
 
-use super::index::{Ask, Block, Index, LANES, Measure, lanes};
-use super::{PlacementRequest, Refusal, Snapshot};
+use super::{Ask, Block, Index, LANES, Measure, lanes};
 use crate::model::EngineId;
+use crate::scheduler::{PlacementRequest, Refusal, Snapshot};
 
 use heap::{Heap, Key};
 
@@ -14,7 +14,7 @@ use heap::{Heap, Key};
 /// The same as measuring all engines anew for each container, and much faster: placing one changes the measure of one engine
 /// only, so a heap of M candidates serves N containers in `M + N log M` steps, and for a single container the index tells
 /// which engines need not be measured.
-pub(super) fn place(
+pub(in crate::scheduler) fn place(
     snapshot: &Snapshot,
     request: &PlacementRequest,
     measure: &Measure,

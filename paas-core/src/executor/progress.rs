@@ -12,6 +12,7 @@ use crate::model::{Container, ContainerId, EngineId, ImageRef};
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Progress {
     /// An engine fetches the image.
     Pulling {
@@ -48,6 +49,9 @@ pub enum Progress {
         index: usize,
         /// The container.
         container: Box<Container>,
+        /// What its host could not do as it was asked, in its own words.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     },
     /// An engine failed; the container is tried on another.
     Retrying {
@@ -81,6 +85,35 @@ pub enum Progress {
     },
 }
 
+impl Progress {
+    /// Logs the step, where the span says which request it belongs to.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Pulling { engine, image, .. } => tracing::trace!(%engine, %image, "pulling"),
+            Self::Pulled { engine, image } => tracing::debug!(%engine, %image, "pulled"),
+            Self::Decided { index, engine } => tracing::debug!(index, %engine, "placed"),
+            Self::Started { index, container, .. } => {
+                tracing::debug!(index, engine = %container.engine.id, container = container.id.short(), "started");
+            }
+            Self::Retrying { index, engine, error } => {
+                tracing::warn!(index, %engine, error, "a launch failed; it is tried on another engine");
+            }
+            Self::Failed(failure) => {
+                let Failure { index, engine, container, error, .. } = failure;
+                let (engine, container) =
+                    (engine.as_ref().map(EngineId::as_str), container.as_ref().map(ContainerId::short));
+                tracing::warn!(index, engine, container, error, "a container could not be had, or not be destroyed");
+            }
+            Self::Destroyed { container, engine } => {
+                tracing::debug!(%engine, container = container.short(), "destroyed");
+            }
+            Self::Summary { requested, started, destroyed, failed } => {
+                tracing::debug!(requested, started, destroyed, failed, "done");
+            }
+        }
+    }
+}
+
 /// A container, or an image on an engine, that could not be had, or a container that could not be destroyed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -94,6 +127,20 @@ pub struct Failure {
     pub container: Option<ContainerId>,
     /// Why, in one sentence.
     pub error: String,
+    /// It is going to be done by itself: a container whose engine does not answer goes when the engine is back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
+}
+
+/// What the host of a container could not do as it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchWarning {
+    /// The container, which runs all the same.
+    pub container: ContainerId,
+    /// Its engine.
+    pub engine: EngineId,
+    /// What the host said.
+    pub warning: String,
 }
 
 /// What an operation came to.
@@ -107,12 +154,26 @@ pub struct LaunchSummary {
     pub destroyed: Vec<ContainerId>,
     /// What failed.
     pub failed: Vec<Failure>,
+    /// What hosts could not do as they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<LaunchWarning>,
 }
 
 impl LaunchSummary {
     /// Whether everything asked for was done.
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Notes a container that was started, and what its host said of it.
+    pub fn add_started(&mut self, container: Container, warnings: Vec<String>) {
+        let warned = warnings.into_iter().map(|warning| LaunchWarning {
+            container: container.id.clone(),
+            engine: container.engine.id.clone(),
+            warning,
+        });
+        self.warnings.extend(warned);
+        self.started.push(container);
     }
 }
 
@@ -136,7 +197,7 @@ impl Operation {
         let mut summary = LaunchSummary::default();
         while let Some(step) = self.next().await {
             match step {
-                Progress::Started { container, .. } => summary.started.push(*container),
+                Progress::Started { container, warnings, .. } => summary.add_started(*container, warnings),
                 Progress::Destroyed { container, .. } => summary.destroyed.push(container),
                 Progress::Failed(failure) => summary.failed.push(failure),
                 Progress::Summary { requested, .. } => summary.requested = requested,

@@ -15,11 +15,11 @@ use starts::{StartQueue, StartSlot};
 
 /// How many containers an engine removes at once: removing waits for the kernel more than it works, and from more on the
 /// daemon only gets slower (measured: 87 containers on three hosts in 6.5 s one at a time, 5.2 s four, 6.4 s thirty-two).
-pub(super) const REMOVALS: usize = 4;
+pub(crate) const REMOVALS: usize = 4;
 
 /// What each engine does at once.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     most_starts: usize,
     engines: Mutex<HashMap<EngineId, Engine>>,
 }
@@ -32,21 +32,21 @@ struct Engine {
 
 impl Slots {
     /// No engine starts more than `most_starts` containers at once.
-    pub(super) fn new(most_starts: usize) -> Self {
+    pub(crate) fn new(most_starts: usize) -> Self {
         Self { most_starts, engines: Mutex::default() }
     }
 
     /// Waits until the engine may start one more container. First come, first served.
-    pub(super) async fn start(&self, engine: &EngineId) -> StartSlot {
+    pub(crate) async fn start(&self, engine: &EngineId) -> StartSlot {
         self.of(engine).starts.next().await
     }
 
     /// Waits until the engine may remove one more container.
-    pub(super) async fn removal(&self, engine: &EngineId) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn removal(&self, engine: &EngineId) -> Option<OwnedSemaphorePermit> {
         self.of(engine).removals.acquire_owned().await.ok()
     }
 
-    pub(super) fn forget(&self, engine: &EngineId) {
+    pub(crate) fn forget(&self, engine: &EngineId) {
         self.engines.lock().remove(engine);
     }
 

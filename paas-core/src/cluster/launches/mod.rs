@@ -1,0 +1,473 @@
+//! The records of launches: what was asked of Docker, and what became of it.
+//!
+//! A record is written before Docker is asked, and says that a launch is done before anybody is told of its container. So
+//! whatever dies when: a container whose launch is *asked* is one that nobody was told of, and may be kept or removed; one
+//! whose launch is *done* is the one that was answered. What is known of the launches is kept in memory beside the store,
+//! since only the server that leads changes it; where two servers decide about one launch all the same, the version of the
+//! record says which of them did.
+
+mod known;
+mod launching;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::engine::ObservedContainer;
+use crate::events::{EventLog, EventSink};
+use crate::model::{ContainerId, EngineId, Event, EventKind, Group, LaunchId, RequestId};
+use crate::store::records::{LaunchRecord, LaunchState};
+use crate::store::tables::LAUNCHES;
+use crate::store::{Collection, KeyRange, MAX_WRITES, MemoryStore, Result, Store, StoreError, Version, Write};
+
+use super::view::Ticket;
+use known::{Entry, Known, Stage};
+pub(crate) use launching::{Fate, Launching};
+
+/// What the platform knows of its launches. One for each controller.
+#[derive(Debug)]
+pub(crate) struct Launches {
+    store: Arc<dyn Store>,
+    records: Collection<LaunchRecord>,
+    log: Arc<EventLog>,
+    /// Everybody who is told of what the log has.
+    subscribers: Arc<dyn EventSink>,
+    known: Mutex<Known>,
+    /// Rings whenever it is known what became of a launch.
+    changes: Notify,
+}
+
+/// A launch that Docker is going to be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct NewLaunch {
+    pub(crate) launch: LaunchId,
+    pub(crate) record: LaunchRecord,
+}
+
+/// A launch of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfRequest {
+    pub(crate) index: u32,
+    pub(crate) launch: LaunchId,
+    pub(crate) engine: EngineId,
+    pub(crate) fate: Settled,
+}
+
+/// What became of a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Nobody knows yet.
+    Not,
+    /// Its container was started, and whoever asked may have been told of it.
+    Done(ContainerId),
+    /// Nothing came of it.
+    Nothing,
+}
+
+/// What a record says of a container that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is not the container of that launch.
+    Another,
+    /// It is ours, and there is nothing to do.
+    Ours,
+    /// It is ours, and there is no record of it yet.
+    New,
+    /// Its launch was interrupted: it is to be settled.
+    Interrupted,
+    /// It is to go.
+    Unwanted(Why),
+}
+
+/// Why a container is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its launch did not come to its end.
+    Interrupted,
+    /// Its group became smaller while its host was away.
+    Surplus,
+}
+
+impl Launches {
+    /// Reads what is kept.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn load(
+        store: Arc<dyn Store>,
+        log: Arc<EventLog>,
+        subscribers: Arc<dyn EventSink>,
+    ) -> Result<Self> {
+        const PAGE: usize = 1000;
+        let launches = Self::of(store, log, subscribers);
+        let mut from = None;
+        loop {
+            let page = launches.records.list(&KeyRange { from, limit: PAGE, ..KeyRange::all() }).await?;
+            for kept in &page {
+                // A key that is no id was written by nobody here.
+                let Ok(launch) = kept.key.parse() else { continue };
+                launches.known.lock().put(launch, Entry::kept(kept.version, kept.value.clone()));
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => from = Some(format!("{}\u{1}", last.key)),
+                _ => return Ok(launches),
+            }
+        }
+    }
+
+    /// Launches that are kept in memory, for a cluster without a controller.
+    pub(crate) fn in_memory(subscribers: Arc<dyn EventSink>) -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let log = Arc::new(EventLog::new(store.clone()));
+        Self::of(store, log, subscribers)
+    }
+
+    fn of(store: Arc<dyn Store>, log: Arc<EventLog>, subscribers: Arc<dyn EventSink>) -> Self {
+        let records = Collection::new(store.clone(), LAUNCHES);
+        Self { store, records, log, subscribers, known: Mutex::default(), changes: Notify::new() }
+    }
+
+    /// Writes down that Docker is going to be asked for these, at most [`MAX_WRITES`] of them, in one commit.
+    ///
+    /// # Errors
+    /// The store did not take it: Docker is not to be asked.
+    pub(crate) async fn begin(self: &Arc<Self>, new: Vec<NewLaunch>) -> Result<Vec<Launching>> {
+        let mut writes = Vec::with_capacity(new.len());
+        for one in &new {
+            writes.push(self.records.insertion(&one.launch.to_string(), &one.record)?);
+        }
+        let version = self.store.commit(writes).await?;
+        Ok(new.into_iter().map(|one| self.launching(one, version)).collect())
+    }
+
+    /// A launch of which everything is written down already, for what is still to be told of it.
+    pub(crate) fn over(self: &Arc<Self>, engine: &EngineId, launch: LaunchId) -> Launching {
+        Launching::over(self.clone(), launch, engine.clone())
+    }
+
+    fn launching(self: &Arc<Self>, new: NewLaunch, version: Version) -> Launching {
+        let engine = new.record.engine.clone();
+        let entry = Entry { stage: Stage::UnderWay, ..Entry::kept(version, new.record) };
+        self.known.lock().put(new.launch, entry);
+        Launching::new(self.clone(), new.launch, engine)
+    }
+
+    /// What the records say of a container that bears the labels of a launch of this platform.
+    pub(super) fn judge(&self, engine: &EngineId, found: &ObservedContainer, launch: LaunchId) -> Verdict {
+        let mut known = self.known.lock();
+        let Some((on, entry)) = known.find(engine, launch) else { return Verdict::New };
+        let name = found.name.trim_start_matches('/');
+        let is_it = match (&entry.container, &entry.record) {
+            (Some(container), _) => *container == found.id,
+            (None, Some(record)) => record.name == name && on == engine,
+            (None, None) => false,
+        };
+        if !is_it {
+            return Verdict::Another;
+        }
+        let is_elsewhere = on != engine;
+        let verdict = match entry.stage {
+            Stage::Interrupted => Verdict::Interrupted,
+            Stage::Unwanted(why) => Verdict::Unwanted(why),
+            Stage::UnderWay | Stage::Settling | Stage::Done => Verdict::Ours,
+        };
+        if is_elsewhere {
+            // The engine goes by another name now.
+            let from = on.clone();
+            known.move_to(&from, engine, launch);
+        }
+        verdict
+    }
+
+    /// Takes a container for ours that has no record yet: one of a version that wrote none, or of a store that was lost.
+    /// `None` when another container was taken for that of the launch already.
+    pub(super) fn take_in(&self, engine: &EngineId, found: &ObservedContainer, ticket: Ticket) -> Option<NewLaunch> {
+        let managed = found.managed.as_ref()?;
+        let record = LaunchRecord {
+            image: found.spec.name.to_string(),
+            group: Some(managed.group.clone()),
+            user: managed.user.to_string(),
+            request: managed.mark.map(|mark| mark.request),
+            index: managed.mark.map_or(0, |mark| mark.index),
+            began: found.created,
+            state: LaunchState::Done,
+            container: Some(found.id.clone()),
+            ..LaunchRecord::asked(engine.clone(), found.name.trim_start_matches('/').to_owned())
+        };
+        let mut known = self.known.lock();
+        if known.find(engine, managed.launch).is_some() {
+            return None;
+        }
+        known.put(managed.launch, Entry { since: ticket, ..Entry::kept(Version(0), record.clone()) });
+        Some(NewLaunch { launch: managed.launch, record })
+    }
+
+    /// Writes down which containers were taken for ours.
+    pub(super) async fn keep_taken_in(&self, taken: Vec<NewLaunch>) {
+        for some in taken.chunks(MAX_WRITES) {
+            let insertion = |one: &NewLaunch| self.records.insertion(&one.launch.to_string(), &one.record);
+            let kept = match some.iter().map(insertion).collect::<Result<Vec<Write>>>() {
+                Ok(writes) => self.store.commit(writes).await,
+                Err(error) => Err(error),
+            };
+            match kept {
+                Ok(version) => {
+                    let mut known = self.known.lock();
+                    some.iter().for_each(|one| known.set_version(&one.record.engine, one.launch, version));
+                }
+                // They are seen again, and taken in again, by the next server.
+                Err(error) => tracing::warn!(%error, "which containers are this platform's was not written down"),
+            }
+        }
+    }
+
+    /// What a full list of an engine, asked for at `ticket`, says of the launches whose containers are not in it: those that
+    /// were done and whose records are forgotten, and those that are to be settled.
+    pub(super) fn missing(
+        &self,
+        engine: &EngineId,
+        ticket: Ticket,
+        is_there: impl Fn(LaunchId) -> bool,
+    ) -> (Vec<LaunchId>, Vec<LaunchId>) {
+        let mut known = self.known.lock();
+        let (mut gone, mut interrupted) = (Vec::new(), Vec::new());
+        for (launch, entry) in known.on(engine).filter(|(launch, _)| !is_there(*launch)) {
+            match entry.stage {
+                Stage::Interrupted => interrupted.push(launch),
+                Stage::Done | Stage::Unwanted(Why::Surplus) if entry.since < ticket => gone.push(launch),
+                // Docker may still be at it, and make it later.
+                Stage::Unwanted(Why::Interrupted) if entry.is_old() => gone.push(launch),
+                Stage::UnderWay | Stage::Settling | Stage::Done | Stage::Unwanted(_) => {}
+            }
+        }
+        gone.iter().for_each(|launch| known.remove(engine, *launch));
+        (gone, interrupted)
+    }
+
+    /// Forgets the records of launches whose containers are gone.
+    pub(super) async fn forget(&self, gone: Vec<LaunchId>) {
+        for some in gone.chunks(MAX_WRITES) {
+            let writes = some.iter().map(|launch| LaunchRecord::clearance(*launch)).collect();
+            if let Err(error) = self.store.commit(writes).await {
+                // They are found to be gone again, by the next server.
+                tracing::warn!(%error, "records of containers that are gone were not forgotten");
+            }
+        }
+    }
+
+    /// Forgets what is known of an engine that was deleted. What is on it is taken in again where it is seen again; what is to
+    /// go is not forgotten.
+    pub(super) fn engine_removed(&self, engine: &EngineId) -> Vec<LaunchId> {
+        let mut known = self.known.lock();
+        let is_done = |(launch, entry): (LaunchId, &Entry)| (entry.stage == Stage::Done).then_some(launch);
+        let done: Vec<LaunchId> = known.on(engine).filter_map(is_done).collect();
+        done.iter().for_each(|launch| known.remove(engine, *launch));
+        done
+    }
+
+    /// The launches of a request.
+    pub(crate) fn of_request(&self, request: RequestId) -> Vec<OfRequest> {
+        let known = self.known.lock();
+        let of_request = known.of_request(request).filter_map(|(index, engine, launch)| {
+            let entry = known.get(engine, launch)?;
+            let fate = match (entry.stage, &entry.container) {
+                (Stage::UnderWay | Stage::Interrupted | Stage::Settling, _) => Settled::Not,
+                (Stage::Done, Some(container)) => Settled::Done(container.clone()),
+                (Stage::Done, None) | (Stage::Unwanted(_), _) => Settled::Nothing,
+            };
+            Some(OfRequest { index, launch, engine: engine.clone(), fate })
+        });
+        of_request.collect()
+    }
+
+    /// What is kept of a launch.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn record(&self, launch: LaunchId) -> Result<Option<LaunchRecord>> {
+        Ok(self.records.get(&launch.to_string()).await?.map(|kept| kept.value))
+    }
+
+    /// The launches of a group that were interrupted, and are not settled yet.
+    pub(crate) fn interrupted_of(&self, group: &Group) -> Vec<(EngineId, LaunchId)> {
+        let known = self.known.lock();
+        let is_one = |entry: &Entry| {
+            matches!(entry.stage, Stage::Interrupted | Stage::Settling)
+                && entry.record.as_ref().is_some_and(|record| record.group.as_ref().is_none_or(|own| own == group))
+        };
+        known.all().filter(|(.., entry)| is_one(entry)).map(|(engine, launch, _)| (engine.clone(), launch)).collect()
+    }
+
+    pub(crate) fn is_settled(&self, engine: &EngineId, launch: LaunchId) -> bool {
+        let known = self.known.lock();
+        known.get(engine, launch).is_none_or(|entry| !matches!(entry.stage, Stage::Interrupted | Stage::Settling))
+    }
+
+    /// Whether a container that was done is to go, because its group became smaller.
+    pub(super) fn is_unwanted(&self, engine: &EngineId, launch: LaunchId) -> bool {
+        let known = self.known.lock();
+        known.get(engine, launch).is_some_and(|entry| matches!(entry.stage, Stage::Unwanted(_)))
+    }
+
+    /// Whether a container that a host tells of by this name belongs to a launch that is under way.
+    pub(super) fn is_under_way(&self, engine: &EngineId, launch: LaunchId, name: &str) -> bool {
+        let known = self.known.lock();
+        known.get(engine, launch).is_some_and(|entry| {
+            entry.stage == Stage::UnderWay && entry.record.as_ref().is_some_and(|record| record.name == name)
+        })
+    }
+
+    /// Rings at the next change from now on.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changes.notified()
+    }
+
+    /// Settles a launch that was interrupted: with a container that was started it is done, and otherwise it is given up,
+    /// by its record, before anything is removed. `None` when somebody else settles it, or did.
+    ///
+    /// # Errors
+    /// The store did not take it; it stays interrupted.
+    pub(super) async fn settle(
+        &self,
+        engine: &EngineId,
+        launch: LaunchId,
+        started: Option<&ContainerId>,
+        ticket: Ticket,
+    ) -> Result<Option<Settled>> {
+        let claimed = {
+            let mut known = self.known.lock();
+            let entry = known.get_mut(engine, launch).filter(|entry| entry.stage == Stage::Interrupted);
+            entry.and_then(|entry| {
+                let record = entry.record.as_deref().cloned()?;
+                entry.stage = Stage::Settling;
+                Some((entry.version, record))
+            })
+        };
+        let Some((version, mut record)) = claimed else { return Ok(None) };
+        let mut event = None;
+        if let Some(container) = started {
+            record.state = LaunchState::Done;
+            record.container = Some(container.clone());
+            let message = format!("run {} on {engine} as {}", record.image, record.name);
+            let run = Event::new(EventKind::RunContainer, message).on(engine).of(container);
+            event = Some(match record.user.parse() {
+                Ok(user) => run.by(&user),
+                Err(_) => run,
+            });
+        } else {
+            record.state = LaunchState::Abandoned;
+        }
+        let outcome = self.replace(launch, version, &record, event).await;
+        let now = match outcome {
+            Ok(version) => Entry { since: ticket, ..Entry::kept(version, record) },
+            Err(error) if error.is_conflict_in(LAUNCHES) => match self.reread(launch, &error).await {
+                Ok(Some(entry)) => Entry { since: ticket, ..entry },
+                Ok(None) => {
+                    self.known.lock().remove(engine, launch);
+                    self.changes.notify_waiters();
+                    return Ok(Some(Settled::Nothing));
+                }
+                Err(error) => return self.stays_interrupted(engine, launch, error),
+            },
+            Err(error) => return self.stays_interrupted(engine, launch, error),
+        };
+        let settled = match (now.stage, &now.container) {
+            (Stage::Done, Some(container)) => Settled::Done(container.clone()),
+            (Stage::Interrupted, _) => Settled::Not,
+            _ => Settled::Nothing,
+        };
+        self.known.lock().put(launch, now);
+        self.changes.notify_waiters();
+        Ok(Some(settled))
+    }
+
+    fn stays_interrupted<T>(&self, engine: &EngineId, launch: LaunchId, error: StoreError) -> Result<T> {
+        if let Some(entry) = self.known.lock().get_mut(engine, launch) {
+            entry.stage = Stage::Interrupted;
+        }
+        self.changes.notify_waiters();
+        Err(error)
+    }
+
+    /// Another server decided about a launch: what it decided. What is still only asked is interrupted.
+    async fn reread(&self, launch: LaunchId, why: &StoreError) -> Result<Option<Entry>> {
+        tracing::info!(%launch, error = %why, "another server decided about a launch");
+        let kept = self.records.get(&launch.to_string()).await?;
+        Ok(kept.map(|kept| Entry::kept(kept.version, kept.value)))
+    }
+
+    /// Writes down that a container which cannot be reached is to go when it is seen.
+    ///
+    /// # Errors
+    /// The store did not take it: the container stays.
+    pub(crate) async fn make_surplus(
+        &self,
+        engine: &EngineId,
+        launch: LaunchId,
+        container: &ContainerId,
+    ) -> Result<()> {
+        let key = launch.to_string();
+        loop {
+            let surplus = |record: LaunchRecord| LaunchRecord {
+                state: LaunchState::Surplus,
+                container: Some(container.clone()),
+                ..record
+            };
+            let (write, record) = match self.records.get(&key).await? {
+                Some(kept) => {
+                    let record = surplus(kept.value);
+                    (self.records.replacement(&key, kept.version, &record)?, record)
+                }
+                None => {
+                    // Its name says nothing where its id is known.
+                    let record = surplus(LaunchRecord::asked(engine.clone(), String::new()));
+                    (self.records.insertion(&key, &record)?, record)
+                }
+            };
+            match self.store.commit(vec![write]).await {
+                Ok(version) => {
+                    let record = LaunchRecord { engine: engine.clone(), ..record };
+                    self.known.lock().put(launch, Entry::kept(version, record));
+                    return Ok(());
+                }
+                Err(error) if error.is_conflict_in(LAUNCHES) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Forgets a launch whose container was removed because it was to go, together with the event that tells of it.
+    pub(super) async fn removed(&self, engine: &EngineId, launch: LaunchId, event: Event) -> Result<()> {
+        self.commit(vec![LaunchRecord::clearance(launch)], Some(event)).await?;
+        self.known.lock().remove(engine, launch);
+        Ok(())
+    }
+
+    async fn replace(
+        &self,
+        launch: LaunchId,
+        version: Version,
+        record: &LaunchRecord,
+        event: Option<Event>,
+    ) -> Result<Version> {
+        self.commit(vec![self.records.replacement(&launch.to_string(), version, record)?], event).await
+    }
+
+    /// Writes, together with the event that tells of it, and tells it.
+    async fn commit(&self, mut writes: Vec<Write>, event: Option<Event>) -> Result<Version> {
+        if let Some(event) = &event {
+            writes.push(self.log.insertion(event)?);
+        }
+        let version = self.store.commit(writes).await?;
+        if let Some(event) = event {
+            self.log.added(1);
+            if let Err(error) = self.subscribers.record(&[event]).await {
+                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
+            }
+        }
+        Ok(version)
+    }
+}

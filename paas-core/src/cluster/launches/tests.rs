@@ -1,0 +1,129 @@
+use super::*;
+use crate::events::RecordingSink;
+use crate::model::ContainerState;
+use crate::testing::store::FailingStore;
+
+fn id(number: u8) -> ContainerId {
+    format!("{number:064x}").parse().unwrap()
+}
+
+fn engine() -> EngineId {
+    "a".parse().unwrap()
+}
+
+fn new(name: &str) -> NewLaunch {
+    NewLaunch { launch: LaunchId::new(), record: LaunchRecord::asked(engine(), name.to_owned()) }
+}
+
+fn event() -> Event {
+    Event::new(EventKind::RunContainer, "run")
+}
+
+async fn on(store: &Arc<dyn Store>) -> Arc<Launches> {
+    let log = Arc::new(EventLog::new(store.clone()));
+    Arc::new(Launches::load(store.clone(), log, Arc::new(RecordingSink::default())).await.unwrap())
+}
+
+fn found(name: &str, container: ContainerId) -> ObservedContainer {
+    let spec = crate::model::ContainerSpec::new("web:1".parse().unwrap());
+    ObservedContainer {
+        id: container,
+        name: format!("/{name}"),
+        reserved: spec.reserved(),
+        limits_known: true,
+        spec,
+        state: ContainerState::Running,
+        ports: Vec::new(),
+        created: jiff::Timestamp::now(),
+        managed: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_is_interrupted_for_the_next_server_and_what_was_done_is_done() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let launches = on(&store).await;
+    let (asked, done) = (new("asked"), new("done"));
+    let (is_asked, is_done) = (asked.launch, done.launch);
+    let mut under_way = launches.begin(vec![asked, done]).await.unwrap();
+    assert_eq!(launches.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Ours);
+    under_way[1].done(&id(2), &event(), 1).await.unwrap();
+    let next = on(&store).await;
+    assert_eq!(next.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Interrupted);
+    assert_eq!(next.judge(&engine(), &found("renamed", id(2)), is_done), Verdict::Ours);
+    assert_eq!(next.judge(&engine(), &found("asked", id(3)), is_done), Verdict::Another, "of another id");
+    assert_eq!(next.judge(&engine(), &found("other", id(1)), is_asked), Verdict::Another, "of another name");
+    drop(under_way);
+    assert_eq!(launches.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Interrupted);
+}
+
+#[tokio::test]
+async fn of_two_servers_the_first_to_write_decides() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (first, launch) = (on(&store).await, new("web"));
+    let key = launch.launch;
+    let mut under_way = first.begin(vec![launch]).await.unwrap().remove(0);
+    let second = on(&store).await;
+    assert_eq!(second.settle(&engine(), key, None, 1).await.unwrap(), Some(Settled::Nothing));
+    let late = under_way.done(&id(1), &event(), 1).await.unwrap_err();
+    assert!(Launching::is_decided(&late));
+    assert!(first.log.newest(10).await.unwrap().is_empty(), "and nothing is told of it");
+
+    let launch = new("web-2");
+    let key = launch.launch;
+    let mut under_way = first.begin(vec![launch]).await.unwrap().remove(0);
+    let second = on(&store).await;
+    under_way.done(&id(2), &event(), 1).await.unwrap();
+    assert_eq!(second.settle(&engine(), key, None, 1).await.unwrap(), Some(Settled::Done(id(2))));
+}
+
+#[tokio::test]
+async fn a_launch_that_fails_elsewhere_is_written_down_with_the_one_in_its_place() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let launches = on(&store).await;
+    let states = async || {
+        let all = launches.records.all().await.unwrap();
+        all.into_iter().map(|kept| (kept.value.name, kept.value.state)).collect::<Vec<_>>()
+    };
+    let first = launches.begin(vec![new("one")]).await.unwrap().remove(0);
+    let second = first.next(Fate::Nothing, new("two")).await.unwrap();
+    assert_eq!(states().await, [("two".to_owned(), LaunchState::Asked)]);
+    let third = second.next(Fate::Perhaps, new("three")).await.unwrap();
+    let all = [("two".to_owned(), LaunchState::Abandoned), ("three".to_owned(), LaunchState::Asked)];
+    assert_eq!(states().await, all);
+    third.failed(Fate::Nothing, event()).await;
+    assert_eq!(states().await, all[..1]);
+    assert_eq!(launches.log.newest(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_launch_left_goes_also_when_that_could_not_be_written_down() {
+    let failing = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));
+    let store: Arc<dyn Store> = failing.clone();
+    let launches = on(&store).await;
+    let (one, other) = (new("one"), new("other"));
+    let keys = [one.launch, other.launch];
+    let under_way = launches.begin(vec![one, other]).await.unwrap();
+    failing.fail_after_writes(Some(0));
+    for launching in under_way {
+        launching.failed(Fate::Perhaps, event()).await;
+    }
+    for (key, name) in keys.into_iter().zip(["one", "other"]) {
+        let verdict = launches.judge(&engine(), &found(name, id(1)), key);
+        assert_eq!(verdict, Verdict::Unwanted(Why::Interrupted));
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_by_another_name_keeps_its_launches() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (launches, launch) = (on(&store).await, new("web"));
+    let key = launch.launch;
+    let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
+    under_way.done(&id(1), &event(), 1).await.unwrap();
+    let renamed: EngineId = "b".parse().unwrap();
+    assert_eq!(launches.judge(&renamed, &found("web", id(1)), key), Verdict::Ours);
+    let (gone, _) = launches.missing(&engine(), 10, |_| false);
+    assert!(gone.is_empty());
+    assert_eq!(launches.missing(&renamed, 10, |_| false).0, [key]);
+}

@@ -1,0 +1,218 @@
+//! What may be asked of the hosts, beside what a role opens.
+//!
+//! A role says which paths of the API an account may use. Whoever may run containers could still take the whole host with one,
+//! by mounting its root folder. So accounts other than admins are held to a policy, which is strict unless it is told
+//! otherwise; what it refuses names the field and the setting that would open it. It holds for what is newly made, by running
+//! and by scaling alike; what an admin made may be stopped, started and destroyed by every account whose role opens that.
+
+use super::{Actor, Controller, ControllerError, Result};
+use crate::cluster::KnownContainer;
+use crate::model::{ContainerSpec, EngineAddress};
+
+/// What may be asked of the hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Folders of the hosts that accounts other than admins may mount, with everything below: absolute paths. None by default.
+    pub host_paths: Vec<String>,
+    /// Whether accounts other than admins may use the network of the host, and of containers that are not theirs. Not by
+    /// default.
+    pub host_network: bool,
+    /// Whether accounts other than admins may add engines at sockets of the server's own machine (`unix://`), and hosts with a
+    /// join token register such. Not by default.
+    pub unix_engines: bool,
+    /// Whether anybody, and be it an admin, may add hosts that are only simulated, or a join token register one. The library
+    /// takes them by default; the program `paas-server` does not.
+    pub simulated_engines: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { host_paths: Vec::new(), host_network: false, unix_engines: false, simulated_engines: true }
+    }
+}
+
+/// What is refused: the field, and why, with the setting that opens it.
+type Refused = (&'static str, String);
+
+fn refused(field: &'static str, reason: impl Into<String>) -> Result<(), Refused> {
+    Err((field, reason.into()))
+}
+
+impl Policy {
+    /// Whether an account other than an admin may run such a container. Whose network it joins is looked at elsewhere.
+    fn check_spec(&self, spec: &ContainerSpec) -> Result<(), Refused> {
+        // Without dots, so that nobody adds a field without a decision about it.
+        let ContainerSpec {
+            volumes,
+            network_mode,
+            name: _,
+            cpus: _,
+            cpuset: _,
+            memory: _,
+            entrypoint: _,
+            args: _,
+            environment: _,
+            hostname: _,
+            domainname: _,
+            kind: _,
+            labels: _,
+            bind_ports: _,
+            user_data: _,
+            links: _,
+            restart_policy: _,
+            publish: _,
+        } = spec;
+        volumes.iter().try_for_each(|volume| self.check_volume(volume))?;
+        if network_mode == "host" && !self.host_network {
+            return refused("network_mode", "the network of the host is for admins (setting: --allow-host-network)");
+        }
+        Ok(())
+    }
+
+    fn check_volume(&self, volume: &str) -> Result<(), Refused> {
+        let Some((source, _)) = volume.split_once(':') else { return Ok(()) };
+        // A volume's name has no slash in it, so whatever has one, or is nothing but dots, is a path.
+        if !source.contains('/') && !source.starts_with('.') && !source.starts_with('~') {
+            return Ok(());
+        }
+        let path = components(source);
+        let allows = |folder: &String| match (components(folder), &path) {
+            (Some(folder), Some(path)) => path.starts_with(&folder),
+            _ => false,
+        };
+        if self.host_paths.iter().any(allows) {
+            return Ok(());
+        }
+        let open = match self.host_paths.as_slice() {
+            [] => "folders of the host are for admins".to_owned(),
+            open => format!(
+                "of the folders of the host only {} and what is below are open to others than admins",
+                open.join(", ")
+            ),
+        };
+        refused(
+            "volumes",
+            format!("{open}, and {source:?} is another; use a volume with a name (setting: --allow-host-paths)"),
+        )
+    }
+
+    /// Whether such an engine may be added.
+    fn check_engine(&self, addr: &EngineAddress, is_restricted: bool) -> Result<(), Refused> {
+        match addr {
+            EngineAddress::Tcp { .. } | EngineAddress::Https { .. } => Ok(()),
+            EngineAddress::Unix(_) if !is_restricted || self.unix_engines => Ok(()),
+            EngineAddress::Unix(_) => {
+                refused("addr", "sockets of the server's machine are for admins (setting: --allow-unix-engines)")
+            }
+            EngineAddress::Simulated(_) if self.simulated_engines => Ok(()),
+            EngineAddress::Simulated(_) => refused(
+                "addr",
+                "a simulated host runs no containers, and this server takes none (setting: --allow-simulated)",
+            ),
+        }
+    }
+}
+
+/// The parts of an absolute path; nothing for one that is relative, or goes up anywhere: where that ends, only the host knows.
+fn components(path: &str) -> Option<Vec<&str>> {
+    let rest = path.strip_prefix('/')?;
+    let parts: Vec<_> = rest.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if parts.contains(&"..") { None } else { Some(parts) }
+}
+
+impl Controller {
+    /// Refuses what `actor` may not ask of a host.
+    pub(super) fn check_policy_of_run(&self, actor: &Actor, spec: &ContainerSpec) -> Result<()> {
+        if !actor.is_restricted() {
+            return Ok(());
+        }
+        let policy = &self.shared.settings.policy;
+        policy.check_spec(spec).map_err(not_allowed)?;
+        let Some(reference) = spec.network_mode.strip_prefix("container:").filter(|_| !policy.host_network) else {
+            return Ok(());
+        };
+        // One that is not there is told as that, later on.
+        let Ok(other) = self.resolve(reference) else { return Ok(()) };
+        if is_of(&other, actor) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} is not a container of yours, and the network of others' is for admins (setting: --allow-host-network)",
+            other.container.name.trim_start_matches('/')
+        );
+        Err(not_allowed(("network_mode", reason)))
+    }
+
+    /// Refuses an engine that `actor` may not add.
+    pub(super) fn check_policy_of_engine(&self, actor: &Actor, addr: &EngineAddress) -> Result<()> {
+        if actor.is_system() {
+            return Ok(());
+        }
+        self.shared.settings.policy.check_engine(addr, actor.is_restricted()).map_err(not_allowed)
+    }
+
+    /// Refuses an address that a host may not register with a join token.
+    pub(super) fn check_policy_of_joining(&self, addr: &EngineAddress) -> Result<()> {
+        self.shared.settings.policy.check_engine(addr, true).map_err(not_allowed)
+    }
+}
+
+fn is_of(known: &KnownContainer, actor: &Actor) -> bool {
+    known.container.managed && known.user.as_deref() == Some(actor.name())
+}
+
+fn not_allowed((field, reason): Refused) -> ControllerError {
+    ControllerError::NotAllowed { field, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(paths: &[&str]) -> Policy {
+        Policy { host_paths: paths.iter().map(|&path| path.to_owned()).collect(), ..Policy::default() }
+    }
+
+    #[test]
+    fn host_paths_are_open_below_the_folders_that_are_named_and_nowhere_else() {
+        let one = policy(&["/srv/", "/data/shared"]);
+        for open in ["/srv:/x", "/srv/www:/x:ro", "//srv/./a:/x", "/data/shared/a:/x", "data:/x", "/x", "my.vol-1:/x"] {
+            assert_eq!(one.check_volume(open), Ok(()), "{open}");
+        }
+        let closed = [
+            "/:/x",
+            "/etc:/x",
+            "/srvx:/x",
+            "/data:/x",
+            "/srv/../etc:/x",
+            "/srv/a/../../etc:/x",
+            "../etc:/x",
+            "./a:/x",
+            "a/b:/x",
+            "..:/x",
+            "~/.ssh:/x",
+            "/var/run/docker.sock:/var/run/docker.sock",
+            "/SRV:/x",
+        ];
+        for closed in closed {
+            assert_eq!(one.check_volume(closed).unwrap_err().0, "volumes", "{closed}");
+        }
+        assert!(policy(&["/"]).check_volume("/etc:/x").is_ok(), "who names the root opens everything");
+        assert!(policy(&[]).check_volume("/srv:/x").unwrap_err().1.contains("--allow-host-paths"));
+        assert!(policy(&["srv", "/a/.."]).check_volume("/srv:/x").is_err(), "what is no folder opens nothing");
+    }
+
+    #[test]
+    fn addresses_of_engines_are_of_the_network_unless_a_setting_says_otherwise() {
+        let address = |text: &str| text.parse::<EngineAddress>().unwrap();
+        let strict = Policy { simulated_engines: false, ..Policy::default() };
+        let open = Policy { unix_engines: true, ..Policy::default() };
+        for (text, of_user, of_admin) in
+            [("tcp://a", true, true), ("https://a", true, true), ("unix:///s", false, true), ("sim://a", false, false)]
+        {
+            assert_eq!(strict.check_engine(&address(text), true).is_ok(), of_user, "{text}");
+            assert_eq!(strict.check_engine(&address(text), false).is_ok(), of_admin, "{text}");
+            assert_eq!(open.check_engine(&address(text), true), Ok(()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Pulling images onto engines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Executor, Progress};
+use crate::engine::{EngineError, EngineErrorKind};
+use crate::model::{EngineId, ImageRef};
+
+/// Pulls of one image for one operation: at most one per engine, however many containers wait for it.
+#[derive(Debug)]
+pub(crate) struct Pulls {
+    executor: Executor,
+    image: ImageRef,
+    steps: UnboundedSender<Progress>,
+    outcomes: Mutex<HashMap<EngineId, Arc<OnceCell<Outcome>>>>,
+}
+
+/// Kind and detail of the error: several containers get the same one.
+type Outcome = Result<(), (EngineErrorKind, String)>;
+
+impl Pulls {
+    pub(crate) fn new(executor: Executor, image: ImageRef, steps: UnboundedSender<Progress>) -> Self {
+        Self { executor, image, steps, outcomes: Mutex::default() }
+    }
+
+    /// Waits until an engine has the image.
+    pub(crate) async fn pulled(&self, engine: &EngineId) -> Result<(), EngineError> {
+        let cell = self.outcomes.lock().entry(engine.clone()).or_default().clone();
+        let outcome = cell.get_or_init(|| async {
+            self.pull(engine).await.map_err(|error| (error.kind(), error.detail().to_owned()))
+        });
+        match outcome.await {
+            Ok(()) => Ok(()),
+            Err((kind, detail)) => Err(EngineError::new(*kind, "pull the image", detail.clone())),
+        }
+    }
+
+    async fn pull(&self, engine: &EngineId) -> Result<(), EngineError> {
+        let cluster = &self.executor.cluster;
+        let gone = || EngineError::new(EngineErrorKind::Unreachable, "pull the image", "the engine was deleted");
+        let connection = cluster.connection(engine).ok_or_else(gone)?;
+        let login = (self.executor.find_login)(engine.clone(), self.image.clone()).await?;
+        let whole = async {
+            let mut progress = connection.pull(&self.image, login).await?;
+            while let Some(step) = progress.next().await {
+                let step = step?;
+                let _ = self.steps.send(Progress::Pulling {
+                    engine: engine.clone(),
+                    image: step.image,
+                    status: step.status,
+                    current: step.bytes.map(|(current, _)| current),
+                    total: step.bytes.map(|(_, total)| total),
+                });
+            }
+            Ok(())
+        };
+        cluster.while_up(engine, whole).await?;
+        let _ = self.steps.send(Progress::Pulled { engine: engine.clone(), image: self.image.clone() });
+        Ok(())
+    }
+}

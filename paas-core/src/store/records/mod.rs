@@ -1,0 +1,10 @@
+//! What is stored, one file per table: types of their own, each with its format number.
+//!
+//! A field that is missing has its default, and one that this version does not know is kept when the record is written
+//! again: an older server can lead beside a newer one, and be gone back to.
+
+mod launch;
+mod unknown;
+
+pub use launch::{LaunchRecord, LaunchState};
+pub(in crate::store) use unknown::{read, rewrite};

@@ -1,0 +1,8 @@
+//! What goes over HTTP and is known to both sides of it, where that is not a type of [`model`](crate::model).
+//!
+//! A field that a request has and the server does not know is refused with its name: it would be a wish that is not met, or
+//! a slip of the pen. Between programs of the platform itself it is ignored, because they may differ by one version.
+
+mod heartbeat;
+
+pub use heartbeat::Heartbeat;
