@@ -55,7 +55,7 @@ pub(crate) fn summary_of(lines: &str) -> LaunchSummary {
     let mut summary = LaunchSummary::default();
     for step in lines.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match step {
-            Progress::Started { container, .. } => summary.started.push(*container),
+            Progress::Started { container, warnings, .. } => summary.add_started(*container, warnings),
             Progress::Destroyed { container, .. } => summary.destroyed.push(container),
             Progress::Failed(failure) => summary.failed.push(failure),
             Progress::Summary { requested, .. } => summary.requested = requested,

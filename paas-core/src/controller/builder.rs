@@ -147,9 +147,7 @@ impl ControllerBuilder {
             check_platform(platform)?;
         }
         let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
-        if self.term.is_some() {
-            make_peer_key(&store).await?;
-        }
+        make_peer_key(&store).await?;
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
@@ -173,6 +171,7 @@ impl ControllerBuilder {
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
+        // As long as the rest, and then until everything is written.
         let recorded = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
@@ -258,6 +257,21 @@ async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
 pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
     let key = Collection::<String>::new(store, PLATFORM).get(PEER_KEY).await.map_err(ControllerError::Store)?;
     Ok(key.map(|key| key.value))
+}
+
+/// A value of this platform that is chosen by whoever is first.
+async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
+    let chosen = Collection::<String>::new(store.clone(), PLATFORM);
+    if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {
+        return Ok(known.value);
+    }
+    match chosen.insert(key, &value).await {
+        Ok(_) => return Ok(value),
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
+        Err(error) => return Err(ControllerError::Store(error)),
+    }
+    let known = chosen.get(key).await.map_err(ControllerError::Store)?;
+    Ok(known.map(|known| known.value).unwrap_or_default())
 }
 
 impl fmt::Debug for ControllerBuilder {

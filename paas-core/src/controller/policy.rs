@@ -78,6 +78,8 @@ impl Policy {
         let path = components(source);
         let allows = |folder: &String| match (components(folder), &path) {
             (Some(folder), Some(path)) => path.starts_with(&folder),
+            // Wherever it goes up to, it is below the root.
+            (Some(folder), None) => folder.is_empty() && source.starts_with('/'),
             _ => false,
         };
         if self.host_paths.iter().any(allows) {
@@ -197,7 +199,9 @@ mod tests {
         for closed in closed {
             assert_eq!(one.check_volume(closed).unwrap_err().0, "volumes", "{closed}");
         }
-        assert!(policy(&["/"]).check_volume("/etc:/x").is_ok(), "who names the root opens everything");
+        for open in ["/etc:/x", "/:/x", "/srv/../etc:/x"] {
+            assert!(policy(&["/"]).check_volume(open).is_ok(), "who names the root opens everything: {open}");
+        }
         assert!(policy(&[]).check_volume("/srv:/x").unwrap_err().1.contains("--allow-host-paths"));
         assert!(policy(&["srv", "/a/.."]).check_volume("/srv:/x").is_err(), "what is no folder opens nothing");
     }

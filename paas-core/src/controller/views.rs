@@ -21,8 +21,7 @@ impl<'a> ClusterView<'a> {
         self.cluster.platform()
     }
 
-    /// The platforms other than this one whose containers are on the engines, and how many each has. They are shown and
-    /// otherwise left alone.
+    /// The other platforms whose containers are on the engines, and how many of each. They are shown and left alone.
     pub fn other_platforms(&self) -> BTreeMap<String, usize> {
         self.cluster.other_platforms()
     }

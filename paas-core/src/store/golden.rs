@@ -40,8 +40,8 @@ async fn what_an_earlier_version_stored_is_taken_over() {
         let store = restored(name).await;
         let controller = Controller::builder().store(store.clone()).build().await.unwrap();
         let auth = controller.auth();
-        auth.check("admin", "correct-horse-9").await.unwrap();
-        auth.check("bob", "bob-pass-12345").await.unwrap();
+        auth.check("admin", "correct-horse-9", None).await.unwrap();
+        auth.check("bob", "bob-pass-12345", None).await.unwrap();
         assert_eq!(auth.ensure_admin(None, Vec::new()).await.unwrap(), None, "there is an admin already");
         let token = "zNZf0M4_TXBW1g9PBxw6qChQfl30TIFscXM5JUso9L0".to_owned();
         let session = auth.authenticate(&Presented { username: None, token }).unwrap();
@@ -89,7 +89,8 @@ async fn fields_of_a_later_version_survive_this_one() {
     for event in store.list(tables::EVENTS, &KeyRange::last(2)).await.unwrap() {
         newer(tables::EVENTS, &event.key).await;
     }
-    let controller = Controller::builder().store(store.clone()).build().await.unwrap();
+    let sealer = crate::seal::Sealer::ephemeral();
+    let controller = Controller::builder().store(store.clone()).sealer(sealer).build().await.unwrap();
     assert_eq!(controller.events(2).await.unwrap().len(), 2);
     controller.wait_ready(Duration::from_secs(5)).await;
     let actor = Actor::system();

@@ -57,8 +57,8 @@ pub async fn run(config: Config) -> Result<()> {
         tls,
         body_limit: parts.config.body_limit,
         shutdown_timeout: parts.config.shutdown_timeout,
-        request_timeout: parts.config.request_timeout,
         max_connections,
+        request_timeout: parts.config.request_timeout,
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));

@@ -304,11 +304,11 @@ impl Config {
         if !(1..=100).contains(&self.probe_misses) {
             return Err(Invalid::new("probe-misses", format!("must be 1 to 100, not {}", self.probe_misses)));
         }
-        if self.request_timeout < Duration::from_secs(1) {
-            return Err(Invalid::new("request-timeout", "must be at least 1s"));
-        }
         if self.max_connections < LEAST_CONNECTIONS {
             return Err(Invalid::new("max-connections", format!("must be at least {LEAST_CONNECTIONS}")));
+        }
+        if self.request_timeout < Duration::from_secs(1) {
+            return Err(Invalid::new("request-timeout", "must be at least 1s"));
         }
         if self.body_limit < 1024 {
             return Err(Invalid::new("body-limit", "must be at least 1024 bytes"));

@@ -74,6 +74,7 @@ async fn engines_are_added_and_join_where_the_policy_lets_them() {
     let refused = platform.controller.add_engine(&ann(), unix.clone()).await.unwrap_err();
     assert_eq!(field(&refused), "addr");
     let member = Member {
+        agent_run: None,
         id: unix.id.clone(),
         addr: unix.addr.clone(),
         cpus: Cpus::from_milli(1000),

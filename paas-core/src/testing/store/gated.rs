@@ -12,7 +12,7 @@ use crate::store::{Document, Fence, KeyRange, Result, Store, Table, Version, Wri
 /// Passes everything on, but a write waits at the gate while that is closed.
 ///
 /// A write that is given up while it waits is never made, as with a backend that it did not reach.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GatedStore {
     inner: Arc<dyn Store>,
     open: watch::Sender<bool>,
@@ -96,9 +96,7 @@ impl Store for GatedStore {
     }
 
     fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
-        let Self { open, stopped, passed, .. } = self;
-        let (open, stopped, passed) = (open.clone(), stopped.clone(), passed.clone());
-        Arc::new(Self { inner: self.inner.fenced(fence), open, stopped, passed })
+        Arc::new(Self { inner: self.inner.fenced(fence), ..self.clone() })
     }
 }
 

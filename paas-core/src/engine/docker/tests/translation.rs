@@ -134,7 +134,7 @@ fn every_value_comes_back_byte_for_byte() {
     assert_eq!(sent["Env"], json!(["A B==", format!("K={value}")]));
     assert_eq!(sent["Cmd"][2], json!(value));
     // What Docker keeps and shows is what was sent; the group is found again by it.
-    let found = inspected(json!({"Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
+    let found = inspected(json!({"Name": "/web-1", "Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
     assert_eq!(found.spec, spec);
     assert_eq!(found.managed.unwrap().group, spec.group());
 }
@@ -269,7 +269,9 @@ fn what_docker_enforces_is_what_a_container_of_ours_counts_as() {
     let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
     spec.memory = Some(MemoryMb::new(64));
     let labels = labels_of(&spec);
-    let host = |host: serde_json::Value| inspected(json!({"HostConfig": host, "Config": {"Labels": labels.clone()}}));
+    let host = |host: serde_json::Value| {
+        inspected(json!({"Name": "/web-1", "HostConfig": host, "Config": {"Labels": labels.clone()}}))
+    };
     let asked = spec.reserved();
     assert_eq!(host(json!({"Memory": 64 << 20})).reserved, asked);
     let raised = host(json!({"Memory": 3_u64 << 30, "NanoCpus": 1_500_000_000_u64}));
