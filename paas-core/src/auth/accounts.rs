@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::password::Passwords;
@@ -20,6 +21,9 @@ pub(super) struct AccountRecord {
     /// Another one when the account is made, and when its password is changed. Versions before knew none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<Uuid>,
+    /// What a later version keeps with it.
+    #[serde(flatten)]
+    pub(super) later: Map<String, Value>,
 }
 
 impl AccountRecord {
@@ -71,6 +75,7 @@ impl Authenticator {
             password_hash,
             role: new.role,
             generation: Some(Uuid::new_v4()),
+            later: Map::new(),
         };
         let username = record.username.to_string();
         let mut writes = vec![self.accounts.insertion(&username, &record).map_err(AuthError::Store)?];
@@ -106,7 +111,7 @@ impl Authenticator {
     }
 
     /// Changes a password, and ends the account's sessions but for that of `keep_token`. The present password is checked
-    /// when it is given, for whom [`Authenticator::check_from`] says from where. `also` is written together with the new one.
+    /// when it is given, for whom [`Authenticator::check`] says from where. `also` is written together with the new one.
     ///
     /// # Errors
     /// [`AuthError::NotFound`], [`AuthError::WrongPassword`], [`AuthError::Invalid`] for a weak new one. As for
@@ -121,7 +126,7 @@ impl Authenticator {
     ) -> Result<()> {
         Passwords::check_rules(new)?;
         let checked = match present {
-            Some((present, source)) => Some(self.check_from(source, username, present).await?.0),
+            Some((present, source)) => Some(self.check(username, present, source).await?.0),
             None => None,
         };
         let password_hash = self.passwords.hash(new).await?;

@@ -117,7 +117,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], [`AuthError::Throttled`], [`AuthError::Busy`].
-    pub(crate) async fn check_from(&self, source: Option<IpAddr>, username: &str, password: &str) -> Result<Checked> {
+    pub(crate) async fn check(&self, username: &str, password: &str, source: Option<IpAddr>) -> Result<Checked> {
         self.throttle.check(username, source)?;
         let turn = self.passwords.turn(source).await?;
         // Again: those who were before in the queue may have been wrong as well.
@@ -131,12 +131,6 @@ impl Authenticator {
         let Some(account) = found else { return Err(AuthError::WrongPassword) };
         self.throttle.forget(username, source);
         Ok(Checked(account.value))
-    }
-
-    /// The same for nobody knows where.
-    #[cfg(test)]
-    pub(crate) async fn check(&self, username: &str, password: &str) -> Result<Checked> {
-        self.check_from(None, username, password).await
     }
 
     /// Gives out a new token for an account whose password was checked. `also` is written together with it.

@@ -24,7 +24,7 @@ fn new(username: &str, role: &str) -> NewAccount {
 }
 
 async fn login(auth: &Authenticator, username: &str, password: &str) -> Result<IssuedToken> {
-    let checked = auth.check(username, password).await?;
+    let checked = auth.check(username, password, None).await?;
     Ok(auth.issue(&checked, vec![]).await?.0)
 }
 

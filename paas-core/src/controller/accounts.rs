@@ -46,7 +46,7 @@ impl Controller {
     /// # Errors
     /// As [`Controller::login`].
     pub async fn login_from(&self, source: Option<IpAddr>, username: &str, password: &str) -> Result<IssuedToken> {
-        let checked = self.shared.auth.check_from(source, username, password).await?;
+        let checked = self.shared.auth.check(username, password, source).await?;
         let actor = Actor::user(checked.account().username);
         self.owned(&actor, |controller, actor| async move {
             controller.check_open()?;

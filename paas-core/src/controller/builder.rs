@@ -164,7 +164,7 @@ impl ControllerBuilder {
         let launches = launches.map_err(ControllerError::Store)?;
         let settings = self.settings.cluster.clone();
         // Whatever fails from here on, everything in the background ends with it.
-        let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
+        let cluster = Cluster::with_launches(settings, scheduler, sink.clone(), platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
         // Whatever ends the cluster ends the rest.
@@ -243,10 +243,7 @@ const PEER_KEY: &str = "peer_key";
 
 async fn make_peer_key(store: &Arc<dyn Store>) -> Result<()> {
     let random = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
-    match Collection::<String>::new(store.clone(), PLATFORM).insert(PEER_KEY, &random.concat()).await {
-        Err(error) if error.kind() != StoreErrorKind::AlreadyExists => Err(ControllerError::Store(error)),
-        _ => Ok(()),
-    }
+    chosen_once(store, PEER_KEY, random.concat()).await.map(drop)
 }
 
 /// What the servers of the platform in `store` know each other by: a secret of theirs. The first that leads makes it; there

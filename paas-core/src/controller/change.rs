@@ -110,7 +110,7 @@ impl Controller {
         F: Fn(Controller) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<()>> + Send,
     {
-        // As long as the controller is there, and no longer.
+        // As long as the controller is there, and no longer: it must not keep itself alive for a store that stays away.
         let controller = self.in_background();
         self.shared.operations.spawn(async move {
             let closing = controller.shared.closing.clone();

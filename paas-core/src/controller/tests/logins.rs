@@ -30,7 +30,7 @@ async fn a_login_that_is_under_way_when_its_account_goes_gets_no_token() {
         let controller = quick(&platform.hosts, platform.store.clone()).await;
         controller.add_account(&ann(), new_account("bob")).await.unwrap();
         // The password is right, and what comes next waits.
-        let checked = controller.shared.auth.check("bob", PASSWORD).await.unwrap();
+        let checked = controller.shared.auth.check("bob", PASSWORD, None).await.unwrap();
         match change {
             "delete" => controller.delete_account(&ann(), "bob").await.unwrap(),
             _ => controller.change_password(&ann(), new_password()).await.unwrap(),

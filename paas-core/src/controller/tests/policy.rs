@@ -83,7 +83,6 @@ async fn engines_are_added_and_join_where_the_policy_lets_them() {
         daemon_id: "daemon".into(),
         docker_version: "27".into(),
         usage: None,
-        agent_run: None,
     };
     let heartbeat = platform.controller.heartbeat(member, uuid::Uuid::new_v4(), Duration::from_secs(5)).await;
     assert_eq!(field(&heartbeat.unwrap_err()), "addr");
