@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use tracing::Instrument;
 
 use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
@@ -62,7 +61,7 @@ impl Controller {
     ) -> JoinHandle<Result<T>> {
         // Caught here and not by who waits: that one may be gone.
         let work = AssertUnwindSafe(work).catch_unwind().map(|outcome| outcome.map_err(panicked));
-        self.shared.operations.spawn(work.in_current_span())
+        self.shared.operations.spawn(work)
     }
 
     /// Makes a change of `actor` in a task of its own.
@@ -111,7 +110,8 @@ impl Controller {
         F: Fn(Controller) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<()>> + Send,
     {
-        let controller = self.clone();
+        // As long as the controller is there, and no longer: it must not keep itself alive for a store that stays away.
+        let controller = self.in_background();
         self.shared.operations.spawn(async move {
             let closing = controller.shared.closing.clone();
             let mut wait = FIRST_WAIT;

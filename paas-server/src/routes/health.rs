@@ -21,38 +21,39 @@ pub(crate) async fn healthz(State(app): State<App>) -> Answer<Json<Value>> {
     if app.controller.is_deposed() {
         return Ok(following(None, false));
     }
-    let store = store(&app.controller.store_state());
-    Ok(match app.controller.cluster_info().leader {
-        Some(leader) => {
-            Json(json!({"status": "ok", "version": VERSION, "role": "leader", "leader": leader, "store": store}))
-        }
-        None => Json(json!({"status": "ok", "version": VERSION, "store": store})),
-    })
+    let mut health = json!({"status": "ok", "version": VERSION});
+    if let Some(leader) = app.controller.cluster_info().leader {
+        health["role"] = json!("leader");
+        health["leader"] = json!(leader);
+    }
+    tell_store(&mut health, &app.controller.store_state());
+    Ok(Json(health))
 }
 
-/// How the store answers. Everybody may read this, so it has no cause and no place.
-fn store(state: &StoreState) -> Value {
-    let failing = |failing: &Failing| {
-        let kind = match failing.kind {
-            StoreErrorKind::Broken => "broken",
-            _ => "unavailable",
-        };
-        json!({"kind": kind, "since": failing.since, "last": failing.last})
-    };
+/// Says how the store answers. Everybody may read this, so it has no cause and no place.
+fn tell_store(said: &mut Value, state: &StoreState) {
     let health = &state.health;
-    let mut store = json!({"status": if health.is_ok() { "ok" } else { "failing" }});
-    let more = [
-        ("last_ok", health.last_ok.map(|time| json!(time))),
-        ("reads", health.unreadable.as_ref().map(failing)),
-        ("writes", health.unwritable.as_ref().map(failing)),
-        ("records_waiting", (state.records_waiting > 0).then(|| json!(state.records_waiting))),
-    ];
-    for (name, value) in more {
-        if let Some(value) = value {
-            store[name] = value;
-        }
+    let failing: Vec<(&str, &Failing)> = [("reads", &health.unreadable), ("writes", &health.unwritable)]
+        .into_iter()
+        .filter_map(|(what, failing)| Some((what, failing.as_ref()?)))
+        .collect();
+    let is_broken = failing.iter().any(|(_, failing)| failing.kind == StoreErrorKind::Broken);
+    said["store"] = match (failing.is_empty(), is_broken) {
+        (true, _) => json!("ok"),
+        (false, true) => json!("broken"),
+        (false, false) => json!("unavailable"),
+    };
+    if let Some(time) = health.last_ok {
+        said["store_last_ok"] = json!(time);
     }
-    store
+    if !failing.is_empty() {
+        said["store_fails"] = failing.iter().map(|(what, _)| *what).collect();
+        said["store_fails_since"] = json!(failing.iter().map(|(_, failing)| failing.since).min());
+        said["store_last_failure"] = json!(failing.iter().map(|(_, failing)| failing.last).max());
+    }
+    if state.records_waiting > 0 {
+        said["records_waiting"] = json!(state.records_waiting);
+    }
 }
 
 /// What a server says that does not lead, and, if so, that it could not. What exactly is missing is for those who read its log.
