@@ -26,7 +26,7 @@ use xtask::bed::{Bed, Hosts};
 
 const HOSTS: usize = 3;
 /// How many containers of one host a bare program works on at once: the best of these is the baseline.
-const AT_ONCE: [usize; 3] = [1, 2, 4];
+const AT_ONCE: [usize; 4] = [1, 2, 4, 8];
 /// The same where no latency is asked for: the quickest of these, or within noise of it, wherever all were measured.
 const MOST_AT_ONCE: usize = 4;
 /// The same for removals.
@@ -197,13 +197,13 @@ async fn launching(bare: &Bare, platform: &Platform, single: f64, count: usize, 
     }
     let ours = middle(&ours);
     println!("{count} by the platform: {ours:?}");
-    let quickest = directly.iter().map(|(_, launch)| launch.wall).fold(f64::INFINITY, f64::min);
-    let alone = directly[0].1;
-    Figure::new(format!("run {count} on 3 hosts"), ours.wall, "s").against(quickest).ratio_at_most(1.05).print();
-    Figure::new(format!("run {count}: each, p50"), ours.each, "s").against(alone.each).ratio_at_most(1.2).print();
-    let first = format!("run {count}: first outcome");
-    Figure::new(&first, ours.first, "s").against(single).ratio_at_most(1.2).print();
-    Figure::new(format!("{first}, beside the bare program's"), ours.first, "s").against(alone.first).print();
+    let Some((at_once, best)) = directly.iter().min_by(|(_, one), (_, other)| one.wall.total_cmp(&other.wall)) else {
+        return;
+    };
+    println!("{count} directly: {at_once} at once per host are the best; a container alone takes {single:.2} s");
+    Figure::new(format!("run {count} on 3 hosts"), ours.wall, "s").against(best.wall).ratio_at_most(1.10).print();
+    Figure::new(format!("run {count}: each, p50"), ours.each, "s").against(best.each).ratio_at_most(1.0).print();
+    Figure::new(format!("run {count}: first outcome"), ours.first, "s").against(best.first).ratio_at_most(1.0).print();
 }
 
 /// From the command to a page from each of 30.
@@ -243,6 +243,6 @@ async fn scaling(bare: &Bare, platform: &Platform, rounds: usize) {
         println!("87 removed directly, {at_once} at once per host: {removed:.2} s");
     }
     let removed = removals.into_iter().fold(f64::INFINITY, f64::min);
-    Figure::new("scale 90 to 3", median(down), "s").against(removed).ratio_at_most(1.05).print();
-    Figure::new("scale 3 to 90", median(up), "s").against(median(launched)).ratio_at_most(1.05).print();
+    Figure::new("scale 90 to 3", median(down), "s").against(removed).ratio_at_most(1.10).print();
+    Figure::new("scale 3 to 90", median(up), "s").against(median(launched)).ratio_at_most(1.10).print();
 }
