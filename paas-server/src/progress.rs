@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use paas_core::controller::{Controller, LaunchSummary, Operation, Progress};
+use paas_core::controller::{Controller, ControllerError, LaunchSummary, Operation, Progress};
 
 use crate::extract::PROGRESS;
 use crate::problem::{Answer, Problem};
@@ -28,6 +28,9 @@ pub(crate) fn stream(controller: &Controller, operation: Operation) -> Response 
 
 /// What a run came to, for those who waited for it.
 pub(crate) fn outcome_of_run(summary: LaunchSummary) -> Answer {
+    if summary.broke_off {
+        return Err(ControllerError::Panicked.into());
+    }
     if summary.is_complete() {
         return Ok((StatusCode::CREATED, Json(summary.started)).into_response());
     }
@@ -39,6 +42,9 @@ pub(crate) fn outcome_of_run(summary: LaunchSummary) -> Answer {
 
 /// What a change of a group's size came to.
 pub(crate) fn outcome_of_scale(summary: LaunchSummary) -> Answer {
+    if summary.broke_off {
+        return Err(ControllerError::Panicked.into());
+    }
     if summary.is_complete() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

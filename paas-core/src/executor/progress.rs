@@ -157,12 +157,15 @@ pub struct LaunchSummary {
     /// What hosts could not do as they were asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<LaunchWarning>,
+    /// Whether the operation broke off in the middle, by a fault of the platform: what became of the rest is not known.
+    #[serde(skip)]
+    pub broke_off: bool,
 }
 
 impl LaunchSummary {
     /// Whether everything asked for was done.
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty()
+        self.failed.is_empty() && !self.broke_off
     }
 
     /// Notes a container that was started, and what its host said of it.
@@ -194,13 +197,13 @@ impl Operation {
 
     /// Waits for the end.
     pub async fn finish(mut self) -> LaunchSummary {
-        let mut summary = LaunchSummary::default();
+        let mut summary = LaunchSummary { broke_off: true, ..LaunchSummary::default() };
         while let Some(step) = self.next().await {
             match step {
                 Progress::Started { container, warnings, .. } => summary.add_started(*container, warnings),
                 Progress::Destroyed { container, .. } => summary.destroyed.push(container),
                 Progress::Failed(failure) => summary.failed.push(failure),
-                Progress::Summary { requested, .. } => summary.requested = requested,
+                Progress::Summary { requested, .. } => (summary.requested, summary.broke_off) = (requested, false),
                 Progress::Pulling { .. }
                 | Progress::Pulled { .. }
                 | Progress::Decided { .. }

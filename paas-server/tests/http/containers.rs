@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Server};
-use crate::tricky::{HALF, MISSING};
+use crate::tricky::{BREAKS, HALF, MISSING};
 
 fn spec(image: &str) -> Value {
     json!({"name": image, "memory": 64})
@@ -143,6 +143,14 @@ async fn what_was_started_of_a_request_that_failed_in_part_is_told() {
     let scaled = user.send(Method::POST, &format!("/api/containers/{id}/scale?count=6")).await;
     assert_eq!(scaled.status, 207, "{scaled:?}");
     assert_eq!(user.get("/api/containers?all=true").await.json().as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_run_that_breaks_off_in_the_middle_is_no_success() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let answer = user.post("/api/containers?count=2", &spec(BREAKS)).await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("internal")), "{answer:?}");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageRef, Registr
 pub(crate) const MISSING: &str = "missing:1";
 /// Every second container of this image fails.
 pub(crate) const HALF: &str = "half:1";
+/// Making a container of this image panics.
+pub(crate) const BREAKS: &str = "breaks:1";
 /// A handler that starts this image panics.
 pub(crate) const PANICS: &str = "panics:1";
 
@@ -64,6 +66,7 @@ impl DockerEngine for Tricky {
 
     async fn create(&self, request: &CreateRequest) -> Result<Created> {
         match request.spec.name.as_str() {
+            BREAKS => panic!("this image breaks whatever makes a container of it"),
             MISSING => Err(EngineError::new(EngineErrorKind::NoSuchImage, "create the container", "no such image")),
             HALF if self.created.fetch_add(1, Ordering::Relaxed) % 2 == 1 => {
                 Err(EngineError::new(EngineErrorKind::Failed, "create the container", "it is the second"))
