@@ -162,13 +162,14 @@ impl Launches {
         let name = found.name.trim_start_matches('/');
         let is_it = match (&entry.container, &entry.record) {
             (Some(container), _) => *container == found.id,
-            (None, Some(record)) => record.name == name && on == engine,
+            // One host may be two engines, and be read as the other one while its container starts.
+            (None, Some(record)) => record.name == name && (on == engine || entry.stage == Stage::UnderWay),
             (None, None) => false,
         };
         if !is_it {
             return Verdict::Another;
         }
-        let is_elsewhere = on != engine;
+        let is_elsewhere = on != engine && entry.stage != Stage::UnderWay;
         let verdict = match entry.stage {
             Stage::Interrupted => Verdict::Interrupted,
             Stage::Unwanted(why) => Verdict::Unwanted(why),

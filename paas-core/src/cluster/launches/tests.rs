@@ -127,3 +127,16 @@ async fn an_engine_that_goes_by_another_name_keeps_its_launches() {
     assert!(gone.is_empty());
     assert_eq!(launches.missing(&renamed, 10, |_| false).0, [key]);
 }
+
+#[tokio::test]
+async fn a_container_that_starts_is_ours_also_where_its_host_is_another_engine_as_well() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (launches, launch) = (on(&store).await, new("web"));
+    let key = launch.launch;
+    let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
+    let twin: EngineId = "b".parse().unwrap();
+    assert_eq!(launches.judge(&twin, &found("web", id(1)), key), Verdict::Ours);
+    assert_eq!(launches.judge(&twin, &found("other", id(1)), key), Verdict::Another);
+    under_way.done(&id(1), &event(), 1).await.unwrap();
+    assert_eq!(launches.judge(&twin, &found("web", id(1)), key), Verdict::Ours);
+}
