@@ -49,7 +49,7 @@ async fn what_cannot_be_read_does_not_hide_the_rest() {
             "health":{{"status":"up","since":"2026-01-31T12:00:00Z"}}}}"#
         )
     };
-    let impossible = engine("p1", "18446744073709550");
+    let impossible = engine("p1", "-1.5");
     let later = container("b", "two").replace("running", "hibernating");
     let event = r#"{"id":"01949e5a-0000-7000-8000-000000000001","type":"login","time":"2026-01-31T12:00:00Z",
         "message":"admin logged in","tags":[],"user":"admin"}"#;
@@ -62,11 +62,11 @@ async fn what_cannot_be_read_does_not_hide_the_rest() {
     let home = Home::logged_in(&server);
     let table = home.run(&["engines"]).await;
     assert!(table.expect(5).stdout.contains("tcp://one:2375"), "{}", table.stdout);
-    assert!(table.stderr.starts_with("paas-cli: engine p1 cannot be shown: cpus: "), "{}", table.stderr);
+    assert!(table.stderr.starts_with("paas-cli: engine p1 cannot be shown: "), "{}", table.stderr);
     assert_eq!(table.stderr.lines().count(), 1);
     assert_eq!(home.run(&["engines", "--quiet"]).await.expect(5).stdout, "one\n");
     let json = home.run(&["engines", "--output", "json"]).await;
-    assert!(json.expect(5).stdout.contains("18446744073709550"), "what the server said is written all the same");
+    assert!(json.expect(5).stdout.contains("-1.5"), "what the server said is written all the same");
 
     let table = home.run(&["containers"]).await;
     assert!(table.expect(5).stdout.contains("a00000000000"), "{}", table.stdout);
@@ -78,7 +78,7 @@ async fn what_cannot_be_read_does_not_hide_the_rest() {
 
     let none = Server::start([("GET /api/engines", Answer::json(&format!("[{impossible}]")))]).await;
     let done = Home::logged_in(&none).run(&["engines"]).await;
-    assert!(done.expect(1).stderr.contains("p1: cpus: "), "{}", done.stderr);
+    assert!(done.expect(1).stderr.contains("p1: "), "{}", done.stderr);
 }
 
 #[tokio::test]
