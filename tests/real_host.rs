@@ -38,7 +38,7 @@ async fn really_there(client: &bollard::Docker, image: &str) -> Vec<String> {
 /// Waits until so many containers of an image are there, so that what comes next comes in the middle of a launch.
 async fn until_there(client: &bollard::Docker, image: &str, count: usize) {
     let there = || async { really_there(client, image).await.len() >= count };
-    assert!(eventually(Duration::from_secs(30), there).await, "not even {count} of {image} are there");
+    assert!(eventually(Duration::from_secs(60), there).await, "not even {count} of {image} are there");
 }
 
 async fn remove_all(client: &bollard::Docker, image: &str) {

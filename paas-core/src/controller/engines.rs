@@ -17,6 +17,10 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// The most containers that are named when an engine is not deleted because of them.
 const NAMED: usize = 5;
 
+/// What to do about a second daemon that has the id of a first one.
+pub(super) const OF_A_CLONE: &str = "if its machine was cloned, stop Docker there, delete /var/lib/docker/engine-id (older \
+                                     ones: /etc/docker/key.json), and start it";
+
 impl Controller {
     /// All engines, by id.
     pub fn engines(&self) -> Vec<Engine> {
@@ -104,7 +108,9 @@ impl Controller {
             return Err(exists(format!("{addr} is engine '{other}' already")));
         }
         if let Some(other) = info.and_then(|info| cluster.engine_of_daemon(id, &info.daemon_id)) {
-            return Err(exists(format!("that is the Docker daemon of engine '{other}' under another address")));
+            return Err(exists(format!(
+                "that is the Docker daemon of engine '{other}' under another address; {OF_A_CLONE}"
+            )));
         }
         Ok(())
     }

@@ -144,7 +144,12 @@ impl ContainerSpec {
     fn validate_network(&self) -> Result<(), Invalid> {
         let mode = self.network_mode.as_str();
         let wrong = |field: &str, message: String| Err(Invalid::new(field, message));
-        if mode.is_empty() || mode == "container:" || mode.chars().any(char::is_control) {
+        // Podman takes more, such as the path of any namespace, which nobody here looks through.
+        let is_known = match mode.strip_prefix("container:") {
+            Some(container) => !container.is_empty() && !container.chars().any(char::is_control),
+            None => is_network_name(mode),
+        };
+        if !is_known {
             return wrong(
                 "network_mode",
                 "must be bridge, host, none, container:<name> or a network's name".to_owned(),
@@ -167,6 +172,12 @@ impl ContainerSpec {
         }
         Ok(())
     }
+}
+
+/// Whether Docker would take it for the name of a network.
+fn is_network_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 /// The beginning of a text that may be very long.
@@ -255,6 +266,11 @@ mod tests {
             ("bind_ports", |s| s.bind_ports = vec!["8082:80".parse().unwrap(), "[::]:8082:80".parse().unwrap()]),
             ("network_mode", |s| s.network_mode = "a\0b".into()),
             ("network_mode", |s| s.network_mode = "container:".into()),
+            ("network_mode", |s| s.network_mode = "ns:/proc/1/ns/net".into()),
+            ("network_mode", |s| s.network_mode = "slirp4netns:allow_host_loopback=true".into()),
+            ("network_mode", |s| s.network_mode = " host".into()),
+            ("network_mode", |s| s.network_mode = "Container:x".into()),
+            ("network_mode", |s| s.network_mode = "-x".into()),
         ];
         for (number, (field, spoil)) in cases.into_iter().enumerate() {
             let wrong = changed(spoil).expect_err(&format!("case {number}, {field}"));

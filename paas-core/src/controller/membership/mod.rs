@@ -11,6 +11,7 @@ use futures::StreamExt;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::engines::OF_A_CLONE;
 use super::{Controller, Result};
 use crate::background::Report;
 use crate::model::{EngineId, EngineSpec, Event, EventKind};
@@ -151,7 +152,8 @@ impl Controller {
         let at_the_place = cluster.engine_at(&addr.place());
         self.make_way(members, at_the_place, member, "the address").await?;
         let of_the_daemon = members.with_daemon(member).or_else(|| cluster.engine_of_daemon(id, &member.daemon_id));
-        self.make_way(members, of_the_daemon, member, "the Docker daemon").await?;
+        let made = self.make_way(members, of_the_daemon, member, "the Docker daemon").await;
+        made.map_err(|reason| format!("{reason}; {OF_A_CLONE}"))?;
         let mut spec = EngineSpec::new(id.clone(), addr.clone());
         spec.labels.clone_from(&member.labels);
         spec.draining = self.is_drained(id).await;

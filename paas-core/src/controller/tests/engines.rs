@@ -53,7 +53,8 @@ async fn one_daemon_under_two_addresses_is_refused() {
     let (controller, _) = two_ways_to_one_daemon().await;
     controller.add_engine(&ann(), engine_spec("first")).await.unwrap();
     let refused = controller.add_engine(&ann(), engine_spec("second")).await;
-    assert!(refused.is_err_and(|error| error.to_string().contains("the Docker daemon of engine 'first'")));
+    let reason = refused.unwrap_err().to_string();
+    assert!(reason.contains("the Docker daemon of engine 'first'") && reason.contains("cloned"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
