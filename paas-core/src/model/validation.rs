@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(&str, Change); 35] = [
+        let cases: [(&str, Change); 40] = [
             ("cpus", |s| s.cpus = Some(Cpus::from_milli(9))),
             ("memory", |s| s.memory = Some(MemoryMb::new(5))),
             ("memory", |s| s.memory = Some(MemoryMb::new(u64::MAX))),
