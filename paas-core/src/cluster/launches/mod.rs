@@ -67,6 +67,27 @@ pub(crate) enum Settled {
     Nothing,
 }
 
+/// A launch is being settled until this is dropped. Where it is not known then what became of it, because the store did not
+/// take it or because nobody waited for the store, it is interrupted as before.
+struct Settling<'a> {
+    launches: &'a Launches,
+    engine: &'a EngineId,
+    launch: LaunchId,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let mut known = self.launches.known.lock();
+        if let Some(entry) = known.get_mut(self.engine, self.launch)
+            && entry.stage == Stage::Settling
+        {
+            entry.stage = Stage::Interrupted;
+        }
+        drop(known);
+        self.launches.changes.notify_waiters();
+    }
+}
+
 /// What a record says of a container that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -347,6 +368,7 @@ impl Launches {
             })
         };
         let Some((version, mut record)) = claimed else { return Ok(None) };
+        let _settling = Settling { launches: self, engine, launch };
         let mut event = None;
         if let Some(container) = started {
             record.state = LaunchState::Done;
@@ -367,12 +389,11 @@ impl Launches {
                 Ok(Some(entry)) => Entry { since: ticket, ..entry },
                 Ok(None) => {
                     self.known.lock().remove(engine, launch);
-                    self.changes.notify_waiters();
                     return Ok(Some(Settled::Nothing));
                 }
-                Err(error) => return self.stays_interrupted(engine, launch, error),
+                Err(error) => return Err(error),
             },
-            Err(error) => return self.stays_interrupted(engine, launch, error),
+            Err(error) => return Err(error),
         };
         let settled = match (now.stage, &now.container) {
             (Stage::Done, Some(container)) => Settled::Done(container.clone()),
@@ -380,16 +401,7 @@ impl Launches {
             _ => Settled::Nothing,
         };
         self.known.lock().put(launch, now);
-        self.changes.notify_waiters();
         Ok(Some(settled))
-    }
-
-    fn stays_interrupted<T>(&self, engine: &EngineId, launch: LaunchId, error: StoreError) -> Result<T> {
-        if let Some(entry) = self.known.lock().get_mut(engine, launch) {
-            entry.stage = Stage::Interrupted;
-        }
-        self.changes.notify_waiters();
-        Err(error)
     }
 
     /// Another server decided about a launch: what it decided. What is still only asked is interrupted.
