@@ -252,14 +252,6 @@ impl Cluster {
         self.shared.view.read().audit()
     }
 
-    /// Does something in the background until the cluster is shut down.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.shared.stop.clone();
-        self.shared.tasks.spawn(async move {
-            stop.run_until_cancelled(work).await;
-        });
-    }
-
     /// What an engine has reserved at this moment.
     pub fn reserved(&self, id: &EngineId) -> Resources {
         self.shared.view.read().state(id).map_or(Resources::ZERO, |state| state.reserved)

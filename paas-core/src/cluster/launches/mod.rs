@@ -7,11 +7,13 @@
 //! record says which of them did.
 
 mod known;
+mod later;
 mod launching;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -38,6 +40,8 @@ pub(crate) struct Launches {
     known: Mutex<Known>,
     /// Rings whenever it is known what became of a launch.
     changes: Notify,
+    /// How many are done and not written down yet.
+    waiting: AtomicUsize,
 }
 
 /// A launch that Docker is going to be asked for.
@@ -148,7 +152,8 @@ impl Launches {
 
     fn of(store: Arc<dyn Store>, log: Arc<EventLog>, subscribers: Arc<dyn EventSink>) -> Self {
         let records = Collection::new(store.clone(), LAUNCHES);
-        Self { store, records, log, subscribers, known: Mutex::default(), changes: Notify::new() }
+        let (known, changes, waiting) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
+        Self { store, records, log, subscribers, known, changes, waiting }
     }
 
     /// Writes down that Docker is going to be asked for these, at most [`MAX_WRITES`] of them, in one commit.
