@@ -44,6 +44,7 @@ impl Cluster {
     /// Has the store take that a launch is done, and the event that tells of it, as soon as it takes anything. When the
     /// cluster is shut down it gets one last chance.
     pub(crate) fn write_down_later(&self, mut launching: Launching, container: ContainerId, event: Event) {
+        launching.runs_as(&container);
         let waits = Waits::new(self.shared.launches.clone());
         let (cluster, stop) = (self.in_background(), self.shared.stop.clone());
         let write = async move {

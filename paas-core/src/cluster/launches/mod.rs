@@ -300,8 +300,9 @@ impl Launches {
         let of_request = known.of_request(request).filter_map(|(index, engine, launch)| {
             let entry = known.get(engine, launch)?;
             let fate = match (entry.stage, &entry.container) {
+                // Under way with a container: it was answered, and waits for the store.
+                (Stage::Done | Stage::UnderWay, Some(container)) => Settled::Done(container.clone()),
                 (Stage::UnderWay | Stage::Interrupted | Stage::Settling, _) => Settled::Not,
-                (Stage::Done, Some(container)) => Settled::Done(container.clone()),
                 (Stage::Done, None) | (Stage::Unwanted(_), _) => Settled::Nothing,
             };
             Some(OfRequest { index, launch, engine: engine.clone(), fate })

@@ -122,6 +122,17 @@ async fn a_launch_is_not_undone_because_its_record_has_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_made_again_while_its_records_wait_starts_nothing_more() {
+    let (platform, store, controller) = failing().await;
+    let id = RequestId::of("ann", "two");
+    let first = run_two(&platform, &store, &controller, id).await;
+    let request = RunRequest { spec: web(), count: 2, pull: false };
+    let again = controller.run_once(&ann(), request, id).await.unwrap().finish().await;
+    assert_eq!(ids(&again), ids(&first));
+    assert_eq!(platform.really_there(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutting_down_gives_the_store_a_last_chance_for_launches_as_well() {
     let (platform, store, controller) = failing().await;
     run_two(&platform, &store, &controller, RequestId::of("ann", "two")).await;
@@ -129,6 +140,10 @@ async fn shutting_down_gives_the_store_a_last_chance_for_launches_as_well() {
     store.fail_after_writes(None);
     controller.shutdown().await;
     assert_eq!(written(&*platform.store).await, (vec![LaunchState::Done; 2], 2));
+}
+
+fn ids(outcome: &LaunchSummary) -> std::collections::BTreeSet<String> {
+    outcome.started.iter().map(|container| container.id.to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]
