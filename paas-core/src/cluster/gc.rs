@@ -239,14 +239,23 @@ impl Cluster {
 
     /// Reads everything on an engine, and settles by that.
     async fn settle_by_list(&self, engine: &EngineId) -> Result<Result<(), EngineError>> {
-        let Some(connection) = self.connection(engine) else { return Ok(Ok(())) };
+        let Some(handle) = self.handle(engine) else { return Ok(Ok(())) };
         let ticket = self.ticket();
-        let mut found = match self.while_up(engine, connection.list()).await {
+        let mut found = match self.while_up(engine, handle.client().list()).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
+        // Of an engine that is another one over again nothing is noted; whoever follows it decides how it goes on.
+        if self.is_twin(&handle, &found) {
+            handle.wake();
+            return Ok(Ok(()));
+        }
+        // Nor of another one that has its id by now.
+        if self.with(&handle, |_| ()).is_none() {
+            return Ok(Ok(()));
+        }
         let Orphans { todo, .. } = self.recognise_all(engine, &mut found, ticket);
-        self.shared.view.write().observe_all(engine, found, ticket);
+        self.with(&handle, |view| view.observe_all(engine, found, ticket));
         for todo in todo {
             match todo {
                 Todo::Settle { launch, found } => self.settle_found(engine, launch, found, ticket).await?,
