@@ -278,7 +278,7 @@ impl Launcher {
         reservation.commit(found, seen);
         match cluster.container(&id) {
             Some(known) => {
-                self.note_warnings(&engine, &known.container, &warnings).await;
+                self.note_warnings(&engine, &known.container, &warnings);
                 Ok((Container::clone(&known.container), warnings))
             }
             None => {
@@ -362,12 +362,12 @@ impl Launcher {
         self.sign(Event::new(EventKind::RunContainer, message).on(engine).of(&found.id))
     }
 
-    async fn note_warnings(&self, engine: &EngineId, container: &Container, warnings: &[String]) {
+    fn note_warnings(&self, engine: &EngineId, container: &Container, warnings: &[String]) {
         for warning in warnings {
             let name = container.name.trim_start_matches('/');
             let event = Event::new(EventKind::RunWarning, format!("{name} runs on {engine}, which warns: {warning}"));
             tracing::warn!(%engine, container = container.id.short(), "{warning}");
-            self.executor.cluster.record(self.sign(event.on(engine).of(&container.id))).await;
+            self.executor.cluster.record(self.sign(event.on(engine).of(&container.id)));
         }
     }
 
