@@ -57,14 +57,24 @@ pub(super) struct Orphans {
 #[derive(Debug, Default)]
 pub(super) struct Collecting(Mutex<HashSet<ContainerId>>);
 
-impl Collecting {
-    /// Whether this one is the caller's to remove. It says [`Collecting::over`] afterwards.
-    fn begin(&self, id: &ContainerId) -> bool {
-        self.0.lock().insert(id.clone())
-    }
+/// A container is the holder's to remove until this is dropped.
+#[derive(Debug)]
+struct Collection<'a> {
+    of: &'a Collecting,
+    id: ContainerId,
+}
 
-    fn over(&self, id: &ContainerId) {
-        self.0.lock().remove(id);
+impl Collecting {
+    /// Makes this one the caller's to remove. `None` when somebody else is at it.
+    fn begin(&self, id: &ContainerId) -> Option<Collection<'_>> {
+        let is_ours = self.0.lock().insert(id.clone());
+        is_ours.then(|| Collection { of: self, id: id.clone() })
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        self.of.0.lock().remove(&self.id);
     }
 }
 
@@ -229,14 +239,23 @@ impl Cluster {
 
     /// Reads everything on an engine, and settles by that.
     async fn settle_by_list(&self, engine: &EngineId) -> Result<Result<(), EngineError>> {
-        let Some(connection) = self.connection(engine) else { return Ok(Ok(())) };
+        let Some(handle) = self.handle(engine) else { return Ok(Ok(())) };
         let ticket = self.ticket();
-        let mut found = match self.while_up(engine, connection.list()).await {
+        let mut found = match self.while_up(engine, handle.client().list()).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
+        // Of an engine that is another one over again nothing is noted; whoever follows it decides how it goes on.
+        if self.is_twin(&handle, &found) {
+            handle.wake();
+            return Ok(Ok(()));
+        }
+        // Nor of another one that has its id by now.
+        if self.with(&handle, |_| ()).is_none() {
+            return Ok(Ok(()));
+        }
         let Orphans { todo, .. } = self.recognise_all(engine, &mut found, ticket);
-        self.shared.view.write().observe_all(engine, found, ticket);
+        self.with(&handle, |view| view.observe_all(engine, found, ticket));
         for todo in todo {
             match todo {
                 Todo::Settle { launch, found } => self.settle_found(engine, launch, found, ticket).await?,
@@ -247,14 +266,7 @@ impl Cluster {
     }
 
     async fn remove_orphan(&self, engine: &EngineId, orphan: Orphan, why: Why) {
-        if !self.shared.collecting.begin(&orphan.id) {
-            return;
-        }
-        self.remove_orphan_now(engine, &orphan, why).await;
-        self.shared.collecting.over(&orphan.id);
-    }
-
-    async fn remove_orphan_now(&self, engine: &EngineId, orphan: &Orphan, why: Why) {
+        let Some(_collection) = self.shared.collecting.begin(&orphan.id) else { return };
         let Some(connection) = self.connection(engine) else { return };
         // Somebody else removed it, or what is known of it changed.
         if !self.shared.launches.is_unwanted(engine, orphan.launch) {
@@ -300,9 +312,9 @@ mod tests {
     #[test]
     fn one_orphan_is_removed_by_one_task_at_a_time() {
         let (collecting, id): (_, ContainerId) = (Collecting::default(), "0123456789abcdef".parse().unwrap());
-        assert!(collecting.begin(&id));
-        assert!(!collecting.begin(&id));
-        collecting.over(&id);
-        assert!(collecting.begin(&id));
+        let first = collecting.begin(&id).unwrap();
+        assert!(collecting.begin(&id).is_none());
+        drop(first);
+        assert!(collecting.begin(&id).is_some(), "also when the first one was given up");
     }
 }

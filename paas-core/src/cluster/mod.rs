@@ -112,7 +112,6 @@ struct Shared {
     settings: ClusterSettings,
     prober: Prober,
     scheduler: Arc<dyn Scheduler>,
-    events: Arc<dyn EventSink>,
     recorder: Recorder,
     /// What is written on the containers that are this platform's.
     platform: Platform,
@@ -166,13 +165,12 @@ impl Cluster {
         launches: Launches,
         background: Background,
     ) -> Self {
-        let recorder = Recorder::spawn(events.clone(), &background);
+        let recorder = Recorder::spawn(events, &background);
         let shared = Shared {
             view: RwLock::default(),
             prober: Prober::new(settings.probe),
             settings,
             scheduler,
-            events,
             recorder,
             platform,
             others: platform::OtherPlatforms::default(),
@@ -252,14 +250,6 @@ impl Cluster {
         self.shared.view.read().audit()
     }
 
-    /// Does something in the background until the cluster is shut down.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.shared.stop.clone();
-        self.shared.tasks.spawn(async move {
-            stop.run_until_cancelled(work).await;
-        });
-    }
-
     /// What an engine has reserved at this moment.
     pub fn reserved(&self, id: &EngineId) -> Resources {
         self.shared.view.read().state(id).map_or(Resources::ZERO, |state| state.reserved)
@@ -293,11 +283,9 @@ impl Cluster {
         self.shared.recorder.put_own(event.on(id).tagged("cluster"));
     }
 
-    /// Records what the cluster found by itself. Losing such an event is worth a warning and no more.
-    pub(crate) async fn record(&self, event: Event) {
-        if let Err(error) = self.shared.events.record(std::slice::from_ref(&event)).await {
-            tracing::warn!(%error, message = event.message, "an event could not be recorded");
-        }
+    /// Records what was found out by the way. It follows in the background, as what the cluster itself finds.
+    pub(crate) fn record(&self, event: Event) {
+        self.shared.recorder.put_own(event);
     }
 
     fn release(&self, launch: LaunchId) {

@@ -38,10 +38,10 @@ impl Cluster {
     }
 
     async fn ask_for_networks(&self, id: &EngineId) {
-        let Some(engine) = self.connection(id) else { return };
+        let Some(engine) = self.handle(id) else { return };
         // One that does not answer keeps what it said before.
-        if let Ok(Ok(info)) = timeout(ANSWER, engine.info()).await {
-            self.shared.view.write().set_networks(id, info.networks);
+        if let Ok(Ok(info)) = timeout(ANSWER, engine.client().info()).await {
+            self.with(&engine, |view| view.set_networks(id, info.networks));
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::cluster::Reservation;
 use crate::cluster::launches::{OfRequest, Settled};
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::executor::{Executor, FindLogin, LaunchPlan, Launcher};
-use crate::model::{Container, ContainerId, ContainerSpec, ContainerState, EngineId, EngineStatus, Invalid, RequestId};
+use crate::model::{
+    Container, ContainerId, ContainerSpec, ContainerState, EngineId, EngineStatus, Invalid, LaunchId, RequestId,
+};
 
 /// A request to run containers.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +76,7 @@ impl Controller {
         let cluster = &self.shared.cluster;
         let of_request = cluster.launches().of_request(id);
         let unsettled = of_request.into_iter().filter(|launch| launch.fate == Settled::Not);
-        let unsettled = unsettled.map(|launch| (launch.engine, launch.launch)).collect();
-        cluster.settle(unsettled).await.map_err(ControllerError::Store)?;
+        self.settle_launches(unsettled.map(|launch| (launch.engine, launch.launch)).collect()).await?;
         let mut there = BTreeMap::new();
         for launch in cluster.launches().of_request(id) {
             let Settled::Done(container) = &launch.fate else { continue };
@@ -84,6 +85,12 @@ impl Controller {
             }
         }
         Ok(there)
+    }
+
+    /// Finds out what became of launches that were interrupted, to the end also when nobody waits for the answer any more.
+    pub(super) async fn settle_launches(&self, launches: Vec<(EngineId, LaunchId)>) -> Result<()> {
+        let cluster = self.shared.cluster.clone();
+        self.run_to_end(async move { cluster.settle(launches).await }).await?.map_err(ControllerError::Store)
     }
 
     /// A container that somebody may have been told of: as it is, or as much as is known of it while its host is away.

@@ -256,7 +256,8 @@ impl Controller {
 
     /// How the store answers, and how many records of what was done wait for it.
     pub fn store_state(&self) -> StoreState {
-        StoreState { health: self.shared.watched.health(), records_waiting: self.shared.records.waiting() }
+        let records_waiting = self.shared.records.waiting() + self.shared.cluster.launches().waiting();
+        StoreState { health: self.shared.watched.health(), records_waiting }
     }
 
     fn check_open(&self) -> Result<()> {

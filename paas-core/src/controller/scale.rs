@@ -45,7 +45,7 @@ impl Controller {
         let lock = self.shared.group_locks.lock(group.as_str()).await;
         let cluster = &self.shared.cluster;
         // What a server that died had begun may be about to run.
-        cluster.settle(cluster.launches().interrupted_of(&group)).await.map_err(ControllerError::Store)?;
+        self.settle_launches(cluster.launches().interrupted_of(&group)).await?;
         let mut members = cluster.members(&group);
         members.sort_by_key(|member| member.standing);
         let away = members.iter().take_while(|member| member.standing == Standing::Unreachable).count();

@@ -1,7 +1,6 @@
 //! Launching containers: each is written down, made, started and accounted for.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
@@ -24,9 +23,6 @@ use crate::store::{MAX_WRITES, StoreError};
 
 /// How often a container whose ports Docker chooses is started before its ports count as taken.
 const START_ATTEMPTS: usize = 5;
-/// How long the first and the last wait is before a record that the store did not take is tried again.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A description with everything found that it names.
 #[derive(Clone, Debug)]
@@ -276,13 +272,13 @@ impl Launcher {
             // It runs, and that is answered. Until the store has it, the container is found by its record as it is.
             Err(error) => {
                 tracing::warn!(%error, %engine, container = id.short(), "that it runs is not written down yet");
-                self.write_down_later(launching, id.clone(), event);
+                cluster.write_down_later(launching, id.clone(), event);
             }
         }
         reservation.commit(found, seen);
         match cluster.container(&id) {
             Some(known) => {
-                self.note_warnings(&engine, &known.container, &warnings).await;
+                self.note_warnings(&engine, &known.container, &warnings);
                 Ok((Container::clone(&known.container), warnings))
             }
             None => {
@@ -293,21 +289,6 @@ impl Launcher {
                 Err(Failed { error: of_engine(gone), fate: Fate::Nothing, launching })
             }
         }
-    }
-
-    /// Tries until the store takes that a launch is done, or the cluster is left.
-    fn write_down_later(&self, mut launching: Launching, id: ContainerId, event: Event) {
-        let cluster = self.executor.cluster.clone();
-        self.executor.cluster.spawn(async move {
-            let mut wait = FIRST_WAIT;
-            loop {
-                tokio::time::sleep(wait).await;
-                match launching.done(&id, &event, cluster.ticket()).await {
-                    Err(error) if !Launching::is_decided(&error) => wait = (wait * 2).min(LONGEST_WAIT),
-                    _ => return,
-                }
-            }
-        });
     }
 
     /// Starts a container. Where Docker chooses the ports it may come to one that somebody else has, and gives up after
@@ -381,12 +362,12 @@ impl Launcher {
         self.sign(Event::new(EventKind::RunContainer, message).on(engine).of(&found.id))
     }
 
-    async fn note_warnings(&self, engine: &EngineId, container: &Container, warnings: &[String]) {
+    fn note_warnings(&self, engine: &EngineId, container: &Container, warnings: &[String]) {
         for warning in warnings {
             let name = container.name.trim_start_matches('/');
             let event = Event::new(EventKind::RunWarning, format!("{name} runs on {engine}, which warns: {warning}"));
             tracing::warn!(%engine, container = container.id.short(), "{warning}");
-            self.executor.cluster.record(self.sign(event.on(engine).of(&container.id))).await;
+            self.executor.cluster.record(self.sign(event.on(engine).of(&container.id)));
         }
     }
 

@@ -294,6 +294,30 @@ async fn what_was_begun_with_an_engine_is_not_noted_of_its_successor() {
 }
 
 #[tokio::test]
+async fn the_networks_of_an_engine_are_not_noted_of_its_successor() {
+    let (cluster, _events) = cluster();
+    let host = SimulatedEngine::new(&SimulatedHost::new("one"));
+    host.outsider_network("first");
+    let id = add(&cluster, &host, "one").await;
+    // Made since the host was last read, so it is asked, and takes its time.
+    host.outsider_network("second");
+    host.set_latency(Duration::from_millis(300));
+    let mut spec = crate::model::ContainerSpec::new(web());
+    spec.network_mode = "second".into();
+    let place = {
+        let (cluster, request) = (cluster.clone(), crate::scheduler::PlacementRequest::new(&spec, 1));
+        tokio::spawn(async move { cluster.place_anywhere(request).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    cluster.remove_engine(&id);
+    let successor = SimulatedEngine::new(&SimulatedHost::new("successor"));
+    successor.outsider_network("first");
+    add(&cluster, &successor, "one").await;
+    assert!(place.await.unwrap().is_err(), "the successor has no such network");
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
 async fn with_the_last_handle_everything_ends() {
     let (cluster, _events) = cluster();
     let host = SimulatedEngine::new(&SimulatedHost::new("one"));

@@ -32,6 +32,7 @@ pub(super) enum Stage {
 pub(super) struct Entry {
     pub(super) version: Version,
     pub(super) stage: Stage,
+    /// Its container, once that was started.
     pub(super) container: Option<ContainerId>,
     /// The record as it is in the store. Of a launch that is done only when it was read or written a moment ago.
     pub(super) record: Option<Box<LaunchRecord>>,

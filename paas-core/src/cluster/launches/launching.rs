@@ -62,6 +62,13 @@ impl Launching {
         Ok(())
     }
 
+    /// Notes which container was started, before the store has that it is done: whoever asks again is to be told of it.
+    pub(super) fn runs_as(&self, container: &ContainerId) {
+        if let Some(entry) = self.launches.known.lock().get_mut(&self.engine, self.launch) {
+            entry.container = Some(container.clone());
+        }
+    }
+
     /// Whether an error of [`Launching::done`] says that another server has decided what becomes of the launch.
     pub(crate) fn is_decided(error: &crate::store::StoreError) -> bool {
         error.is_conflict_in(LAUNCHES)

@@ -7,11 +7,13 @@
 //! record says which of them did.
 
 mod known;
+mod later;
 mod launching;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -38,6 +40,8 @@ pub(crate) struct Launches {
     known: Mutex<Known>,
     /// Rings whenever it is known what became of a launch.
     changes: Notify,
+    /// How many are done and not written down yet.
+    waiting: AtomicUsize,
 }
 
 /// A launch that Docker is going to be asked for.
@@ -65,6 +69,27 @@ pub(crate) enum Settled {
     Done(ContainerId),
     /// Nothing came of it.
     Nothing,
+}
+
+/// A launch is being settled until this is dropped. Where it is not known then what became of it, because the store did not
+/// take it or because nobody waited for the store, it is interrupted as before.
+struct Settling<'a> {
+    launches: &'a Launches,
+    engine: &'a EngineId,
+    launch: LaunchId,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let mut known = self.launches.known.lock();
+        if let Some(entry) = known.get_mut(self.engine, self.launch)
+            && entry.stage == Stage::Settling
+        {
+            entry.stage = Stage::Interrupted;
+        }
+        drop(known);
+        self.launches.changes.notify_waiters();
+    }
 }
 
 /// What a record says of a container that was found.
@@ -127,7 +152,8 @@ impl Launches {
 
     fn of(store: Arc<dyn Store>, log: Arc<EventLog>, subscribers: Arc<dyn EventSink>) -> Self {
         let records = Collection::new(store.clone(), LAUNCHES);
-        Self { store, records, log, subscribers, known: Mutex::default(), changes: Notify::new() }
+        let (known, changes, waiting) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
+        Self { store, records, log, subscribers, known, changes, waiting }
     }
 
     /// Writes down that Docker is going to be asked for these, at most [`MAX_WRITES`] of them, in one commit.
@@ -275,8 +301,9 @@ impl Launches {
         let of_request = known.of_request(request).filter_map(|(index, engine, launch)| {
             let entry = known.get(engine, launch)?;
             let fate = match (entry.stage, &entry.container) {
+                // Under way with a container: it was answered, and waits for the store.
+                (Stage::Done | Stage::UnderWay, Some(container)) => Settled::Done(container.clone()),
                 (Stage::UnderWay | Stage::Interrupted | Stage::Settling, _) => Settled::Not,
-                (Stage::Done, Some(container)) => Settled::Done(container.clone()),
                 (Stage::Done, None) | (Stage::Unwanted(_), _) => Settled::Nothing,
             };
             Some(OfRequest { index, launch, engine: engine.clone(), fate })
@@ -348,6 +375,7 @@ impl Launches {
             })
         };
         let Some((version, mut record)) = claimed else { return Ok(None) };
+        let _settling = Settling { launches: self, engine, launch };
         let mut event = None;
         if let Some(container) = started {
             record.state = LaunchState::Done;
@@ -368,12 +396,11 @@ impl Launches {
                 Ok(Some(entry)) => Entry { since: ticket, ..entry },
                 Ok(None) => {
                     self.known.lock().remove(engine, launch);
-                    self.changes.notify_waiters();
                     return Ok(Some(Settled::Nothing));
                 }
-                Err(error) => return self.stays_interrupted(engine, launch, error),
+                Err(error) => return Err(error),
             },
-            Err(error) => return self.stays_interrupted(engine, launch, error),
+            Err(error) => return Err(error),
         };
         let settled = match (now.stage, &now.container) {
             (Stage::Done, Some(container)) => Settled::Done(container.clone()),
@@ -381,16 +408,7 @@ impl Launches {
             _ => Settled::Nothing,
         };
         self.known.lock().put(launch, now);
-        self.changes.notify_waiters();
         Ok(Some(settled))
-    }
-
-    fn stays_interrupted<T>(&self, engine: &EngineId, launch: LaunchId, error: StoreError) -> Result<T> {
-        if let Some(entry) = self.known.lock().get_mut(engine, launch) {
-            entry.stage = Stage::Interrupted;
-        }
-        self.changes.notify_waiters();
-        Err(error)
     }
 
     /// Another server decided about a launch: what it decided. What is still only asked is interrupted.

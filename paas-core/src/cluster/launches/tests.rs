@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use super::*;
 use crate::events::RecordingSink;
 use crate::model::ContainerState;
-use crate::testing::store::FailingStore;
+use crate::testing::store::{FailingStore, GatedStore};
 
 fn id(number: u8) -> ContainerId {
     format!("{number:064x}").parse().unwrap()
@@ -75,6 +77,28 @@ async fn of_two_servers_the_first_to_write_decides() {
     let second = on(&store).await;
     under_way.done(&id(2), &event(), 1).await.unwrap();
     assert_eq!(second.settle(&engine(), key, None, 1).await.unwrap(), Some(Settled::Done(id(2))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_settles_a_launch_may_be_given_up_and_another_one_settles_it() {
+    let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
+    let store: Arc<dyn Store> = gated.clone();
+    let (launches, launch) = (on(&store).await, new("web"));
+    let key = launch.launch;
+    drop(launches.begin(vec![launch]).await.unwrap());
+    gated.close();
+    let mut change = std::pin::pin!(launches.changed());
+    change.as_mut().enable();
+    let (engine, container) = (engine(), id(1));
+    let settled = launches.settle(&engine, key, Some(&container), 1);
+    let given_up = tokio::time::timeout(Duration::from_millis(20), settled).await;
+    assert!(given_up.is_err(), "the gate is closed");
+    change.await;
+    gated.open();
+    assert!(!launches.is_settled(&engine, key));
+    let settled = launches.settle(&engine, key, Some(&container), 2).await.unwrap();
+    assert_eq!(settled, Some(Settled::Done(container)));
+    assert!(launches.is_settled(&engine, key));
 }
 
 #[tokio::test]

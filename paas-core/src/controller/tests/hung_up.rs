@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::lost_answers::{CHANGES, begin, contents, do_one, new_account, quick};
 use super::*;
 use crate::auth::Presented;
-use crate::model::EventKind;
+use crate::cluster::launches::NewLaunch;
+use crate::model::{EventKind, LaunchId};
+use crate::store::records::LaunchRecord;
 use crate::store::{KeyRange, tables};
 use crate::testing::store::GatedStore;
 
@@ -147,6 +149,29 @@ async fn what_is_done_to_a_container_is_done_to_its_end_and_recorded() {
     }
     assert_eq!(platform.really_there(), 0);
     drop(store);
+    controller.cluster().audit().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_is_settled_to_its_end_and_the_next_change_of_its_group_is_made() {
+    let (_platform, store, controller) = gated().await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    let request = RunRequest { spec: web(), count: 1, pull: false };
+    let started = controller.run(&ann(), request).await.unwrap().finish().await.started;
+    let id = started[0].id.to_string();
+    let asked = LaunchRecord::asked(engine_id("a"), "web-interrupted".to_owned());
+    let record = LaunchRecord { group: Some(web().group()), ..asked };
+    let interrupted = NewLaunch { launch: LaunchId::new(), record };
+    drop(controller.shared.cluster.launches().begin(vec![interrupted]).await.unwrap());
+    // What the host told of the first one is recorded by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (caller, reference) = (controller.clone(), id.clone());
+    hang_up(&store, async move { caller.scale(&ann(), &reference, 2).await }).await;
+    assert!(controller.shared.cluster.launches().interrupted_of(&web().group()).is_empty());
+    let actor = ann();
+    let next = tokio::time::timeout(Duration::from_secs(60), controller.scale(&actor, &id, 2));
+    let summary = next.await.expect("nobody is waited for").unwrap().finish().await;
+    assert!(summary.is_complete(), "{summary:?}");
     controller.cluster().audit().unwrap();
 }
 

@@ -106,6 +106,7 @@ async fn what_a_host_warns_of_is_told_and_kept() {
     let told =
         LaunchWarning { container: summary.started[0].id.clone(), engine: engine_id("a"), warning: warning.to_owned() };
     assert_eq!(summary.warnings, [told]);
+    platform.heard().await;
     let events = platform.events.events();
     let event = events.iter().find(|event| event.kind.as_str() == "run-warning").expect("an event");
     assert!(event.message.contains(warning) && event.container.as_ref() == Some(&summary.started[0].id));

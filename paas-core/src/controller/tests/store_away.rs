@@ -4,7 +4,9 @@ use super::lost_answers::{begin, contents, new_account, quick};
 use super::*;
 use crate::auth::Presented;
 use crate::events::Notice;
-use crate::store::{KeyRange, tables};
+use crate::model::RequestId;
+use crate::store::records::{LaunchRecord, LaunchState};
+use crate::store::{Document, KeyRange, tables};
 use crate::testing::store::FailingStore;
 
 const PASSWORD: &str = "correct horse battery";
@@ -83,23 +85,65 @@ async fn shutting_down_gives_the_store_a_last_chance() {
     assert!(events.iter().any(|event| event.body["type"] == "stop-container"));
 }
 
+/// Two containers that run and were answered, while the store took what was asked of Docker and nothing after that.
+async fn run_two(platform: &Platform, store: &FailingStore, controller: &Controller, id: RequestId) -> LaunchSummary {
+    controller.wait_ready(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store.fail_after_writes(Some(2));
+    let request = RunRequest { spec: web(), count: 2, pull: false };
+    let outcome = controller.run_once(&ann(), request, id).await.unwrap().finish().await;
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!((outcome.started.len(), platform.really_there()), (2, 2));
+    assert!(controller.store_state().records_waiting >= 2, "whoever asks is told that they wait");
+    outcome
+}
+
+/// What the store has of launches, and how many events it has of containers that were run.
+async fn written(store: &dyn Store) -> (Vec<LaunchState>, usize) {
+    let state = |kept: &Document| serde_json::from_value::<LaunchRecord>(kept.body.clone()).unwrap().state;
+    let launches = store.list(tables::LAUNCHES, &KeyRange::all()).await.unwrap();
+    let events = store.list(tables::EVENTS, &KeyRange::all()).await.unwrap();
+    let runs = events.iter().filter(|event| event.body["type"] == "run-container").count();
+    (launches.iter().map(state).collect(), runs)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_launch_is_not_undone_because_its_record_has_to_wait() {
     let (platform, store, controller) = failing().await;
-    store.fail_after_writes(Some(0));
+    run_two(&platform, &store, &controller, RequestId::of("ann", "two")).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(written(&*platform.store).await, (vec![LaunchState::Asked; 2], 0));
+    assert!(controller.store_state().records_waiting >= 2, "for as long as it takes");
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    assert_eq!(written(&*platform.store).await, (vec![LaunchState::Done; 2], 2));
+    assert_eq!(platform.really_there(), 2);
+    controller.cluster().audit().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_made_again_while_its_records_wait_starts_nothing_more() {
+    let (platform, store, controller) = failing().await;
+    let id = RequestId::of("ann", "two");
+    let first = run_two(&platform, &store, &controller, id).await;
     let request = RunRequest { spec: web(), count: 2, pull: false };
-    let outcome = match controller.run(&ann(), request).await {
-        Ok(operation) => operation.finish().await,
-        Err(error) => {
-            assert!(matches!(error, ControllerError::Store(_)), "{error}");
-            return;
-        }
-    };
-    // Either nothing was begun, or all of it was done.
-    assert_eq!(platform.really_there(), outcome.started.len());
-    assert!(
-        !controller.events(100).await.unwrap().iter().any(|event| event.kind == crate::model::EventKind::RunFailed)
-    );
+    let again = controller.run_once(&ann(), request, id).await.unwrap().finish().await;
+    assert_eq!(ids(&again), ids(&first));
+    assert_eq!(platform.really_there(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_gives_the_store_a_last_chance_for_launches_as_well() {
+    let (platform, store, controller) = failing().await;
+    run_two(&platform, &store, &controller, RequestId::of("ann", "two")).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    store.fail_after_writes(None);
+    controller.shutdown().await;
+    assert_eq!(written(&*platform.store).await, (vec![LaunchState::Done; 2], 2));
+}
+
+fn ids(outcome: &LaunchSummary) -> std::collections::BTreeSet<String> {
+    outcome.started.iter().map(|container| container.id.to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]
