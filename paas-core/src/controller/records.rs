@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::requests::AnswersToCome;
+use crate::background::Report;
 use crate::events::{EventLog, EventSink};
 use crate::model::{Event, RequestId};
-use crate::store::{Store, StoreErrorKind, Write};
+use crate::store::{self, Store, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
@@ -78,41 +79,47 @@ impl Records {
     }
 
     /// Writes what waits, until `end` rings; and then tries once more.
-    pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken) {
+    pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken, report: Report) {
         let mut wait = FIRST_WAIT;
         let write = async {
             loop {
-                if self.write_next().await {
-                    wait = FIRST_WAIT;
-                } else if self.waiting() == 0 {
-                    self.come.notified().await;
-                } else {
-                    sleep(wait).await;
-                    wait = LONGEST_WAIT.min(wait * 2);
+                match self.write_next().await {
+                    Ok(true) => {
+                        report.ok();
+                        wait = FIRST_WAIT;
+                    }
+                    Ok(false) => self.come.notified().await,
+                    Err(error) => {
+                        report.failed(&error);
+                        sleep(wait).await;
+                        wait = LONGEST_WAIT.min(wait * 2);
+                    }
                 }
             }
         };
         end.run_until_cancelled(write).await;
-        let rest = async { while self.write_next().await {} };
+        let rest = async { while matches!(self.write_next().await, Ok(true)) {} };
         if timeout(LAST_CHANCE, rest).await.is_err() || self.waiting() > 0 {
             tracing::error!(records = self.waiting(), "the store took nothing until the end; these records are lost");
         }
     }
 
-    /// Writes the oldest. False when there is none, or the store does not take it.
-    async fn write_next(&self) -> bool {
-        let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return false };
-        let outcome = self.store.commit(writes).await;
-        match &outcome {
-            Err(error) if error.is_of_the_backend() => return false,
-            _ => {}
+    /// Writes the oldest. False when there is none.
+    ///
+    /// # Errors
+    /// The store does not take it; it goes on waiting.
+    async fn write_next(&self) -> store::Result<bool> {
+        let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return Ok(false) };
+        let outcome = self.store.commit(writes).await.map(drop);
+        if matches!(&outcome, Err(error) if error.is_of_the_backend()) {
+            return outcome.map(|()| false);
         }
-        let Some(record) = self.waiting.lock().pop_front() else { return false };
+        let Some(record) = self.waiting.lock().pop_front() else { return Ok(false) };
         if let Some(answered) = record.answered {
             self.answers.arrived(answered);
         }
         match outcome {
-            Ok(_) => {}
+            Ok(()) => {}
             // It was written before, and only the answer of the store was lost; or somebody forgot the request since.
             Err(error)
                 if matches!(
@@ -121,7 +128,7 @@ impl Records {
                 ) => {}
             Err(error) => {
                 tracing::error!(%error, "a record of what was done cannot be stored");
-                return true;
+                return Ok(true);
             }
         }
         if let Some(event) = record.event {
@@ -133,6 +140,6 @@ impl Records {
         if self.waiting() == 0 {
             tracing::info!("the store has every record");
         }
-        true
+        Ok(true)
     }
 }
