@@ -1,10 +1,12 @@
 //! A store that is away, full or read-only while something is done.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::lost_answers::{begin, contents, new_account, quick};
 use super::*;
 use crate::auth::Presented;
 use crate::events::Notice;
-use crate::store::{KeyRange, tables};
+use crate::store::{KeyRange, StoreError, StoreErrorKind, tables};
 use crate::testing::store::FailingStore;
 
 const PASSWORD: &str = "correct horse battery";
@@ -170,6 +172,24 @@ async fn a_store_that_cannot_be_read_either_takes_no_request_with_a_key() {
     store.fail_after_reads(None);
     let begun = controller.begin_request(&ann(), "key", &[]).await.unwrap();
     assert!(matches!(begun, Begin::Execute(request) if !request.is_again()), "nothing was kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_asked_about_for_as_long_as_the_store_may_answer_and_no_longer() {
+    let (_platform, store, controller) = failing().await;
+    for (kind, may_answer) in [(StoreErrorKind::Broken, false), (StoreErrorKind::Unavailable, true)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        controller.settle(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move { Err(ControllerError::Store(StoreError::new(kind, "get", tables::ENGINES, "a"))) }
+        });
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let asked = asked.load(Ordering::SeqCst);
+        assert!(if may_answer { asked > 100 } else { asked == 2 }, "{kind:?}: {asked}");
+    }
+    drop(store);
+    controller.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
