@@ -131,7 +131,7 @@ impl Controller {
         let launcher = Launcher::new(self.executor(), plan, actor.user_name().cloned(), id, request.pull, steps);
         let (begun, is_begun) = oneshot::channel();
         let requested = request.count;
-        self.shared.operations.spawn(async move {
+        self.spawn_to_end(async move {
             let _guard = guard;
             let before = there.len();
             for (index, container) in there {
@@ -150,7 +150,8 @@ impl Controller {
         match is_begun.await {
             Ok(Ok(())) => Ok(operation),
             Ok(Err(error)) => Err(ControllerError::Store(error)),
-            Err(_) => Err(ControllerError::ShuttingDown),
+            // The task ended without a word.
+            Err(_) => Err(ControllerError::Panicked),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Callers that hang up in the middle of a change: it is made to its end, in the store and in memory.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
 
 use super::lost_answers::{CHANGES, begin, contents, do_one, new_account, quick};
 use super::*;
 use crate::auth::Presented;
 use crate::model::EventKind;
-use crate::store::{KeyRange, tables};
+use crate::store::{self, Document, Fence, KeyRange, Table, Version, Write, tables};
 use crate::testing::store::GatedStore;
 
 const PASSWORD: &str = "correct horse battery";
@@ -159,6 +162,65 @@ async fn a_panic_is_told_as_one_and_costs_nobody_else_anything() {
     assert!(matches!(outcome, Err(ControllerError::Panicked)));
     assert!(!ControllerError::Panicked.is_retryable());
     platform.controller.set_draining(&ann(), "a", true).await.unwrap();
+}
+
+/// A store whose commits panic from some moment on.
+#[derive(Debug)]
+struct PanickingStore {
+    inner: Arc<dyn Store>,
+    panics: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Store for PanickingStore {
+    async fn insert(&self, table: Table, key: &str, body: Value) -> store::Result<Version> {
+        self.inner.insert(table, key, body).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> store::Result<Option<Document>> {
+        self.inner.get(table, key).await
+    }
+
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> store::Result<Version> {
+        self.inner.replace(table, key, expected, body).await
+    }
+
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> store::Result<()> {
+        self.inner.delete(table, key, expected).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> store::Result<Version> {
+        assert!(!self.panics.load(Ordering::SeqCst), "for a test");
+        self.inner.commit(writes).await
+    }
+
+    async fn list(&self, table: Table, range: &KeyRange) -> store::Result<Vec<Document>> {
+        self.inner.list(table, range).await
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        self.inner.fenced(fence)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_middle_of_a_launch_or_a_change_is_not_told_as_the_end_of_the_server() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let store = Arc::new(PanickingStore { inner: platform.store.clone(), panics: AtomicBool::new(false) });
+    let controller = quick(&platform.hosts, store.clone()).await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    let request = || RunRequest { spec: web(), count: 1, pull: false };
+    let started = controller.run(&ann(), request()).await.unwrap().finish().await.started;
+    let id = started[0].id.as_str();
+    // What the host says of it is recorded first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store.panics.store(true, Ordering::SeqCst);
+    let panicked = |error: Option<ControllerError>| matches!(error, Some(ControllerError::Panicked));
+    assert!(panicked(controller.run(&ann(), request()).await.err()));
+    assert!(panicked(controller.scale(&ann(), id, 2).await.err()));
+    assert!(panicked(controller.stop(&ann(), id, Duration::from_secs(1)).await.err()));
+    store.panics.store(false, Ordering::SeqCst);
+    controller.destroy(&ann(), id).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
