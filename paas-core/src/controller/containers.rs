@@ -141,6 +141,7 @@ impl Controller {
         let change = self.run_to_end(async move {
             let id = known.container.id.clone();
             let _one_change_at_a_time = controller.shared.container_locks.lock(id.as_str()).await;
+            controller.check_open()?;
             // What it was may have changed while this waited.
             let known = controller
                 .shared

@@ -55,6 +55,7 @@ impl Controller {
         self.check_run(actor, &request)?;
         // Until the one before has come to its end, what is missing is not known.
         let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
+        self.check_open()?;
         let there = self.started_by(id, &request.spec).await?;
         let plan = self.plan(&request.spec)?;
         let missing: Vec<usize> = (0..request.count).filter(|index| !there.contains_key(index)).collect();

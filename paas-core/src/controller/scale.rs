@@ -43,6 +43,7 @@ impl Controller {
         super::containers::check_owner(&known)?;
         let group = known.group.ok_or_else(|| ControllerError::NotManaged { id: known.container.id.clone() })?;
         let lock = self.shared.group_locks.lock(group.as_str()).await;
+        self.check_open()?;
         let cluster = &self.shared.cluster;
         // What a server that died had begun may be about to run.
         cluster.settle(cluster.launches().interrupted_of(&group)).await.map_err(ControllerError::Store)?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::lost_answers::{CHANGES, begin, contents, do_one, new_account, quick};
 use super::*;
 use crate::auth::Presented;
-use crate::model::EventKind;
+use crate::model::{EventKind, RequestId};
 use crate::store::{self, Document, Fence, KeyRange, Table, Version, Write, tables};
 use crate::testing::store::GatedStore;
 
@@ -242,4 +242,38 @@ async fn a_lock_is_waited_for_before_it_is_asked_whether_the_server_closes() {
     first.await.unwrap().unwrap();
     assert!(matches!(second.await.unwrap(), Err(ControllerError::ShuttingDown)));
     closing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_container_a_group_or_a_request_is_not_begun_when_the_server_closes() {
+    let (platform, _store, controller) = gated().await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    let request = || RunRequest { spec: web(), count: 1, pull: false };
+    let id = RequestId::of("ann", "key");
+    let started = controller.run_once(&ann(), request(), id).await.unwrap().finish().await.started;
+    let web = started[0].id.to_string();
+    let group = controller.resolve(&web).unwrap().group.unwrap();
+    let shared = &controller.shared;
+    let locks = (
+        shared.container_locks.lock(&web).await,
+        shared.group_locks.lock(group.as_str()).await,
+        shared.request_locks.lock(&id.to_string()).await,
+    );
+    let (one, two, three) = (controller.clone(), controller.clone(), controller.clone());
+    let reference = web.clone();
+    let stopping = tokio::spawn(async move { one.stop(&ann(), &web, Duration::from_secs(1)).await });
+    let scaling = tokio::spawn(async move { two.scale(&ann(), &reference, 3).await.map(drop) });
+    let running = tokio::spawn(async move { three.run_once(&ann(), request(), id).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let closing = tokio::spawn({
+        let controller = controller.clone();
+        async move { controller.shutdown().await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(locks);
+    for waited in [stopping, scaling, running] {
+        assert!(matches!(waited.await.unwrap(), Err(ControllerError::ShuttingDown)));
+    }
+    closing.await.unwrap();
+    assert_eq!(platform.really_there(), 1);
 }
