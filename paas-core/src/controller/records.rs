@@ -15,7 +15,8 @@ use super::requests::AnswersToCome;
 use crate::background::Report;
 use crate::events::{EventLog, EventSink};
 use crate::model::{Event, RequestId};
-use crate::store::{self, Store, StoreErrorKind, Write};
+use crate::store::tables::EVENTS;
+use crate::store::{self, Store, StoreError, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
@@ -68,6 +69,9 @@ impl Records {
         if waiting.len() >= MOST {
             let what = record.event.map_or_else(|| "an answer".to_owned(), |event| event.message);
             tracing::error!(what, "too many records wait for the store; this one is lost");
+            if let Some(answered) = record.answered {
+                self.answers.arrived(answered);
+            }
             return;
         }
         if waiting.is_empty() {
@@ -104,6 +108,24 @@ impl Records {
         }
     }
 
+    /// Leaves out of the oldest record what the store refused of it, because somebody else wrote that since: what was done was
+    /// done all the same, and the rest tells of it. False when there is nothing else in it.
+    fn leave_out(&self, refused: &StoreError) -> bool {
+        let mut waiting = self.waiting.lock();
+        let Some(record) = waiting.front_mut() else { return false };
+        let is_refused = |write: &Write| refused.is_conflict_in(write.table) && refused.key() == write.key;
+        // A backend may not say which write it was.
+        let is_named = record.writes.iter().any(is_refused);
+        let is_left = |write: &&Write| if is_named { !is_refused(write) } else { write.table == EVENTS };
+        let left: Vec<Write> = record.writes.iter().filter(is_left).cloned().collect();
+        let is_less = !left.is_empty() && left.len() < record.writes.len();
+        if is_less {
+            tracing::warn!(error = %refused, "a part of a record was written by somebody else; the rest is recorded");
+            record.writes = left;
+        }
+        is_less
+    }
+
     /// Writes the oldest. False when there is none.
     ///
     /// # Errors
@@ -111,8 +133,10 @@ impl Records {
     async fn write_next(&self) -> store::Result<bool> {
         let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return Ok(false) };
         let outcome = self.store.commit(writes).await.map(drop);
-        if matches!(&outcome, Err(error) if error.is_of_the_backend()) {
-            return outcome.map(|()| false);
+        match &outcome {
+            Err(error) if error.is_of_the_backend() => return outcome.map(|()| false),
+            Err(error) if is_conflict(error) && !is_written(error) && self.leave_out(error) => return Ok(true),
+            _ => {}
         }
         let Some(record) = self.waiting.lock().pop_front() else { return Ok(false) };
         if let Some(answered) = record.answered {
@@ -120,12 +144,10 @@ impl Records {
         }
         match outcome {
             Ok(()) => {}
-            // It was written before, and only the answer of the store was lost; or somebody forgot the request since.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    StoreErrorKind::AlreadyExists | StoreErrorKind::VersionMismatch | StoreErrorKind::NotFound
-                ) => {}
+            // It was written before, and only the answer of the store was lost.
+            Err(error) if is_written(&error) => {}
+            // An answer by itself: somebody forgot the request since.
+            Err(error) if is_conflict(&error) && record.event.is_none() => {}
             Err(error) => {
                 tracing::error!(%error, "a record of what was done cannot be stored");
                 return Ok(true);
@@ -142,4 +164,14 @@ impl Records {
         }
         Ok(true)
     }
+}
+
+/// Whether somebody else wrote one of the documents.
+fn is_conflict(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::VersionMismatch | StoreErrorKind::NotFound)
+}
+
+/// Whether the log has the event already, and so the store all that was written with it.
+fn is_written(error: &StoreError) -> bool {
+    error.kind() == StoreErrorKind::AlreadyExists && error.is_conflict_in(EVENTS)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::records::Record;
 use super::lost_answers::{begin, contents, new_account, quick};
 use super::*;
 use crate::auth::Presented;
@@ -102,6 +103,40 @@ async fn a_launch_is_not_undone_because_its_record_has_to_wait() {
     assert!(
         !controller.events(100).await.unwrap().iter().any(|event| event.kind == crate::model::EventKind::RunFailed)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_written_without_what_somebody_else_wrote_since() {
+    let (platform, store, controller) = failing().await;
+    controller.add_account(&ann(), new_account("bob")).await.unwrap();
+    let issued = controller.login("bob", PASSWORD).await.unwrap();
+    let (request, actor) = begin(&controller, "logout").await;
+    store.fail_after_writes(Some(0));
+    controller.logout(&actor, &issued.token).await.unwrap();
+    // Its time was over in between, and so its note cannot be written any more.
+    platform.store.delete(tables::REQUESTS, &request.id().to_string(), None).await.unwrap();
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    let logged = of_users(controller.events(100).await.unwrap());
+    assert_eq!(logged.last().unwrap(), "logout", "what those who listen were told is in the log");
+    assert!(platform.store.list(tables::TOKENS, &KeyRange::all()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_no_room_to_wait_is_not_in_memory_for_ever() {
+    let (_platform, store, controller) = failing().await;
+    store.fail_after_writes(Some(0));
+    for _ in 0..10_000 {
+        let writes = vec![controller.shared.requests.clearance("nobody")];
+        controller.shared.records.follow(Record { writes, event: None, answered: None });
+    }
+    for _ in 0..2 {
+        let Begin::Execute(request) = controller.begin_harmless_request(&ann(), "key", &[]).await.unwrap() else {
+            panic!("answered")
+        };
+        let answer = KeptAnswer { status: 204, content_type: None, body: String::new() };
+        request.finish(answer).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
