@@ -11,12 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::requests::AnswersToCome;
+use super::requests::{AnswersToCome, KeptRequest};
 use crate::background::Report;
 use crate::events::{EventLog, EventSink};
 use crate::model::{Event, RequestId};
-use crate::store::tables::EVENTS;
-use crate::store::{self, Store, StoreError, StoreErrorKind, Write};
+use crate::store::tables::{EVENTS, REQUESTS};
+use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
@@ -29,7 +29,8 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 /// One record.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// What is to be written, all of it together.
+    /// What is to be written, all of it together. Nothing for an answer that is added to what there is of its request, because
+    /// the change notes in that, too, and nobody knows the version that comes of it.
     pub(super) writes: Vec<Write>,
     /// The event among that, for those who are told of it then.
     pub(super) event: Option<Event>,
@@ -46,6 +47,7 @@ pub(super) struct Records {
     log: Arc<EventLog>,
     subscribers: Arc<dyn EventSink>,
     answers: Arc<AnswersToCome>,
+    requests: Collection<KeptRequest>,
 }
 
 impl Records {
@@ -55,7 +57,8 @@ impl Records {
         subscribers: Arc<dyn EventSink>,
         answers: Arc<AnswersToCome>,
     ) -> Self {
-        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers }
+        let requests = Collection::new(store.clone(), REQUESTS);
+        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers, requests }
     }
 
     /// How many wait.
@@ -131,8 +134,12 @@ impl Records {
     /// # Errors
     /// The store does not take it; it goes on waiting.
     async fn write_next(&self) -> store::Result<bool> {
-        let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return Ok(false) };
-        let outcome = self.store.commit(writes).await.map(drop);
+        let next = self.waiting.lock().front().map(|record| (record.writes.clone(), record.answered));
+        let outcome = match next {
+            None => return Ok(false),
+            Some((writes, Some(answered))) if writes.is_empty() => self.answers.add(&self.requests, answered).await,
+            Some((writes, _)) => self.store.commit(writes).await.map(drop),
+        };
         match &outcome {
             Err(error) if error.is_of_the_backend() => return outcome.map(|()| false),
             Err(error) if is_conflict(error) && !is_written(error) && self.leave_out(error) => return Ok(true),

@@ -106,6 +106,22 @@ async fn a_launch_is_not_undone_because_its_record_has_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_of_a_change_that_was_made_is_kept_when_the_store_is_back() {
+    let (platform, store, controller) = failing().await;
+    let (request, actor) = begin(&controller, "add account").await;
+    controller.add_account(&actor, new_account("bob")).await.unwrap();
+    store.fail_after_writes(Some(0));
+    let answer = KeptAnswer { status: 201, content_type: None, body: "bob".to_owned() };
+    request.finish(answer.clone()).await.unwrap();
+    assert_eq!(controller.store_state().records_waiting, 1);
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    let next = quick(&platform.hosts, platform.store.clone()).await;
+    let kept = next.begin_request(&ann(), "add account", &[b"add account"]).await.unwrap();
+    assert!(matches!(kept, Begin::Replay(kept) if kept == answer));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_is_written_without_what_somebody_else_wrote_since() {
     let (platform, store, controller) = failing().await;
     controller.add_account(&ann(), new_account("bob")).await.unwrap();
