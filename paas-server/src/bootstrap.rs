@@ -83,11 +83,17 @@ impl Parts {
         }
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
-        // Said at once: if anything below fails, the password is known all the same.
-        if let Some(password) = make_first_account(config, &controller).await? {
-            say(&format!("The account 'admin' was made with {password}."));
-            say(&format!("Log in with: paas-cli login --url {} --name admin", self.url));
-        }
+        // Said at once: if anything below fails, the password is known all the same. And in one task: if the term ended
+        // between the two, nobody would ever know it.
+        let (parts, of_its_own) = (self.clone(), controller.clone());
+        let first_account = controller.run_to_end(async move {
+            if let Some(password) = make_first_account(&parts.config, &of_its_own).await? {
+                say(&format!("The account 'admin' was made with {password}."));
+                say(&format!("Log in with: paas-cli login --url {} --name admin", parts.url));
+            }
+            anyhow::Ok(())
+        });
+        first_account.await.context("the first account cannot be made")??;
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
         for (platform, count) in controller.cluster().other_platforms() {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::password::Passwords;
@@ -21,9 +20,6 @@ pub(super) struct AccountRecord {
     /// Another one when the account is made, and when its password is changed. Versions before knew none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<Uuid>,
-    /// What a later version keeps with it.
-    #[serde(flatten)]
-    pub(super) later: Map<String, Value>,
 }
 
 impl AccountRecord {
@@ -75,7 +71,6 @@ impl Authenticator {
             password_hash,
             role: new.role,
             generation: Some(Uuid::new_v4()),
-            later: Map::new(),
         };
         let username = record.username.to_string();
         let mut writes = vec![self.accounts.insertion(&username, &record).map_err(AuthError::Store)?];

@@ -178,7 +178,7 @@ impl Sessions {
         if let Some((hash, session)) = &kept
             && let Some(before) = self.stored.get(&hash.0).await.map_err(AuthError::Store)?
         {
-            change.push(self.stored.replacement(&hash.0, before.version, session).map_err(AuthError::Store)?);
+            change.push(self.stored.rewriting(&before, session).map_err(AuthError::Store)?);
         }
         let is_kept = |hash: &TokenHash| kept.as_ref().is_some_and(|(kept, _)| kept == hash);
         let ending = self.those(|hash, session| session.username.as_str() == username && !is_kept(hash));

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::join::HeartbeatSessions;
@@ -171,8 +170,6 @@ impl ControllerBuilder {
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
-        // As long as the rest, and then until everything is written.
-        let recorded = cluster.background().stopping().child_token();
         let shared = Shared {
             cluster,
             auth,
@@ -200,15 +197,11 @@ impl ControllerBuilder {
             slots: Arc::new(Slots::new(self.settings.starts_per_engine)),
             heartbeats: HeartbeatSessions::default(),
             operations: Operations::default(),
-            recording: TaskTracker::new(),
-            recorded,
             closing,
             listed: CancellationToken::new(),
             settings: self.settings,
         };
         let controller = Controller::owning(shared);
-        let Shared { records, recording, recorded, .. } = &*controller.shared;
-        recording.spawn(records.clone().write_all(recorded.clone()));
         controller.load_engines().await?;
         controller.load_registered().await?;
         controller.begin_background_work();

@@ -104,7 +104,8 @@ impl Controller {
     }
 
     /// Makes memory what the store has, as soon as the store says what that is: after a change of which it left open whether
-    /// it was made.
+    /// it was made. What fails in a way that no waiting mends, such as a record that cannot be read, is looked at once more
+    /// later, and then left.
     pub(super) fn settle<F, Fut>(&self, apply: F)
     where
         F: Fn(Controller) -> Fut + Send + Sync + 'static,
@@ -119,6 +120,10 @@ impl Controller {
                 // And again later: what was under way may have been made after the store was asked what it has.
                 for late in [LATE, Duration::ZERO] {
                     while let Err(error) = apply(controller.clone()).await {
+                        if !error.is_retryable() {
+                            tracing::error!(%error, "whether a change was made is not known, and asking again does not help");
+                            break;
+                        }
                         tracing::warn!(%error, "whether a change was made is not known yet");
                         sleep(wait).await;
                         wait = LONGEST_WAIT.min(wait * 2);

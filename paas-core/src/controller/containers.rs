@@ -138,9 +138,10 @@ impl Controller {
         self.check_open()?;
         let known = self.resolve(reference)?;
         let (controller, actor) = (self.clone(), actor.clone());
-        let change = self.shared.operations.spawn(async move {
+        let change = self.run_to_end(async move {
             let id = known.container.id.clone();
             let _one_change_at_a_time = controller.shared.container_locks.lock(id.as_str()).await;
+            controller.check_open()?;
             // What it was may have changed while this waited.
             let known = controller
                 .shared
@@ -149,7 +150,7 @@ impl Controller {
                 .ok_or_else(|| ControllerError::ContainerNotFound { reference: id.to_string() })?;
             controller.change_now(&actor, known, kind, done, act).await
         });
-        change.await.unwrap_or(Err(ControllerError::ShuttingDown))
+        change.await.flatten()
     }
 
     async fn change_now<F, Fut>(

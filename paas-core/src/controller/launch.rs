@@ -57,6 +57,7 @@ impl Controller {
         self.check_run(actor, &request)?;
         // Until the one before has come to its end, what is missing is not known.
         let one_at_a_time = self.shared.request_locks.lock(&id.to_string()).await;
+        self.check_open()?;
         let there = self.started_by(id, &request.spec).await?;
         let plan = self.plan(&request.spec)?;
         let missing: Vec<usize> = (0..request.count).filter(|index| !there.contains_key(index)).collect();
@@ -138,7 +139,7 @@ impl Controller {
         let launcher = Launcher::new(self.executor(), plan, actor.user_name().cloned(), id, request.pull, steps);
         let (begun, is_begun) = oneshot::channel();
         let requested = request.count;
-        self.shared.operations.spawn(async move {
+        self.spawn_to_end(async move {
             let _guard = guard;
             let before = there.len();
             for (index, container) in there {
@@ -157,7 +158,8 @@ impl Controller {
         match is_begun.await {
             Ok(Ok(())) => Ok(operation),
             Ok(Err(error)) => Err(ControllerError::Store(error)),
-            Err(_) => Err(ControllerError::ShuttingDown),
+            // The task ended without a word.
+            Err(_) => Err(ControllerError::Panicked),
         }
     }
 

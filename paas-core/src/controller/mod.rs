@@ -39,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::background::Background;
@@ -131,9 +130,6 @@ struct Shared {
     heartbeats: join::HeartbeatSessions,
     operations: Operations,
     closing: CancellationToken,
-    /// What writes the records that follow; ends last, when `recorded` rings.
-    recording: TaskTracker,
-    recorded: CancellationToken,
     /// Rings when the registry was read for the first time.
     listed: CancellationToken,
 }
@@ -171,6 +167,9 @@ impl Controller {
     fn begin_background_work(&self) {
         let Shared { settings, closing, .. } = &*self.shared;
         let background = self.background();
+        let (records, end) = (self.shared.records.clone(), background.stopping().clone());
+        let write = move |report| records.clone().write_all(end.clone(), report);
+        background.spawn_to_its_end("records/write", write);
         let controller = self.in_background();
         background
             .spawn("registry/follow", None, closing.clone(), move |report| controller.clone().follow_registry(report));
@@ -243,9 +242,7 @@ impl Controller {
         self.shared.closing.cancel();
         self.shared.operations.close();
         self.shared.operations.wait().await;
-        self.shared.recorded.cancel();
-        self.shared.recording.close();
-        self.shared.recording.wait().await;
+        // After the operations, so that what is written at the end has their records, too.
         self.shared.cluster.shutdown().await;
     }
 

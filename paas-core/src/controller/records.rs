@@ -11,10 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::requests::AnswersToCome;
+use super::requests::{AnswersToCome, KeptRequest};
+use crate::background::Report;
 use crate::events::{EventLog, EventSink};
 use crate::model::{Event, RequestId};
-use crate::store::{Store, StoreErrorKind, Write};
+use crate::store::tables::{EVENTS, REQUESTS};
+use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
@@ -27,7 +29,8 @@ const LAST_CHANCE: Duration = Duration::from_secs(5);
 /// One record.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// What is to be written, all of it together.
+    /// What is to be written, all of it together. Nothing for an answer that is added to what there is of its request, because
+    /// the change notes in that, too, and nobody knows the version that comes of it.
     pub(super) writes: Vec<Write>,
     /// The event among that, for those who are told of it then.
     pub(super) event: Option<Event>,
@@ -44,6 +47,7 @@ pub(super) struct Records {
     log: Arc<EventLog>,
     subscribers: Arc<dyn EventSink>,
     answers: Arc<AnswersToCome>,
+    requests: Collection<KeptRequest>,
 }
 
 impl Records {
@@ -53,7 +57,8 @@ impl Records {
         subscribers: Arc<dyn EventSink>,
         answers: Arc<AnswersToCome>,
     ) -> Self {
-        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers }
+        let requests = Collection::new(store.clone(), REQUESTS);
+        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers, requests }
     }
 
     /// How many wait.
@@ -67,6 +72,9 @@ impl Records {
         if waiting.len() >= MOST {
             let what = record.event.map_or_else(|| "an answer".to_owned(), |event| event.message);
             tracing::error!(what, "too many records wait for the store; this one is lost");
+            if let Some(answered) = record.answered {
+                self.answers.arrived(answered);
+            }
             return;
         }
         if waiting.is_empty() {
@@ -78,50 +86,78 @@ impl Records {
     }
 
     /// Writes what waits, until `end` rings; and then tries once more.
-    pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken) {
+    pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken, report: Report) {
         let mut wait = FIRST_WAIT;
         let write = async {
             loop {
-                if self.write_next().await {
-                    wait = FIRST_WAIT;
-                } else if self.waiting() == 0 {
-                    self.come.notified().await;
-                } else {
-                    sleep(wait).await;
-                    wait = LONGEST_WAIT.min(wait * 2);
+                match self.write_next().await {
+                    Ok(true) => {
+                        report.ok();
+                        wait = FIRST_WAIT;
+                    }
+                    Ok(false) => self.come.notified().await,
+                    Err(error) => {
+                        report.failed(&error);
+                        sleep(wait).await;
+                        wait = LONGEST_WAIT.min(wait * 2);
+                    }
                 }
             }
         };
         end.run_until_cancelled(write).await;
-        let rest = async { while self.write_next().await {} };
+        let rest = async { while matches!(self.write_next().await, Ok(true)) {} };
         if timeout(LAST_CHANCE, rest).await.is_err() || self.waiting() > 0 {
             tracing::error!(records = self.waiting(), "the store took nothing until the end; these records are lost");
         }
     }
 
-    /// Writes the oldest. False when there is none, or the store does not take it.
-    async fn write_next(&self) -> bool {
-        let Some(writes) = self.waiting.lock().front().map(|record| record.writes.clone()) else { return false };
-        let outcome = self.store.commit(writes).await;
+    /// Leaves out of the oldest record what the store refused of it, because somebody else wrote that since: what was done was
+    /// done all the same, and the rest tells of it. False when there is nothing else in it.
+    fn leave_out(&self, refused: &StoreError) -> bool {
+        let mut waiting = self.waiting.lock();
+        let Some(record) = waiting.front_mut() else { return false };
+        let is_refused = |write: &Write| refused.is_conflict_in(write.table) && refused.key() == write.key;
+        // A backend may not say which write it was.
+        let is_named = record.writes.iter().any(is_refused);
+        let is_left = |write: &&Write| if is_named { !is_refused(write) } else { write.table == EVENTS };
+        let left: Vec<Write> = record.writes.iter().filter(is_left).cloned().collect();
+        let is_less = !left.is_empty() && left.len() < record.writes.len();
+        if is_less {
+            tracing::warn!(error = %refused, "a part of a record was written by somebody else; the rest is recorded");
+            record.writes = left;
+        }
+        is_less
+    }
+
+    /// Writes the oldest. False when there is none.
+    ///
+    /// # Errors
+    /// The store does not take it; it goes on waiting.
+    async fn write_next(&self) -> store::Result<bool> {
+        let next = self.waiting.lock().front().map(|record| (record.writes.clone(), record.answered));
+        let outcome = match next {
+            None => return Ok(false),
+            Some((writes, Some(answered))) if writes.is_empty() => self.answers.add(&self.requests, answered).await,
+            Some((writes, _)) => self.store.commit(writes).await.map(drop),
+        };
         match &outcome {
-            Err(error) if error.is_of_the_backend() => return false,
+            Err(error) if error.is_of_the_backend() => return outcome.map(|()| false),
+            Err(error) if is_conflict(error) && !is_written(error) && self.leave_out(error) => return Ok(true),
             _ => {}
         }
-        let Some(record) = self.waiting.lock().pop_front() else { return false };
+        let Some(record) = self.waiting.lock().pop_front() else { return Ok(false) };
         if let Some(answered) = record.answered {
             self.answers.arrived(answered);
         }
         match outcome {
-            Ok(_) => {}
-            // It was written before, and only the answer of the store was lost; or somebody forgot the request since.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    StoreErrorKind::AlreadyExists | StoreErrorKind::VersionMismatch | StoreErrorKind::NotFound
-                ) => {}
+            Ok(()) => {}
+            // It was written before, and only the answer of the store was lost.
+            Err(error) if is_written(&error) => {}
+            // An answer by itself: somebody forgot the request since.
+            Err(error) if is_conflict(&error) && record.event.is_none() => {}
             Err(error) => {
                 tracing::error!(%error, "a record of what was done cannot be stored");
-                return true;
+                return Ok(true);
             }
         }
         if let Some(event) = record.event {
@@ -133,6 +169,16 @@ impl Records {
         if self.waiting() == 0 {
             tracing::info!("the store has every record");
         }
-        true
+        Ok(true)
     }
+}
+
+/// Whether somebody else wrote one of the documents.
+fn is_conflict(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::AlreadyExists | StoreErrorKind::VersionMismatch | StoreErrorKind::NotFound)
+}
+
+/// Whether the log has the event already, and so the store all that was written with it.
+fn is_written(error: &StoreError) -> bool {
+    error.kind() == StoreErrorKind::AlreadyExists && error.is_conflict_in(EVENTS)
 }

@@ -21,7 +21,7 @@ use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::background::Report;
 use crate::model::RequestId;
-use crate::store::{Collection, KeyRange, StoreErrorKind, Version, Versioned, Write};
+use crate::store::{self, Collection, KeyRange, StoreErrorKind, Version, Versioned, Write};
 
 /// How often requests are looked through for those that are too old.
 pub(super) const LOOK: Duration = Duration::from_secs(3600);
@@ -41,6 +41,20 @@ pub(super) struct KeptRequest {
     made: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<KeptAnswer>,
+}
+
+impl KeptRequest {
+    /// Adds the answer to what the store has of the request, whichever version that is.
+    async fn add_answer(&self, requests: &Collection<KeptRequest>, id: RequestId) -> store::Result<()> {
+        let key = id.to_string();
+        let added = requests.update(&key, |kept| {
+            // Not to another one, if this one was forgotten and its key used again.
+            if kept.fingerprint == self.fingerprint {
+                kept.answer.clone_from(&self.answer);
+            }
+        });
+        added.await.map(drop)
+    }
 }
 
 /// An answer as it was given.
@@ -112,6 +126,17 @@ pub(super) struct AnswersToCome(Mutex<HashMap<RequestId, KeptRequest>>);
 impl AnswersToCome {
     fn of(&self, id: RequestId) -> Option<KeptRequest> {
         self.0.lock().get(&id).cloned()
+    }
+
+    /// Adds the answer to what the store has of a request.
+    ///
+    /// # Errors
+    /// As [`Collection::update`].
+    pub(super) async fn add(&self, requests: &Collection<KeptRequest>, id: RequestId) -> store::Result<()> {
+        match self.of(id) {
+            Some(kept) => kept.add_answer(requests, id).await,
+            None => Ok(()),
+        }
     }
 
     /// The store has it.
@@ -263,19 +288,18 @@ impl IdempotentRequest {
             return Ok(());
         }
         let (shared, request) = (&self.controller.shared, &self.request.0);
-        let key = request.id.to_string();
-        let kept = KeptRequest { answer: Some(answer.clone()), ..request.kept.clone() };
-        let write = request.write(&shared.requests, &kept)?;
-        let finished = if request.noted.load(Ordering::Relaxed) {
+        let kept = KeptRequest { answer: Some(answer), ..request.kept.clone() };
+        let (writes, finished) = if request.noted.load(Ordering::Relaxed) {
             // The version that the note has is known to nobody here.
-            shared.requests.update(&key, |kept| kept.answer = Some(answer.clone())).await.map(drop)
+            (Vec::new(), kept.add_answer(&shared.requests, request.id).await)
         } else {
-            shared.store.commit(vec![write.clone()]).await.map(drop)
+            let writes = vec![request.write(&shared.requests, &kept)?];
+            (writes.clone(), shared.store.commit(writes).await.map(drop))
         };
         match finished {
             Err(error) if error.is_of_the_backend() => {
                 shared.answers.0.lock().insert(request.id, kept);
-                shared.records.follow(Record { writes: vec![write], event: None, answered: Some(request.id) });
+                shared.records.follow(Record { writes, event: None, answered: Some(request.id) });
                 Ok(())
             }
             outcome => outcome.map_err(ControllerError::Store),

@@ -43,6 +43,7 @@ impl Controller {
         super::containers::check_owner(&known)?;
         let group = known.group.ok_or_else(|| ControllerError::NotManaged { id: known.container.id.clone() })?;
         let lock = self.shared.group_locks.lock(group.as_str()).await;
+        self.check_open()?;
         let cluster = &self.shared.cluster;
         // What a server that died had begun may be about to run.
         self.settle_launches(cluster.launches().interrupted_of(&group)).await?;
@@ -67,7 +68,7 @@ impl Controller {
         };
         let (controller, actor) = (self.clone(), actor.clone());
         let (begun, is_begun) = oneshot::channel();
-        self.shared.operations.spawn(async move {
+        self.spawn_to_end(async move {
             let _one_change_at_a_time = lock;
             let (mut started, mut failed) = (0, 0);
             if let Some((launcher, places)) = launch {
@@ -101,7 +102,8 @@ impl Controller {
         match is_begun.await {
             Ok(Ok(())) => Ok(operation),
             Ok(Err(error)) => Err(ControllerError::Store(error)),
-            Err(_) => Err(ControllerError::ShuttingDown),
+            // The task ended without a word.
+            Err(_) => Err(ControllerError::Panicked),
         }
     }
 

@@ -270,7 +270,7 @@ impl Controller {
         let (table, id) = (&self.shared.registered, spec.id.as_str());
         let noted = match table.get(id).await {
             Ok(Some(known)) if known.value == *spec => return,
-            Ok(Some(known)) => table.replace(id, known.version, spec).await.map(drop),
+            Ok(Some(_)) => table.update(id, |known| known.clone_from(spec)).await.map(drop),
             Ok(None) => table.insert(id, spec).await.map(drop),
             Err(error) => Err(error),
         };

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use super::*;
+use crate::model::EventKind;
 use crate::testing::store::FailingStore;
 
 /// How many streams of events are open on all hosts.
@@ -92,6 +93,7 @@ async fn the_table_has_what_runs_and_how_it_went() {
             "events/forget",
             "events/record",
             "events/sink/0",
+            "records/write",
             "registry/follow",
             "requests/forget",
         ]
@@ -105,6 +107,22 @@ async fn the_table_has_what_runs_and_how_it_went() {
     assert!(eventually(|| follow().last_error.is_some_and(|error| error.contains("reached"))).await);
     platform.controller.shutdown().await;
     assert_eq!(platform.controller.background().tasks(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_says_that_records_wait_and_why() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let store = Arc::new(FailingStore::new(platform.store.clone()));
+    let controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    let writing = || controller.background().tasks().into_iter().find(|task| task.name == "records/write").unwrap();
+    assert_eq!((writing().runs, writing().last_error), (0, None));
+    store.fail_after_writes(Some(0));
+    controller.record(Event::new(EventKind::StopContainer, "stopped web")).await.unwrap();
+    assert!(eventually(|| writing().last_error.is_some_and(|error| error.contains("does not answer"))).await);
+    store.fail_after_writes(None);
+    assert!(eventually(|| writing().last_error.is_none()).await);
+    assert_eq!(controller.store_state().records_waiting, 0);
+    controller.shutdown().await;
 }
 
 /// What an embedder wrote.

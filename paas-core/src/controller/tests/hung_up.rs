@@ -1,14 +1,17 @@
 //! Callers that hang up in the middle of a change: it is made to its end, in the store and in memory.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
 
 use super::lost_answers::{CHANGES, begin, contents, do_one, new_account, quick};
 use super::*;
 use crate::auth::Presented;
 use crate::cluster::launches::NewLaunch;
-use crate::model::{EventKind, LaunchId};
+use crate::model::{EventKind, LaunchId, RequestId};
 use crate::store::records::LaunchRecord;
-use crate::store::{KeyRange, tables};
+use crate::store::{self, Document, Fence, KeyRange, Table, Version, Write, tables};
 use crate::testing::store::GatedStore;
 
 const PASSWORD: &str = "correct horse battery";
@@ -186,6 +189,65 @@ async fn a_panic_is_told_as_one_and_costs_nobody_else_anything() {
     platform.controller.set_draining(&ann(), "a", true).await.unwrap();
 }
 
+/// A store whose commits panic from some moment on.
+#[derive(Debug)]
+struct PanickingStore {
+    inner: Arc<dyn Store>,
+    panics: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Store for PanickingStore {
+    async fn insert(&self, table: Table, key: &str, body: Value) -> store::Result<Version> {
+        self.inner.insert(table, key, body).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> store::Result<Option<Document>> {
+        self.inner.get(table, key).await
+    }
+
+    async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> store::Result<Version> {
+        self.inner.replace(table, key, expected, body).await
+    }
+
+    async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> store::Result<()> {
+        self.inner.delete(table, key, expected).await
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> store::Result<Version> {
+        assert!(!self.panics.load(Ordering::SeqCst), "for a test");
+        self.inner.commit(writes).await
+    }
+
+    async fn list(&self, table: Table, range: &KeyRange) -> store::Result<Vec<Document>> {
+        self.inner.list(table, range).await
+    }
+
+    fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
+        self.inner.fenced(fence)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_middle_of_a_launch_or_a_change_is_not_told_as_the_end_of_the_server() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let store = Arc::new(PanickingStore { inner: platform.store.clone(), panics: AtomicBool::new(false) });
+    let controller = quick(&platform.hosts, store.clone()).await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    let request = || RunRequest { spec: web(), count: 1, pull: false };
+    let started = controller.run(&ann(), request()).await.unwrap().finish().await.started;
+    let id = started[0].id.as_str();
+    // What the host says of it is recorded first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    store.panics.store(true, Ordering::SeqCst);
+    let panicked = |error: Option<ControllerError>| matches!(error, Some(ControllerError::Panicked));
+    assert!(panicked(controller.run(&ann(), request()).await.err()));
+    assert!(panicked(controller.scale(&ann(), id, 2).await.err()));
+    assert!(panicked(controller.stop(&ann(), id, Duration::from_secs(1)).await.err()));
+    store.panics.store(false, Ordering::SeqCst);
+    controller.destroy(&ann(), id).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lock_is_waited_for_before_it_is_asked_whether_the_server_closes() {
     let (_platform, store, controller) = gated().await;
@@ -205,4 +267,38 @@ async fn a_lock_is_waited_for_before_it_is_asked_whether_the_server_closes() {
     first.await.unwrap().unwrap();
     assert!(matches!(second.await.unwrap(), Err(ControllerError::ShuttingDown)));
     closing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_container_a_group_or_a_request_is_not_begun_when_the_server_closes() {
+    let (platform, _store, controller) = gated().await;
+    controller.add_engine(&ann(), engine_spec("a")).await.unwrap();
+    let request = || RunRequest { spec: web(), count: 1, pull: false };
+    let id = RequestId::of("ann", "key");
+    let started = controller.run_once(&ann(), request(), id).await.unwrap().finish().await.started;
+    let web = started[0].id.to_string();
+    let group = controller.resolve(&web).unwrap().group.unwrap();
+    let shared = &controller.shared;
+    let locks = (
+        shared.container_locks.lock(&web).await,
+        shared.group_locks.lock(group.as_str()).await,
+        shared.request_locks.lock(&id.to_string()).await,
+    );
+    let (one, two, three) = (controller.clone(), controller.clone(), controller.clone());
+    let reference = web.clone();
+    let stopping = tokio::spawn(async move { one.stop(&ann(), &web, Duration::from_secs(1)).await });
+    let scaling = tokio::spawn(async move { two.scale(&ann(), &reference, 3).await.map(drop) });
+    let running = tokio::spawn(async move { three.run_once(&ann(), request(), id).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let closing = tokio::spawn({
+        let controller = controller.clone();
+        async move { controller.shutdown().await }
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(locks);
+    for waited in [stopping, scaling, running] {
+        assert!(matches!(waited.await.unwrap(), Err(ControllerError::ShuttingDown)));
+    }
+    closing.await.unwrap();
+    assert_eq!(platform.really_there(), 1);
 }

@@ -6,17 +6,20 @@ use super::*;
 use crate::agent::{Agent, DirectRegistrar, Identity};
 use crate::model::ContainerState;
 use crate::registry::Member;
+use crate::store::tables;
 
 const TTL: Duration = Duration::from_secs(3);
 
 impl Platform {
     /// Starts the agent of a host; it ends with the token.
     fn agent(&self, id: &str, host: &str) -> CancellationToken {
-        let identity = Identity {
-            id: engine_id(id),
-            addr: format!("sim://{host}").parse().unwrap(),
-            labels: vec!["registered".into()],
-        };
+        self.agent_with(id, host, "registered")
+    }
+
+    /// The same with a label of its own.
+    fn agent_with(&self, id: &str, host: &str, label: &str) -> CancellationToken {
+        let identity =
+            Identity { id: engine_id(id), addr: format!("sim://{host}").parse().unwrap(), labels: vec![label.into()] };
         let engine = Arc::new(self.host(host).clone());
         let stop = CancellationToken::new();
         let agent =
@@ -222,6 +225,26 @@ async fn a_host_that_registers_stays_drained_over_a_restart() {
     assert!(platform.controller.engine("a").unwrap().draining);
     platform.controller.set_draining(&ann(), "a", false).await.unwrap();
     assert!(platform.run(web(), 1).await.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_keeps_of_a_host_stays_when_it_registers_anew() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let stop = platform.agent("a", "a");
+    platform.until_known("a").await;
+    let stored = platform.store.get(tables::REGISTERED_ENGINES, "a").await.unwrap().unwrap();
+    let mut body = stored.body;
+    body["of_a_later_version"] = serde_json::json!([1]);
+    platform.store.replace(tables::REGISTERED_ENGINES, "a", stored.version, body).await.unwrap();
+    stop.cancel();
+    platform.until("a", EngineStatus::Down).await;
+    let _again = platform.agent_with("a", "a", "labelled anew");
+    platform.until("a", EngineStatus::Up).await;
+    assert!(eventually(|| platform.controller.engine("a").unwrap().labels == ["labelled anew"]).await);
+    platform.heard().await;
+    let stored = platform.store.get(tables::REGISTERED_ENGINES, "a").await.unwrap().unwrap();
+    assert_eq!(stored.body["labels"], serde_json::json!(["labelled anew"]));
+    assert_eq!(stored.body["of_a_later_version"], serde_json::json!([1]));
 }
 
 #[tokio::test(start_paused = true)]

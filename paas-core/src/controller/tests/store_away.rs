@@ -1,12 +1,15 @@
 //! A store that is away, full or read-only while something is done.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::records::Record;
 use super::lost_answers::{begin, contents, new_account, quick};
 use super::*;
 use crate::auth::Presented;
 use crate::events::Notice;
 use crate::model::RequestId;
 use crate::store::records::{LaunchRecord, LaunchState};
-use crate::store::{Document, KeyRange, tables};
+use crate::store::{Document, KeyRange, StoreError, StoreErrorKind, tables};
 use crate::testing::store::FailingStore;
 
 const PASSWORD: &str = "correct horse battery";
@@ -147,6 +150,56 @@ fn ids(outcome: &LaunchSummary) -> std::collections::BTreeSet<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_of_a_change_that_was_made_is_kept_when_the_store_is_back() {
+    let (platform, store, controller) = failing().await;
+    let (request, actor) = begin(&controller, "add account").await;
+    controller.add_account(&actor, new_account("bob")).await.unwrap();
+    store.fail_after_writes(Some(0));
+    let answer = KeptAnswer { status: 201, content_type: None, body: "bob".to_owned() };
+    request.finish(answer.clone()).await.unwrap();
+    assert_eq!(controller.store_state().records_waiting, 1);
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    let next = quick(&platform.hosts, platform.store.clone()).await;
+    let kept = next.begin_request(&ann(), "add account", &[b"add account"]).await.unwrap();
+    assert!(matches!(kept, Begin::Replay(kept) if kept == answer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_written_without_what_somebody_else_wrote_since() {
+    let (platform, store, controller) = failing().await;
+    controller.add_account(&ann(), new_account("bob")).await.unwrap();
+    let issued = controller.login("bob", PASSWORD).await.unwrap();
+    let (request, actor) = begin(&controller, "logout").await;
+    store.fail_after_writes(Some(0));
+    controller.logout(&actor, &issued.token).await.unwrap();
+    // Its time was over in between, and so its note cannot be written any more.
+    platform.store.delete(tables::REQUESTS, &request.id().to_string(), None).await.unwrap();
+    store.fail_after_writes(None);
+    assert!(eventually(|| controller.store_state().records_waiting == 0).await);
+    let logged = of_users(controller.events(100).await.unwrap());
+    assert_eq!(logged.last().unwrap(), "logout", "what those who listen were told is in the log");
+    assert!(platform.store.list(tables::TOKENS, &KeyRange::all()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_no_room_to_wait_is_not_in_memory_for_ever() {
+    let (_platform, store, controller) = failing().await;
+    store.fail_after_writes(Some(0));
+    for _ in 0..10_000 {
+        let writes = vec![controller.shared.requests.clearance("nobody")];
+        controller.shared.records.follow(Record { writes, event: None, answered: None });
+    }
+    for _ in 0..2 {
+        let Begin::Execute(request) = controller.begin_harmless_request(&ann(), "key", &[]).await.unwrap() else {
+            panic!("answered")
+        };
+        let answer = KeptAnswer { status: 204, content_type: None, body: String::new() };
+        request.finish(answer).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_to_mend_a_full_store_can_log_in_look_stop_and_destroy() {
     let (platform, store, controller) = failing().await;
     let id = run(&controller).await;
@@ -214,6 +267,24 @@ async fn a_store_that_cannot_be_read_either_takes_no_request_with_a_key() {
     store.fail_after_reads(None);
     let begun = controller.begin_request(&ann(), "key", &[]).await.unwrap();
     assert!(matches!(begun, Begin::Execute(request) if !request.is_again()), "nothing was kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_asked_about_for_as_long_as_the_store_may_answer_and_no_longer() {
+    let (_platform, store, controller) = failing().await;
+    for (kind, may_answer) in [(StoreErrorKind::Broken, false), (StoreErrorKind::Unavailable, true)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        controller.settle(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move { Err(ControllerError::Store(StoreError::new(kind, "get", tables::ENGINES, "a"))) }
+        });
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let asked = asked.load(Ordering::SeqCst);
+        assert!(if may_answer { asked > 100 } else { asked == 2 }, "{kind:?}: {asked}");
+    }
+    drop(store);
+    controller.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
