@@ -1,6 +1,6 @@
 //! Forgetting old events: in the background, a few at a time.
 //!
-//! Nothing is remembered that could not be found again, so it may end at any point and begin anew, and several servers may
+//! Nothing is remembered that could not be found again, so it may end at any point and begin again, and several servers may
 //! do it at once.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 25;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Events that are younger are not counted yet: another may come in between.
 const UNSETTLED: Duration = Duration::from_secs(10);
-/// After how long everything is counted anew, for what others deleted or put in.
+/// After how long everything is counted again, for what others deleted or put in.
 const RECOUNT: Duration = Duration::from_secs(24 * 3600);
 
 /// How many events are kept, and for how long. An event goes when either says so.
