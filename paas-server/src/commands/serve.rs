@@ -92,7 +92,8 @@ async fn serve_as_one_of_several(
     let candidate =
         Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone()));
+    let learn = Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(learn));
     let (custody, store) = (parts.custody.clone(), parts.store.clone());
     let may_lead: MayLead = Arc::new(move || {
         let (custody, store) = (custody.clone(), store.clone());
