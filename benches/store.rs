@@ -130,7 +130,7 @@ async fn bench(name: &str, store: Arc<dyn Store>, callers: &[usize], bare: impl 
             }
         });
         row(name, "get and replace", callers, &replaces.await, bare);
-        // After many writes a store may have to find out anew where its newest documents are.
+        // After many writes a store may have to find out again where its newest documents are.
         let begun = Instant::now();
         store.list(TABLE, &KeyRange::last(RANGE)).await.unwrap();
         let first = Figures { sorted: vec![begun.elapsed()], per_second: 1.0 / begun.elapsed().as_secs_f64() };

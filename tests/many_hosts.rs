@@ -111,7 +111,7 @@ impl Size {
         self.reserved_cpus + cpus <= self.cpus + 1e-9 && self.reserved_memory + memory <= self.memory
     }
 
-    /// As the requirements have it, written down anew.
+    /// As the requirements have it, written down again.
     fn score(&self, cpus: f64, memory: f64) -> f64 {
         (1.0 - (self.reserved_cpus + cpus) / self.cpus) * 65.0
             + (1.0 - (self.reserved_memory + memory) / self.memory) * 35.0

@@ -86,11 +86,11 @@ fn load_from(path: &Path) -> Result<Option<Credentials>, Failure> {
     };
     if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
         let path = path.display();
-        output::complain(&format!("warning: others can read the token in {path}; log in anew, or chmod 600 {path}"));
+        output::complain(&format!("warning: others can read the token in {path}; log in again, or chmod 600 {path}"));
     }
     // The parser's own message would show the line, and with it the token.
     let credentials = toml::from_str(&text)
-        .map_err(|_| Failure::Failed(format!("{} is damaged; run paas-cli login to write it anew", path.display())))?;
+        .map_err(|_| Failure::Failed(format!("{} is damaged; run paas-cli login to write it again", path.display())))?;
     Ok(Some(credentials))
 }
 

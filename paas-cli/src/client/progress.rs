@@ -103,10 +103,10 @@ impl Client {
         let source = self.send_on(&call, &mut search, source).await?;
         let told = Told::default();
         let (client, since) = (self.clone(), Instant::now());
-        let publication = Publication { client, call, redone, search, source, told, attempt: 1, since, over: false };
-        let steps = stream::unfold(publication, |mut publication| async move {
-            let step = publication.next().await?;
-            Some(((publication.attempt, step), publication))
+        let running = Running { client, call, redone, search, source, told, attempt: 1, since, over: false };
+        let steps = stream::unfold(running, |mut running| async move {
+            let step = running.next().await?;
+            Some(((running.attempt, step), running))
         });
         Ok(Steps { steps: steps.boxed(), attempt: 1 })
     }
@@ -114,8 +114,8 @@ impl Client {
 
 type Source = BoxStream<'static, Result<Step, ClientError>>;
 
-/// An operation that is being told.
-struct Publication {
+/// An operation that runs on a server, and whose steps are read.
+struct Running {
     client: Client,
     call: Call,
     redone: Redone,
@@ -128,7 +128,7 @@ struct Publication {
     over: bool,
 }
 
-impl Publication {
+impl Running {
     async fn next(&mut self) -> Option<Result<Step, ClientError>> {
         while !self.over {
             match self.hear().await {
@@ -198,7 +198,7 @@ struct Told {
 }
 
 impl Told {
-    /// Whether a step is worth publication.
+    /// Whether a step was not told yet.
     fn is_new(&mut self, step: &Step) -> bool {
         let step = match step {
             Step::Known(step) => step,

@@ -31,7 +31,7 @@ pub(crate) async fn execute(cli: Cli) -> ExitCode {
     }
     let stored = match (credentials::load(), &command) {
         (Ok(stored), _) => stored,
-        // A damaged file is no hindrance to writing it anew.
+        // A damaged file is no hindrance to writing it again.
         (Err(_), Command::Login { .. }) => None,
         (Err(failure), _) => return finish(Err(failure), |failure| failure.line()),
     };

@@ -32,13 +32,13 @@ pub(crate) fn container(container: &Container) -> String {
 }
 
 fn describe(fields: &mut Fields, spec: &ContainerSpec) {
-    let promised = spec.reserved();
+    let reserved = spec.reserved();
     let pairs = |map: &std::collections::BTreeMap<String, String>, between: &str| {
         map.iter().map(|(key, value)| format!("{key}{between}{value}")).collect::<Vec<_>>().join(" ")
     };
-    put(fields, "CPUS", promised.cpus.to_string());
+    put(fields, "CPUS", reserved.cpus.to_string());
     put(fields, "CPUSET", spec.cpuset.clone().unwrap_or_default());
-    put(fields, "MEMORY", format!("{}MB", promised.memory));
+    put(fields, "MEMORY", format!("{}MB", reserved.memory));
     put(fields, "TYPE", spec.kind.as_str());
     put(fields, "LABELS", spec.labels.iter().map(String::as_str).collect::<Vec<_>>().join(","));
     put(fields, "ENTRYPOINT", words(&spec.entrypoint));

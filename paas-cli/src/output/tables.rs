@@ -8,7 +8,7 @@ use super::table::with_headers;
 
 pub(crate) fn containers(containers: &[Container]) -> String {
     let rows = containers.iter().map(|container| {
-        let promised = container.image.reserved();
+        let reserved = container.image.reserved();
         [
             container.id.short().to_owned(),
             container_name(container).to_owned(),
@@ -16,8 +16,8 @@ pub(crate) fn containers(containers: &[Container]) -> String {
             container.engine.id.to_string(),
             container_state(container),
             ports(&container.ports),
-            promised.cpus.to_string(),
-            format!("{}MB", promised.memory),
+            reserved.cpus.to_string(),
+            format!("{}MB", reserved.memory),
         ]
     });
     with_headers(["ID", "NAME", "IMAGE", "ENGINE", "STATE", "PORTS", "CPUS", "MEMORY"], rows)

@@ -20,7 +20,7 @@ use super::view::Ticket;
 
 /// How long a host may take to be read before a launch on it that was interrupted is given up.
 const READ: Duration = Duration::from_secs(10);
-/// How often a removal that nobody could record is looked at.
+/// How long at most until it is looked again whether a launch that somebody else settles is settled.
 const STEP: Duration = Duration::from_millis(200);
 
 /// What there is to do about a launch.

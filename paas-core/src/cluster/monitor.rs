@@ -23,7 +23,7 @@ enum Outcome {
     /// The host answered, after so long.
     Answered(Duration),
     /// It did not answer in time, and why. While it still may, the rest of the probe.
-    Lagged(String, Option<BoxFuture<'static, Outcome>>),
+    Missed(String, Option<BoxFuture<'static, Outcome>>),
     /// A late answer did not come at all.
     Over,
 }
@@ -60,7 +60,7 @@ pub(super) async fn monitor(cluster: Cluster, engine: EngineHandle, report: Repo
                 answered(&cluster, &engine, took);
                 report.ok();
             }
-            Outcome::Lagged(reason, rest) => {
+            Outcome::Missed(reason, rest) => {
                 missed += 1;
                 probes.extend(rest);
                 report.failed(&reason);
@@ -78,7 +78,7 @@ async fn probe(cluster: Cluster, engine: EngineHandle, deadline: Duration) -> Ou
     let mut answer = Box::pin(answer);
     match timeout(deadline, &mut answer).await {
         Ok(Ok(())) => Outcome::Answered(asked.elapsed()),
-        Ok(Err(reason)) => Outcome::Lagged(reason, None),
+        Ok(Err(reason)) => Outcome::Missed(reason, None),
         Err(_) => {
             let late = async move {
                 match answer.await {
@@ -86,7 +86,7 @@ async fn probe(cluster: Cluster, engine: EngineHandle, deadline: Duration) -> Ou
                     Err(_) => Outcome::Over,
                 }
             };
-            Outcome::Lagged(format!("no answer within {deadline:?}"), Some(late.boxed()))
+            Outcome::Missed(format!("no answer within {deadline:?}"), Some(late.boxed()))
         }
     }
 }

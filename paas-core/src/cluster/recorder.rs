@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{Background, Report};
@@ -23,7 +23,7 @@ const BATCH: usize = 512;
 /// How long to wait before the store is asked again after it refused, the first time and at most.
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// For how long it is tried at the end to record what is left.
+/// How long a batch may take at the end, from when that came: a store that refuses or hangs holds up no shutdown.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
 /// Where the followers of the engines put their events.
@@ -92,9 +92,18 @@ impl Waiting {
             if self.batch.is_empty() {
                 self.fill_batch(stop).await;
             }
-            if !self.record_batch(sink, stop, report).await {
+            let too_late = async {
+                stop.cancelled().await;
+                sleep(AT_THE_END).await;
+            };
+            let recorded = tokio::select! {
+                biased;
+                () = self.record_batch(sink, stop, report) => true,
+                () = too_late => false,
+            };
+            if !recorded {
                 tracing::warn!(
-                    events = self.batch.len(),
+                    events = self.batch.len() + self.own.len() + self.queue.len(),
                     "events of Docker hosts could not be recorded before the end"
                 );
                 return;
@@ -105,7 +114,7 @@ impl Waiting {
         }
     }
 
-    /// Waits for events, and takes out as many as there are, up to a batch; at the end all there are.
+    /// Waits for events, and takes out as many as there are, up to a batch. At the end no more are let in.
     async fn fill_batch(&mut self, stop: &CancellationToken) {
         let first = tokio::select! {
             biased;
@@ -113,38 +122,35 @@ impl Waiting {
             Some(event) = self.queue.recv() => Some(event),
             () = stop.cancelled() => None,
         };
-        let most = match first {
-            Some(_) => BATCH,
-            None => {
-                self.own.close();
-                self.queue.close();
-                BACKLOG + OWN_BACKLOG
-            }
-        };
+        if first.is_none() {
+            self.own.close();
+            self.queue.close();
+        }
         self.batch.extend(first);
         for waiting in [&mut self.own, &mut self.queue] {
-            let more = most.saturating_sub(self.batch.len());
+            let more = BATCH.saturating_sub(self.batch.len());
             if !waiting.is_empty() && more > 0 {
                 waiting.recv_many(&mut self.batch, more).await;
             }
         }
     }
 
-    /// Records what was taken out, however often that takes. False when it was given up at the end.
-    async fn record_batch(&mut self, sink: &dyn EventSink, stop: &CancellationToken, report: &Report) -> bool {
+    /// Records what was taken out, for as long as that takes. It may be given up at any await: what is recorded is taken out
+    /// of the batch afterwards.
+    async fn record_batch(&mut self, sink: &dyn EventSink, stop: &CancellationToken, report: &Report) {
         if self.batch.is_empty() {
-            return true;
+            return;
         }
         match sink.record(&self.batch).await {
             Ok(()) => {
                 self.batch.clear();
                 report.ok();
-                return true;
+                return;
             }
             Err(error) => report.failed(&error_with_cause(&error)),
         }
         // A part may be recorded. From here on in pieces that are recorded whole or not at all.
-        let (mut pause, mut end) = (RETRY, None);
+        let mut pause = RETRY;
         while !self.batch.is_empty() {
             let count = self.batch.len().min(MAX_WRITES);
             let recorded = match sink.record(&self.batch[..count]).await {
@@ -172,11 +178,6 @@ impl Waiting {
                         tracing::warn!(error = error_with_cause(&error), "the store takes no events; they wait");
                     }
                     report.failed(&error_with_cause(&error));
-                    if stop.is_cancelled()
-                        && end.get_or_insert_with(|| Instant::now() + AT_THE_END) < &mut Instant::now()
-                    {
-                        return false;
-                    }
                     if stop.is_cancelled() {
                         sleep(RETRY).await;
                     } else {
@@ -186,7 +187,6 @@ impl Waiting {
                 }
             }
         }
-        true
     }
 
     /// Records the first `count` one by one: how many, or how many were before the one that failed, and why.
@@ -215,6 +215,9 @@ fn error_with_cause(error: &EventError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use tokio::time::Instant;
+
     use super::*;
     use crate::events::{EventLog, RecordingSink};
     use crate::model::EventKind;
@@ -289,6 +292,28 @@ mod tests {
         let recorder = Recorder::spawn(Arc::new(EventLog::new(store.clone())), &background);
         store.fail_after_writes(Some(0));
         recorder.put(event(0));
+        let begun = Instant::now();
+        background.shutdown().await;
+        assert!(begun.elapsed() < AT_THE_END * 2, "{:?}", begun.elapsed());
+    }
+
+    #[derive(Debug)]
+    struct Hanging;
+
+    #[async_trait]
+    impl EventSink for Hanging {
+        async fn record(&self, _events: &[Event]) -> Result<(), EventError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_does_not_wait_for_a_store_that_hangs() {
+        let background = Background::default();
+        let recorder = Recorder::spawn(Arc::new(Hanging), &background);
+        recorder.put(event(0));
+        sleep(Duration::from_secs(60)).await;
+        recorder.put(event(1));
         let begun = Instant::now();
         background.shutdown().await;
         assert!(begun.elapsed() < AT_THE_END * 2, "{:?}", begun.elapsed());

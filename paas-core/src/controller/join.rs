@@ -12,7 +12,7 @@ use crate::auth::{JoinToken, NewJoinToken};
 use crate::model::{EngineId, Event, EventKind, Invalid};
 use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind, lease_of_host};
 
-/// The shortest and the longest time that a host may promise to be sessions again within.
+/// The shortest and the longest time within which a host may promise its next heartbeat.
 const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// The hosts that are heard over the API.

@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
-use crate::background::Background;
+use crate::background::{Background, Report};
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
@@ -177,7 +177,8 @@ impl Controller {
         let forget = move |report| controller.clone().forget_old_requests(report);
         background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
         let (controller, period) = (self.in_background(), Some(settings.retention.interval));
-        background.spawn("events/forget", period, closing.clone(), move |_| controller.clone().forget_old_events());
+        let forget = move |report| controller.clone().forget_old_events(report);
+        background.spawn("events/forget", period, closing.clone(), forget);
     }
 
     /// The table of what runs in the background.
@@ -246,9 +247,8 @@ impl Controller {
         self.shared.cluster.shutdown().await;
     }
 
-    /// Forgets old events until the controller closes.
-    async fn forget_old_events(self) {
-        self.shared.log.keep(self.shared.settings.retention.clone(), self.shared.closing.clone()).await;
+    async fn forget_old_events(self, report: Report) {
+        self.shared.log.keep(&self.shared.settings.retention, &report).await;
     }
 
     /// How the store answers, and how many records of what was done wait for it.

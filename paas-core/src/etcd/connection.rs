@@ -1,4 +1,4 @@
-//! One connection at a time, made anew when it is lost.
+//! One connection at a time, made again when it is lost.
 
 use std::fmt;
 use std::time::Duration;

@@ -109,7 +109,7 @@ impl Watch {
             self.missed = true;
             return Ok(());
         }
-        // Somebody has put an older state of etcd in place: it counts its revisions anew.
+        // Somebody has put an older state of etcd in place: it counts its revisions from the beginning.
         if first.header().is_some_and(|header| header.revision() < self.at) {
             self.missed = true;
             return Ok(());

@@ -1,4 +1,4 @@
-//! Publication everybody who listens.
+//! Gives every event to everybody who listens, and keeps the newest for those who come back.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -100,7 +100,8 @@ impl BroadcastSink {
         self.from(next, count)
     }
 
-    /// Every event after one that is among those that are kept, in the order in which they were published. `None` when it is not.
+    /// Every event after one that is among those that are kept, in the order in which they were published. `None`
+    /// when that one is not kept.
     pub fn subscribe_after(&self, id: EventId) -> Option<BoxStream<'static, Notice>> {
         let count = self.count.subscribe();
         let next = {

@@ -1,16 +1,16 @@
 //! Forgetting old events: in the background, a few at a time.
 //!
-//! Nothing is remembered that could not be found again, so it may end at any point and begin anew, and several servers may
+//! Nothing is remembered that could not be found again, so it may end at any point and begin again, and several servers may
 //! do it at once.
 
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep};
 
 use super::{EventError, EventLog};
+use crate::background::Report;
 use crate::model::EventId;
 use crate::store::tables::EVENTS;
 use crate::store::{Direction, KeyRange, Result, Store, StoreErrorKind};
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 25;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Events that are younger are not counted yet: another may come in between.
 const UNSETTLED: Duration = Duration::from_secs(10);
-/// After how long everything is counted anew, for what others deleted or put in.
+/// After how long everything is counted again, for what others deleted or put in.
 const RECOUNT: Duration = Duration::from_secs(24 * 3600);
 
 /// How many events are kept, and for how long. An event goes when either says so.
@@ -62,21 +62,28 @@ impl Default for Tally {
 }
 
 impl EventLog {
-    /// Forgets old events until it is told to stop. What fails is tried again the next time.
-    pub async fn keep(&self, retention: Retention, stop: CancellationToken) {
+    /// Forgets old events for ever. What fails is tried again the next time.
+    pub(crate) async fn keep(&self, retention: &Retention, report: &Report) {
         let mut tally = Tally::default();
-        let keep = async {
-            loop {
-                match self.forget(&retention, &mut tally, self.clock.now()).await {
-                    Ok(0) => {}
-                    Ok(forgotten) => tracing::info!(forgotten, "forgot old events"),
-                    Err(error) => tracing::warn!(%error, "old events cannot be forgotten now"),
+        loop {
+            match self.forget(retention, &mut tally, self.clock.now()).await {
+                Ok(forgotten) => {
+                    if forgotten > 0 {
+                        tracing::info!(forgotten, "forgot old events");
+                    }
+                    report.ok();
                 }
-                // Woken, or late: both are fine.
-                let _ = timeout(retention.interval, self.grown.notified()).await;
+                Err(error) => {
+                    tracing::warn!(%error, "old events cannot be forgotten now");
+                    report.failed(&error);
+                }
             }
-        };
-        stop.run_until_cancelled(keep).await;
+            tokio::select! {
+                () = sleep(retention.interval) => {}
+                () = self.grown.notified() => {}
+                () = report.woken() => {}
+            }
+        }
     }
 
     /// Forgets what is too old at `now`, and what is too much. Says how many events that were.
@@ -174,6 +181,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::background::Background;
     use crate::events::EventSink;
     use crate::model::{Event, EventKind};
     use crate::store::MemoryStore;
@@ -251,10 +259,13 @@ mod tests {
         let now = Timestamp::now();
         let log = log([30, 10], now).await;
         let retention = Retention { max_age: Some(DAY * 15), ..NO_LIMIT };
-        let stop = CancellationToken::new();
-        let keeping = tokio::spawn({
-            let (log, stop) = (log.clone(), stop.clone());
-            async move { log.keep(retention, stop).await }
+        let background = Background::default();
+        background.spawn("events/forget", Some(retention.interval), background.stopping().clone(), {
+            let log = log.clone();
+            move |report| {
+                let (log, retention) = (log.clone(), retention.clone());
+                async move { log.keep(&retention, &report).await }
+            }
         });
         let until = async |count: usize| {
             let began = Instant::now();
@@ -274,8 +285,8 @@ mod tests {
             log.record(std::slice::from_ref(&old)).await.unwrap();
         }
         assert!(until(1).await < Duration::from_secs(60), "many wake it");
-        stop.cancel();
-        keeping.await.unwrap();
+        assert!(background.tasks()[0].runs >= 3, "and the table says so");
+        background.shutdown().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::registry::{LeaseId, Registry, RegistryError, RegistryErrorKind};
-use crate::store::{Fence, LeaderKey, Store, StoreErrorKind};
+use crate::store::{Fence, LeaderKey, Store};
 
 pub use fenced_engine::FencedEngine;
 pub use fenced_store::FencedStore;
@@ -31,8 +31,6 @@ pub use number::{LEADER_FORMAT, TermNumber, check_may_lead};
 const ELECTION: &str = "leader";
 /// How long to wait before a registry that failed is asked again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often a server that may not lead looks whether it may.
-const FOLLOW: Duration = Duration::from_secs(10);
 /// How long it takes at most until somebody who waits for the end of a term notices that the machine slept through it.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -90,8 +88,8 @@ impl Candidate {
         Self { registry, name: name.into(), ttl, clock: Clock::system(), store: None }
     }
 
-    /// The same candidate for the platform in `store`: its terms are numbered there, and it does not stand for election where
-    /// only a newer version may lead.
+    /// The same candidate for the platform in `store`: its terms are numbered there. Whether it may lead that platform at all,
+    /// [`check_may_lead`] says; a candidate does not ask.
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
@@ -150,28 +148,12 @@ impl Candidate {
     /// the term is over.
     pub async fn lead(&self) -> Term {
         loop {
-            self.until_it_may_lead().await;
             match self.try_to_lead().await {
                 Ok(term) => return term,
                 Err(error) if error.kind() == RegistryErrorKind::LeaseExpired => {}
                 Err(error) => tracing::warn!(%error, "cannot stand for election"),
             }
             sleep(RETRY).await;
-        }
-    }
-
-    /// Only follows for as long as the store asks for a newer version.
-    async fn until_it_may_lead(&self) {
-        let Some(store) = &self.store else { return };
-        loop {
-            match number::check_may_lead(store).await {
-                Err(error) if error.kind() == StoreErrorKind::Broken => {
-                    tracing::error!(%error, "does not stand for election");
-                    sleep(FOLLOW).await;
-                }
-                // A store that is away shows when the platform is taken over.
-                _ => return,
-            }
         }
     }
 
@@ -501,10 +483,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn terms_are_numbered_and_an_older_version_only_follows() {
-        use crate::store::{MemoryStore, tables::PLATFORM};
+    async fn terms_are_numbered() {
+        use crate::store::MemoryStore;
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", TTL).with_store(store.clone());
+        let candidate = Candidate::new(Arc::new(EmbeddedRegistry::new()), "one", TTL).with_store(store);
         let first = candidate.lead().await;
         first.resign();
         let second = candidate.lead().await;
@@ -512,12 +494,6 @@ mod tests {
         let numbers = [first.number().unwrap(), second.number().unwrap()];
         assert_eq!(numbers.map(|number| number.term), [1, 2]);
         assert_eq!(numbers[0].incarnation, numbers[1].incarnation);
-        let newer = serde_json::json!({ "format": 1, "leader_format": LEADER_FORMAT + 1 });
-        store.insert(PLATFORM, "min_leader", newer).await.unwrap();
-        let mut waiting = tokio::spawn(async move { candidate.lead().await });
-        assert!(tokio::time::timeout(FOLLOW * 5, &mut waiting).await.is_err());
-        store.delete(PLATFORM, "min_leader", None).await.unwrap();
-        assert_eq!(waiting.await.unwrap().number().map(|number| number.term), Some(3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,10 +13,10 @@ pub struct ClusterInfo {
     pub cpus: Cpus,
     /// Memory of all engines that answered at least once, MB.
     pub memory: MemoryMb,
-    /// CPUs reserved to containers and to placements in flight.
+    /// CPUs reserved for containers and for placements in flight.
     #[serde(deserialize_with = "any_cpus")]
     pub reserved_cpus: Cpus,
-    /// Memory reserved to containers and to placements in flight, MB.
+    /// Memory reserved for containers and for placements in flight, MB.
     pub reserved_memory: MemoryMb,
     /// CPUs in use on the engines that are up: on the whole host where its agent says so, otherwise by the containers, as
     /// Docker measures it.

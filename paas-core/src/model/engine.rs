@@ -110,10 +110,10 @@ pub struct Engine {
     pub cpus: Cpus,
     /// Memory to give out, MB; 0 until it answered once.
     pub memory: MemoryMb,
-    /// CPUs reserved to containers and to placements in flight.
+    /// CPUs reserved for containers and for placements in flight.
     #[serde(deserialize_with = "any_cpus")]
     pub reserved_cpus: Cpus,
-    /// Memory reserved to containers and to placements in flight, MB.
+    /// Memory reserved for containers and for placements in flight, MB.
     pub reserved_memory: MemoryMb,
     /// Containers on it, the stopped ones included.
     pub containers: usize,
@@ -172,7 +172,7 @@ pub enum EngineStatus {
     Pending,
     /// Answers, and takes containers.
     Up,
-    /// Lagged a probe; takes no containers until it answers again.
+    /// Missed a probe; takes no containers until it answers again.
     Suspect,
     /// Does not answer.
     Down,

@@ -108,7 +108,7 @@ impl ContainerSpec {
         }
     }
 
-    /// What the container is reserved: the sizes it asks for, or the defaults.
+    /// What is reserved for the container: the sizes it asks for, or the defaults.
     pub fn reserved(&self) -> Resources {
         Resources {
             cpus: self.cpus.unwrap_or(Cpus::DEFAULT_RESERVATION),

@@ -17,7 +17,7 @@ pub struct Cpus(u64);
 impl Cpus {
     /// No CPU at all.
     pub const ZERO: Self = Self(0);
-    /// What a container is reserved when it does not say: 0.1 CPU.
+    /// What is reserved for a container that does not say: 0.1 CPU.
     pub const DEFAULT_RESERVATION: Self = Self(100);
     /// The most that anything may ask for or have: 10,000 CPUs.
     pub const MAX: Self = Self(10_000_000);
@@ -142,7 +142,7 @@ impl fmt::Display for MemoryMb {
     }
 }
 
-/// CPU and memory together: what a container is reserved, or what a host has.
+/// CPU and memory together: what is reserved for a container, or what a host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// Share of CPU.

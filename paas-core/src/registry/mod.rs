@@ -168,7 +168,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Only for trouble with the backend.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId>;
 
-    /// Starts the time of a lease anew.
+    /// Starts the time of a lease again.
     ///
     /// # Errors
     /// [`RegistryErrorKind::LeaseExpired`] when it ran out: what was bound to it is gone, register again.

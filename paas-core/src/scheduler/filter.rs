@@ -87,7 +87,7 @@ fn lack_of_room(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
 
 /// Whether `asked` can be reserved beside `reserved` without going past `limit`, CPU and memory each on its own.
 ///
-/// Nothing always fits, even where others have taken more than there is: it promises nobody anything.
+/// Nothing always fits, even where others have taken more than there is: it takes nothing from anybody.
 fn fits(limit: Resources, reserved: Resources, asked: Resources) -> bool {
     let free = limit.saturating_sub(reserved);
     asked.cpus <= free.cpus && asked.memory <= free.memory

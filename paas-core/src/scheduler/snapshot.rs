@@ -25,7 +25,7 @@ struct Entry {
 /// What a container or a placement in flight takes of its engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllocationRef<'a> {
-    /// What it is reserved; `None` when it does not run and counts as no container.
+    /// What is reserved for it; `None` when it does not run and counts as no container.
     pub resources: Option<Resources>,
     /// Canonical name of its image.
     pub image: Option<&'a str>,
@@ -97,7 +97,7 @@ impl Snapshot {
         self.take(id, AllocationRef::from(request))
     }
 
-    /// Counts a allocation. False when there is no engine of that id. Much cheaper than [`Snapshot::update`].
+    /// Counts an allocation. False when there is no engine of that id. Much cheaper than [`Snapshot::update`].
     pub fn take(&mut self, id: &EngineId, allocation: AllocationRef<'_>) -> bool {
         let Ok(rank) = self.position(id.as_str()) else { return false };
         let Entry { state, place, .. } = &mut self.entries[rank];

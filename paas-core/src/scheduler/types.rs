@@ -18,7 +18,7 @@ pub struct EngineState {
     pub labels: BTreeSet<String>,
     /// What it has.
     pub total: Resources,
-    /// What is reserved to running containers and to placements in flight. May be more than `total` when others
+    /// What is reserved for running containers and for placements in flight. May be more than `total` when others
     /// started containers there.
     pub reserved: Resources,
     /// How many containers and placements in flight hold something of it.
@@ -113,7 +113,7 @@ pub struct PlacementRequest {
     pub count: usize,
     /// Canonical name of their image.
     pub image: String,
-    /// What each is reserved.
+    /// What is reserved for each.
     pub resources: Resources,
     /// Which filters apply.
     pub kind: ContainerType,

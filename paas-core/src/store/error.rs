@@ -12,7 +12,7 @@ pub enum StoreErrorKind {
     NotFound,
     /// There is such a document already.
     AlreadyExists,
-    /// The document was changed since it was read: read it again and decide anew.
+    /// The document was changed since it was read: read it again and decide again.
     VersionMismatch,
     /// The key or the document is not one the backend can hold.
     Invalid,
@@ -53,7 +53,7 @@ impl StoreError {
         self
     }
 
-    /// Whether somebody else wrote the document, which is in `table`, since it was read: read it again and decide anew.
+    /// Whether somebody else wrote the document, which is in `table`, since it was read: read it again and decide again.
     pub fn is_conflict_in(&self, table: Table) -> bool {
         let kinds = [StoreErrorKind::AlreadyExists, StoreErrorKind::NotFound, StoreErrorKind::VersionMismatch];
         self.table == table.name() && kinds.contains(&self.kind)

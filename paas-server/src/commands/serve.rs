@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::Parts;
 use crate::config::{Config, Peers};
 use crate::ha::leader_proxy::Forwarder;
-use crate::ha::{MayLead, Node, TakeOver};
+use crate::ha::{Node, TakeOver, may_lead};
 use crate::process::{raise_descriptor_limit, say, start_log, stop_on_signals};
 use crate::serve::{ServeOptions, serve, serve_with};
 use crate::tls;
@@ -92,12 +92,9 @@ async fn serve_as_one_of_several(
     let candidate =
         Candidate::new(parts.registry.clone(), peers.advertise.clone(), peers.lease).with_store(parts.store.clone());
     let forwarder = Forwarder::new(peers.ca.as_deref())?;
-    tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone()));
-    let (custody, store) = (parts.custody.clone(), parts.store.clone());
-    let may_lead: MayLead = Arc::new(move || {
-        let (custody, store) = (custody.clone(), store.clone());
-        Box::pin(async move { custody.check(&*store).await })
-    });
+    let learn = Forwarder::learn_peer_key(forwarder.peer_key(), parts.store.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(learn));
+    let may_lead = may_lead(parts.custody.clone(), parts.store.clone());
     let node = Node::new(candidate, forwarder, options.clone()).that_leads_if(may_lead);
     let router = node.router();
     let take_over: TakeOver = Arc::new(move |term| {

@@ -145,7 +145,7 @@ pub(super) struct Settings {
     /// Weight of free memory in an engine's score. Default: 35.
     #[arg(long, env = "PAAS_MEMORY_WEIGHT", value_name = "NUMBER")]
     pub(super) memory_weight: Option<f64>,
-    /// How far containers may be promised more than an engine has: 1.5 for half as much again. Default: 1, not at all.
+    /// How much more than an engine has may be reserved on it: 1.5 for half as much again. Default: 1, not at all.
     #[arg(long, env = "PAAS_OVERBOOKING", value_name = "FACTOR")]
     pub(super) overbooking: Option<f64>,
     /// Of each container's output an engine keeps files of this size, where its Docker keeps output in files (json-file,

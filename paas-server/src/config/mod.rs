@@ -108,7 +108,7 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// What a server publishes to those beside it, and knows of them.
+/// What a server says of itself to those beside it, and knows of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peers {
     /// Where the others reach this one: scheme, host and port.

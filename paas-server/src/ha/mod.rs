@@ -13,7 +13,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use paas_core::controller::Controller;
-use paas_core::leadership::{Candidate, Term};
+use paas_core::leadership::{Candidate, Term, check_may_lead};
+use paas_core::store::{Store, StoreErrorKind};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use tower::ServiceExt;
 use crate::app::App;
 use crate::body::read;
 use crate::connections::Connection;
+use crate::custody::Custody;
 use crate::ha::leader_proxy::{Forwarder, is_forwarded};
 use crate::middleware::idempotency;
 use crate::middleware::request_id::identified;
@@ -46,6 +48,21 @@ pub(crate) type TakeOver =
 
 /// Whether this server could lead, and if not, why.
 pub(crate) type MayLead = Arc<dyn Fn() -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
+/// A server may lead when it has the key of the store, and its version is not too old for what is in there. A store that does
+/// not answer says nothing about that: it shows when the platform is taken over.
+pub(crate) fn may_lead(custody: Custody, store: Arc<dyn Store>) -> MayLead {
+    Arc::new(move || {
+        let (custody, store) = (custody.clone(), store.clone());
+        Box::pin(async move {
+            custody.check(&*store).await?;
+            match check_may_lead(&store).await {
+                Err(error) if error.kind() == StoreErrorKind::Broken => Err(error.into()),
+                _ => Ok(()),
+            }
+        })
+    })
+}
 
 /// A server among several. Cheap to clone.
 #[derive(Clone)]

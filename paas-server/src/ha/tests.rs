@@ -5,8 +5,11 @@ use std::net::TcpListener;
 use futures::StreamExt;
 use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Settings};
+use paas_core::leadership::LEADER_FORMAT;
 use paas_core::model::EngineSpec;
 use paas_core::registry::{EmbeddedRegistry, Registry};
+use paas_core::seal::Sealer;
+use paas_core::store::tables::PLATFORM;
 use paas_core::store::{MemoryStore, Store};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -308,4 +311,19 @@ async fn a_server_that_could_not_lead_stands_aside_until_it_can_and_says_so() {
     other.serving.await.unwrap();
     aside.until_leading().await;
     assert_eq!(aside.health().await["stands_for_election"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_an_older_version_only_follows_and_says_so() {
+    let common = Common::new("older", "cpus=8&memory=4096");
+    let newer = json!({ "format": 1, "leader_format": LEADER_FORMAT + 1 });
+    common.store.insert(PLATFORM, "min_leader", newer).await.unwrap();
+    let custody = Custody::Ephemeral(Sealer::ephemeral());
+    let older = Server::start_if(&common, may_lead(custody, common.store.clone()));
+    sleep(LEASE).await;
+    let health = older.health().await;
+    assert_eq!((&health["role"], &health["stands_for_election"]), (&json!("follower"), &json!(false)), "{health}");
+    common.store.delete(PLATFORM, "min_leader", None).await.unwrap();
+    older.until_leading().await;
+    assert_eq!(older.health().await["stands_for_election"], Value::Null);
 }

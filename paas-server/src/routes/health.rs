@@ -62,7 +62,7 @@ pub(crate) fn following(leader: Option<String>, is_barred: bool) -> Json<Value> 
     if is_barred {
         health["stands_for_election"] = json!(false);
         health["reason"] =
-            json!("the key that opens the secrets in the store is not here; the log of this server says more");
+            json!("this server lacks the key of the store, or is too old for it; the log of this server says more");
     }
     Json(health)
 }

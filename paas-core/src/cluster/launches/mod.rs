@@ -334,7 +334,7 @@ impl Launches {
         known.get(engine, launch).is_none_or(|entry| !matches!(entry.stage, Stage::Interrupted | Stage::Settling))
     }
 
-    /// Whether a container that was done is to go, because its group became smaller.
+    /// Whether what comes of a launch is to go: it was given up, or its group became smaller.
     pub(super) fn is_unwanted(&self, engine: &EngineId, launch: LaunchId) -> bool {
         let known = self.known.lock();
         known.get(engine, launch).is_some_and(|entry| matches!(entry.stage, Stage::Unwanted(_)))

@@ -26,7 +26,7 @@ impl View {
                 != (state.reserved, state.containers, &state.host_ports, state.images.values().sum())
             {
                 return Err(format!(
-                    "{id}: the holds say {reserved:?} in {running} with {images} images, ports {ports:?}; the snapshot says {state:?}"
+                    "{id}: the allocations say {reserved:?} in {running} with {images} images, ports {ports:?}; the snapshot says {state:?}"
                 ));
             }
             if host.ports.len() != state.host_ports.len() {

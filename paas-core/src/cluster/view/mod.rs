@@ -201,7 +201,7 @@ impl View {
         let Some(host) = self.engines.get_mut(engine) else { return true };
         host.containers.insert(found.id.clone());
         let summary = host.summary.clone();
-        // Everything is read again each minute and mostly is as it was. If each were put down anew every time, the room of
+        // Everything is read again each minute and mostly is as it was. If each were put down again every time, the room of
         // those before would be left in pieces between them.
         if let Some(known) = self.containers.get_mut(&found.id)
             && known.is(&found, &summary)

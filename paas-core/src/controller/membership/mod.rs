@@ -30,23 +30,19 @@ const LOOK: Duration = Duration::from_secs(1);
 const TO_COME_BACK: Duration = Duration::from_secs(10);
 
 impl Controller {
-    /// Follows the registry until the controller closes.
+    /// Follows the registry for ever.
     pub(super) async fn follow_registry(self, report: Report) {
-        let closing = self.shared.closing.clone();
-        let follow = async {
-            let mut lost = false;
-            loop {
-                let Err(error) = self.follow_registry_once(&mut lost, &report).await else { continue };
-                report.failed(&error);
-                if !lost {
-                    let known = self.shared.cluster.engines().len();
-                    tracing::warn!(%error, engines = known, "the registry does not answer; what is known of engines stays");
-                }
-                lost = true;
-                sleep(RETRY).await;
+        let mut lost = false;
+        loop {
+            let Err(error) = self.follow_registry_once(&mut lost, &report).await else { continue };
+            report.failed(&error);
+            if !lost {
+                let known = self.shared.cluster.engines().len();
+                tracing::warn!(%error, engines = known, "the registry does not answer; what is known of engines stays");
             }
-        };
-        closing.run_until_cancelled(follow).await;
+            lost = true;
+            sleep(RETRY).await;
+        }
     }
 
     /// Takes the list, and every change after it, until changes are missed or the registry is lost.

@@ -1,4 +1,4 @@
-//! What runs in the background ends with the controller, however that ends; and what others subscribe with holds up nothing.
+//! What runs in the background ends with the controller, however that ends; and no subscriber holds up anything.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;

@@ -98,7 +98,7 @@ impl Platform {
         self.controller.run(&ann(), request).await.unwrap().finish().await
     }
 
-    /// Waits until whoever subscribes has every event so far: each has a queue of its own.
+    /// Waits until every subscriber has every event so far: each has a queue of its own.
     async fn heard(&self) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

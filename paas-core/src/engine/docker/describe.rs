@@ -30,7 +30,7 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         nano_cpus: spec.cpus.map(Cpus::nano),
         cpuset_cpus: spec.cpuset.clone(),
         memory: Some(reserved.memory.bytes()),
-        // Docker would add as much swap again; a container would then use twice what it was reserved.
+        // Docker would add as much swap again; a container would then use twice what is reserved for it.
         memory_swap: Some(reserved.memory.bytes()),
         binds: some(binds),
         links: some(host_links),

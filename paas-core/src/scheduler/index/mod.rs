@@ -97,7 +97,7 @@ impl Index {
         self.post(to, state);
     }
 
-    /// Notes the numbers of an engine anew.
+    /// Notes the numbers of an engine again.
     pub(super) fn recount(&mut self, place: Place, state: &EngineState) {
         let ready = state.status == EngineStatus::Up && !state.draining;
         self.blocks[place.block as usize].set(place.lane as usize, state, ready);

@@ -18,7 +18,7 @@ const FIRST: usize = 16;
 const MOST: usize = 1024;
 /// How many bytes one answer should have.
 const ANSWER: usize = 4 << 20;
-/// How often a range is read anew because etcd forgot the state that was being read.
+/// How often a range is read again because etcd forgot the state that was being read.
 const ATTEMPTS: usize = 5;
 /// How many more than are needed are read forwards rather than have everything sorted.
 const MANY: usize = 4096;

@@ -12,14 +12,14 @@ use crate::store::{Action, KeyRange, MAX_WRITES, Store, StoreErrorKind, Table, V
 pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
     let (left, right) = (table(store, "conformance_commit").await, table(store, "conformance_commit_other").await);
     let old = store.insert(left, "replaced", json!("old")).await.unwrap();
-    let abandoned = store.insert(left, "deleted", json!(1)).await.unwrap();
+    let to_delete = store.insert(left, "deleted", json!(1)).await.unwrap();
     store.insert(left, "deleted_whatever", json!(1)).await.unwrap();
     store.insert(right, "cleared", json!(1)).await.unwrap();
     let version = store
         .commit(vec![
             Write::new(left, "replaced", Action::Replace(old, json!("new"))),
             Write::new(left, "inserted", Action::Insert(json!({"float": 0.5, "list": [1]}))),
-            Write::new(left, "deleted", Action::Delete(Some(abandoned))),
+            Write::new(left, "deleted", Action::Delete(Some(to_delete))),
             Write::new(left, "deleted_whatever", Action::Delete(None)),
             Write::new(left, "never there", Action::Clear),
             Write::new(right, "cleared", Action::Clear),

@@ -123,7 +123,7 @@ pub async fn only_what_is_there_is_deleted(store: &Arc<dyn Store>) {
     store.delete(table, "one", None).await.unwrap();
 }
 
-/// A version that was seen once does not come again, not even after the document was deleted and made anew.
+/// A version that was seen once does not come again, not even after the document was deleted and made again.
 pub async fn versions_never_come_again(store: &Arc<dyn Store>) {
     let table = table(store, "conformance_versions").await;
     let first = store.insert(table, "one", json!(1)).await.unwrap();

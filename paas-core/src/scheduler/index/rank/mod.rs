@@ -11,7 +11,7 @@ use heap::{Heap, Key};
 /// Places each container of a request on the engine with the highest measure, seeing those placed before it. Of equals the
 /// one with fewer containers takes it, then the one whose id comes first.
 ///
-/// The same as measuring all engines anew for each container, and much faster: placing one changes the measure of one engine
+/// The same as measuring all engines again for each container, and much faster: placing one changes the measure of one engine
 /// only, so a heap of M candidates serves N containers in `M + N log M` steps, and for a single container the index tells
 /// which engines need not be measured.
 pub(in crate::scheduler) fn place(
