@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
-use paas_core::testing::docker;
+use paas_core::testing::{docker, tier};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::SEED_VARIABLE;
 use super::support::{Api, Server, eventually};
 
-/// How many requests are made.
-const REQUESTS: usize = 34;
+/// How many requests are made in every test run; `cargo xtask test --long` makes more.
+const REQUESTS: usize = 10;
 /// How many containers each asks for.
 const COUNT: usize = 3;
 /// The longest time from a request to the kill, milliseconds: starts are slowed, and take about as long.
@@ -68,7 +68,7 @@ async fn on_docker_what_is_answered_is_what_runs() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = Server::start(&[&format!("local={address}")]).await;
     let api = server.admin().await;
-    for number in 0..REQUESTS {
+    for number in 0..tier::rounds(REQUESTS) {
         let key = format!("killed-{number}");
         let mut answered = None;
         for _ in 0..random.random_range(1..3) {
