@@ -37,6 +37,7 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
+#[allow(rustdoc::bare_urls, reason = "it is the help of the command line")]
 pub(crate) struct Global {
     /// Server, such as https://paas.example.org:5002, or all servers of one platform with commas between them. When it
     /// is not given: those of the last login, or http://127.0.0.1:5002. Without https:// it is http://
