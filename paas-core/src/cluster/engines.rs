@@ -143,14 +143,23 @@ impl Cluster {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.health.status)
     }
 
-    /// Waits until an engine was heard: it was read, or something is wrong with it, or it is gone.
+    /// Waits until an engine was read, or something is wrong with it, or it is gone.
     pub async fn wait_synced(&self, id: &EngineId) {
-        self.until(|view| view.engine(id.as_str()).is_none_or(|entry| !is_pending(entry))).await;
+        self.until(|view| view.engine(id.as_str()).is_none_or(|entry| !is_unread(entry))).await;
     }
 
-    /// Waits until every engine that is known was heard.
+    /// Waits until every engine that is known was read, or something is wrong with it.
     pub async fn wait_all_synced(&self) {
-        self.until(|view| !view.engines().any(is_pending)).await;
+        self.until(|view| !view.engines().any(is_unread)).await;
+    }
+
+    /// Whether there are engines, or is this one, of which nothing is known yet.
+    pub(super) fn are_unread(&self, only: Option<&EngineId>) -> bool {
+        let view = self.shared.view.read();
+        match only {
+            Some(only) => view.engine(only.as_str()).is_some_and(is_unread),
+            None => view.engines().any(is_unread),
+        }
     }
 
     async fn until(&self, is_so: impl Fn(&View) -> bool) {
@@ -213,8 +222,9 @@ impl Cluster {
     }
 }
 
-fn is_pending(entry: &EngineEntry) -> bool {
-    entry.health.status == EngineStatus::Pending
+/// Whether nothing is known of an engine yet, not even why it does not answer.
+fn is_unread(entry: &EngineEntry) -> bool {
+    entry.health.status == EngineStatus::Pending && entry.health.reason.is_none()
 }
 
 fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {

@@ -83,6 +83,7 @@ impl Cluster {
     /// there is to do about the others.
     pub(super) fn recognise(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
         let (mut todo, mut new) = (Vec::new(), Vec::new());
+        let duplicates = self.shared.view.read().duplicates_of(engine);
         for (position, found) in found.iter_mut().enumerate() {
             let Some(managed) = &found.managed else { continue };
             if !self.shared.platform.owns(&managed.platform) {
@@ -100,7 +101,7 @@ impl Cluster {
                 launch,
                 state: found.state,
             };
-            match self.shared.launches.judge(engine, found, launch) {
+            match self.shared.launches.judge(engine, &duplicates, found, launch) {
                 Verdict::Another => found.managed = None,
                 Verdict::Ours => {}
                 Verdict::New => new.push(position),

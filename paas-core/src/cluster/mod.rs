@@ -15,7 +15,7 @@ mod groups;
 mod handle;
 pub(crate) mod launches;
 mod monitor;
-mod networks;
+mod placement;
 mod platform;
 mod probe;
 mod recorder;
@@ -269,13 +269,18 @@ impl Cluster {
     /// Notes a new status, and records it as an event when it is one.
     fn set_status(&self, engine: &EngineHandle, status: EngineStatus, reason: Option<String>) {
         let id = engine.id();
+        let is_pending = status == EngineStatus::Pending;
         let changed = self.with(engine, |view| {
             let before = view.set_status(id, status, reason)?;
             let health = &view.engine(id.as_str())?.health;
             Some((before, health.status, health.reason.clone()))
         });
-        let Some((before, status, reason)) = changed.flatten() else { return };
-        self.shared.status_changes.notify_waiters();
+        let changed = changed.flatten();
+        // Why a new engine does not answer is news as well.
+        if is_pending || changed.is_some() {
+            self.shared.status_changes.notify_waiters();
+        }
+        let Some((before, status, reason)) = changed else { return };
         let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         tracing::info!(engine = %id, %before, %status, "engine changed{why}");
         let mut event = Event::new(EventKind::EngineStatus, format!("engine {id} is {status}, was {before}{why}"));

@@ -108,6 +108,8 @@ fn unanswered(cluster: &Cluster, engine: &EngineHandle, missed: u32, reason: Str
             EngineStatus::Down
         }
         EngineStatus::Up | EngineStatus::Suspect => EngineStatus::Suspect,
+        // A new one that takes long to answer may still be read.
+        EngineStatus::Pending if missed < cluster.shared.settings.probe_misses => return,
         // Why it is one is worth more than that it does not answer, either.
         EngineStatus::Duplicate => return,
         other => other,

@@ -34,11 +34,26 @@ impl Cluster {
              /var/lib/docker/engine-id (older ones: /etc/docker/key.json), and start it",
             container.short()
         );
+        self.set_duplicate(engine, other, reason);
+    }
+
+    /// Notes that an engine is another one over again, or a copy of it.
+    pub(super) fn set_duplicate(&self, engine: &EngineHandle, other: &EngineId, reason: String) {
         let was_one = engine.status() == EngineStatus::Duplicate;
         self.set_status(engine, EngineStatus::Duplicate, Some(reason));
+        self.with(engine, |view| view.set_same_as(engine.id(), other));
+        // What was noted of this one is of the other one, if they are one.
         if !was_one && let Some(other) = self.handle(other) {
-            // What was noted of this one is of the other one, if they are one.
             other.read_again();
+        }
+    }
+
+    /// A launch on an engine was given up, and its container may be there, perhaps shown already as that of a launch under way.
+    /// If the engine was found to be a duplicate meanwhile, it is on the other one.
+    pub(crate) fn look_for_remains(&self, engine: &EngineId) {
+        let other = self.shared.view.read().same_as(engine);
+        if let Some(engine) = self.handle(other.as_ref().unwrap_or(engine)) {
+            engine.read_again();
         }
     }
 }

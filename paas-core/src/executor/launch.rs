@@ -186,10 +186,13 @@ impl Launcher {
                 let event =
                     Event::new(EventKind::RunFailed, format!("{} was not started: {message}", self.plan.spec.name));
                 launching.failed(fate, self.sign(event.on(&engine))).await;
+                self.look_for_remains(fate, &engine);
                 self.fail(index, engine, message);
                 return 0;
             };
-            let launching = match launching.next(fate, self.record(index, &reservation)).await {
+            let next = launching.next(fate, self.record(index, &reservation)).await;
+            self.look_for_remains(fate, &engine);
+            let launching = match next {
                 Ok(launching) => launching,
                 Err(store) => {
                     tracing::warn!(error = %store, "a launch is not tried elsewhere");
@@ -200,6 +203,12 @@ impl Launcher {
             self.tell(Progress::Retrying { index, engine, error: message });
             self.tell(Progress::Decided { index, engine: reservation.engine().clone() });
             one = One { index, reservation, launching };
+        }
+    }
+
+    fn look_for_remains(&self, fate: Fate, engine: &EngineId) {
+        if fate == Fate::Perhaps {
+            self.executor.cluster.look_for_remains(engine);
         }
     }
 

@@ -196,7 +196,7 @@ fn take_info(cluster: &Cluster, engine: &EngineHandle, info: EngineInfo, heard: 
              the two engines is to be deleted; or this machine was cloned: stop Docker here, delete /var/lib/docker/engine-id \
              (older ones: /etc/docker/key.json), and start it"
         );
-        cluster.set_status(engine, EngineStatus::Duplicate, Some(reason));
+        cluster.set_duplicate(engine, &other, reason);
         return false;
     }
     cluster.with(engine, |view| view.set_info(engine.id(), info));

@@ -181,15 +181,24 @@ impl Launches {
         Launching::new(self.clone(), new.launch, engine)
     }
 
-    /// What the records say of a container that bears the labels of a launch of this platform.
-    pub(super) fn judge(&self, engine: &EngineId, found: &ObservedContainer, launch: LaunchId) -> Verdict {
+    /// What the records say of a container that bears the labels of a launch of this platform, and is on an engine of which
+    /// others are `duplicates`.
+    pub(super) fn judge(
+        &self,
+        engine: &EngineId,
+        duplicates: &[EngineId],
+        found: &ObservedContainer,
+        launch: LaunchId,
+    ) -> Verdict {
         let mut known = self.known.lock();
         let Some((on, entry)) = known.find(engine, launch) else { return Verdict::New };
         let name = found.name.trim_start_matches('/');
         let is_it = match (&entry.container, &entry.record) {
             (Some(container), _) => *container == found.id,
             // One host may be two engines, and be read as the other one while its container starts.
-            (None, Some(record)) => record.name == name && (on == engine || entry.stage == Stage::UnderWay),
+            (None, Some(record)) => {
+                record.name == name && (on == engine || entry.stage == Stage::UnderWay || duplicates.contains(on))
+            }
             (None, None) => false,
         };
         if !is_it {

@@ -48,15 +48,15 @@ async fn what_was_asked_is_interrupted_for_the_next_server_and_what_was_done_is_
     let (asked, done) = (new("asked"), new("done"));
     let (is_asked, is_done) = (asked.launch, done.launch);
     let mut under_way = launches.begin(vec![asked, done]).await.unwrap();
-    assert_eq!(launches.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Ours);
+    assert_eq!(launches.judge(&engine(), &[], &found("asked", id(1)), is_asked), Verdict::Ours);
     under_way[1].done(&id(2), &event(), 1).await.unwrap();
     let next = on(&store).await;
-    assert_eq!(next.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Interrupted);
-    assert_eq!(next.judge(&engine(), &found("renamed", id(2)), is_done), Verdict::Ours);
-    assert_eq!(next.judge(&engine(), &found("asked", id(3)), is_done), Verdict::Another, "of another id");
-    assert_eq!(next.judge(&engine(), &found("other", id(1)), is_asked), Verdict::Another, "of another name");
+    assert_eq!(next.judge(&engine(), &[], &found("asked", id(1)), is_asked), Verdict::Interrupted);
+    assert_eq!(next.judge(&engine(), &[], &found("renamed", id(2)), is_done), Verdict::Ours);
+    assert_eq!(next.judge(&engine(), &[], &found("asked", id(3)), is_done), Verdict::Another, "of another id");
+    assert_eq!(next.judge(&engine(), &[], &found("other", id(1)), is_asked), Verdict::Another, "of another name");
     drop(under_way);
-    assert_eq!(launches.judge(&engine(), &found("asked", id(1)), is_asked), Verdict::Interrupted);
+    assert_eq!(launches.judge(&engine(), &[], &found("asked", id(1)), is_asked), Verdict::Interrupted);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn what_a_launch_left_goes_also_when_that_could_not_be_written_down() {
         launching.failed(Fate::Perhaps, event()).await;
     }
     for (key, name) in keys.into_iter().zip(["one", "other"]) {
-        let verdict = launches.judge(&engine(), &found(name, id(1)), key);
+        let verdict = launches.judge(&engine(), &[], &found(name, id(1)), key);
         assert_eq!(verdict, Verdict::Unwanted(Why::Interrupted));
     }
 }
@@ -146,7 +146,7 @@ async fn an_engine_that_goes_by_another_name_keeps_its_launches() {
     let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
     under_way.done(&id(1), &event(), 1).await.unwrap();
     let renamed: EngineId = "b".parse().unwrap();
-    assert_eq!(launches.judge(&renamed, &found("web", id(1)), key), Verdict::Ours);
+    assert_eq!(launches.judge(&renamed, &[], &found("web", id(1)), key), Verdict::Ours);
     let (gone, _) = launches.missing(&engine(), 10, |_| false);
     assert!(gone.is_empty());
     assert_eq!(launches.missing(&renamed, 10, |_| false).0, [key]);
@@ -159,8 +159,22 @@ async fn a_container_that_starts_is_ours_also_where_its_host_is_another_engine_a
     let key = launch.launch;
     let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
     let twin: EngineId = "b".parse().unwrap();
-    assert_eq!(launches.judge(&twin, &found("web", id(1)), key), Verdict::Ours);
-    assert_eq!(launches.judge(&twin, &found("other", id(1)), key), Verdict::Another);
+    assert_eq!(launches.judge(&twin, &[], &found("web", id(1)), key), Verdict::Ours);
+    assert_eq!(launches.judge(&twin, &[], &found("other", id(1)), key), Verdict::Another);
     under_way.done(&id(1), &event(), 1).await.unwrap();
-    assert_eq!(launches.judge(&twin, &found("web", id(1)), key), Verdict::Ours);
+    assert_eq!(launches.judge(&twin, &[], &found("web", id(1)), key), Verdict::Ours);
+}
+
+#[tokio::test]
+async fn what_a_launch_left_goes_where_its_engine_turned_out_to_be_another_one() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (launches, launch) = (on(&store).await, new("web"));
+    let key = launch.launch;
+    let under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
+    under_way.failed(Fate::Perhaps, event()).await;
+    let other: EngineId = "b".parse().unwrap();
+    let there = found("web", id(1));
+    assert_eq!(launches.judge(&other, &[], &there, key), Verdict::Another, "somebody's copy on another host");
+    assert_eq!(launches.judge(&other, &[engine()], &there, key), Verdict::Unwanted(Why::Interrupted));
+    assert!(launches.is_unwanted(&other, key), "it is removed there");
 }

@@ -49,6 +49,7 @@ impl View {
         let Some(entry) = self.engines.remove(id) else { return false };
         entry.handle.stop().cancel();
         self.twins.retain(|one, (other, _)| one != id && other != id);
+        self.same_as.retain(|one, other| one != id && other != id);
         self.images.remove(entry.info.as_ref());
         self.down.remove(id);
         if let Some(info) = &entry.info {
@@ -204,6 +205,9 @@ impl View {
             self.down.insert(id.clone());
         } else {
             self.down.remove(id);
+        }
+        if status != EngineStatus::Duplicate {
+            self.same_as.remove(id);
         }
         entry.health.status = status;
         entry.handle.set_status(status);

@@ -132,6 +132,8 @@ pub(super) struct View {
     daemons: HashMap<String, BTreeSet<EngineId>>,
     /// The engines on which a container was found that another one has, with that one and the container.
     twins: BTreeMap<EngineId, (EngineId, ContainerId)>,
+    /// The engines that are duplicates, with that which each of them is.
+    same_as: BTreeMap<EngineId, EngineId>,
 }
 
 impl View {

@@ -13,6 +13,20 @@ impl View {
         counts.then(|| other.clone())
     }
 
+    pub(in crate::cluster) fn set_same_as(&mut self, engine: &EngineId, other: &EngineId) {
+        self.same_as.insert(engine.clone(), other.clone());
+    }
+
+    /// The engine of which this one is a duplicate.
+    pub(in crate::cluster) fn same_as(&self, engine: &EngineId) -> Option<EngineId> {
+        self.same_as.get(engine).cloned()
+    }
+
+    /// The engines that are duplicates of this one.
+    pub(in crate::cluster) fn duplicates_of(&self, engine: &EngineId) -> Vec<EngineId> {
+        self.same_as.iter().filter(|(_, other)| *other == engine).map(|(one, _)| one.clone()).collect()
+    }
+
     /// Another engine that has one of these containers, and which.
     pub(in crate::cluster) fn twin_among(
         &self,

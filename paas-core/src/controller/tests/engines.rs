@@ -1,7 +1,10 @@
 //! Adding and deleting engines.
 
 use super::*;
+use crate::engine::EngineErrorKind;
 use crate::model::{EngineAddress, TlsMaterial};
+use crate::store::tables::LAUNCHES;
+use crate::testing::store::GatedStore;
 
 #[tokio::test(start_paused = true)]
 async fn an_added_engine_takes_containers_at_once_and_a_deleted_one_no_more() {
@@ -86,6 +89,21 @@ async fn an_engine_that_does_not_answer_yet_is_pending_until_it_does() {
     platform.host("a").set_reachable(true);
     platform.until("a", EngineStatus::Up).await;
     assert!(platform.run(web(), 1).await.is_complete());
+}
+
+/// A server that was started a moment ago says no to nobody because it has not looked yet.
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_engines_that_were_not_read_yet() {
+    let platform = Platform::without_engines(&["a"]).await;
+    platform.host("a").set_latency(Duration::from_millis(1200));
+    let adding = {
+        let controller = platform.controller.clone();
+        tokio::spawn(async move { controller.add_engine(&ann(), engine_spec("a")).await.unwrap() })
+    };
+    assert!(eventually(|| platform.controller.engine("a").is_ok()).await);
+    assert_eq!(platform.controller.engine("a").unwrap().health.status, EngineStatus::Pending);
+    assert!(platform.run(web(), 1).await.is_complete());
+    adding.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,4 +198,45 @@ async fn an_engine_without_running_containers_of_ours_is_deleted_without_force()
     platform.host("a").outsider_run("db:1".parse().unwrap(), None);
     platform.controller.stop(&ann(), &id, Duration::ZERO).await.unwrap();
     platform.controller.delete_engine(&ann(), "a", false).await.unwrap();
+}
+
+/// One daemon under two addresses, found out while a container is started through the second one.
+#[tokio::test(start_paused = true)]
+async fn a_launch_on_an_engine_that_turns_out_to_be_another_one_leaves_nothing() {
+    let mut platform = Platform::without_engines(&["p1", "p2"]).await;
+    let store = Arc::new(GatedStore::new(platform.store.clone()));
+    platform.controller = build(&platform.hosts, store.clone(), platform.events.clone()).await;
+    platform.add("p1").await;
+    platform.add("p2").await;
+    let (one, other) = (platform.host("p1"), platform.host("p2"));
+    platform.controller.set_draining(&ann(), "p1", true).await.unwrap();
+    one.outsider_run("db:1".parse().unwrap(), None);
+    let theirs = one.really_there()[0].clone();
+    other.set_latency(Duration::from_millis(500));
+    let run = {
+        let controller = platform.controller.clone();
+        let request = RunRequest { spec: web(), count: 1, pull: false };
+        tokio::spawn(async move { controller.run(&ann(), request).await.unwrap().finish().await })
+    };
+    assert!(eventually(|| other.really_there().len() == 1).await);
+    let ours = other.really_there()[0].clone();
+    one.outsider_twin(&ours);
+    assert!(eventually(|| platform.controller.container(ours.id.as_str()).is_ok()).await);
+    // It is being started through the second address when that is found to be the first one's.
+    other.set_latency(Duration::ZERO);
+    store.close();
+    other.fail_next("remove", 1, EngineErrorKind::Failed);
+    other.outsider_twin(&theirs);
+    platform.until("p2", EngineStatus::Duplicate).await;
+    // The first one is read again before it is written down that the launch failed.
+    store.until_one_waits_for(LAUNCHES).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    store.open();
+    let summary = run.await.unwrap();
+    assert_eq!(summary.failed.len(), 1, "{summary:?}");
+    let failed = tokio::time::Instant::now();
+    assert!(eventually(|| one.really_there().len() == 1).await, "what was launched stays on the host that both are");
+    assert!(failed.elapsed() < Duration::from_secs(5), "only at the next reading, after {:?}", failed.elapsed());
+    assert!(eventually(|| platform.controller.container(ours.id.as_str()).is_err()).await);
+    platform.check_at_rest();
 }
