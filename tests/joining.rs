@@ -85,6 +85,50 @@ async fn two_hosts_with_one_id_and_one_host_with_two_are_refused() {
     assert_eq!((engines.as_array().unwrap().len(), &engines[0]["addr"]), (1, &json!(docker)), "{engines:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_leaves_and_comes_back_again_and_again_is_one_engine() {
+    const TIMES: usize = 20;
+    const NAME: &str = "a_host_that_leaves_and_comes_back_again_and_again_is_one_engine";
+    let Some(address) = docker::daemon(NAME).await else { return };
+    let (docker, image) = (address.to_string(), docker::web_image(&address).await);
+    let server = Server::start(&[]).await;
+    let api = server.admin().await;
+    let token = join_token(&api).await;
+    let mut agent = start_agent(&server, &token, &docker, "n1");
+    until(&api, "n1", "up").await;
+    let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "args": ["sleep", "3600"]});
+    let run = api.post("/api/containers", spec).await;
+    assert_eq!(run.status, 201, "{}", run.body);
+    let path = format!("/api/containers/{}", run.body[0]["id"].as_str().unwrap());
+    let engines = async || {
+        let engines = api.get("/api/engines").await.body;
+        engines.as_array().unwrap().iter().map(|engine| engine["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for _ in 0..TIMES {
+        agent.terminate();
+        until(&api, "n1", "down").await;
+        assert_eq!(engines().await, ["n1"]);
+        agent = start_agent(&server, &token, &docker, "n1");
+        until(&api, "n1", "up").await;
+        assert_eq!(engines().await, ["n1"]);
+    }
+    assert_eq!(api.get(&path).await.body["state"], "running");
+    let events = api.get("/api/events?count=1000").await.body;
+    let changes = |status: &str| {
+        let is_one = |event: &&Value| event["engine"] == "n1" && event["status"] == status;
+        events.as_array().unwrap().iter().filter(is_one).count()
+    };
+    assert_eq!((changes("down"), changes("up")), (TIMES, TIMES + 1), "{events:#}");
+
+    // By another name it is the same host, and the old name is gone.
+    agent.terminate();
+    let _renamed = start_agent(&server, &token, &docker, "n2");
+    until(&api, "n2", "up").await;
+    assert_eq!(engines().await, ["n2"]);
+    assert_eq!(api.get(&path).await.body["engine"]["id"], "n2");
+    assert_eq!(api.delete(&path).await.status, 204);
+}
+
 #[test]
 fn an_agent_says_what_it_misses() {
     let run = |arguments: &[&str], token: &str| {

@@ -277,12 +277,15 @@ impl RethinkDbStore {
         }
     }
 
-    /// Refuses a database that has lost its first table and not the others.
+    /// Refuses a database that has lost its first table and not the others. Whether that is lost is looked at once more at the
+    /// end: another server may be making all of them at this moment.
     async fn refuse_remains(&self) -> Result<(), Trouble> {
         for table in tables::FIRST {
             let some = crate::store::KeyRange { limit: 1, ..crate::store::KeyRange::all() };
             match self.ask(&self.shared.queries.list(table, &some)).await {
-                Ok(found) if !found.is_empty() => return Err(Trouble::Dropped(format!("the table {PLATFORM}"))),
+                Ok(found) if !found.is_empty() && !self.is_there(PLATFORM).await? => {
+                    return Err(Trouble::Dropped(format!("the table {PLATFORM}")));
+                }
                 Ok(_) | Err(Trouble::Server(ServerError::NoSuchTable, _)) => {}
                 Err(trouble) => return Err(trouble),
             }
