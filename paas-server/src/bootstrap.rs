@@ -12,7 +12,7 @@ use paas_core::leadership::Term;
 use paas_core::model::EngineSpec;
 use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
-use paas_core::store::{Store, open_store};
+use paas_core::store::{Store, StoreErrorKind, open_store};
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
 use crate::custody::Custody;
@@ -37,12 +37,18 @@ impl Parts {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
-        let store = open_store(config.store_url().as_str()).await.with_context(|| match &config.store {
-            Some(store) => format!("the store {store} cannot be opened"),
-            None => {
-                let place = config.data_dir.display();
-                format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
-            }
+        let store = open_store(config.store_url().as_str()).await.map_err(|error| {
+            let what = match (&config.store, config.data_dir.display(), error.kind()) {
+                (Some(store), ..) => format!("the store {store} cannot be opened"),
+                // There is nothing wrong with the place.
+                (None, place, StoreErrorKind::Full) => {
+                    format!("the store in the data directory {place} cannot be opened")
+                }
+                (None, place, _) => {
+                    format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
+                }
+            };
+            anyhow::Error::new(error).context(what)
         })?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
