@@ -102,11 +102,40 @@ impl Parts {
         first_account.await.context("the first account cannot be made")??;
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
-        for (platform, count) in controller.cluster().other_platforms() {
+        let cluster = controller.cluster();
+        if let Some(platform) = &config.platform
+            && let (0, read) = cluster.containers_of_platform(platform)
+        {
+            say(&none_of(platform, read, controller.engines().len()));
+        }
+        for adopted in cluster.adopted_platforms().filter(|&adopted| config.platform.as_deref() != Some(adopted)) {
+            if let (0, read) = cluster.containers_of_platform(adopted) {
+                tracing::info!(
+                    platform = adopted,
+                    engines = read,
+                    "no container of a platform that was taken over is here"
+                );
+            }
+        }
+        for (platform, count) in cluster.other_platforms() {
             say(&others(&platform, count));
         }
         Ok(controller)
     }
+}
+
+/// What is said when no container is of the platform that is to be taken over, on the engines that were `read` of all that
+/// are `known`.
+fn none_of(platform: &str, read: usize, known: usize) -> String {
+    let engines = match known {
+        1 => "engine",
+        _ => "engines",
+    };
+    let read = if read == known { known.to_string() } else { format!("{read} of {known}") };
+    format!(
+        "Warning: no container of platform {platform} is here ({read} {engines} read so far). Is the id right? It stands on \
+         containers as the label paas.platform."
+    )
 }
 
 /// What is said of the containers of another platform, and how they become this one's.
