@@ -6,6 +6,7 @@
 //! Imports point one way: commands → bootstrap, ha → routes → middleware → extract, route_table, problem, app.
 
 mod app;
+pub mod arguments;
 mod body;
 mod bootstrap;
 pub mod commands;

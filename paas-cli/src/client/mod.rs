@@ -104,7 +104,13 @@ impl Client {
             list.push(Server { url: url.clone(), http });
         }
         let authorization = token.map(authorization).transpose()?;
-        Ok(Self { servers: Arc::new(Servers::new(list)), authorization, deadline: TIMEOUT, key: None, on_warning: None })
+        Ok(Self {
+            servers: Arc::new(Servers::new(list)),
+            authorization,
+            deadline: TIMEOUT,
+            key: None,
+            on_warning: None,
+        })
     }
 
     /// The same client, but one that looks for a server that takes a request for so long, and not for [`TIMEOUT`]. With zero

@@ -204,7 +204,8 @@ async fn an_account_gets_its_password_in_four_ways() {
 
 #[tokio::test]
 async fn a_change_that_the_server_had_no_time_to_answer_is_asked_for_again_with_its_key() {
-    let late = || Answer::problem(504, "timed_out", "there was no answer within 60 seconds").after(Duration::from_secs(2));
+    let late =
+        || Answer::problem(504, "timed_out", "there was no answer within 60 seconds").after(Duration::from_secs(2));
     let mut server = Server::start([("DELETE /api/containers/a", late().then(Answer::done()))]).await;
     // A server that works on it longer than servers are looked for is asked again all the same.
     let home = Home::logged_in(&server);

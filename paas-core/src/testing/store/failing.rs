@@ -49,13 +49,7 @@ impl FailingStore {
 }
 
 /// So many calls, or none.
-fn take(
-    left: &Mutex<Option<usize>>,
-    count: usize,
-    operation: &'static str,
-    table: Table,
-    key: &str,
-) -> Result<()> {
+fn take(left: &Mutex<Option<usize>>, count: usize, operation: &'static str, table: Table, key: &str) -> Result<()> {
     match &mut *left.lock() {
         Some(left) if *left < count => Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key)),
         Some(left) => {
