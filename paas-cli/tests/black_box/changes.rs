@@ -82,6 +82,7 @@ async fn the_documented_line_destroys_what_the_platform_started_and_nothing_else
     assert_eq!(run().await.expect(0).stdout, id("a") + "\n");
     let asked = server.asked();
     assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked[0].line, "GET /api/containers?all=true", "also what is stopped");
     assert_eq!(asked[1].line, route);
     // Only what others started, and then nothing at all.
     for _ in 0..2 {

@@ -75,19 +75,28 @@ impl Drop for Writer {
 
 fn write_all(path: &Path, mut connection: Connection, mut waiting: mpsc::Receiver<Request>) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut was_written = true;
     while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
-        commit(path, &mut connection, &mut batch);
+        let is_written = commit(path, &mut connection, &mut batch, was_written);
+        if is_written && !was_written {
+            tracing::info!(file = %path.display(), "the database can be written again");
+        }
+        was_written = is_written;
     }
 }
 
-/// Writes a batch in one transaction, and answers when it is durable. A change that is refused spoils no other.
-fn commit(path: &Path, connection: &mut Connection, batch: &mut Vec<Request>) {
+/// Writes a batch in one transaction, and answers when it is durable. A change that is refused spoils no other. False when
+/// nothing could be written, which is logged as an error once and not for every attempt.
+fn commit(path: &Path, connection: &mut Connection, batch: &mut Vec<Request>, was_written: bool) -> bool {
     let outcomes = match write_batch(connection, batch) {
         Ok(outcomes) => outcomes,
         Err(error) => {
             let code = error.sqlite_error().copied();
             let code = code.unwrap_or(rusqlite::ffi::Error { code: rusqlite::ErrorCode::Unknown, extended_code: 0 });
-            tracing::error!(%error, file = %path.display(), "nothing could be written");
+            match was_written {
+                true => tracing::error!(%error, file = %path.display(), "nothing can be written to the database"),
+                false => tracing::debug!(%error, "nothing can be written to the database"),
+            }
             for request in batch.drain(..) {
                 let again = rusqlite::Error::SqliteFailure(code, Some(error.to_string()));
                 let (table, key) =
@@ -96,12 +105,13 @@ fn commit(path: &Path, connection: &mut Connection, batch: &mut Vec<Request>) {
                 // Whoever asked may have gone.
                 let _ = request.answer.send(Err(refusal));
             }
-            return;
+            return false;
         }
     };
     for (request, outcome) in batch.drain(..).zip(outcomes) {
         let _ = request.answer.send(outcome);
     }
+    true
 }
 
 fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Version>>> {
