@@ -250,6 +250,8 @@ fn an_empty_variable_is_one_that_is_not_there() {
     let mut agent = program(&["agent", "--registry", "embedded:"]);
     let refused = stderr(&output(agent.env("PAAS_AGENT_ID", "").env("PAAS_AGENT_LEASE", "").env("PAAS_SERVER", "")));
     assert!(refused.contains("that registry is inside a server"), "{refused}");
+    let blank = stderr(&output(&mut program(&["agent", "--registry", "embedded:", "--label", "ssd,=eu"])));
+    assert!(blank.contains("labels: \"=eu\" must be 1 to 128 printable characters"), "{blank}");
     let mut store = program(&["store", "adopt", "x", "--data-dir", folder.path().to_str().unwrap()]);
     let refused = stderr(&output(store.env("PAAS_STORE", "").env("PAAS_LOG", "")));
     assert!(refused.contains("there is no file"), "{refused}");
