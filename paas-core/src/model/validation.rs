@@ -25,6 +25,7 @@ impl ContainerSpec {
         self.validate_image()?;
         self.validate_sizes()?;
         self.validate_program()?;
+        self.validate_entrypoint()?;
         self.validate_names()?;
         volume::validate(&self.volumes)?;
         self.validate_placement()?;
@@ -85,23 +86,6 @@ impl ContainerSpec {
                 return Err(Invalid::new(field, message));
             }
         }
-        // An entry point of one empty word takes that of the image away, and then the arguments are the program.
-        let program = match self.entrypoint.as_slice() {
-            [] => None,
-            [first] if first.is_empty() => Some(("args", self.args.first())),
-            [first, ..] => Some(("entrypoint", Some(first))),
-        };
-        match program {
-            Some((_, Some(program))) if !program.trim().is_empty() => {}
-            None => {}
-            Some((_, None)) => {
-                return Err(Invalid::new(
-                    "entrypoint",
-                    "[\"\"] takes the image's program away; say in args what runs instead",
-                ));
-            }
-            Some((field, _)) => return Err(Invalid::new(field, "begins with an empty word, which is no program")),
-        }
         for (key, value) in &self.environment {
             if key.trim().is_empty() || key.contains(|c: char| c == '=' || c.is_control()) {
                 let message =
@@ -133,6 +117,25 @@ impl ContainerSpec {
             return Err(Invalid::new("environment", message));
         }
         Ok(())
+    }
+
+    /// An entry point of one empty word takes that of the image away, and then the arguments are the program.
+    fn validate_entrypoint(&self) -> Result<(), Invalid> {
+        let (field, program) = match self.entrypoint.as_slice() {
+            [] => return Ok(()),
+            [only] if only.is_empty() => ("args", self.args.first()),
+            [first, ..] => ("entrypoint", Some(first)),
+        };
+        match program {
+            Some(program) if program.trim().is_empty() => {
+                Err(Invalid::new(field, "begins with an empty word, which is no program"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                let message = "of one empty word takes the image's program away; say in args what runs instead";
+                Err(Invalid::new("entrypoint", message))
+            }
+        }
     }
 
     fn validate_names(&self) -> Result<(), Invalid> {
