@@ -6,7 +6,7 @@ use crate::args::Global;
 use crate::client::{Client, ClientError, ServerUrl, ServerUrls};
 use crate::credentials::Credentials;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// What every command needs to know.
 pub(crate) struct Context {
@@ -66,7 +66,8 @@ impl Context {
     }
 
     fn client_of(&self, urls: ServerUrls, token: Option<&str>) -> Result<Client, ClientError> {
-        Ok(Client::of_several(urls, token, self.ca.as_deref())?.with_deadline(self.deadline))
+        let client = Client::of_several(urls, token, self.ca.as_deref())?.with_deadline(self.deadline);
+        Ok(client.on_warning(output::warnings()))
     }
 
     /// What to say about a failure; nothing when it was said already.

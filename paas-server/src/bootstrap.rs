@@ -12,7 +12,7 @@ use paas_core::leadership::Term;
 use paas_core::model::EngineSpec;
 use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
-use paas_core::store::{Store, open_store};
+use paas_core::store::{Store, StoreErrorKind, open_store};
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
 use crate::custody::Custody;
@@ -37,12 +37,18 @@ impl Parts {
         if config.store.is_none() {
             make_data_dir(&config.data_dir)?;
         }
-        let store = open_store(config.store_url().as_str()).await.with_context(|| match &config.store {
-            Some(store) => format!("the store {store} cannot be opened"),
-            None => {
-                let place = config.data_dir.display();
-                format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
-            }
+        let store = open_store(config.store_url().as_str()).await.map_err(|error| {
+            let what = match (&config.store, config.data_dir.display(), error.kind()) {
+                (Some(store), ..) => format!("the store {store} cannot be opened"),
+                // There is nothing wrong with the place.
+                (None, place, StoreErrorKind::Full) => {
+                    format!("the store in the data directory {place} cannot be opened")
+                }
+                (None, place, _) => {
+                    format!("the store in the data directory {place} cannot be opened; choose another with --data-dir")
+                }
+            };
+            anyhow::Error::new(error).context(what)
         })?;
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
@@ -96,11 +102,40 @@ impl Parts {
         first_account.await.context("the first account cannot be made")??;
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
-        for (platform, count) in controller.cluster().other_platforms() {
+        let cluster = controller.cluster();
+        if let Some(platform) = &config.platform
+            && let (0, read) = cluster.containers_of_platform(platform)
+        {
+            say(&none_of(platform, read, controller.engines().len()));
+        }
+        for adopted in cluster.adopted_platforms().filter(|&adopted| config.platform.as_deref() != Some(adopted)) {
+            if let (0, read) = cluster.containers_of_platform(adopted) {
+                tracing::info!(
+                    platform = adopted,
+                    engines = read,
+                    "no container of a platform that was taken over is here"
+                );
+            }
+        }
+        for (platform, count) in cluster.other_platforms() {
             say(&others(&platform, count));
         }
         Ok(controller)
     }
+}
+
+/// What is said when no container is of the platform that is to be taken over, on the engines that were `read` of all that
+/// are `known`.
+fn none_of(platform: &str, read: usize, known: usize) -> String {
+    let engines = match known {
+        1 => "engine",
+        _ => "engines",
+    };
+    let read = if read == known { known.to_string() } else { format!("{read} of {known}") };
+    format!(
+        "Warning: no container of platform {platform} is here ({read} {engines} read so far). Is the id right? It stands on \
+         containers as the label paas.platform."
+    )
 }
 
 /// What is said of the containers of another platform, and how they become this one's.

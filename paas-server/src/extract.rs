@@ -1,5 +1,6 @@
 //! What handlers take from a request; whatever is wrong with it is a problem document.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -123,11 +124,42 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let name = field.rsplit('.').next().unwrap_or(field);
         let message = error.to_string();
         // What the model's types say of themselves begins with their own name.
-        Problem::invalid(field, message.strip_prefix(&format!("{name}: ")).unwrap_or(&message))
+        Problem::invalid(field, plain(message.strip_prefix(&format!("{name}: ")).unwrap_or(&message)))
     })?;
     let malformed = |error| Problem::new(Code::InvalidRequest, format!("the body is malformed JSON: {error}"));
     json.end().map_err(malformed)?;
     Ok(value)
+}
+
+/// What the reader of JSON says of a value of the wrong kind, in the words of those who write JSON and not Rust. Anything else
+/// is left as it is.
+fn plain(message: &str) -> Cow<'_, str> {
+    let rest = ["invalid type: ", "invalid value: "].iter().find_map(|start| message.strip_prefix(start));
+    let Some((found, rest)) = rest.and_then(|rest| rest.rsplit_once(", expected ")) else { return message.into() };
+    let (expected, place) = match rest.split_once(" at line ") {
+        Some((expected, place)) => (expected, format!(" at line {place}")),
+        None => (rest, String::new()),
+    };
+    let expected = match expected {
+        "f64" | "f32" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "a string" | "a borrowed string" | "string or map" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other if other.starts_with("struct ") || other.contains("tagged enum ") => "an object",
+        other => other,
+    };
+    let value = found.split_once('`').and_then(|(_, rest)| rest.strip_suffix('`'));
+    let found = match (found.split(' ').next().unwrap_or_default(), value) {
+        ("integer" | "floating" | "boolean" | "character", Some(value)) => value.to_owned(),
+        ("string", _) => found.replacen("string", "the text", 1),
+        ("sequence", _) => "a list".to_owned(),
+        ("map", _) => "an object".to_owned(),
+        _ => found.to_owned(),
+    };
+    format!("must be {expected}, not {found}{place}").into()
 }
 
 /// The parameters of a query. Each is known to the route and is given once; one without a value counts as not given.
@@ -228,6 +260,26 @@ mod tests {
         assert!(!asks("application/x-ndjson;q=0"));
         assert!(!asks("*/*"));
         assert!(!wants_progress(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_in_plain_words() {
+        for (text, told) in [
+            (r#"{"name":"httpd","cpus":"two"}"#, "cpus: must be a number, not the text \"two\" at line 1 column 28"),
+            (r#"{"name":"httpd","memory":1.5}"#, "memory: must be a whole number that is not negative, not 1.5 at"),
+            (r#"{"name":"httpd","memory":-1}"#, "memory: must be a whole number that is not negative, not -1 at"),
+            (r#"{"name":7}"#, "name: must be a text, not 7 at"),
+            (r#"{"name":"httpd","args":"x"}"#, "args: must be a list, not the text \"x\" at"),
+            (r#"{"name":"httpd","args":{}}"#, "args: must be a list, not an object at"),
+            (r#"{"name":"httpd","environment":[]}"#, "environment: must be an object, not a list at"),
+            (r#"{"name":"httpd","publish":"yes"}"#, "publish: must be true or false, not the text \"yes\" at"),
+            (r#"{"name":"httpd","restart_policy":"no"}"#, "restart_policy: must be an object, not the text \"no\" at"),
+            (r#"{"name":"httpd","args":null}"#, "args: must be a list, not null at"),
+            (r#"{"name":"httpd","cpus":0.0001}"#, "cpus: must be a number of CPUs from 0.01 to 10000, not 0.0001"),
+        ] {
+            let problem = parse::<ContainerSpec>(text.as_bytes()).unwrap_err();
+            assert!(problem.detail().starts_with(told), "{text}: {}", problem.detail());
+        }
     }
 
     #[test]

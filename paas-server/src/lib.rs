@@ -6,6 +6,7 @@
 //! Imports point one way: commands → bootstrap, ha → routes → middleware → extract, route_table, problem, app.
 
 mod app;
+pub mod arguments;
 mod body;
 mod bootstrap;
 pub mod commands;
@@ -25,3 +26,4 @@ pub mod route_table;
 mod routes;
 pub mod serve;
 pub mod tls;
+mod warning;

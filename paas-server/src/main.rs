@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use paas_server::arguments::parse;
 use paas_server::commands::agent::AgentFlags;
 use paas_server::commands::key::KeyFlags;
 use paas_server::commands::store::StoreFlags;
@@ -24,15 +24,15 @@ fn main() -> ExitCode {
 async fn run() -> anyhow::Result<()> {
     if std::env::args_os().nth(1).is_some_and(|first| first == "agent") {
         // `agent` takes the place of the program's name, so that what follows are its own arguments.
-        let flags = AgentFlags::parse_from(std::env::args_os().skip(1));
+        let flags: AgentFlags = parse(std::env::args_os().skip(1)).unwrap_or_else(|error| error.exit());
         return paas_server::commands::agent::run(flags).await;
     }
     if std::env::args_os().nth(1).is_some_and(|first| first == "store") {
-        let flags = StoreFlags::parse_from(std::env::args_os().skip(1));
+        let flags: StoreFlags = parse(std::env::args_os().skip(1)).unwrap_or_else(|error| error.exit());
         return paas_server::commands::store::run(flags).await;
     }
     if std::env::args_os().nth(1).is_some_and(|first| first == "key") {
-        let flags = KeyFlags::parse_from(std::env::args_os().skip(1));
+        let flags: KeyFlags = parse(std::env::args_os().skip(1)).unwrap_or_else(|error| error.exit());
         return paas_server::commands::key::run(flags).await;
     }
     match Config::load(std::env::args_os()) {

@@ -10,7 +10,7 @@ pub struct ServeOptions {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The largest body of a request, bytes.
     pub body_limit: usize,
-    /// How long requests and launches under way may take to end once the server is stopped.
+    /// How long requests and launches under way may take to end once the server is stopped; zero to wait for none.
     pub shutdown_timeout: Duration,
     /// How long a request may take until it is answered; a stop and a restart as much longer as their grace is. What tells of
     /// its progress, runs, scales and pulls take as long as their hosts do.

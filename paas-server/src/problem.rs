@@ -347,15 +347,23 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
 
 fn store_problem(error: &StoreError) -> Problem {
     tracing::error!(%error, cause = causes(error), "the store failed");
-    match error.kind() {
-        StoreErrorKind::Unavailable | StoreErrorKind::VersionMismatch => Problem::new(
-            Code::StoreUnavailable,
-            "the platform's own records cannot be reached; try again in a moment, or see the server's log",
-        ),
-        _ => Problem::new(
-            Code::StoreUnavailable,
-            "the platform's own records cannot be read or written; the server's log says why",
-        ),
+    Problem::new(Code::StoreUnavailable, about_store(error.kind()))
+}
+
+/// What it comes to that the store fails, and what to do. Everybody may read it: it names no place and no cause.
+pub(crate) fn about_store(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Unavailable | StoreErrorKind::VersionMismatch => {
+            "the platform's own records cannot be reached; try again in a moment, or see the server's log"
+        }
+        StoreErrorKind::Full => {
+            "there is no room for the platform's own records: make room on the disk that the server's log names, and nothing \
+             has to be started again; until then containers can only be listed, started, stopped and destroyed"
+        }
+        _ => {
+            "the platform's own records cannot be read or written; trying again does not help, the server's log says what is \
+             to be mended"
+        }
     }
 }
 

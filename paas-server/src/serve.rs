@@ -42,7 +42,8 @@ pub enum ServeError {
 /// under way are answered, the controller is shut down, and this returns.
 ///
 /// # Errors
-/// [`ServeError::Listener`]; [`ServeError::TimedOut`] when that took longer than [`ServeOptions::shutdown_timeout`].
+/// [`ServeError::Listener`]; [`ServeError::TimedOut`] when that took longer than [`ServeOptions::shutdown_timeout`], unless that is
+/// zero: then nothing is waited for.
 pub async fn serve(
     listener: TcpListener,
     controller: Controller,
@@ -86,17 +87,27 @@ pub(crate) async fn serve_with(
         }
     }
     let begun = Instant::now();
-    tracing::info!("shutting down: requests under way are answered first");
+    let waits = !options.shutdown_timeout.is_zero();
+    match waits {
+        true => tracing::info!("shutting down: requests under way are answered first"),
+        false => tracing::info!("shutting down without waiting for requests under way"),
+    }
     handle.graceful_shutdown(Some(options.shutdown_timeout));
     if let Err(error) = serving.await.map_err(io::Error::other).flatten() {
         tracing::warn!(%error, "connections did not end as they should");
     }
+    let requests_abandoned = begun.elapsed() >= options.shutdown_timeout;
     let left = options.shutdown_timeout.saturating_sub(begun.elapsed()).max(LEAST_DRAIN);
-    let launches = tokio::time::timeout(left, finish).await;
-    if launches.is_err() || begun.elapsed() >= options.shutdown_timeout {
-        return Err(ServeError::TimedOut(options.shutdown_timeout));
+    let launches_abandoned = tokio::time::timeout(left, finish).await.is_err();
+    match requests_abandoned || launches_abandoned {
+        true if waits => Err(ServeError::TimedOut(options.shutdown_timeout)),
+        // Nobody wanted to wait.
+        true if launches_abandoned => {
+            tracing::warn!("launches were still under way and were abandoned");
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Without HTTP/2, and with no deadline for clients that connect and then say nothing.

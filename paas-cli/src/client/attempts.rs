@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::call::Call;
 use super::request::Reply;
 use super::servers::{Server, Servers};
-use super::{Client, ClientError, ServerUrl, TIMEOUT};
+use super::{Client, ClientError, Problem, ServerUrl, TIMEOUT};
 
 /// The pause before all servers are asked again, the first time; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
@@ -42,7 +42,11 @@ impl Client {
             let attempt = async {
                 let sent = server.http.execute(call.to(&server.url)?);
                 let response = in_time(last_moment, &server.url, sent).await?;
-                take(Reply::judge(&server.url, response).await?).await
+                let reply = Reply::judge(&server.url, response).await?;
+                if let Some(warning) = reply.warning() {
+                    self.warn(&warning);
+                }
+                take(reply).await
             };
             let outcome = self.while_alive(place, call, attempt).await;
             match outcome {
@@ -149,6 +153,7 @@ impl Setback {
         match error {
             ClientError::NoServer { .. } | ClientError::Unreachable { .. } => Some(Self::Gone),
             ClientError::TimedOut { .. } | ClientError::BrokenOff { .. } => Some(Self::Unheard),
+            ClientError::Refused(problem) if problem.is_timed_out() => Some(Self::Unheard),
             ClientError::Refused(problem) if problem.status == 503 => match problem.code.as_str() {
                 "shutting_down" => Some(Self::Gone),
                 "no_leader" => Some(Self::Leaderless),
@@ -191,6 +196,8 @@ pub(super) struct Search {
     pause: Duration,
     /// When the servers want to be asked again, if they said so since all were asked.
     retry_after: Option<Duration>,
+    /// Whether a server took the request once and ran out of the time that it has for one.
+    timed_out: bool,
     /// What each server failed with.
     failures: Vec<(usize, ClientError)>,
     /// Whether no server was found at all.
@@ -208,6 +215,7 @@ impl Search {
             slowest: Duration::ZERO,
             pause: PAUSE,
             retry_after: None,
+            timed_out: false,
             failures: Vec::new(),
             nothing_was_there: true,
         }
@@ -252,7 +260,14 @@ impl Search {
         if self.began.is_none() {
             (self.began, self.attempted) = (Some(Instant::now()), Instant::now());
         }
-        self.slowest = self.slowest.max(self.attempted.elapsed());
+        let took = self.attempted.elapsed();
+        if error.problem().is_some_and(Problem::is_timed_out) && !self.timed_out {
+            // A server took it: that is no time spent on finding one. Once, so that there is an end.
+            self.timed_out = true;
+            self.began = self.began.map(|began| began + took);
+        } else {
+            self.slowest = self.slowest.max(took);
+        }
         self.asked += 1;
         self.nothing_was_there &= setback == Setback::Gone;
         if let Some(seconds) = error.problem().and_then(|problem| problem.retry_after) {

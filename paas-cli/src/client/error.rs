@@ -114,6 +114,7 @@ impl ClientError {
     pub fn is_uncertain(&self) -> bool {
         match self {
             Self::TimedOut { .. } | Self::BrokenOff { .. } => true,
+            Self::Refused(problem) => problem.is_timed_out(),
             Self::NoneOfThem { is_uncertain, .. } => *is_uncertain,
             _ => false,
         }
@@ -194,6 +195,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Whether the server took longer than it lets a request take. What was asked for goes on there.
+    pub(super) fn is_timed_out(&self) -> bool {
+        self.status == 504 && self.code == "timed_out"
+    }
+
     /// Reads an answer; whatever answered, something can be said of it.
     pub(super) fn read(status: reqwest::StatusCode, retry_after: Option<u64>, body: &[u8]) -> Self {
         let mut problem: Self = serde_json::from_slice(body).unwrap_or_default();

@@ -56,7 +56,12 @@ pub struct Client {
     deadline: Duration,
     /// The key of every change, instead of a new one for each.
     key: Option<String>,
+    /// Who is told what a server warns of.
+    on_warning: Option<OnWarning>,
 }
+
+/// What hears the warnings of servers.
+type OnWarning = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Client {
     /// A client that trusts the certificates that the system trusts. Without `token` only [`Client::login`] is of use.
@@ -99,7 +104,13 @@ impl Client {
             list.push(Server { url: url.clone(), http });
         }
         let authorization = token.map(authorization).transpose()?;
-        Ok(Self { servers: Arc::new(Servers::new(list)), authorization, deadline: TIMEOUT, key: None })
+        Ok(Self {
+            servers: Arc::new(Servers::new(list)),
+            authorization,
+            deadline: TIMEOUT,
+            key: None,
+            on_warning: None,
+        })
     }
 
     /// The same client, but one that looks for a server that takes a request for so long, and not for [`TIMEOUT`]. With zero
@@ -109,6 +120,19 @@ impl Client {
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// The same client, but one that passes on what a server warns of in an answer that is good all the same: the sentence of
+    /// `X-Paas-Warning`, and of a login also its [`Login::warning`], which may be the same. Otherwise nobody hears of it.
+    #[must_use]
+    pub fn on_warning(self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { on_warning: Some(Arc::new(tell)), ..self }
+    }
+
+    fn warn(&self, warning: &str) {
+        if let Some(tell) = &self.on_warning {
+            tell(warning);
+        }
     }
 
     /// A client whose change has this `Idempotency-Key`, 1 to 255 visible ASCII characters. It is for one change, which may be

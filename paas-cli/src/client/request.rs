@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use paas_core::model::Invalid;
-use reqwest::header::{AUTHORIZATION, LOCATION, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 
 use super::call::Call;
 use super::{Client, ClientError, Problem, ServerUrl};
+
+/// Says something about an answer that is good all the same.
+const WARNING: HeaderName = HeaderName::from_static("x-paas-warning");
 
 /// How long a question may take.
 pub(super) const ASK: Duration = Duration::from_secs(60);
@@ -124,6 +127,12 @@ impl Reply {
         // The status says enough when the rest of the answer is lost.
         let body = response.bytes().await.unwrap_or_default();
         Err(ClientError::Refused(Box::new(Problem::read(status, retry_after, &body))))
+    }
+
+    /// What the server warns of beside its answer.
+    pub(super) fn warning(&self) -> Option<String> {
+        let warning = self.response.headers().get(WARNING)?;
+        Some(String::from_utf8_lossy(warning.as_bytes()).into_owned())
     }
 
     /// The rest of it.

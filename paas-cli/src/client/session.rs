@@ -21,6 +21,8 @@ pub struct Login {
     pub role: RoleName,
     /// When it ends.
     pub expires: Timestamp,
+    /// What whoever logs in should know, such as that the token ends with the server.
+    pub warning: Option<String>,
 }
 
 impl fmt::Debug for Login {
@@ -51,7 +53,11 @@ impl Client {
     /// Status 401 when name and password do not fit, 429 after too many attempts.
     pub async fn login(&self, username: &str, password: &str) -> Result<Answer<Login>, ClientError> {
         let request = self.request(Method::POST, &["auth", "login"]);
-        self.fetch(request.json(&NamePassword { username, password })).await
+        let login: Answer<Login> = self.fetch(request.json(&NamePassword { username, password })).await?;
+        if let Some(warning) = &login.warning {
+            self.warn(warning);
+        }
+        Ok(login)
     }
 
     /// Ends the token of this client.

@@ -2,10 +2,13 @@
 
 use futures::StreamExt;
 
+use paas_core::wire::LOG_BROKE_OFF;
+
 use super::{Result, unless_interrupted};
 use crate::args::LogArgs;
 use crate::client::LogQuery;
 use crate::context::Context;
+use crate::failure::Failure;
 use crate::output;
 
 /// Writes a container's log as it is, byte for byte.
@@ -21,10 +24,39 @@ pub(super) async fn log(context: &Context, arguments: LogArgs) -> Result {
     let client = context.client()?;
     let copy = async {
         let mut chunks = client.logs(&arguments.target.id, &query).await?;
+        let mut end = End::default();
         while let Some(chunk) = chunks.next().await {
-            output::write(&[&chunk?])?;
+            match chunk {
+                Ok(chunk) => {
+                    output::write(&[&chunk])?;
+                    end.take(&chunk);
+                }
+                Err(error) => return Err(end.reason().map_or_else(|| error.into(), Failure::Failed)),
+            }
         }
         Ok(())
     };
     unless_interrupted(None, copy).await
+}
+
+/// The end of what was written, where a server says why it breaks off.
+#[derive(Default)]
+struct End(Vec<u8>);
+
+impl End {
+    /// Longer than any reason.
+    const LONGEST: usize = 32 * 1024;
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.0.extend_from_slice(&chunk[chunk.len().saturating_sub(Self::LONGEST)..]);
+        let surplus = self.0.len().saturating_sub(Self::LONGEST);
+        self.0.drain(..surplus);
+    }
+
+    /// The reason, if the last line is one.
+    fn reason(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.0);
+        let reason = text.lines().last()?.strip_prefix(LOG_BROKE_OFF)?;
+        Some(format!("the log breaks off: {reason}"))
+    }
 }

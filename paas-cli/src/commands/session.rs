@@ -25,7 +25,7 @@ pub(super) async fn login(context: &Context, name: Option<String>, password_stdi
         is_new: false,
     })?;
     let login = context.stranger(urls.clone())?.login(&name, &password).await?;
-    let Login { token, username, role, expires } = &*login;
+    let Login { token, username, role, expires, .. } = &*login;
     credentials::save(&Credentials {
         urls: urls.iter().map(ToString::to_string).collect(),
         username: username.to_string(),

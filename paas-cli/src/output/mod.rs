@@ -8,7 +8,9 @@ pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -99,6 +101,16 @@ pub(crate) fn write(parts: &[&[u8]]) -> Result<(), Failure> {
 /// Tells a person what went wrong.
 pub(crate) fn complain(text: &str) {
     to_stderr(&format!("paas-cli: {text}"));
+}
+
+/// Tells a person what a server warns of: each warning once, however many answers carry it.
+pub(crate) fn warnings() -> impl Fn(&str) + Send + Sync + 'static {
+    let told = Mutex::new(HashSet::new());
+    move |warning| {
+        if told.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.to_owned()) {
+            complain(&format!("warning: {warning}"));
+        }
+    }
 }
 
 /// What servers and hosts say is cleaned first: a terminal obeys control characters.

@@ -79,6 +79,14 @@ fn one_engine_in_full() {
 }
 
 #[test]
+fn what_a_host_warns_of_is_shown_with_its_engine() {
+    let mut engines: Vec<Engine> = read(ENGINES);
+    engines[0].warnings = vec!["WARNING: No swap limit support".to_owned(), "no IPv6".to_owned()];
+    let shown = details::engine(&engines[0]);
+    assert_eq!(shown.lines().last().unwrap(), "WARNINGS    WARNING: No swap limit support; no IPv6");
+}
+
+#[test]
 fn the_cluster_in_full() {
     let info: ClusterInfo = read(
         r#"{"cpus": 8, "memory": 16384, "reserved_cpus": 0.3, "reserved_memory": 96, "used_cpus": 0.123456, "used_memory": 40,

@@ -1,5 +1,7 @@
 //! Changes to containers, engines and accounts.
 
+use std::time::Duration;
+
 use crate::support::{Answer, Home, Server, container, finish, id};
 
 #[tokio::test]
@@ -80,6 +82,7 @@ async fn the_documented_line_destroys_what_the_platform_started_and_nothing_else
     assert_eq!(run().await.expect(0).stdout, id("a") + "\n");
     let asked = server.asked();
     assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked[0].line, "GET /api/containers?all=true", "also what is stopped");
     assert_eq!(asked[1].line, route);
     // Only what others started, and then nothing at all.
     for _ in 0..2 {
@@ -198,4 +201,42 @@ async fn an_account_gets_its_password_in_four_ways() {
 
     home.run(&["adelete", "deployer"]).await.expect(0);
     assert_eq!(server.asked_once().line, "DELETE /api/accounts/deployer");
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_had_no_time_to_answer_is_asked_for_again_with_its_key() {
+    let late =
+        || Answer::problem(504, "timed_out", "there was no answer within 60 seconds").after(Duration::from_secs(2));
+    let mut server = Server::start([("DELETE /api/containers/a", late().then(Answer::done()))]).await;
+    // A server that works on it longer than servers are looked for is asked again all the same.
+    let home = Home::logged_in(&server);
+    assert_eq!(home.run(&["destroy", "a", "--retry-for", "1"]).await.expect(0).stdout, "a\n");
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[0].header("idempotency-key").is_some());
+    assert_eq!(asked[0].header("idempotency-key"), asked[1].header("idempotency-key"));
+
+    let server = Server::start([("DELETE /api/containers/a", late())]).await;
+    let done = Home::logged_in(&server).run(&["destroy", "a", "--retry-for", "1"]).await;
+    assert_eq!(done.expect(1).stderr, "paas-cli: there was no answer within 60 seconds\n", "there is an end");
+}
+
+#[tokio::test]
+async fn what_a_server_warns_of_is_told_once_whatever_is_asked_for() {
+    let follows = "the store takes nothing at this moment";
+    let done = || Answer::done().with_header("x-paas-warning", follows);
+    let server = Server::start([
+        ("DELETE /api/containers/a", done()),
+        ("DELETE /api/containers/b", done()),
+        ("POST /api/containers/a/stop", done()),
+        ("POST /account/logout", done()),
+        ("GET /api/engines", Answer::json("[]").with_header("x-paas-warning", follows)),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let line = format!("paas-cli: warning: {follows}\n");
+    assert_eq!(home.run(&["destroy", "a", "b"]).await.expect(0).stderr, line);
+    assert_eq!(home.run(&["stop", "a", "--quiet"]).await.expect(0).stderr, line);
+    assert!(home.run(&["engines"]).await.expect(0).stderr.contains(&line));
+    assert!(home.run(&["logout"]).await.expect(0).stderr.starts_with(&line));
 }

@@ -34,6 +34,19 @@ async fn a_login_is_kept_and_used() {
 }
 
 #[tokio::test]
+async fn what_a_login_warns_of_is_told_once() {
+    let warning = "the token could not be stored";
+    let body = LOGIN.replace('}', &format!(r#","warning":"{warning}"}}"#));
+    for answer in [Answer::json(&body), Answer::json(&body).with_header("x-paas-warning", warning)] {
+        let server = Server::start([("POST /auth/login", answer)]).await;
+        let arguments = ["login", "--url", &server.url(), "--name", "admin", "--password-stdin"];
+        let login = Home::new().run_with("pass word\n", &arguments).await;
+        let told = format!("paas-cli: warning: {warning}\nlogged in to ");
+        assert!(login.expect(0).stderr.starts_with(&told), "{}", login.stderr);
+    }
+}
+
+#[tokio::test]
 async fn the_password_may_come_from_the_environment() {
     let mut server = server().await;
     let home = Home::new();

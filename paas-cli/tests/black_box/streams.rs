@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use paas_core::wire::LOG_BROKE_OFF;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -54,6 +55,21 @@ async fn a_log_that_breaks_off_is_a_failure() {
     let done = Home::logged_in(&server).run(&["log", "a"]).await;
     assert_eq!(done.expect(1).stdout, "one\n");
     assert!(done.stderr.contains("broke off"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn why_a_log_breaks_off_is_told_where_the_server_says_it() {
+    let last = format!("\n{LOG_BROKE_OFF}cannot read the output: Error grabbing logs\n");
+    let (first, rest) = last.split_at(30);
+    let log = Answer::pieces("text/plain", &["one\n", first, rest]).broken_off();
+    let server = Server::start([("GET /api/containers/a/logs", log)]).await;
+    let done = Home::logged_in(&server).run(&["log", "a"]).await;
+    assert_eq!(done.expect(1).stdout, format!("one\n{last}"));
+    assert_eq!(done.stderr, "paas-cli: the log breaks off: cannot read the output: Error grabbing logs\n");
+    // A container may write what it likes, and its log ends all the same.
+    let log = Answer::pieces("text/plain", &["one\n", &last]);
+    let server = Server::start([("GET /api/containers/a/logs", log)]).await;
+    assert_eq!(Home::logged_in(&server).run(&["log", "a"]).await.expect(0).stderr, "");
 }
 
 #[tokio::test]

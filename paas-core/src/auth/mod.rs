@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use error::AuthError;
 pub use join::{JoinToken, NewJoinToken};
 pub use password::HashCost;
-pub(crate) use sessions::Stored;
+pub(crate) use sessions::{Ended, Stored};
 pub use sessions::{IssuedToken, Presented, Session};
 
 use crate::model::{Account, Role, RoleName, UserName};
@@ -181,7 +181,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store refuses it.
-    pub(crate) async fn logout(&self, token: &str, also: Vec<Write>) -> Result<Stored> {
+    pub(crate) async fn logout(&self, token: &str, also: Vec<Write>) -> Result<Ended> {
         self.sessions.end(token, also).await
     }
 

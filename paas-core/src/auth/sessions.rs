@@ -69,6 +69,9 @@ pub struct Session {
     /// The generation of the account. Accounts of versions before have none, and neither have their sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<Uuid>,
+    /// Whether the store has nothing of it for sure, so that it ends with this program.
+    #[serde(skip)]
+    only_in_memory: bool,
 }
 
 /// Whether what was changed in memory is in the store as well.
@@ -77,8 +80,19 @@ pub struct Session {
 pub(crate) enum Stored {
     /// It is.
     Yes,
+    /// The store had no room for it.
+    No,
     /// The store did not take it, or did not say so.
     NotYet,
+}
+
+/// What became of a token that was to end. In memory it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Ended {
+    pub(crate) stored: Stored,
+    /// The session that the store may still have, from which the next server that reads it would take the token again.
+    pub(crate) left: Option<Session>,
 }
 
 /// All sessions: in memory to look at, in the store to survive.
@@ -121,13 +135,15 @@ impl Sessions {
         let token = random_token()?;
         let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
         let AccountRecord { username, role, generation, .. } = account.clone();
-        let session = Session { username: username.clone(), role: role.clone(), expires, generation };
+        let mut session =
+            Session { username: username.clone(), role: role.clone(), expires, generation, only_in_memory: false };
         let hash = TokenHash::of(&token);
         let mut writes = vec![self.stored.insertion(&hash.0, &session).map_err(AuthError::Store)?];
         writes.extend(also);
         let stored = self.commit_or_not_yet(writes).await?;
+        session.only_in_memory = stored == Stored::No;
         self.known.write().insert(hash, session);
-        let warning = (stored == Stored::NotYet).then(|| {
+        let warning = (stored != Stored::Yes).then(|| {
             tracing::warn!(%username, "a token could not be stored; it is good until this server ends");
             "the token could not be stored; it is good until the server is started again".to_owned()
         });
@@ -153,11 +169,12 @@ impl Sessions {
     }
 
     /// Ends a session, also when the store does not take that. `also` is written together with it.
-    pub(super) async fn end(&self, token: &str, also: Vec<Write>) -> Result<Stored> {
+    pub(super) async fn end(&self, token: &str, also: Vec<Write>) -> Result<Ended> {
         let writes = std::iter::once(self.ending(token)).chain(also).collect();
         let stored = self.commit_or_not_yet(writes).await?;
-        self.known.write().remove(&TokenHash::of(token));
-        Ok(stored)
+        let ended = self.known.write().remove(&TokenHash::of(token));
+        let left = ended.filter(|session| stored != Stored::Yes && !session.only_in_memory);
+        Ok(Ended { stored, left })
     }
 
     /// Makes a change of an account after which its sessions are over, but for that of one token, which goes over to the
@@ -246,6 +263,7 @@ impl Sessions {
     async fn commit_or_not_yet(&self, writes: Vec<Write>) -> Result<Stored> {
         match self.store.commit(writes).await {
             Ok(_) => Ok(Stored::Yes),
+            Err(error) if error.kind() == StoreErrorKind::Full => Ok(Stored::No),
             Err(error) if error.is_of_the_backend() => Ok(Stored::NotYet),
             Err(error) => Err(AuthError::Store(error)),
         }

@@ -132,16 +132,16 @@ impl Cluster {
 
     /// The same for everything that is on an engine: what is missing says something as well.
     pub(super) fn recognise_all(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
-        let mut others = BTreeMap::new();
+        let mut platforms = BTreeMap::new();
         let mut launches = HashSet::new();
         for managed in found.iter().filter_map(|found| found.managed.as_ref()) {
             launches.insert(managed.launch);
-            if !self.shared.platform.owns(&managed.platform) {
-                *others.entry(managed.platform.to_string()).or_default() += 1;
-            }
+            *platforms.entry(managed.platform.to_string()).or_default() += 1;
         }
-        for platform in self.shared.others.note(engine, others) {
-            tracing::warn!(%engine, platform, "containers of another platform are shown and left alone");
+        for platform in self.shared.platforms_seen.note(engine, platforms) {
+            if !self.shared.platform.owns(&platform) {
+                tracing::warn!(%engine, platform, "containers of another platform are shown and left alone");
+            }
         }
         let mut orphans = self.recognise(engine, found, ticket);
         let (gone, interrupted) = self.shared.launches.missing(engine, ticket, |launch| launches.contains(&launch));
@@ -298,7 +298,7 @@ impl Cluster {
 
     /// Forgets the launches on an engine that was deleted.
     pub(super) fn forget_launches_on(&self, engine: &EngineId) {
-        self.shared.others.note(engine, BTreeMap::new());
+        self.shared.platforms_seen.forget(engine);
         let gone = self.shared.launches.engine_removed(engine);
         if !gone.is_empty() {
             self.collect(Orphans { engine: engine.clone(), ticket: 0, todo: vec![Todo::Forget(gone)] });

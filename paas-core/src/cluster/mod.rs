@@ -115,7 +115,7 @@ struct Shared {
     recorder: Recorder,
     /// What is written on the containers that are this platform's.
     platform: Platform,
-    others: platform::OtherPlatforms,
+    platforms_seen: platform::SeenPlatforms,
     launches: Arc<Launches>,
     tickets: AtomicU64,
     /// How many engines were ever added: each has a number of its own.
@@ -173,7 +173,7 @@ impl Cluster {
             scheduler,
             recorder,
             platform,
-            others: platform::OtherPlatforms::default(),
+            platforms_seen: platform::SeenPlatforms::default(),
             launches: Arc::new(launches),
             tickets: AtomicU64::new(1),
             generations: AtomicU64::new(1),

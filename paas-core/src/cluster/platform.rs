@@ -101,22 +101,23 @@ pub async fn adopt_platform(store: std::sync::Arc<dyn Store>, other: &str) -> Re
     Platform::of(store, Some(other)).await
 }
 
-/// How many containers of other platforms each engine has, by the platform.
+/// How many containers of which platforms each engine has, this one's among them.
 #[derive(Debug, Default)]
-pub(super) struct OtherPlatforms(Mutex<HashMap<EngineId, BTreeMap<String, usize>>>);
+pub(super) struct SeenPlatforms(Mutex<HashMap<EngineId, BTreeMap<String, usize>>>);
 
-impl OtherPlatforms {
+impl SeenPlatforms {
     /// Notes what a full list of an engine had. Gives the platforms that were seen nowhere before.
     pub(super) fn note(&self, engine: &EngineId, found: BTreeMap<String, usize>) -> Vec<String> {
         let mut engines = self.0.lock();
-        let is_new = |platform: &&String| !engines.values().any(|others| others.contains_key(*platform));
+        let is_new = |platform: &&String| !engines.values().any(|seen| seen.contains_key(*platform));
         let new = found.keys().filter(is_new).cloned().collect();
-        if found.is_empty() {
-            engines.remove(engine);
-        } else {
-            engines.insert(engine.clone(), found);
-        }
+        engines.insert(engine.clone(), found);
         new
+    }
+
+    /// Forgets an engine that was deleted.
+    pub(super) fn forget(&self, engine: &EngineId) {
+        self.0.lock().remove(engine);
     }
 }
 
@@ -125,10 +126,24 @@ impl Cluster {
     /// otherwise left alone.
     pub fn other_platforms(&self) -> BTreeMap<String, usize> {
         let mut all = BTreeMap::new();
-        for (platform, count) in self.shared.others.0.lock().values().flatten() {
-            *all.entry(platform.clone()).or_default() += count;
+        for (platform, count) in self.shared.platforms_seen.0.lock().values().flatten() {
+            if !self.shared.platform.owns(platform) {
+                *all.entry(platform.clone()).or_default() += count;
+            }
         }
         all
+    }
+
+    /// How many containers of a platform, this one or another, are on the engines that were read, and how many those engines
+    /// are.
+    pub fn containers_of_platform(&self, name: &str) -> (usize, usize) {
+        let seen = self.shared.platforms_seen.0.lock();
+        (seen.values().filter_map(|platforms| platforms.get(name)).sum(), seen.len())
+    }
+
+    /// The platforms that this one took over.
+    pub fn adopted_platforms(&self) -> impl Iterator<Item = &str> {
+        self.shared.platform.adopted()
     }
 }
 
@@ -183,7 +198,7 @@ mod tests {
 
     #[test]
     fn another_platform_is_new_once() {
-        let others = OtherPlatforms::default();
+        let others = SeenPlatforms::default();
         let (one, two): (EngineId, EngineId) = ("one".parse().unwrap(), "two".parse().unwrap());
         let found = || BTreeMap::from([("p".to_owned(), 2)]);
         assert_eq!(others.note(&one, found()), ["p"]);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::background::{Background, Report};
 use crate::events::{EventError, EventSink};
 use crate::model::Event;
-use crate::store::{MAX_WRITES, StoreErrorKind};
+use crate::store::MAX_WRITES;
 
 /// How many events wait for the store before the hosts' event streams have to wait.
 const BACKLOG: usize = 10_000;
@@ -201,7 +201,7 @@ impl Waiting {
 /// Whether it is worth to try again: the store is away, or full.
 fn may_work_later(error: &EventError) -> bool {
     match error {
-        EventError::Store(error) => matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Broken),
+        EventError::Store(error) => error.is_of_the_backend(),
         EventError::Sink(_) => true,
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::change::Publication;
 use super::{Actor, Controller, ControllerError, Result};
-use crate::auth::{AuthError, IssuedToken, Stored};
+use crate::auth::{AuthError, Ended, IssuedToken, Session, Stored};
 use crate::model::{Account, Event, EventKind, NewAccount};
 use crate::store::Write;
 
@@ -27,6 +27,14 @@ impl std::fmt::Debug for PasswordChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordChange").field("username", &self.username).finish_non_exhaustive()
     }
+}
+
+/// A token that was ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoggedOut {
+    /// What the one who logs out should know: that the store took no note of it, and how the token may be good again.
+    pub warning: Option<String>,
 }
 
 impl Controller {
@@ -59,28 +67,43 @@ impl Controller {
         .await
     }
 
-    /// Ends a token. It is worth nothing from then on, also when the store does not take that at once.
+    /// Ends a token. It is worth nothing from then on, also when the store does not take that at once; but when this program
+    /// ends before the store does, the token is good again, which the answer warns of.
     ///
     /// # Errors
     /// The store refuses it.
-    pub async fn logout(&self, actor: &Actor, token: &str) -> Result<()> {
+    pub async fn logout(&self, actor: &Actor, token: &str) -> Result<LoggedOut> {
         let token = token.to_owned();
         self.owned(actor, |controller, actor| async move {
             let event = Event::new(EventKind::Logout, format!("{} logged out", actor.name()));
             let publication = controller.publication(&actor, event)?;
             let auth = &controller.shared.auth;
-            let stored = auth.logout(&token, publication.writes()).await?;
-            controller.publish_or_follow(publication, stored, Some(auth.logout_write(&token))).await;
-            Ok(())
+            let Ended { stored, left } = auth.logout(&token, publication.writes()).await?;
+            let warning = left.as_ref().map(|session| {
+                format!(
+                    "the token has ended, but the store took no note of that: if the server is started again or another takes \
+                     over before it does, the token is good again, until {:.0}",
+                    session.expires
+                )
+            });
+            let ending = Some((auth.logout_write(&token), left));
+            controller.publish_or_follow(publication, stored, ending).await;
+            Ok(LoggedOut { warning })
         })
         .await
     }
 
-    /// Tells of what was done in memory, or has its record follow with what else is to be written.
-    async fn publish_or_follow(&self, publication: Publication, stored: Stored, also: Option<Write>) {
+    /// Tells of what was done in memory, or has its record follow: with the write that ends a session, and the session that
+    /// is left until then.
+    async fn publish_or_follow(
+        &self,
+        publication: Publication,
+        stored: Stored,
+        ending: Option<(Write, Option<Session>)>,
+    ) {
         match stored {
             Stored::Yes => self.publish(publication).await,
-            Stored::NotYet => self.shared.records.follow(publication.into_record(also)),
+            Stored::No | Stored::NotYet => self.shared.records.follow(publication.into_record(ending)),
         }
     }
 

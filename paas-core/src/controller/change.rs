@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
+use crate::auth::Session;
 use crate::model::Event;
 use crate::store::{self, Write};
 
@@ -37,10 +38,11 @@ impl Publication {
         self.writes.clone()
     }
 
-    /// What was done already, to be recorded later.
-    pub(super) fn into_record(self, also: Option<Write>) -> Record {
-        let writes = also.into_iter().chain(self.writes).collect();
-        Record { writes, event: Some(self.event), answered: None }
+    /// What was done already, to be recorded later: maybe that a session has ended, of which something is left until then.
+    pub(super) fn into_record(self, ending: Option<(Write, Option<Session>)>) -> Record {
+        let (write, ended) = ending.unzip();
+        let writes = write.into_iter().chain(self.writes).collect();
+        Record { writes, event: Some(self.event), answered: None, ended: ended.flatten() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::locks::KeyedLocks;
@@ -14,6 +15,10 @@ use crate::registry::{LeaseId, Member, RegistryError, RegistryErrorKind, lease_o
 
 /// The shortest and the longest time within which a host may promise its next heartbeat.
 const TTLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
+/// How long to wait for what becomes of a host that has just registered, and how often to look.
+const JUDGED: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The hosts that are heard over the API.
 #[derive(Debug, Default)]
@@ -42,7 +47,7 @@ impl Controller {
     /// A host says that it is alive: it is registered, or its lease is kept. `session` names the run of its agent.
     ///
     /// # Errors
-    /// [`ControllerError::Conflict`] when another agent that is alive holds the id.
+    /// [`ControllerError::Conflict`] when another agent that is alive holds the id, or the host is refused as an engine, and why.
     pub async fn heartbeat(&self, member: Member, session: Uuid, ttl: Duration) -> Result<()> {
         if !TTLS.contains(&ttl) {
             return Err(Invalid::new("ttl_seconds", "must be 1 to 300").into());
@@ -61,7 +66,7 @@ impl Controller {
         let lease = match sessions.of(&member.id, session) {
             Some(known) if registry.keep_alive(known.lease).await.is_ok() => {
                 if known.said == member {
-                    return Ok(());
+                    return self.check_taken_in(&member).await;
                 }
                 registry.register(&member, known.lease).await.map_err(refused)?;
                 known.lease
@@ -83,8 +88,30 @@ impl Controller {
             },
         };
         let id = member.id.clone();
-        sessions.known.lock().insert(id, HeartbeatSession { session, lease, said: member });
-        Ok(())
+        sessions.known.lock().insert(id, HeartbeatSession { session, lease, said: member.clone() });
+        self.check_taken_in(&member).await
+    }
+
+    /// Whether a host that is in the registry is an engine, too. Its lease is kept where it is not, so that it becomes one as
+    /// soon as nothing is in its way.
+    ///
+    /// # Errors
+    /// [`ControllerError::Conflict`] says why it is not.
+    async fn check_taken_in(&self, member: &Member) -> Result<()> {
+        let judged = timeout(JUDGED, async {
+            // What was registered a moment ago is still on its way from the registry.
+            loop {
+                match self.shared.membership.lock().await.verdict(member) {
+                    Some(verdict) => return verdict,
+                    None => sleep(LOOK_AGAIN).await,
+                }
+            }
+        });
+        match judged.await {
+            Ok(Some(reason)) => Err(ControllerError::Conflict { reason }),
+            // The next heartbeat will tell.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// A host says that it leaves. One that is not known, or of another run, is no error.

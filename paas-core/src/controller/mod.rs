@@ -52,7 +52,7 @@ use crate::registry::Registry;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
 pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
-pub use accounts::PasswordChange;
+pub use accounts::{LoggedOut, PasswordChange};
 pub use actor::Actor;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::requests::{AnswersToCome, KeptRequest};
+use crate::auth::Session;
 use crate::background::Report;
 use crate::events::{EventLog, EventSink};
 use crate::model::{Event, RequestId};
@@ -36,6 +37,23 @@ pub(super) struct Record {
     pub(super) event: Option<Event>,
     /// The request whose answer is among that.
     pub(super) answered: Option<RequestId>,
+    /// The session whose end is among that.
+    pub(super) ended: Option<Session>,
+}
+
+impl Record {
+    /// Says what it comes to that this was never written. What happened is lost, and that is all; but a token that was ended
+    /// is good again where the next server reads its session.
+    fn log_loss(&self) {
+        if let Some(Session { username, expires, .. }) = &self.ended {
+            tracing::error!(
+                account = %username,
+                until = %expires,
+                "a token of this account was logged out and the store took no note of it: it is good again when a server \
+                 starts; end it with a new password of the account"
+            );
+        }
+    }
 }
 
 /// The records that wait for the store.
@@ -70,8 +88,9 @@ impl Records {
     pub(super) fn follow(&self, record: Record) {
         let mut waiting = self.waiting.lock();
         if waiting.len() >= MOST {
-            let what = record.event.map_or_else(|| "an answer".to_owned(), |event| event.message);
+            let what = record.event.as_ref().map_or("an answer", |event| event.message.as_str());
             tracing::error!(what, "too many records wait for the store; this one is lost");
+            record.log_loss();
             if let Some(answered) = record.answered {
                 self.answers.arrived(answered);
             }
@@ -108,6 +127,7 @@ impl Records {
         let rest = async { while matches!(self.write_next().await, Ok(true)) {} };
         if timeout(LAST_CHANCE, rest).await.is_err() || self.waiting() > 0 {
             tracing::error!(records = self.waiting(), "the store took nothing until the end; these records are lost");
+            self.waiting.lock().iter().for_each(Record::log_loss);
         }
     }
 
@@ -157,6 +177,7 @@ impl Records {
             Err(error) if is_conflict(&error) && record.event.is_none() => {}
             Err(error) => {
                 tracing::error!(%error, "a record of what was done cannot be stored");
+                record.log_loss();
                 return Ok(true);
             }
         }

@@ -299,7 +299,7 @@ impl IdempotentRequest {
         match finished {
             Err(error) if error.is_of_the_backend() => {
                 shared.answers.0.lock().insert(request.id, kept);
-                shared.records.follow(Record { writes, event: None, answered: Some(request.id) });
+                shared.records.follow(Record { writes, event: None, answered: Some(request.id), ended: None });
                 Ok(())
             }
             outcome => outcome.map_err(ControllerError::Store),

@@ -26,6 +26,17 @@ impl<'a> ClusterView<'a> {
         self.cluster.other_platforms()
     }
 
+    /// How many containers of a platform, this one or another, are on the engines that were read, and how many those engines are:
+    /// where there are none, the name may be a slip of the pen.
+    pub fn containers_of_platform(&self, name: &str) -> (usize, usize) {
+        self.cluster.containers_of_platform(name)
+    }
+
+    /// The platforms that this one took over.
+    pub fn adopted_platforms(&self) -> impl Iterator<Item = &'a str> {
+        self.cluster.adopted_platforms()
+    }
+
     /// One container, by its full id.
     pub fn container(&self, id: &ContainerId) -> Option<KnownContainer> {
         self.cluster.container(id)

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::units::any_cpus;
+use super::validation::{LABELS, is_label, shortened};
 use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin};
 
 /// What an operator says of a Docker host. Stored as given, secrets included; never sent out.
@@ -66,9 +67,8 @@ impl EngineSpec {
                 format!("must be 1 to {} MB; leave it out to use what the host reports", MemoryMb::MAX),
             ));
         }
-        let wrong = |label: &&String| label.is_empty() || label.len() > 128 || label.chars().any(char::is_control);
-        if let Some(label) = self.labels.iter().find(wrong) {
-            return Err(Invalid::new("labels", format!("{label:?} must be 1 to 128 printable characters")));
+        if let Some(label) = self.labels.iter().find(|label| !is_label(label)) {
+            return Err(Invalid::new("labels", format!("{:?} {LABELS}", shortened(label))));
         }
         if let Some(login) = &self.registry_login {
             login.validate().map_err(|wrong| Invalid::new(format!("registry_login.{}", wrong.field), wrong.message))?;

@@ -69,7 +69,8 @@ impl TryFrom<f64> for Cpus {
     fn try_from(cpus: f64) -> Result<Self, Invalid> {
         let milli = (cpus * 1000.0).round();
         if !(0.0..=Self::MAX.0 as f64).contains(&milli) || (milli == 0.0 && cpus != 0.0) {
-            return Err(Invalid::new("cpus", format!("must be a number of CPUs from 0.001 to 10000, not {cpus}")));
+            // A container's least, which is the larger one: nobody is told of a value that is refused later.
+            return Err(Invalid::new("cpus", format!("must be a number of CPUs from 0.01 to 10000, not {cpus}")));
         }
         Ok(Self(milli as u64))
     }

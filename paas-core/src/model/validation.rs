@@ -22,13 +22,33 @@ impl ContainerSpec {
     /// # Errors
     /// Names the first field that no host could satisfy, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_image()?;
         self.validate_sizes()?;
         self.validate_program()?;
+        self.validate_entrypoint()?;
         self.validate_names()?;
         volume::validate(&self.volumes)?;
         self.validate_placement()?;
         self.validate_ports()?;
         self.validate_network()
+    }
+
+    /// What is written like an image, and is one for no Docker.
+    fn validate_image(&self) -> Result<(), Invalid> {
+        let wrong = |message: String| Err(Invalid::new("name", message));
+        let (repository, version) = self.name.repository_and_tag();
+        if self.name.canonical().starts_with("docker.io/library/scratch:") {
+            return wrong("scratch is the image without anything in it, which Docker does not run".to_owned());
+        }
+        // Docker takes the name of an algorithm for the beginning of an id, of which each host may find another image.
+        let is_id = version.len() == 64 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if repository == "sha256" && !is_id {
+            return wrong(format!(
+                "must have the whole id behind sha256:, 64 hexadecimal digits, not {}",
+                shortened(version)
+            ));
+        }
+        Ok(())
     }
 
     fn validate_sizes(&self) -> Result<(), Invalid> {
@@ -67,8 +87,13 @@ impl ContainerSpec {
             }
         }
         for (key, value) in &self.environment {
-            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
-                let message = format!("{:?} is no variable: no '=' or zero byte, not empty", shortened(key));
+            if key.trim().is_empty() || key.contains(|c: char| c == '=' || c.is_control()) {
+                let message =
+                    format!("{:?} is no name of a variable: not empty, no '=', no control character", shortened(key));
+                return Err(Invalid::new("environment", message));
+            }
+            if value.contains('\0') {
+                let message = format!("the value of {} must not contain a zero byte", shortened(key));
                 return Err(Invalid::new("environment", message));
             }
             if key == Self::USER_DATA_VARIABLE {
@@ -94,6 +119,25 @@ impl ContainerSpec {
         Ok(())
     }
 
+    /// An entry point of one empty word takes that of the image away, and then the arguments are the program.
+    fn validate_entrypoint(&self) -> Result<(), Invalid> {
+        let (field, program) = match self.entrypoint.as_slice() {
+            [] => return Ok(()),
+            [only] if only.is_empty() => ("args", self.args.first()),
+            [first, ..] => ("entrypoint", Some(first)),
+        };
+        match program {
+            Some(program) if program.trim().is_empty() => {
+                Err(Invalid::new(field, "begins with an empty word, which is no program"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                let message = "of one empty word takes the image's program away; say in args what runs instead";
+                Err(Invalid::new("entrypoint", message))
+            }
+        }
+    }
+
     fn validate_names(&self) -> Result<(), Invalid> {
         for (field, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
             let Some(name) = name else { continue };
@@ -102,7 +146,9 @@ impl ContainerSpec {
                 return Err(Invalid::new(field, message));
             }
             if !is_host_name(name) {
-                return Err(Invalid::new(field, "must be letters, digits, '-' and '.'"));
+                let message = "must be letters, digits, '_', '-' and '.', where no part between dots is empty, begins with '-' or has \
+                               more than 63 of them";
+                return Err(Invalid::new(field, message));
             }
         }
         Ok(())
@@ -112,9 +158,15 @@ impl ContainerSpec {
         if self.kind == ContainerType::Host && self.asked_host().is_none() {
             return Err(Invalid::new("labels", "a container of type host needs the label 'host:<engine id>'"));
         }
-        if let Some(label) = self.labels.iter().find(|label| label.len() > 128 || label.chars().any(char::is_control)) {
-            let message = format!("{:?} must be at most 128 printable characters", shortened(label));
+        if self.kind == ContainerType::Host
+            && let [one, other, ..] =
+                self.labels.iter().filter(|label| label.starts_with("host:")).collect::<Vec<_>>()[..]
+        {
+            let message = format!("{one:?} and {other:?} name two engines; a container of type host is on one");
             return Err(Invalid::new("labels", message));
+        }
+        if let Some(label) = self.labels.iter().find(|label| !is_label(label)) {
+            return Err(Invalid::new("labels", format!("{:?} {LABELS}", shortened(label))));
         }
         for (target, alias) in &self.links {
             let name = target.trim_start_matches('/');
@@ -174,6 +226,15 @@ impl ContainerSpec {
     }
 }
 
+/// What is said of a label that cannot be one.
+pub(super) const LABELS: &str = "must be 1 to 128 printable characters, with something before '=' where it has one";
+
+/// Whether it can be a label of an engine: `ssd`, or `zone=eu`.
+pub(super) fn is_label(text: &str) -> bool {
+    let key = text.split('=').next().unwrap_or_default();
+    !key.trim().is_empty() && text.len() <= 128 && !text.chars().any(char::is_control)
+}
+
 /// Whether Docker would take it for the name of a network.
 fn is_network_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -222,7 +283,30 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(&str, Change); 40] = [
+        let cases: [(&str, Change); 59] = [
+            ("name", |s| s.name = "scratch".parse().unwrap()),
+            ("name", |s| s.name = "scratch:1".parse().unwrap()),
+            ("name", |s| s.name = "docker.io/library/scratch".parse().unwrap()),
+            ("name", |s| s.name = "sha256:abc".parse().unwrap()),
+            ("name", |s| s.name = "sha256".parse().unwrap()),
+            ("entrypoint", |s| s.entrypoint = vec![String::new()]),
+            ("entrypoint", |s| s.entrypoint = vec![String::new(), "x".into()]),
+            ("entrypoint", |s| s.entrypoint = vec![" ".into()]),
+            ("args", |s| (s.entrypoint, s.args) = (vec![String::new()], vec![String::new()])),
+            ("environment", |s| drop(s.environment.insert("A\nB".into(), "x".into()))),
+            ("environment", |s| drop(s.environment.insert("A\t".into(), "x".into()))),
+            ("environment", |s| drop(s.environment.insert(" ".into(), "x".into()))),
+            ("labels", |s| s.labels = [" ".to_owned()].into()),
+            ("labels", |s| s.labels = ["=eu".to_owned()].into()),
+            ("labels", |s| s.labels = [" =eu".to_owned()].into()),
+            ("labels", |s| s.labels = ["x".repeat(129)].into()),
+            ("labels", |s| {
+                (s.kind, s.labels) = (ContainerType::Host, ["host:a".to_owned(), "host:b".to_owned()].into());
+            }),
+            ("labels", |s| {
+                (s.kind, s.labels) = (ContainerType::Host, ["host:a".to_owned(), "host:b c".to_owned()].into());
+            }),
+            ("hostname", |s| s.hostname = Some("-a".into())),
             ("cpus", |s| s.cpus = Some(Cpus::from_milli(9))),
             ("memory", |s| s.memory = Some(MemoryMb::new(5))),
             ("memory", |s| s.memory = Some(MemoryMb::new(u64::MAX))),
@@ -281,7 +365,13 @@ mod tests {
 
     #[test]
     fn what_is_just_right_is_taken() {
-        let cases: [Change; 11] = [
+        let cases: [Change; 16] = [
+            |s| s.name = format!("sha256:{}", "a".repeat(64)).parse().unwrap(),
+            |s| s.name = "shop/scratch".parse().unwrap(),
+            |s| (s.entrypoint, s.args) = (vec![String::new()], vec!["sh".into(), String::new()]),
+            |s| s.labels = ["zone=eu".to_owned(), "ssd".to_owned(), "a=".to_owned()].into(),
+            // Neither Docker nor Linux minds.
+            |s| s.hostname = Some("a_b".into()),
             |s| s.cpus = Some(Cpus::from_milli(10)),
             |s| s.memory = Some(MemoryMb::new(6)),
             |s| s.cpuset = Some("0-1,0,8191".into()),

@@ -23,10 +23,11 @@ impl Weights {
         if good(cpu) && good(memory) && cpu + memory > 0.0 {
             return Ok(Self { cpu, memory });
         }
-        Err(Invalid::new(
-            "weights",
-            format!("must be two numbers from 0 to 1000000, not both 0, and not {cpu} and {memory}"),
-        ))
+        let message = match [cpu, memory].into_iter().find(|&weight| !good(weight)) {
+            Some(wrong) => format!("must be numbers from 0 to 1000000, and {wrong} is none"),
+            None => "are both 0, so that nothing would tell engines apart; give one of them more".to_owned(),
+        };
+        Err(Invalid::new("weights", message))
     }
 
     /// The score of an engine that has `total` and would have reserved `reserved`: the higher, the more room is left.

@@ -49,6 +49,8 @@ fn weights_that_make_no_sense_are_refused() {
         assert!(Weights::new(cpu, memory).is_err(), "{cpu} {memory}");
     }
     assert!(Weights::new(1.0, 0.0).is_ok());
+    assert!(Weights::new(0.0, 0.0).unwrap_err().message.starts_with("are both 0"));
+    assert!(Weights::new(1.0, -2.0).unwrap_err().message.ends_with("and -2 is none"));
 }
 
 #[test]

@@ -32,6 +32,12 @@ pub enum KeyFileError {
         /// Why.
         source: io::Error,
     },
+    /// It is a folder.
+    #[error("the key file {} is a folder; name a file, for example {}", path.display(), path.join("secret.key").display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Others than its owner may read or write it.
     #[error("the key file {} is open to others (mode {mode:04o}); make it its owner's alone: chmod 600 {}", path.display(), path.display())]
     Open {
@@ -79,7 +85,11 @@ impl KeyFile {
             Err(error) => return Err(failed(error)),
         };
         // Of the file that was opened, and not of what lies at the path by then.
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        let found = file.metadata().map_err(failed)?;
+        if found.is_dir() {
+            return Err(KeyFileError::Folder { path: self.path.clone() });
+        }
+        let mode = found.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(KeyFileError::Open { path: self.path.clone(), mode });
         }

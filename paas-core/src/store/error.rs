@@ -18,7 +18,9 @@ pub enum StoreErrorKind {
     Invalid,
     /// The backend did not answer or is busy: the same call may work later. A write may or may not have happened.
     Unavailable,
-    /// The backend cannot go on as it is: full, read-only, damaged, of another version. A person must look at it.
+    /// The backend has no room: its disk is full, or its quota is used up. A person must make room; nothing was written.
+    Full,
+    /// The backend cannot go on as it is: read-only, damaged, of another version. A person must look at it.
     Broken,
 }
 
@@ -71,7 +73,7 @@ impl StoreError {
 
     /// Whether it is the backend that failed, and not what was asked of it: it is away, full, read-only or damaged.
     pub fn is_of_the_backend(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Broken)
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::Broken)
     }
 
     /// What the caller can do about it.
@@ -88,11 +90,14 @@ impl fmt::Display for StoreError {
             StoreErrorKind::VersionMismatch => "the document was changed by somebody else",
             StoreErrorKind::Invalid => "not something the store can hold",
             StoreErrorKind::Unavailable => "the store does not answer",
+            StoreErrorKind::Full => "the store has no room",
             StoreErrorKind::Broken => "the store cannot be used",
         };
-        write!(f, "cannot {} {}", self.operation, self.table)?;
-        if !self.key.is_empty() {
-            write!(f, "/{}", self.key)?;
+        match (self.table, self.key.as_str()) {
+            // The store as a whole.
+            ("store", "") => write!(f, "cannot {} the store", self.operation)?,
+            (table, "") => write!(f, "cannot {} {table}", self.operation)?,
+            (table, key) => write!(f, "cannot {} {table}/{key}", self.operation)?,
         }
         write!(f, ": {what}")?;
         match &self.detail {

@@ -36,8 +36,8 @@ pub struct Failing {
     pub since: Timestamp,
     /// When it failed last.
     pub last: Timestamp,
-    /// How it failed last: [`StoreErrorKind::Unavailable`], or [`StoreErrorKind::Broken`] when it is full, read-only or
-    /// damaged.
+    /// How it failed last: [`StoreErrorKind::Unavailable`], [`StoreErrorKind::Full`], or [`StoreErrorKind::Broken`] when
+    /// it is read-only or damaged.
     pub kind: StoreErrorKind,
 }
 

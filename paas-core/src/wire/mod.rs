@@ -4,5 +4,7 @@
 //! a slip of the pen. Between programs of the platform itself it is ignored, because they may differ by one version.
 
 mod heartbeat;
+mod log;
 
 pub use heartbeat::Heartbeat;
+pub use log::LOG_BROKE_OFF;

@@ -205,7 +205,8 @@ async fn replace_lost(store: &dyn Store, file: &KeyFile) -> Result<()> {
 }
 
 fn finish(report: Resealed, key: &Fingerprint) -> Result<()> {
-    say(&format!("The key {key} seals from now on. Sealed {} records with it.", report.records));
+    let records = if report.records == 1 { "1 record".to_owned() } else { format!("{} records", report.records) };
+    say(&format!("The key {key} seals from now on. Sealed {records} with it."));
     if report.unreadable.is_empty() {
         return Ok(());
     }

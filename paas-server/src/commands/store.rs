@@ -117,6 +117,9 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
             let also: Vec<&str> = platform.adopted().collect();
             let also = if also.is_empty() { String::new() } else { format!(", and of {},", also.join(", ")) };
             say(&format!("Containers of platform {}{also} are this store's now.", platform.name()));
+            say(&format!(
+                "A store does not know which containers there are: if none is of {id}, the server says so in its log when it starts."
+            ));
         }
         Command::Restore { file, place } => {
             // Before anything is made for it.

@@ -175,7 +175,7 @@ pub(super) struct Settings {
     /// Streams, runs, scales and pulls take as long as the hosts do. Default: 60s.
     #[arg(long, env = "PAAS_REQUEST_TIMEOUT", value_name = "TIME")]
     pub(super) request_timeout: Option<Span>,
-    /// How long requests and launches under way may take to end at shutdown. Default: 30s.
+    /// How long requests and launches under way may take to end at shutdown; 0 to wait for none. Default: 30s.
     #[arg(long, env = "PAAS_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     pub(super) shutdown_timeout: Option<Span>,
     /// What to log: error, warn, info, debug, trace, or by part as in 'info,paas_server=debug'. Default: info.

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::{ClusterSettings, ProbeKind};
 use paas_core::controller::Policy;
@@ -18,6 +17,7 @@ use paas_core::events::Retention;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
 use paas_core::scheduler::Weights;
 
+use crate::arguments::parse;
 use crate::options::{MOST_CONNECTIONS, ServeOptions};
 
 pub use backend::BackendUrl;
@@ -194,7 +194,7 @@ impl Config {
         I: IntoIterator<Item = T>,
         T: Into<std::ffi::OsString> + Clone,
     {
-        let flags = Flags::try_parse_from(arguments)?;
+        let flags: Flags = parse(arguments)?;
         let purpose = if flags.print_config { Purpose::Print } else { Purpose::Serve };
         let mut settings = match &flags.config {
             Some(path) => flags.settings.or(layer::read(path)?),
@@ -215,7 +215,9 @@ impl Config {
         let default_address = if tls.is_some() { [0, 0, 0, 0] } else { [127, 0, 0, 1] };
         let engines = match (settings.engine, settings.no_engine) {
             (Some(named), Some(true)) if !named.is_empty() => {
-                return Err(Invalid::new("no-engine", "and engines are both given; give one of them").into());
+                let message =
+                    "is given together with --engine, and the two contradict each other; leave one of them out";
+                return Err(Invalid::new("no-engine", message).into());
             }
             (_, Some(true)) => EnginesAtStart::None,
             (Some(named), _) => EnginesAtStart::Named(named.iter().map(|text| engine(text)).collect::<Result<_, _>>()?),

@@ -3,7 +3,7 @@ use super::*;
 
 fn of(arguments: &[&str]) -> Result<Config, ConfigError> {
     let arguments = std::iter::once("paas-server").chain(arguments.iter().copied());
-    let flags = Flags::try_parse_from(arguments)?;
+    let flags: Flags = parse(arguments)?;
     let settings = match &flags.config {
         Some(path) => flags.settings.or(layer::read(path)?),
         None => flags.settings,
@@ -104,11 +104,11 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--engine", "nonsense"], "ID=ADDRESS"),
         (&["--engine", "a b=sim://a"], "engine"),
         (&["--engine", "a=ftp://a"], "ftp"),
-        (&["--engine", "a=sim://a", "--no-engine"], "no-engine"),
+        (&["--engine", "a=sim://a", "--no-engine"], "no-engine: is given together with --engine"),
         (&["--overbooking", "0.5"], "overbooking"),
         (&["--overbooking", "NaN"], "overbooking"),
         (&["--cpu-weight=-1"], "cpu-weight"),
-        (&["--cpu-weight", "0", "--memory-weight", "0"], "cpu-weight"),
+        (&["--cpu-weight", "0", "--memory-weight", "0"], "cpu-weight and memory-weight: are both 0"),
         (&["--token-ttl", "0"], "token-ttl"),
         (&["--body-limit", "10"], "body-limit"),
         (&["--max-connections", "3"], "max-connections"),

@@ -18,15 +18,12 @@ use crate::extract::{PROGRESS, wants_progress};
 use crate::problem::{Answer, Problem};
 use crate::progress::{is_summary, outcome_of_run, outcome_of_scale, summary_of};
 use crate::route_table::{Access, Effect, Route, routes_of};
+use crate::warning::with_warning;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// Says something about an answer that is good all the same.
-const WARNING: HeaderName = HeaderName::from_static("x-paas-warning");
-const FOLLOWS: HeaderValue = HeaderValue::from_static(
-    "the store takes nothing at this moment; the record of what was done follows when it does",
-);
+const FOLLOWS: &str = "the store takes nothing at this moment; the record of what was done follows when it does";
 /// The longest key, characters.
 const LONGEST_KEY: usize = 255;
 
@@ -44,9 +41,9 @@ pub(crate) type Named = Option<Extension<RequestId>>;
 pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
     let route = route_of(&request);
-    let changes = route.is_some_and(|route| route.effect == Effect::Changes);
-    let mut response = match (key(request.headers()), caller) {
-        (Ok(Some(key)), Some(caller)) if route.is_some_and(may_have_key) => {
+    let is_of_platform = route.is_some_and(may_have_key);
+    let response = match (key(request.headers()), caller) {
+        (Ok(Some(key)), Some(caller)) if is_of_platform => {
             exchange(&app, caller, key, route.is_some_and(is_harmless), request, next)
                 .await
                 .unwrap_or_else(IntoResponse::into_response)
@@ -54,8 +51,9 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
         (Err(problem), _) => problem.into_response(),
         _ => next.run(request).await,
     };
-    if changes && app.controller.store_state().records_waiting > 0 {
-        response.headers_mut().insert(WARNING, FOLLOWS);
+    // Of tokens nothing follows that would make them good; their routes say what there is to say.
+    if is_of_platform && app.controller.store_state().records_waiting > 0 {
+        return with_warning(response, Some(FOLLOWS));
     }
     response
 }

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use paas_core::auth::{IssuedToken, check_password_rules};
+use paas_core::auth::check_password_rules;
 use paas_core::controller::PasswordChange;
 use serde::Deserialize;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, NoParams, Source};
 use crate::problem::{Answer, Code, Problem};
+use crate::warning::with_warning;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,13 +32,15 @@ pub(crate) async fn login(
     Source(source): Source,
     _: NoParams,
     Body(login): Body<Login>,
-) -> Answer<Json<IssuedToken>> {
-    Ok(Json(app.controller.login_from(source, &login.username, &login.password).await?))
+) -> Answer {
+    let issued = app.controller.login_from(source, &login.username, &login.password).await?;
+    let warning = issued.warning.clone();
+    Ok(with_warning(Json(issued), warning.as_deref()))
 }
 
-pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
-    app.controller.logout(&caller.actor(), &caller.presented.token).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub(crate) async fn logout(State(app): State<App>, caller: Caller, _: NoParams) -> Answer {
+    let ended = app.controller.logout(&caller.actor(), &caller.presented.token).await?;
+    Ok(with_warning(StatusCode::NO_CONTENT, ended.warning.as_deref()))
 }
 
 pub(crate) async fn change_password(

@@ -8,11 +8,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use paas_core::controller::RunRequest;
-use paas_core::engine::LogOptions;
+use paas_core::engine::{EngineError, LogOptions};
 use paas_core::model::{Container, ContainerSpec, Invalid};
+use paas_core::wire::LOG_BROKE_OFF;
 
 use super::listing::Listing;
 use crate::app::{App, Caller};
@@ -26,6 +28,9 @@ const MOST_CONTAINERS: u64 = 10_000;
 const MOST_LISTED: u64 = 10_000;
 
 const LONGEST_GRACE: u64 = 3600;
+
+/// How long the last line of a log that breaks off has to get on its way.
+const LAST_LINE: Duration = Duration::from_millis(200);
 
 pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Answer {
     let params = Params::of(&uri, &["all", "limit", "after"])?;
@@ -112,12 +117,27 @@ pub(crate) async fn logs(State(app): State<App>, caller: Caller, Id(id): Id, uri
     let options = log_options(&uri)?;
     let chunks = app.controller.logs(&id, &options).await?;
     let over = Box::pin(app.until_over(caller));
-    let bytes = chunks.take_until(over).map_ok(|chunk| chunk.bytes).inspect_err(move |error| {
-        // The status went out long ago; the connection breaks off, so that nobody takes this for the end of the log.
-        tracing::warn!(container = id, %error, "a log broke off");
+    let bytes = chunks.take_until(over).map_ok(|chunk| chunk.bytes).flat_map(move |chunk| match chunk {
+        Ok(bytes) => stream::iter([Ok(bytes)]).boxed(),
+        Err(error) => {
+            tracing::warn!(container = id, %error, "a log broke off");
+            broken_off(error).boxed()
+        }
     });
     let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((media_type, Content::from_stream(bytes)).into_response())
+}
+
+/// How a log ends that cannot be read any further. The status went out long ago: the reason is the last line, and then the
+/// connection breaks off, so that nobody takes this for the end of the log.
+fn broken_off(error: EngineError) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
+    let line = format!("\n{LOG_BROKE_OFF}{}\n", error.to_string().replace(char::is_control, " "));
+    let cut = stream::once(async move {
+        // What is not on its way by then is thrown away with the connection.
+        tokio::time::sleep(LAST_LINE).await;
+        Err(error)
+    });
+    stream::iter([Ok(Bytes::from(line))]).chain(cut)
 }
 
 fn log_options(uri: &Uri) -> Answer<LogOptions> {

@@ -7,7 +7,7 @@ use paas_core::store::{Failing, StoreErrorKind};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::problem::{Answer, Code, Problem};
+use crate::problem::{Answer, Code, Problem, about_store};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -37,12 +37,20 @@ fn tell_store(said: &mut Value, state: &StoreState) {
         .into_iter()
         .filter_map(|(what, failing)| Some((what, failing.as_ref()?)))
         .collect();
-    let is_broken = failing.iter().any(|(_, failing)| failing.kind == StoreErrorKind::Broken);
-    said["store"] = match (failing.is_empty(), is_broken) {
-        (true, _) => json!("ok"),
-        (false, true) => json!("broken"),
-        (false, false) => json!("unavailable"),
+    let is = |kind| failing.iter().any(|(_, failing)| failing.kind == kind);
+    let (store, kind) = if is(StoreErrorKind::Broken) {
+        ("broken", StoreErrorKind::Broken)
+    } else if is(StoreErrorKind::Full) {
+        ("full", StoreErrorKind::Full)
+    } else {
+        ("unavailable", StoreErrorKind::Unavailable)
     };
+    if failing.is_empty() {
+        said["store"] = json!("ok");
+    } else {
+        said["store"] = json!(store);
+        said["store_detail"] = json!(about_store(kind));
+    }
     if let Some(time) = health.last_ok {
         said["store_last_ok"] = json!(time);
     }

@@ -104,6 +104,26 @@ async fn an_agent_reaches_a_server_on_its_own_machine_without_a_proxy() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_host_is_refused_says_why() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let token = admin.post("/api/join-tokens", &Value::Null).await.json()["token"].as_str().unwrap().to_owned();
+    let docker = format!("sim://{}", server.host);
+    let arguments = ["agent", "--server", &server.url, "--id", "twin", "--docker", &docker, "--advertise", &docker];
+    let mut command = program(&arguments);
+    let mut agent = Agent(command.env("PAAS_JOIN_TOKEN", token).stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(agent.0.stderr.take().unwrap());
+    let first = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        line
+    });
+    let first = tokio::time::timeout(TIMEOUT, first).await.unwrap().unwrap();
+    assert!(first.contains("not registered; trying on"), "{first}");
+    assert!(first.contains("of engine one; it is refused"), "{first}");
+}
+
+#[tokio::test]
 async fn an_agent_reaches_a_server_elsewhere_as_the_environment_says() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let _agent = agent("http://paas.invalid:5002", "token", &format!("http://{}", proxy.local_addr().unwrap()));

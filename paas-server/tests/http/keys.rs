@@ -104,7 +104,7 @@ async fn a_key_is_changed_and_a_backup_says_which_one_it_needs() {
     assert!(prepared.status.success(), "{prepared:?}");
     assert_eq!(stored(folder.path()).await, before, "nothing is sealed with it yet");
     let rotated = key(folder.path(), &["rotate"]);
-    assert!(stdout(&rotated).contains("Sealed 2 records"), "{rotated:?}");
+    assert!(stdout(&rotated).contains("Sealed 2 records with it"), "{rotated:?}");
     let fingerprint = stdout(&rotated).split_whitespace().nth(2).unwrap().to_owned();
     assert!(stdout(&prepared).contains(&fingerprint), "the one that was prepared");
     let exported = stdout(&key(folder.path(), &["export"]));
@@ -143,7 +143,9 @@ async fn a_key_that_is_lost_for_good_is_replaced_and_what_is_lost_with_it_is_nam
     assert_eq!(api.get("/api/registry-logins").await.json()[0]["server"], "r.local", "it is listed");
     assert_eq!(api.post("/api/registry-logins", &login).await.status, 204, "and can be set again");
     stop(server).await;
-    assert_eq!(key(folder.path(), &["rotate"]).status.code(), Some(0));
+    let rotated = key(folder.path(), &["rotate"]);
+    assert_eq!(rotated.status.code(), Some(0));
+    assert!(stdout(&rotated).contains("Sealed 1 record with it."), "{rotated:?}");
 }
 
 #[tokio::test]

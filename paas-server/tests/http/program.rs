@@ -236,6 +236,47 @@ fn a_flag_comes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn an_empty_variable_is_one_that_is_not_there() {
+    let mut command = program(&["--print-config"]);
+    for name in
+        ["PAAS_LISTEN", "PAAS_STORE", "PAAS_ENGINE", "PAAS_NO_ENGINE", "PAAS_OVERBOOKING", "PAAS_LOG", "PAAS_CONFIG"]
+    {
+        command.env(name, "");
+    }
+    let printed = output(&mut command);
+    assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+    assert_eq!(printed.stdout, output(&mut program(&["--print-config"])).stdout);
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = program(&["agent", "--registry", "embedded:"]);
+    let refused = stderr(&output(agent.env("PAAS_AGENT_ID", "").env("PAAS_AGENT_LEASE", "").env("PAAS_SERVER", "")));
+    assert!(refused.contains("that registry is inside a server"), "{refused}");
+    let blank = stderr(&output(&mut program(&["agent", "--registry", "embedded:", "--label", "ssd,=eu"])));
+    assert!(blank.contains("labels: \"=eu\" must be 1 to 128 printable characters"), "{blank}");
+    let mut store = program(&["store", "adopt", "x", "--data-dir", folder.path().to_str().unwrap()]);
+    let refused = stderr(&output(store.env("PAAS_STORE", "").env("PAAS_LOG", "")));
+    assert!(refused.contains("there is no file"), "{refused}");
+    // A flag that is empty was meant.
+    assert_eq!(output(&mut program(&["--listen", ""])).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_platform_of_which_nothing_is_here_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = format!("one=sim://{}?cpus=8&memory=16384", crate::support::unique("platform"));
+    let server = Running::start(folder.path(), &["--engine", &engine, "--platform", "of-befor"]);
+    let told = "Warning: no container of platform of-befor is here (1 engine read so far). Is the id right?";
+    assert!(server.said.contains(told), "{}", server.said);
+}
+
+#[tokio::test]
+async fn with_no_time_to_shut_down_it_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["--no-engine", "--shutdown-timeout", "0"]);
+    server.signal("-TERM");
+    assert_eq!(server.end().await.0, Some(0));
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("paas.toml");
@@ -259,6 +300,10 @@ fn what_is_wrong_is_said_in_one_line() {
         said.contains(folder_for_file.to_str().unwrap()) && said.contains("choose another with --data-dir"),
         "{said}"
     );
+    let place = folder.path().to_str().unwrap();
+    let no_key = ["--listen", "127.0.0.1:0", "--data-dir", place, "--secret-key-file", place];
+    let said = stderr(&output(&mut program(&no_key)));
+    assert!(said.contains(&format!("the key file {place} is a folder; name a file")), "{said}");
     let unknown = output(&mut program(&["--store", "floppy:", "--listen", "127.0.0.1:0"]));
     assert_eq!(unknown.status.code(), Some(1));
     assert!(stderr(&unknown).contains("sqlite:PATH"), "{}", stderr(&unknown));

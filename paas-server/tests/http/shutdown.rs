@@ -104,3 +104,19 @@ async fn a_server_without_work_ends_at_once() {
     server.stop.cancel();
     timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn with_no_time_to_wait_nothing_is_waited_for_and_that_is_no_failure() {
+    for engine in ["cpus=8&memory=16384", SLOW] {
+        let options = ServeOptions { shutdown_timeout: Duration::ZERO, ..ServeOptions::default() };
+        let mut server = Server::with(Start { engine, options, ..Start::default() }).await;
+        let running = match engine {
+            SLOW => Some(run_many(&server, 60, "application/json").await),
+            _ => None,
+        };
+        server.stop.cancel();
+        let ended = timeout(TIMEOUT, &mut server.serving).await.unwrap().unwrap();
+        assert!(ended.is_ok(), "{ended:?}");
+        running.inspect(JoinHandle::abort);
+    }
+}

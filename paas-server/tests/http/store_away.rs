@@ -74,3 +74,36 @@ async fn a_store_that_comes_and_goes_is_told_by_healthz() {
     assert_eq!(admin.get("/api/events").await.status, 200);
     assert_eq!(admin.get("/healthz").await.json()["store"], "ok");
 }
+
+#[tokio::test]
+async fn a_token_whose_end_cannot_be_recorded_is_warned_of() {
+    let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));
+    let server = Server::with(Start { store: Some(store.clone()), ..Start::default() }).await;
+    let of_before = server.admin().await;
+    store.fill(true);
+    let mut fresh = server.anonymous();
+    let login = fresh.post("/auth/login", &json!({"username": "admin", "password": PASSWORD})).await;
+    // The same sentence, since nothing follows that would make the token outlive the server.
+    assert_eq!(login.json()["warning"], json!(login.header("x-paas-warning")));
+    assert!(login.header("x-paas-warning").contains("until the server is started again"), "{login:?}");
+    fresh.token = login.json()["token"].as_str().map(str::to_owned);
+    let said = fresh.get("/healthz").await.json();
+    assert_eq!((&said["store"], &said["store_fails"]), (&json!("full"), &json!(["writes"])), "{said}");
+    assert!(said["store_detail"].as_str().is_some_and(|detail| detail.contains("make room")), "{said}");
+    let ended = of_before.post("/account/logout", &Value::Null).await;
+    assert_eq!(ended.status, 204);
+    assert!(ended.header("x-paas-warning").contains("the token is good again"), "{ended:?}");
+    assert_eq!(of_before.get("/api/engines").await.status, 401);
+    // The store never had this one.
+    let ended = fresh.post("/account/logout", &Value::Null).await;
+    assert_eq!((ended.status, ended.header("x-paas-warning")), (204, ""));
+    let admin = server.admin().await;
+    for (path, body) in [
+        ("/api/accounts", json!({"username": "anna", "password": PASSWORD, "role": "user"})),
+        ("/account/passwdchange", json!({"password": "another password", "old_password": PASSWORD})),
+    ] {
+        let refused = admin.post(path, &body).await;
+        refused.is_problem(503, "store_unavailable");
+        assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("make room")), "{refused:?}");
+    }
+}

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use paas_core::engine::SimulatedEngine;
 use paas_core::events::Notice;
 use paas_core::model::SimulatedHost;
+use paas_core::wire::LOG_BROKE_OFF;
 use paas_server::serve::ServeOptions;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::support::{Answer, Api, Server, Start, TIMEOUT, eventually};
-use crate::tricky::HALF;
+use crate::tricky::{CUT, HALF};
 
 async fn stream(api: &Api, path: &str, body: &Value) -> Answer {
     let request = api.request(Method::POST, path).header("accept", "application/x-ndjson");
@@ -297,6 +298,28 @@ async fn a_log_is_sent_as_it_was_written() {
         let answer = user.get(&format!("/api/containers/{id}/logs{query}")).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, text), "{query}");
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_breaks_off_says_why_in_its_last_line() {
+    let server = Server::start().await;
+    let user = server.login("user").await;
+    let id = &server.run(CUT, 1).await[0];
+    for query in ["", "?follow=true"] {
+        let mut log = user.open(&format!("/api/containers/{id}/logs{query}")).await;
+        let mut text = String::new();
+        let end = loop {
+            match timeout(TIMEOUT, log.chunk()).await.expect("it ends") {
+                Ok(Some(chunk)) => text.push_str(&String::from_utf8_lossy(&chunk)),
+                end => break end,
+            }
+        };
+        assert!(end.is_err(), "nobody takes this for the end of the log");
+        let (output, last) = text.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(output, "first\noops\nlast\n");
+        assert!(last.starts_with(LOG_BROKE_OFF), "{last}");
+        assert!(last.ends_with("Error grabbing logs: bad value"), "{last}");
     }
 }
 

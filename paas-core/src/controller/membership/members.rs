@@ -185,6 +185,24 @@ impl Members {
         before.is_none_or(|(_, before)| before != reason)
     }
 
+    /// What became of a host that said this of itself: why it is no engine, or nothing where it is one. `None` while it was not
+    /// heard of.
+    pub(in crate::controller) fn verdict(&self, member: &Member) -> Option<Option<String>> {
+        if self.alive.get(&member.id) != Some(&member.agent_run) {
+            return None;
+        }
+        if self.deleted.contains_key(&member.id) {
+            let id = &member.id;
+            return Some(Some(format!(
+                "engine {id} was deleted while its agent ran; start the agent again to add it again"
+            )));
+        }
+        match self.refused.get(&member.id) {
+            Some((refused, reason)) if refused.addr == member.addr => Some(Some(format!("{reason}; it is refused"))),
+            _ => Some(None),
+        }
+    }
+
     /// Those that could not be taken in; things may have changed.
     pub(super) fn refused(&self) -> Vec<Member> {
         self.refused.values().map(|(member, _)| member.clone()).collect()

@@ -95,7 +95,8 @@ async fn one_that_is_deleted_stays_so_over_a_restart_until_its_agent_is_started_
         platform.restart().await;
         for _ in 0..5 {
             tokio::time::sleep(TTL / 3).await;
-            platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap();
+            let told = platform.controller.heartbeat(member.clone(), first, TTL).await.unwrap_err().to_string();
+            assert!(told.contains("start the agent again"), "{told}");
         }
         assert!(platform.controller.engines().is_empty(), "its agent is still the same");
     }
@@ -195,6 +196,27 @@ async fn a_host_can_make_itself_heard_without_reaching_the_registry() {
     tokio::time::sleep(TTL * 2).await;
     platform.until("a", EngineStatus::Down).await;
     assert!(platform.controller.heartbeat(member, second, Duration::ZERO).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_refused_is_told_why_until_it_is_taken_in() {
+    let platform = Platform::without_engines(&["a"]).await;
+    let member = Member { id: engine_id("b"), ..crate::testing::registry::member("a") };
+    let spec = EngineSpec::new(engine_id("a"), member.addr.clone());
+    platform.controller.add_engine(&ann(), spec).await.unwrap();
+    let session = uuid::Uuid::now_v7();
+    let say = || platform.controller.heartbeat(member.clone(), session, TTL);
+    for _ in 0..3 {
+        let refused = say().await.unwrap_err();
+        assert!(matches!(refused, ControllerError::Conflict { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("of engine a; it is refused"), "{refused}");
+        tokio::time::sleep(TTL / 3).await;
+    }
+    platform.controller.delete_engine(&ann(), "a", true).await.unwrap();
+    // It said all the while that it is alive, and so is taken in as soon as nothing is in its way.
+    tokio::time::sleep(TTL / 2).await;
+    say().await.unwrap();
+    platform.until_known("b").await;
 }
 
 #[tokio::test(start_paused = true)]

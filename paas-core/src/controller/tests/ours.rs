@@ -119,7 +119,10 @@ async fn an_equal_container_of_another_platform_is_never_ours() {
     host.start(&theirs).await.unwrap();
     platform.let_time_pass().await;
     assert!(!platform.is_managed(&theirs));
-    assert_eq!(platform.controller.cluster().other_platforms(), [("another".to_owned(), 1)].into());
+    let cluster = platform.controller.cluster();
+    assert_eq!(cluster.other_platforms(), [("another".to_owned(), 1)].into());
+    let of = |name| cluster.containers_of_platform(name);
+    assert_eq!((of(cluster.platform()), of("another"), of("anothr")), ((2, 1), (1, 1), (0, 1)));
     for count in [3, 1, 0] {
         let id = platform.controller.containers(false).into_iter().find(|one| one.managed).unwrap().id.clone();
         platform.controller.scale(&ann(), id.as_str(), count).await.unwrap().finish().await;

@@ -188,7 +188,7 @@ async fn an_answer_that_has_no_room_to_wait_is_not_in_memory_for_ever() {
     store.fail_after_writes(Some(0));
     for _ in 0..10_000 {
         let writes = vec![controller.shared.requests.clearance("nobody")];
-        controller.shared.records.follow(Record { writes, event: None, answered: None });
+        controller.shared.records.follow(Record { writes, event: None, answered: None, ended: None });
     }
     for _ in 0..2 {
         let Begin::Execute(request) = controller.begin_harmless_request(&ann(), "key", &[]).await.unwrap() else {
@@ -252,6 +252,83 @@ async fn who_is_to_mend_a_full_store_can_log_in_look_stop_and_destroy() {
     let expected =
         ["add-engine", "run-container", "add-account", "login", "stop-container", "destroy-container", "logout"];
     assert_eq!(events, expected);
+}
+
+/// Hears what is logged in this thread, for as long as the guard lives.
+fn hear_log() -> (Arc<parking_lot::Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    #[derive(Clone, Default)]
+    struct Heard(Arc<parking_lot::Mutex<Vec<u8>>>);
+    impl std::io::Write for Heard {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(text);
+            Ok(text.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let heard = Heard::default();
+    let text = heard.0.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || heard.clone()).finish();
+    (text, tracing::subscriber::set_default(log))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_is_never_recorded_is_warned_of_and_logged_at_the_end() {
+    let (heard, _guard) = hear_log();
+    for recorded in [true, false] {
+        let (platform, store, controller) = failing().await;
+        controller.add_account(&ann(), new_account("bob")).await.unwrap();
+        let issued = controller.login("bob", PASSWORD).await.unwrap();
+        store.fill(true);
+        let unstored = controller.login("bob", PASSWORD).await.unwrap();
+        let bob = Actor::user("bob".parse().unwrap());
+        let ended = controller.logout(&bob, &issued.token).await.unwrap();
+        assert!(ended.warning.is_some_and(|warning| warning.contains("good again, until")));
+        // What the store never had does not come back.
+        assert_eq!(controller.logout(&bob, &unstored.token).await.unwrap().warning, None);
+        store.fill(!recorded);
+        controller.shutdown().await;
+        let is_logged = String::from_utf8_lossy(&heard.lock()).contains("a token of this account was logged out");
+        assert_eq!(is_logged, !recorded);
+        // As was said.
+        let next = quick(&platform.hosts, platform.store.clone()).await;
+        let presented = Presented { username: None, token: issued.token.clone() };
+        assert_eq!(next.shared.auth.authenticate(&presented).is_ok(), !recorded);
+    }
+    let heard = String::from_utf8(heard.lock().clone()).unwrap();
+    let lines: Vec<&str> = heard.lines().filter(|line| line.contains("a token of this account")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("ERROR") && lines[0].contains("account=bob"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_others_tokens_is_refused_while_that_cannot_be_recorded() {
+    let (platform, store, controller) = failing().await;
+    controller.add_account(&ann(), new_account("bob")).await.unwrap();
+    let issued = controller.login("bob", PASSWORD).await.unwrap();
+    let join = controller.make_join_token(&ann()).await.unwrap();
+    let before = contents(&*platform.store).await;
+    store.fill(true);
+    let change = PasswordChange {
+        username: "bob".to_owned(),
+        old_password: None,
+        source: None,
+        password: "another password".to_owned(),
+        keep_token: None,
+    };
+    let full = |error: &ControllerError| match error {
+        ControllerError::Store(error) | ControllerError::Auth(crate::auth::AuthError::Store(error)) => {
+            error.kind() == StoreErrorKind::Full
+        }
+        _ => false,
+    };
+    assert!(controller.change_password(&ann(), change).await.is_err_and(|error| full(&error)));
+    assert!(controller.delete_account(&ann(), "bob").await.is_err_and(|error| full(&error)));
+    assert!(controller.delete_join_token(&ann(), join.id.as_str()).await.is_err_and(|error| full(&error)));
+    assert_eq!(contents(&*platform.store).await, before);
+    let presented = Presented { username: None, token: issued.token };
+    assert!(controller.shared.auth.authenticate(&presented).is_ok(), "what was refused changes nothing");
 }
 
 #[tokio::test(start_paused = true)]

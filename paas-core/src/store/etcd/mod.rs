@@ -241,7 +241,8 @@ fn failed(operation: &'static str, table: Table, key: &str, error: EtcdError) ->
         EtcdErrorKind::Unavailable | EtcdErrorKind::Compacted | EtcdErrorKind::NoLease | EtcdErrorKind::Fenced => {
             StoreErrorKind::Unavailable
         }
-        EtcdErrorKind::Refused | EtcdErrorKind::Full => StoreErrorKind::Broken,
+        EtcdErrorKind::Full => StoreErrorKind::Full,
+        EtcdErrorKind::Refused => StoreErrorKind::Broken,
         EtcdErrorKind::Invalid | EtcdErrorKind::TooLarge => StoreErrorKind::Invalid,
     };
     StoreError::new(kind, operation, table, key).with_detail(format!("etcd: {error}"))

@@ -38,8 +38,7 @@ impl DatabaseFile {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".lock");
         let claim = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&beside);
-        let claim = claim
-            .map_err(|error| broken(path, format!("it cannot be locked: {}", reason(&error))).with_source(error))?;
+        let claim = claim.map_err(|error| cannot(path, "locked", error))?;
         match claim.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _claim: claim }),
             Err(TryLockError::WouldBlock) => Err(broken(
@@ -92,8 +91,7 @@ impl DatabaseFile {
                     .to_owned(),
             ));
         }
-        let cannot =
-            |error: io::Error| broken(&self.path, format!("it cannot be made: {}", reason(&error))).with_source(error);
+        let cannot = |error| cannot(&self.path, "made", error);
         let half = beside(".new");
         for ending in [".new", ".new-wal", ".new-shm"] {
             match fs::remove_file(beside(ending)) {
@@ -139,7 +137,7 @@ impl DatabaseFile {
 
     fn unusable(&self, error: rusqlite::Error) -> StoreError {
         let what = match error.sqlite_error_code() {
-            _ if is_full(&error) => "the disk is full",
+            _ if is_full(&error) => return full(&self.path, "open").with_source(error),
             Some(ErrorCode::NotADatabase) => "it is no SQLite database; move it away or restore a backup",
             Some(ErrorCode::DatabaseCorrupt) => "it is damaged; restore a backup",
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => READ_ONLY,
@@ -151,7 +149,25 @@ impl DatabaseFile {
 }
 
 fn broken(path: &Path, detail: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Broken, "open", Table::new("store"), path.display().to_string()).with_detail(detail)
+    let detail = format!("{}: {detail}", path.display());
+    StoreError::new(StoreErrorKind::Broken, "open", Table::new("store"), "").with_detail(detail)
+}
+
+/// What could not be done with a file because of the system.
+fn cannot(path: &Path, done: &str, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(path, "open").with_source(error),
+        _ => broken(path, format!("it cannot be {done}: {}", reason(&error))).with_source(error),
+    }
+}
+
+fn full(path: &Path, operation: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Full, operation, Table::new("store"), "").with_detail(no_room(path))
+}
+
+/// What is said of a full disk, and where room is to be made.
+fn no_room(path: &Path) -> String {
+    format!("the disk is full where {} lies; make room there", path.display())
 }
 
 /// Some of what SQLite does on a full disk fails with a code of its own.
@@ -163,7 +179,6 @@ fn is_full(error: &rusqlite::Error) -> bool {
 /// What a person reads about a file that could not be opened.
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full",
         io::ErrorKind::ReadOnlyFilesystem => "the disk is read-only",
         io::ErrorKind::PermissionDenied => "this user may not write there",
         _ => "see the cause",
@@ -174,13 +189,23 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What a failure of SQLite means for the caller.
-pub(super) fn convert(error: rusqlite::Error, operation: &'static str, table: Table, key: &str) -> StoreError {
+/// What a failure of SQLite with the database at `path` means for the caller.
+pub(super) fn convert(
+    path: &Path,
+    error: rusqlite::Error,
+    operation: &'static str,
+    table: Table,
+    key: &str,
+) -> StoreError {
+    if is_full(&error) {
+        return StoreError::new(StoreErrorKind::Full, operation, table, key)
+            .with_detail(no_room(path))
+            .with_source(error);
+    }
     let (kind, detail) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (StoreErrorKind::Unavailable, "another program has the database locked")
         }
-        _ if is_full(&error) => (StoreErrorKind::Broken, "the disk is full"),
         Some(ErrorCode::ReadOnly) => (StoreErrorKind::Broken, "the database cannot be written"),
         Some(ErrorCode::TooBig) => (StoreErrorKind::Invalid, "the document is too large"),
         _ => (StoreErrorKind::Broken, "SQLite failed"),

@@ -51,8 +51,8 @@ impl SqliteStore {
     /// Opens the database at `path`, and makes it if there is none. The folder must exist.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Broken`] when the file is damaged, cannot be written, is of a newer version, or belongs to
-    /// another process: it is left as it is.
+    /// [`StoreErrorKind::Full`] when there is no room on the disk; [`StoreErrorKind::Broken`] when the file is damaged, cannot be
+    /// written, is of a newer version, or belongs to another process: it is left as it is.
     pub async fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         blocking(move || {
@@ -62,7 +62,7 @@ impl SqliteStore {
             let shared = Shared {
                 readers: Arc::new(Mutex::new(readers)),
                 reading: Arc::new(Semaphore::new(READERS)),
-                writer: Writer::spawn(connection)?,
+                writer: Writer::spawn(file.path(), connection)?,
                 file,
             };
             Ok(Self { shared: Arc::new(shared), fence: Fence::default() })
@@ -93,7 +93,7 @@ impl SqliteStore {
         });
         match found.await {
             Ok(Some(Ok(found))) => Ok(found),
-            Ok(Some(Err(error))) => Err(file::convert(error, operation, table, key)),
+            Ok(Some(Err(error))) => Err(file::convert(self.shared.file.path(), error, operation, table, key)),
             Ok(None) | Err(_) => Err(failed(StoreErrorKind::Unavailable)),
         }
     }

@@ -1,5 +1,6 @@
 //! The one thread that writes.
 
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -35,10 +36,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(connection: Connection) -> Result<Self> {
+    /// One that writes with a connection to the database at `path`.
+    pub(super) fn spawn(path: &Path, connection: Connection) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(BATCH);
-        let thread =
-            std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || write_all(connection, waiting));
+        let path = path.to_owned();
+        let write = move || write_all(&path, connection, waiting);
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(write);
         let thread = thread.map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "open", Table::new("store"), "").with_source(error)
         })?;
@@ -70,37 +73,45 @@ impl Drop for Writer {
     }
 }
 
-fn write_all(mut connection: Connection, mut waiting: mpsc::Receiver<Request>) {
+fn write_all(path: &Path, mut connection: Connection, mut waiting: mpsc::Receiver<Request>) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut was_written = true;
     while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
-        commit(&mut connection, &mut batch);
+        let is_written = commit(path, &mut connection, &mut batch, was_written);
+        if is_written && !was_written {
+            tracing::info!(file = %path.display(), "the database can be written again");
+        }
+        was_written = is_written;
     }
 }
 
-/// Writes a batch in one transaction, and answers when it is durable. A change that is refused spoils no other.
-fn commit(connection: &mut Connection, batch: &mut Vec<Request>) {
+/// Writes a batch in one transaction, and answers when it is durable. A change that is refused spoils no other. False when
+/// nothing could be written, which is logged as an error once and not for every attempt.
+fn commit(path: &Path, connection: &mut Connection, batch: &mut Vec<Request>, was_written: bool) -> bool {
     let outcomes = match write_batch(connection, batch) {
         Ok(outcomes) => outcomes,
         Err(error) => {
-            let code = error.sqlite_error_code();
-            tracing::error!(%error, "nothing could be written");
+            let code = error.sqlite_error().copied();
+            let code = code.unwrap_or(rusqlite::ffi::Error { code: rusqlite::ErrorCode::Unknown, extended_code: 0 });
+            match was_written {
+                true => tracing::error!(%error, file = %path.display(), "nothing can be written to the database"),
+                false => tracing::debug!(%error, "nothing can be written to the database"),
+            }
             for request in batch.drain(..) {
-                let again = rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error { code: code.unwrap_or(rusqlite::ErrorCode::Unknown), extended_code: 0 },
-                    Some(error.to_string()),
-                );
+                let again = rusqlite::Error::SqliteFailure(code, Some(error.to_string()));
                 let (table, key) =
                     request.writes.first().map_or((Table::new("store"), ""), |first| (first.table, &first.key));
-                let refusal = convert(again, request.operation, table, key);
+                let refusal = convert(path, again, request.operation, table, key);
                 // Whoever asked may have gone.
                 let _ = request.answer.send(Err(refusal));
             }
-            return;
+            return false;
         }
     };
     for (request, outcome) in batch.drain(..).zip(outcomes) {
         let _ = request.answer.send(outcome);
     }
+    true
 }
 
 fn write_batch(connection: &mut Connection, batch: &[Request]) -> rusqlite::Result<Vec<Result<Version>>> {

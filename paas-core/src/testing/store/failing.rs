@@ -1,6 +1,7 @@
 //! A store that stops taking part, for tests of what is built on stores.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,17 +16,30 @@ pub struct FailingStore {
     /// Writes and reads that still work; `None` for all.
     writes: Arc<Mutex<Option<usize>>>,
     reads: Arc<Mutex<Option<usize>>>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl FailingStore {
     /// A store that fails at nothing yet.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, writes: Arc::default(), reads: Arc::default() }
+        Self { inner, writes: Arc::default(), reads: Arc::default(), is_full: Arc::default() }
     }
 
     /// After so many more writes, every write fails; `None` for none.
     pub fn fail_after_writes(&self, writes: Option<usize>) {
         *self.writes.lock() = writes;
+    }
+
+    /// Whether its disk is full. Then every write fails with [`StoreErrorKind::Full`].
+    pub fn fill(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::SeqCst);
+    }
+
+    fn take_writes(&self, count: usize, operation: &'static str, table: Table, key: &str) -> Result<()> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Full, operation, table, key));
+        }
+        take(&self.writes, count, operation, table, key)
     }
 
     /// After so many more reads, every read fails; `None` for none.
@@ -34,18 +48,8 @@ impl FailingStore {
     }
 }
 
-fn take(left: &Mutex<Option<usize>>, operation: &'static str, table: Table, key: &str) -> Result<()> {
-    take_many(left, 1, operation, table, key)
-}
-
 /// So many calls, or none.
-fn take_many(
-    left: &Mutex<Option<usize>>,
-    count: usize,
-    operation: &'static str,
-    table: Table,
-    key: &str,
-) -> Result<()> {
+fn take(left: &Mutex<Option<usize>>, count: usize, operation: &'static str, table: Table, key: &str) -> Result<()> {
     match &mut *left.lock() {
         Some(left) if *left < count => Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key)),
         Some(left) => {
@@ -59,40 +63,40 @@ fn take_many(
 #[async_trait]
 impl Store for FailingStore {
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version> {
-        take(&self.writes, "insert", table, key)?;
+        self.take_writes(1, "insert", table, key)?;
         self.inner.insert(table, key, body).await
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>> {
-        take(&self.reads, "get", table, key)?;
+        take(&self.reads, 1, "get", table, key)?;
         self.inner.get(table, key).await
     }
 
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version> {
-        take(&self.writes, "replace", table, key)?;
+        self.take_writes(1, "replace", table, key)?;
         self.inner.replace(table, key, expected, body).await
     }
 
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()> {
-        take(&self.writes, "delete", table, key)?;
+        self.take_writes(1, "delete", table, key)?;
         self.inner.delete(table, key, expected).await
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
         if let Some(first) = writes.first() {
-            take_many(&self.writes, writes.len(), "commit", first.table, &first.key)?;
+            self.take_writes(writes.len(), "commit", first.table, &first.key)?;
         }
         self.inner.commit(writes).await
     }
 
     async fn list(&self, table: Table, range: &KeyRange) -> Result<Vec<Document>> {
-        take(&self.reads, "list", table, "")?;
+        take(&self.reads, 1, "list", table, "")?;
         self.inner.list(table, range).await
     }
 
     fn fenced(&self, fence: Fence) -> Arc<dyn Store> {
-        let (writes, reads) = (self.writes.clone(), self.reads.clone());
-        Arc::new(Self { inner: self.inner.fenced(fence), writes, reads })
+        let (writes, reads, is_full) = (self.writes.clone(), self.reads.clone(), self.is_full.clone());
+        Arc::new(Self { inner: self.inner.fenced(fence), writes, reads, is_full })
     }
 }
 

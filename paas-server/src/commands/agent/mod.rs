@@ -71,17 +71,19 @@ pub struct AgentFlags {
 pub async fn run(flags: AgentFlags) -> Result<()> {
     process::start_log(&flags.log, crate::config::LogFormat::Text)?;
     let stop = process::stop_on_signals(STOP_DEADLINE)?;
-    let (registrar, hosts) = registrar(&flags).await?;
-    let id = match flags.id {
-        Some(id) => id,
+    let id = match &flags.id {
+        Some(id) => id.clone(),
         None => host_name()?.parse().context("the name of this machine is no id; choose one with --id")?,
     };
+    let spec = EngineSpec { labels: flags.labels.clone(), ..EngineSpec::new(id.clone(), flags.docker.clone()) };
+    spec.validate()?;
+    let (registrar, hosts) = registrar(&flags).await?;
     let addr = match flags.advertise {
         Some(addr) => addr,
         None => reachable_address(&hosts)?,
     };
     let simulated = flags.docker.is_simulated();
-    let engine = connect(&EngineSpec::new(id.clone(), flags.docker))?;
+    let engine = connect(&spec)?;
     let identity = Identity { id, addr, labels: flags.labels };
     let mut agent = Agent::new(registrar, engine, identity, Duration::from_secs(flags.lease));
     // A host that is only simulated uses nothing of this machine.
