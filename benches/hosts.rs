@@ -1,7 +1,7 @@
 //! Launching, scaling and destroying on three real Docker hosts, against a bare program that asks Docker for the same and does
 //! nothing else. Both see the same daemons in turn, several times; what counts is the ratio.
 //!
-//! Run with `cargo bench --bench hosts`, as root: it makes a bed. `-- 30`, `90`, `page` and `scale` choose parts of it.
+//! Run with `cargo bench --bench hosts`, as root: it makes a bed. `-- 30`, `90`, `fast`, `slow`, `page` and `scale` choose parts of it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -29,9 +29,8 @@ const HOSTS: usize = 3;
 const AT_ONCE: [usize; 4] = [1, 2, 4, 8];
 /// The same where no latency is asked for: the quickest of these, or within noise of it, wherever all were measured.
 const MOST_AT_ONCE: usize = 4;
-/// The same for removals.
-const REMOVED_AT_ONCE: [usize; 3] = [1, 4, 8];
-
+/// What each host is held to, in CPUs: a third of a machine of two, and hardly anything.
+const SHARES: [(&str, f64); 2] = [("fast", 0.6), ("slow", 0.2)];
 /// What one launch of several containers took, seconds.
 #[derive(Clone, Copy, Debug)]
 struct Launch {
@@ -150,16 +149,23 @@ async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part);
     if is_wanted("30") {
-        launching(&bare, &platform, single, 30, rounds(5, 1)).await;
+        launching(&bare, &platform, "", 30, rounds(8, 1)).await;
     }
     if is_wanted("90") {
-        launching(&bare, &platform, single, 90, rounds(3, 1)).await;
+        launching(&bare, &platform, "", 90, rounds(8, 1)).await;
+    }
+    for (name, cpus) in SHARES {
+        if is_wanted(name) {
+            (1..=HOSTS).for_each(|host| bed.limit_cpus(host, Some(cpus)).unwrap());
+            launching(&bare, &platform, &format!(" of {cpus} CPUs each"), 30, rounds(8, 1)).await;
+            (1..=HOSTS).for_each(|host| bed.limit_cpus(host, None).unwrap());
+        }
     }
     if is_wanted("page") {
         command_line(&bare, &platform, &programs, &bed).await;
     }
     if is_wanted("scale") {
-        scaling(&bare, &platform, rounds(3, 1)).await;
+        scaling(&bare, &platform, rounds(8, 1)).await;
     }
 }
 
@@ -175,8 +181,8 @@ async fn one_at_a_time(bare: &Bare) -> f64 {
     median(single)
 }
 
-/// Launches so many containers by the bare program and by the platform.
-async fn launching(bare: &Bare, platform: &Platform, single: f64, count: usize, rounds: usize) {
+/// Launches so many containers by the bare program and by the platform, on hosts of some size.
+async fn launching(bare: &Bare, platform: &Platform, of_size: &str, count: usize, rounds: usize) {
     let mut directly: Vec<(usize, Vec<Launch>)> = AT_ONCE.iter().map(|&at_once| (at_once, Vec::new())).collect();
     let mut ours = Vec::new();
     for _ in 0..rounds {
@@ -200,10 +206,16 @@ async fn launching(bare: &Bare, platform: &Platform, single: f64, count: usize, 
     let Some((at_once, best)) = directly.iter().min_by(|(_, one), (_, other)| one.wall.total_cmp(&other.wall)) else {
         return;
     };
-    println!("{count} directly: {at_once} at once per host are the best; a container alone takes {single:.2} s");
-    Figure::new(format!("run {count} on 3 hosts"), ours.wall, "s").against(best.wall).ratio_at_most(1.10).print();
-    Figure::new(format!("run {count}: each, p50"), ours.each, "s").against(best.each).ratio_at_most(1.0).print();
-    Figure::new(format!("run {count}: first outcome"), ours.first, "s").against(best.first).ratio_at_most(1.0).print();
+    println!("{count} directly: {at_once} at once per host are the best");
+    let figure = |what: &str, ours, best, most| {
+        Figure::new(format!("run {count} on {HOSTS} hosts{of_size}{what}"), ours, "s")
+            .against(best)
+            .ratio_at_most(most)
+            .print();
+    };
+    figure("", ours.wall, best.wall, 1.10);
+    figure(": each, p50", ours.each, best.each, 1.0);
+    figure(": first outcome", ours.first, best.first, 1.0);
 }
 
 /// From the command to a page from each of 30.
@@ -220,15 +232,15 @@ async fn command_line(bare: &Bare, platform: &Platform, programs: &std::path::Pa
 
 /// From 90 to 3 and back.
 async fn scaling(bare: &Bare, platform: &Platform, rounds: usize) {
-    let mut removals: Vec<Vec<f64>> = vec![Vec::new(); REMOVED_AT_ONCE.len()];
-    let (mut launched, mut down, mut up) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut launches, mut removals) = ([const { Vec::new() }; AT_ONCE.len()], [const { Vec::new() }; AT_ONCE.len()]);
+    let (mut down, mut up) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        for (removed_at_once, removals) in REMOVED_AT_ONCE.into_iter().zip(&mut removals) {
+        for ((at_once, launches), removals) in AT_ONCE.into_iter().zip(&mut launches).zip(&mut removals) {
             let begun = Instant::now();
-            bare.launch(87, MOST_AT_ONCE).await;
-            launched.push(begun.elapsed().as_secs_f64());
+            bare.launch(87, at_once).await;
+            launches.push(begun.elapsed().as_secs_f64());
             let begun = Instant::now();
-            bare.remove_all(removed_at_once).await;
+            bare.remove_all(at_once).await;
             removals.push(begun.elapsed().as_secs_f64());
         }
         platform.run(bare, 90).await;
@@ -238,11 +250,16 @@ async fn scaling(bare: &Bare, platform: &Platform, rounds: usize) {
         platform.api.destroy_all(bed::IMAGE).await;
         println!("90 destroyed, each by a request of its own: {:.2} s", begun.elapsed().as_secs_f64());
     }
-    let removals: Vec<f64> = removals.into_iter().map(median).collect();
-    for (at_once, removed) in REMOVED_AT_ONCE.iter().zip(&removals) {
-        println!("87 removed directly, {at_once} at once per host: {removed:.2} s");
-    }
-    let removed = removals.into_iter().fold(f64::INFINITY, f64::min);
+    let (launched, removed) = (best("launched", launches), best("removed", removals));
     Figure::new("scale 90 to 3", median(down), "s").against(removed).ratio_at_most(1.10).print();
-    Figure::new("scale 3 to 90", median(up), "s").against(median(launched)).ratio_at_most(1.10).print();
+    Figure::new("scale 3 to 90", median(up), "s").against(launched).ratio_at_most(1.10).print();
+}
+
+/// The shortest of what a bare program took for 87, at so many at once.
+fn best(what: &str, taken: [Vec<f64>; AT_ONCE.len()]) -> f64 {
+    let middles = taken.map(median);
+    for (at_once, middle) in AT_ONCE.iter().zip(middles) {
+        println!("87 {what} directly, {at_once} at once per host: {middle:.2} s");
+    }
+    middles.into_iter().fold(f64::INFINITY, f64::min)
 }

@@ -89,6 +89,26 @@ pub(super) fn memory(host: usize) -> Option<u64> {
     })
 }
 
+/// Holds everything on a host, its daemon and its containers together, to so many CPUs, or to none in particular.
+pub(super) fn limit_cpus(host: usize, cpus: Option<f64>) -> Result<()> {
+    const PERIOD: u32 = 100_000;
+    let quota = cpus.map(|cpus| ((cpus * f64::from(PERIOD)) as i64).max(1000));
+    for root in roots()? {
+        let group = root.join(BED).join(name(host));
+        // The one is of version 1, the other of version 2.
+        for (file, value) in [
+            ("cpu.cfs_quota_us", quota.unwrap_or(-1).to_string()),
+            ("cpu.max", format!("{} {PERIOD}", quota.map_or("max".to_owned(), |quota| quota.to_string()))),
+        ] {
+            let file = group.join(file);
+            if file.exists() {
+                return fs::write(&file, value).with_context(|| format!("{} cannot be written", file.display()));
+            }
+        }
+    }
+    bail!("no control group here limits CPUs")
+}
+
 /// Lets go on what is frozen on a host, as a container is that was paused: in version 1 it could not even be killed.
 pub(super) fn thaw(host: usize) {
     for root in roots().unwrap_or_default() {

@@ -239,6 +239,15 @@ impl Bed {
         network::set_cable(self.switch()?, host, true)
     }
 
+    /// Holds everything on a host to so many CPUs, or lets it have what there is again.
+    ///
+    /// # Errors
+    /// When the host is not there or crashed, or this machine cannot limit CPUs.
+    pub fn limit_cpus(&self, host: usize, cpus: Option<f64>) -> Result<()> {
+        self.holder(host)?;
+        cgroups::limit_cpus(host, cpus)
+    }
+
     /// Kills the daemon of a host. Its containers go on.
     ///
     /// # Errors
