@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::engines::OF_A_CLONE;
 use super::{Controller, Result};
 use crate::background::Report;
-use crate::model::{EngineId, EngineSpec, Event, EventKind};
+use crate::model::{EngineId, EngineSpec, EngineStatus, Event, EventKind};
 use crate::registry::{Member, MemberChange, RegistryError};
 use crate::store::StoreErrorKind;
 
@@ -207,7 +207,9 @@ impl Controller {
         }
         if members.left(id) {
             self.shared.cluster.set_absent(id, true);
-            self.note(Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id)).await;
+            let mut left = Event::new(EventKind::EngineStatus, format!("engine {id} left the registry")).on(id);
+            (left.status, left.reason) = (Some(EngineStatus::Down), Some("it left the registry".to_owned()));
+            self.note(left).await;
         }
     }
 
