@@ -242,7 +242,7 @@ mod tests {
         let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));
         let log = Arc::new(EventLog::new(store.clone()));
         let subscribers = Arc::new(RecordingSink::default());
-        let sink = crate::events::Publisher::new(log.clone(), subscribers.clone());
+        let sink = crate::events::Publisher::new(log.clone(), vec![subscribers.clone()]);
         let background = Background::default();
         let recorder = Recorder::spawn(Arc::new(sink), &background);
         // The first hundred are committed, and then the store is away.

@@ -17,7 +17,7 @@ use crate::background::Background;
 use crate::cluster::launches::Launches;
 use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
-use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
+use crate::events::{BroadcastSink, EventLog, EventSink, Publisher, QueuedSink};
 use crate::executor::slots::Slots;
 use crate::leadership::{FencedEngine, FencedStore, Term, check_may_lead};
 use crate::model::{EngineSpec, RegistryLogin, Role};
@@ -152,24 +152,23 @@ impl ControllerBuilder {
         let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
         let background = Background::default();
-        let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
+        let mut subscribers: Vec<Arc<dyn EventSink>> = vec![live.clone()];
         for (number, sink) in self.sinks.into_iter().enumerate() {
-            listening.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
+            subscribers.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
         }
-        let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
-        let sink: Arc<dyn EventSink> = Arc::new(Publisher::new(log.clone(), subscribers.clone()));
+        let publisher = Publisher::new(log.clone(), subscribers);
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
-        let launches = Launches::load(store.clone(), log.clone(), subscribers.clone()).await;
-        let launches = launches.map_err(ControllerError::Store)?;
+        let launches = Launches::load(store.clone(), publisher.clone()).await.map_err(ControllerError::Store)?;
         let settings = self.settings.cluster.clone();
         // Whatever fails from here on, everything in the background ends with it.
-        let cluster = Cluster::with_launches(settings, scheduler, sink.clone(), platform, launches, background);
+        let sink = Arc::new(publisher.clone());
+        let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
         // Whatever ends the cluster ends the rest.
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
-        let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
+        let records = Arc::new(Records::new(store.clone(), publisher.clone(), answers.clone()));
         let shared = Shared {
             cluster,
             auth,
@@ -186,7 +185,7 @@ impl ControllerBuilder {
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
-            subscribers,
+            publisher,
             log,
             live,
             membership: tokio::sync::Mutex::default(),

@@ -82,14 +82,14 @@ impl Controller {
     /// The same with what the change makes, for when its answer is lost.
     pub(super) fn publication_of(&self, actor: &Actor, event: Event, made: &str) -> Result<Publication> {
         let event = actor.sign(event);
-        let mut writes = vec![self.shared.log.insertion(&event).map_err(ControllerError::Store)?];
+        let mut writes = vec![self.shared.publisher.insertion(&event).map_err(ControllerError::Store)?];
         if let Some(request) = actor.request() {
             writes.push(self.note_of(request, made)?);
         }
         Ok(Publication { event, writes })
     }
 
-    /// Commits a change with everything that tells of it, has it applied to memory, and tells of it.
+    /// Commits a change with everything that tells of it, has it applied to memory, and publishes the event.
     pub(super) async fn commit(
         &self,
         mut writes: Vec<Write>,
@@ -141,7 +141,7 @@ impl Controller {
     /// # Errors
     /// The event is none that could ever be kept.
     pub(super) async fn record(&self, event: Event) -> Result<()> {
-        let writes = vec![self.shared.log.insertion(&event).map_err(ControllerError::Store)?];
+        let writes = vec![self.shared.publisher.insertion(&event).map_err(ControllerError::Store)?];
         let publication = Publication { event, writes };
         if self.shared.records.waiting() > 0 {
             self.shared.records.follow(publication.into_record(None));
@@ -158,12 +158,9 @@ impl Controller {
         Ok(())
     }
 
-    /// Tells of a change that was made. Those who listen cannot undo it, so what they have against it is a warning.
+    /// Publishes the event of a change that was made.
     pub(super) async fn publish(&self, publication: Publication) {
-        self.shared.log.added(1);
-        if let Err(error) = self.shared.subscribers.record(&[publication.event]).await {
-            tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-        }
+        self.shared.publisher.publish(publication.event).await;
     }
 }
 

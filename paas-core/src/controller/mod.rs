@@ -44,7 +44,7 @@ use crate::auth::Authenticator;
 use crate::background::{Background, Report};
 use crate::cluster::Cluster;
 use crate::engine::Connector;
-use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
+use crate::events::{BroadcastSink, EventError, EventLog, Publisher};
 use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
@@ -114,8 +114,8 @@ struct Shared {
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
     term: Option<Term>,
-    /// Everybody who is told of what the log has.
-    subscribers: Arc<dyn EventSink>,
+    /// Stores an event and gives it to everybody who subscribes.
+    publisher: Publisher,
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::{AnswersToCome, KeptRequest};
 use crate::background::Report;
-use crate::events::{EventLog, EventSink};
+use crate::events::Publisher;
 use crate::model::{Event, RequestId};
 use crate::store::tables::{EVENTS, REQUESTS};
 use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
@@ -44,21 +44,15 @@ pub(super) struct Records {
     waiting: Mutex<VecDeque<Record>>,
     come: Notify,
     store: Arc<dyn Store>,
-    log: Arc<EventLog>,
-    subscribers: Arc<dyn EventSink>,
+    publisher: Publisher,
     answers: Arc<AnswersToCome>,
     requests: Collection<KeptRequest>,
 }
 
 impl Records {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        log: Arc<EventLog>,
-        subscribers: Arc<dyn EventSink>,
-        answers: Arc<AnswersToCome>,
-    ) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, publisher: Publisher, answers: Arc<AnswersToCome>) -> Self {
         let requests = Collection::new(store.clone(), REQUESTS);
-        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers, requests }
+        Self { waiting: Mutex::default(), come: Notify::new(), store, publisher, answers, requests }
     }
 
     /// How many wait.
@@ -161,10 +155,7 @@ impl Records {
             }
         }
         if let Some(event) = record.event {
-            self.log.added(1);
-            if let Err(error) = self.subscribers.record(&[event]).await {
-                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-            }
+            self.publisher.publish(event).await;
         }
         if self.waiting() == 0 {
             tracing::info!("the store has every record");

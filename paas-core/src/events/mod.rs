@@ -1,7 +1,6 @@
-//! What happened, kept and told: the trait, and sinks that store, broadcast, fan out and record.
+//! What happened, kept and told: the trait, and sinks that store, broadcast, publish and record.
 
 mod broadcast;
-mod fan_out;
 mod log;
 mod publisher;
 mod queued;
@@ -16,7 +15,6 @@ use crate::model::Event;
 use crate::store::StoreError;
 
 pub use broadcast::{BroadcastSink, Notice, SharedEvent};
-pub use fan_out::FanOut;
 pub use log::EventLog;
 pub use publisher::Publisher;
 pub(crate) use queued::QueuedSink;

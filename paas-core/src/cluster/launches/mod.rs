@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::engine::ObservedContainer;
-use crate::events::{EventLog, EventSink};
+use crate::events::{EventLog, EventSink, Publisher};
 use crate::model::{ContainerId, EngineId, Event, EventKind, Group, LaunchId, RequestId};
 use crate::store::records::{LaunchRecord, LaunchState};
 use crate::store::tables::LAUNCHES;
@@ -34,9 +34,7 @@ pub(crate) use launching::{Fate, Launching};
 pub(crate) struct Launches {
     store: Arc<dyn Store>,
     records: Collection<LaunchRecord>,
-    log: Arc<EventLog>,
-    /// Everybody who is told of what the log has.
-    subscribers: Arc<dyn EventSink>,
+    publisher: Publisher,
     known: Mutex<Known>,
     /// Rings whenever it is known what became of a launch.
     changes: Notify,
@@ -121,13 +119,9 @@ impl Launches {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn load(
-        store: Arc<dyn Store>,
-        log: Arc<EventLog>,
-        subscribers: Arc<dyn EventSink>,
-    ) -> Result<Self> {
+    pub(crate) async fn load(store: Arc<dyn Store>, publisher: Publisher) -> Result<Self> {
         const PAGE: usize = 1000;
-        let launches = Self::of(store, log, subscribers);
+        let launches = Self::of(store, publisher);
         let mut from = None;
         loop {
             let page = launches.records.list(&KeyRange { from, limit: PAGE, ..KeyRange::all() }).await?;
@@ -144,16 +138,16 @@ impl Launches {
     }
 
     /// Launches that are kept in memory, for a cluster without a controller.
-    pub(crate) fn in_memory(subscribers: Arc<dyn EventSink>) -> Self {
+    pub(crate) fn in_memory(subscriber: Arc<dyn EventSink>) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let log = Arc::new(EventLog::new(store.clone()));
-        Self::of(store, log, subscribers)
+        Self::of(store, Publisher::new(log, vec![subscriber]))
     }
 
-    fn of(store: Arc<dyn Store>, log: Arc<EventLog>, subscribers: Arc<dyn EventSink>) -> Self {
+    fn of(store: Arc<dyn Store>, publisher: Publisher) -> Self {
         let records = Collection::new(store.clone(), LAUNCHES);
         let (known, changes, waiting) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
-        Self { store, records, log, subscribers, known, changes, waiting }
+        Self { store, records, publisher, known, changes, waiting }
     }
 
     /// Writes down that Docker is going to be asked for these, at most [`MAX_WRITES`] of them, in one commit.
@@ -475,17 +469,14 @@ impl Launches {
         self.commit(vec![self.records.replacement(&launch.to_string(), version, record)?], event).await
     }
 
-    /// Writes, together with the event that tells of it, and tells it.
+    /// Commits together with the event that tells of it, and publishes that.
     async fn commit(&self, mut writes: Vec<Write>, event: Option<Event>) -> Result<Version> {
         if let Some(event) = &event {
-            writes.push(self.log.insertion(event)?);
+            writes.push(self.publisher.insertion(event)?);
         }
         let version = self.store.commit(writes).await?;
         if let Some(event) = event {
-            self.log.added(1);
-            if let Err(error) = self.subscribers.record(&[event]).await {
-                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-            }
+            self.publisher.publish(event).await;
         }
         Ok(version)
     }

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::events::RecordingSink;
 use crate::model::ContainerState;
 use crate::testing::store::{FailingStore, GatedStore};
 
@@ -23,7 +22,11 @@ fn event() -> Event {
 
 async fn on(store: &Arc<dyn Store>) -> Arc<Launches> {
     let log = Arc::new(EventLog::new(store.clone()));
-    Arc::new(Launches::load(store.clone(), log, Arc::new(RecordingSink::default())).await.unwrap())
+    Arc::new(Launches::load(store.clone(), Publisher::new(log, Vec::new())).await.unwrap())
+}
+
+async fn logged(store: &Arc<dyn Store>) -> Vec<Event> {
+    EventLog::new(store.clone()).newest(10).await.unwrap()
 }
 
 fn found(name: &str, container: ContainerId) -> ObservedContainer {
@@ -69,7 +72,7 @@ async fn of_two_servers_the_first_to_write_decides() {
     assert_eq!(second.settle(&engine(), key, None, 1).await.unwrap(), Some(Settled::Nothing));
     let late = under_way.done(&id(1), &event(), 1).await.unwrap_err();
     assert!(Launching::is_decided(&late));
-    assert!(first.log.newest(10).await.unwrap().is_empty(), "and nothing is told of it");
+    assert!(logged(&store).await.is_empty(), "and nothing is told of it");
 
     let launch = new("web-2");
     let key = launch.launch;
@@ -117,7 +120,7 @@ async fn a_launch_that_fails_elsewhere_is_written_down_with_the_one_in_its_place
     assert_eq!(states().await, all);
     third.failed(Fate::Nothing, event()).await;
     assert_eq!(states().await, all[..1]);
-    assert_eq!(launches.log.newest(10).await.unwrap().len(), 1);
+    assert_eq!(logged(&store).await.len(), 1);
 }
 
 #[tokio::test]

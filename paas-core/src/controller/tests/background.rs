@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use super::*;
+use crate::events::EventSink;
 use crate::model::EventKind;
 use crate::testing::store::FailingStore;
 
