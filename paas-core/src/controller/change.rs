@@ -14,12 +14,12 @@ use tokio::time::sleep;
 
 use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
+use crate::backoff::Backoff;
 use crate::model::Event;
 use crate::store::{self, Write};
 
-/// How long to wait for a store that does not say whether a change was made, at first and at most.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long to wait for a store that does not say whether a change was made.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// After how long a write is not under way any more that the store did not answer.
 const LATE: Duration = Duration::from_secs(15);
@@ -115,7 +115,7 @@ impl Controller {
         let controller = self.in_background();
         self.shared.operations.spawn(async move {
             let closing = controller.shared.closing.clone();
-            let mut wait = FIRST_WAIT;
+            let mut pauses = PAUSES;
             let settle = async {
                 // And again later: what was under way may have been made after the store was asked what it has.
                 for late in [LATE, Duration::ZERO] {
@@ -125,8 +125,7 @@ impl Controller {
                             break;
                         }
                         tracing::warn!(%error, "whether a change was made is not known yet");
-                        sleep(wait).await;
-                        wait = LONGEST_WAIT.min(wait * 2);
+                        sleep(pauses.next_pause()).await;
                     }
                     sleep(late).await;
                 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::{AnswersToCome, KeptRequest};
 use crate::background::Report;
+use crate::backoff::Backoff;
 use crate::events::Publisher;
 use crate::model::{Event, RequestId};
 use crate::store::tables::{EVENTS, REQUESTS};
@@ -20,9 +21,8 @@ use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
-/// How long the first wait for the store is, and the longest: a store that is started again takes four to ten seconds.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for the store: one that is started again takes four to ten seconds.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 /// How long the store has for all of them when the controller closes.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
@@ -81,19 +81,18 @@ impl Records {
 
     /// Writes what waits, until `end` rings; and then tries once more.
     pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken, report: Report) {
-        let mut wait = FIRST_WAIT;
+        let mut pauses = PAUSES;
         let write = async {
             loop {
                 match self.write_next().await {
                     Ok(true) => {
                         report.ok();
-                        wait = FIRST_WAIT;
+                        pauses.reset();
                     }
                     Ok(false) => self.come.notified().await,
                     Err(error) => {
                         report.failed(&error);
-                        sleep(wait).await;
-                        wait = LONGEST_WAIT.min(wait * 2);
+                        sleep(pauses.next_pause()).await;
                     }
                 }
             }
