@@ -155,9 +155,9 @@ impl Cluster {
     pub(super) fn collect(&self, orphans: Orphans) {
         let Orphans { engine, ticket, todo } = orphans;
         for todo in todo {
-            let (cluster, engine) = (self.clone(), engine.clone());
-            let stop = self.shared.stop.clone();
-            self.shared.tasks.spawn(async move {
+            let (cluster, engine) = (self.in_background(), engine.clone());
+            let stop = self.background().stopping().clone();
+            self.background().tracker().spawn(async move {
                 stop.run_until_cancelled(cluster.do_now(&engine, todo, ticket)).await;
             });
         }
@@ -307,7 +307,39 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::background::Background;
+    use crate::cluster::launches::Launches;
+    use crate::cluster::{ClusterSettings, Platform};
+    use crate::events::{EventLog, Publisher, RecordingSink};
+    use crate::scheduler::Spread;
+    use crate::store::{MemoryStore, Store};
+    use crate::testing::store::GatedStore;
+
+    #[tokio::test]
+    async fn what_is_cleaned_up_keeps_no_cluster_running() {
+        let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
+        let store: Arc<dyn Store> = gated.clone();
+        let publisher = Publisher::new(Arc::new(EventLog::new(store.clone())), Vec::new());
+        let launches = Launches::load(store, publisher).await.unwrap();
+        let cluster = Cluster::with_launches(
+            ClusterSettings::default(),
+            Arc::new(Spread::default()),
+            Arc::new(RecordingSink::default()),
+            Platform::new("paas".to_owned()),
+            launches,
+            Background::default(),
+        );
+        let stopping = cluster.background().stopping().clone();
+        gated.close();
+        let todo = vec![Todo::Forget(vec![LaunchId::new()])];
+        cluster.collect(Orphans { engine: "a".parse().unwrap(), ticket: 0, todo });
+        gated.until_one_waits().await;
+        drop(cluster);
+        assert!(stopping.is_cancelled());
+    }
 
     #[test]
     fn one_orphan_is_removed_by_one_task_at_a_time() {

@@ -46,7 +46,7 @@ impl Cluster {
     pub(crate) fn write_down_later(&self, mut launching: Launching, container: ContainerId, event: Event) {
         launching.runs_as(&container);
         let waits = Waits::new(self.shared.launches.clone());
-        let (cluster, stop) = (self.in_background(), self.shared.stop.clone());
+        let (cluster, stop) = (self.in_background(), self.background().stopping().clone());
         let write = async move {
             let _waits = waits;
             let until_taken = async {
@@ -73,6 +73,6 @@ impl Cluster {
                 ),
             }
         };
-        self.shared.tasks.spawn(write.in_current_span());
+        self.background().tracker().spawn(write.in_current_span());
     }
 }
