@@ -109,6 +109,11 @@ impl Known {
         self.engines.get_mut(engine)?.get_mut(&launch)
     }
 
+    /// Whether anything is known of a launch, on whichever engine.
+    pub(super) fn has(&self, launch: LaunchId) -> bool {
+        self.engines.values().any(|launches| launches.contains_key(&launch))
+    }
+
     /// A launch that is on this engine, as a rule, or else wherever it is.
     pub(super) fn find<'a>(&'a self, engine: &'a EngineId, launch: LaunchId) -> Option<(&'a EngineId, &'a Entry)> {
         if let Some(entry) = self.get(engine, launch) {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::engine::Managed;
 use crate::model::ContainerState;
 use crate::testing::store::{FailingStore, GatedStore};
 
@@ -166,4 +167,39 @@ async fn a_container_that_starts_is_ours_also_where_its_host_is_another_engine_a
     assert_eq!(launches.judge(&twin, &found("other", id(1)), key), Verdict::Another);
     under_way.done(&id(1), &event(), 1).await.unwrap();
     assert_eq!(launches.judge(&twin, &found("web", id(1)), key), Verdict::Ours);
+}
+
+#[tokio::test]
+async fn a_launch_that_is_taken_in_again_is_not_forgotten_by_what_was_late() {
+    for forgotten_first in [true, false] {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (launches, launch) = (on(&store).await, new("web"));
+        let key = launch.launch;
+        let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
+        under_way.done(&id(1), &event(), 1).await.unwrap();
+        // Its engine is deleted, and added under another name before the store has forgotten the launch.
+        let gone = launches.engine_removed(&engine());
+        let other: EngineId = "b".parse().unwrap();
+        let mut found = found("web", id(1));
+        found.managed = Some(Managed {
+            platform: "paas".into(),
+            launch: key,
+            group: found.spec.group(),
+            user: "ann".into(),
+            mark: None,
+            other_owner: None,
+        });
+        let taken = vec![launches.take_in(&other, &found, 2).unwrap()];
+        if forgotten_first {
+            launches.forget(gone).await;
+            launches.keep_taken_in(taken).await;
+        } else {
+            launches.keep_taken_in(taken).await;
+            launches.forget(gone).await;
+        }
+        assert!(launches.record(key).await.unwrap().is_some(), "forgotten first: {forgotten_first}");
+        let next = on(&store).await;
+        assert_eq!(next.judge(&other, &found, key), Verdict::Ours);
+        assert_eq!(launches.judge(&other, &found, key), Verdict::Ours);
+    }
 }
