@@ -216,27 +216,23 @@ impl Controller {
         request.write(&self.shared.requests, &kept)
     }
 
-    /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
+    /// Forgets requests that are older than [`super::Settings::keep_requests`], until it is given up.
     pub(super) async fn forget_old_requests(self, report: Report) {
-        let closing = self.shared.closing.clone();
-        let forget = async {
-            let mut ticker = interval(LOOK);
-            ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = ticker.tick() => {}
-                    () = report.woken() => {}
-                }
-                match self.forget_requests_before(self.shared.settings.keep_requests).await {
-                    Ok(()) => report.ok(),
-                    Err(error) => {
-                        tracing::warn!(%error, "old requests are not forgotten");
-                        report.failed(&error);
-                    }
+        let mut ticker = interval(LOOK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = report.woken() => {}
+            }
+            match self.forget_requests_before(self.shared.settings.keep_requests).await {
+                Ok(()) => report.ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "old requests are not forgotten");
+                    report.failed(&error);
                 }
             }
-        };
-        closing.run_until_cancelled(forget).await;
+        }
     }
 
     pub(super) async fn forget_requests_before(&self, age: Duration) -> Result<()> {
