@@ -340,7 +340,8 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
         Kind::PortTaken | Kind::Conflict => Code::Conflict,
         Kind::Refused => Code::InvalidRequest,
         Kind::NotLeading => Code::NoLeader,
-        Kind::NoSuchImage | Kind::Unable | Kind::Tls | Kind::Failed => Code::EngineFailed,
+        // And what a later version of the library adds.
+        _ => Code::EngineFailed,
     };
     Problem::new(code, detail).with("engine", json!(engine))
 }
