@@ -14,6 +14,7 @@ use super::requests::AnswersToCome;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::background::Background;
+use crate::clock::Clock;
 use crate::cluster::launches::Launches;
 use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
@@ -44,6 +45,7 @@ pub struct ControllerBuilder {
     sealer: Option<Sealer>,
     roles: Option<Vec<Role>>,
     platform: Option<String>,
+    clock: Clock,
     settings: Settings,
 }
 
@@ -115,6 +117,14 @@ impl ControllerBuilder {
         self
     }
 
+    /// What time it is; the clocks of this machine unless told otherwise. Tokens, the waits of those who guess passwords, and
+    /// how long events and requests are kept go by it.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Everything that is a number.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -148,7 +158,7 @@ impl ControllerBuilder {
         let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
         make_peer_key(&store).await?;
         let low_priority = LowPriorityStore::new(store);
-        let log = Arc::new(EventLog::beside_others(low_priority.clone()));
+        let log = Arc::new(EventLog::beside_others(low_priority.clone()).with_clock(self.clock.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
         let background = Background::default();
@@ -164,7 +174,7 @@ impl ControllerBuilder {
         let sink = Arc::new(publisher.clone());
         let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
-        let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone(), self.clock.clone()).await?;
         // Whatever ends the cluster ends the rest.
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
@@ -185,6 +195,7 @@ impl ControllerBuilder {
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
+            clock: self.clock,
             publisher,
             log,
             live,

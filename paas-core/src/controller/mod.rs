@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::background::{Background, Report};
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
 use crate::events::{BroadcastSink, EventError, EventLog, Publisher};
@@ -114,6 +115,7 @@ struct Shared {
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
     term: Option<Term>,
+    clock: Clock,
     /// Stores an event and gives it to everybody who subscribes.
     publisher: Publisher,
     log: Arc<EventLog>,

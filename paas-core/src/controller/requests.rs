@@ -175,7 +175,8 @@ impl Controller {
         let id = RequestId::of(actor.name(), key);
         let one_at_a_time = self.shared.idempotency_locks.lock(&id.to_string()).await;
         self.check_open()?;
-        let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), made: None, answer: None };
+        let new =
+            KeptRequest { fingerprint: fingerprint(parts), began: self.shared.clock.now(), made: None, answer: None };
         let reused = || Err(ControllerError::KeyReused { key: key.to_owned() });
         if let Some(kept) = self.shared.answers.of(id) {
             return match kept {
@@ -241,7 +242,7 @@ impl Controller {
         loop {
             let page = KeyRange { from, limit: PAGE, ..KeyRange::all() };
             let found = requests.list(&page).await.map_err(ControllerError::Store)?;
-            let now = Timestamp::now();
+            let now = self.shared.clock.now();
             let is_old =
                 |request: &&Versioned<KeptRequest>| now.duration_since(request.value.began).unsigned_abs() > age;
             let old: Vec<Write> = found.iter().filter(is_old).map(|old| requests.clearance(&old.key)).collect();

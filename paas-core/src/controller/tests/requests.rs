@@ -150,6 +150,21 @@ async fn old_requests_are_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_is_forgotten_when_its_time_has_passed() {
+    let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+    let controller = Controller::builder().clock(clock.clone()).build().await.unwrap();
+    drop(controller.begin_request(&ann(), "key", &[]).await.unwrap());
+    let count = async || controller.shared.requests.all().await.unwrap().len();
+    let age = Duration::from_secs(24 * 3600);
+    clock.advance(age);
+    controller.forget_requests_before(age).await.unwrap();
+    assert_eq!(count().await, 1);
+    clock.advance(Duration::from_secs(1));
+    controller.forget_requests_before(age).await.unwrap();
+    assert_eq!(count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_deposed_changes_nothing_any_more() {
     let platform = Platform::of(&["a", "b"]).await;
     let registry = Arc::new(EmbeddedRegistry::new());
