@@ -231,7 +231,7 @@ impl Controller {
     async fn deletion_write(&self, id: &str, mark: &DeletedHost) -> Result<Write> {
         let deleted = &self.shared.deleted;
         let write = match deleted.get(id).await.map_err(ControllerError::Store)? {
-            Some(before) => deleted.replacement(id, before.version, mark),
+            Some(before) => deleted.rewriting(&before, mark),
             None => deleted.insertion(id, mark),
         };
         write.map_err(ControllerError::Store)

@@ -50,16 +50,18 @@ use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
+use crate::store::records::KeptRequest;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
 pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
+pub use crate::store::records::KeptAnswer;
 pub use accounts::PasswordChange;
 pub use actor::Actor;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
 pub use policy::Policy;
-pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
+pub use requests::{Begin, IdempotentRequest, RequestContext};
 pub use settings::Settings;
 pub use views::ClusterView;
 
@@ -110,7 +112,7 @@ struct Shared {
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
-    requests: Collection<requests::KeptRequest>,
+    requests: Collection<KeptRequest>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.

@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::requests::{AnswersToCome, KeptRequest};
+use super::requests::AnswersToCome;
 use crate::background::Report;
 use crate::backoff::Backoff;
 use crate::events::Publisher;
 use crate::model::{Event, RequestId};
+use crate::store::records::KeptRequest;
 use crate::store::tables::{EVENTS, REQUESTS};
 use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
 

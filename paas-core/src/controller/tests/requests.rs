@@ -4,6 +4,8 @@ use super::*;
 use crate::leadership::Candidate;
 use crate::model::{ContainerState, RequestId};
 use crate::registry::EmbeddedRegistry;
+use crate::store::KeyRange;
+use crate::store::tables::REQUESTS;
 
 fn small() -> ContainerSpec {
     ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() }
@@ -147,6 +149,20 @@ async fn old_requests_are_forgotten() {
     assert_eq!(count().await, 1200);
     controller.forget_requests_before(Duration::ZERO).await.unwrap();
     assert_eq!(count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_added_to_a_request_stays_when_it_is_done_here() {
+    let platform = Platform::of(&[]).await;
+    let controller = &platform.controller;
+    drop(controller.begin_request(&ann(), "key", &[]).await.unwrap());
+    let mut kept = platform.store.list(REQUESTS, &KeyRange::all()).await.unwrap().remove(0);
+    kept.body["later"] = serde_json::json!(2);
+    platform.store.replace(REQUESTS, &kept.key, kept.version, kept.body).await.unwrap();
+    let Begin::Execute(again) = controller.begin_request(&ann(), "key", &[]).await.unwrap() else { panic!("not done") };
+    again.finish(KeptAnswer { status: 204, content_type: None, body: String::new() }).await.unwrap();
+    let body = platform.store.get(REQUESTS, &kept.key).await.unwrap().unwrap().body;
+    assert_eq!((&body["later"], &body["answer"]["status"]), (&serde_json::json!(2), &serde_json::json!(204)));
 }
 
 #[tokio::test(start_paused = true)]
