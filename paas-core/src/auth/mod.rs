@@ -3,7 +3,7 @@
 //! Passwords are kept as argon2id hashes, tokens as SHA-256 hashes of 256 random bits. A request with a known token costs
 //! no access to the store: the tokens are in memory as well.
 //!
-//! Whoever makes a change says what is to be written together with it: the event that tells of it.
+//! The caller of a change says what is to be written together with it: the event that tells of it.
 
 mod accounts;
 mod error;

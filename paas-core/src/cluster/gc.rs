@@ -215,7 +215,7 @@ impl Cluster {
         if tokio::time::timeout(READ, self.wait_synced(engine)).await.is_err() {
             tracing::info!(%engine, "launches are given up: the engine was not heard");
         }
-        // Whoever reads the engine settles them, too.
+        // The task that reads the engine settles them, too.
         if unsettled().next().is_some()
             && let Some(EngineStatus::Up | EngineStatus::Suspect) = self.status(engine)
             && let Err(error) = self.settle_by_list(engine).await?
@@ -245,7 +245,7 @@ impl Cluster {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        // Of an engine that is another one over again nothing is noted; whoever follows it decides how it goes on.
+        // Of an engine that is another one over again nothing is noted; the task that follows it decides how it goes on.
         if self.is_twin(&handle, &found) {
             handle.wake();
             return Ok(Ok(()));

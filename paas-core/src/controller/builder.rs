@@ -259,7 +259,7 @@ pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
     Ok(key.map(|key| key.value))
 }
 
-/// A value of this platform that is chosen by whoever is first.
+/// A value of this platform that the first server chooses.
 async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
     let chosen = Collection::<String>::new(store.clone(), PLATFORM);
     if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {

@@ -135,7 +135,7 @@ impl Controller {
     }
 
     /// Records an event of what was done on a host, before that is answered. What is done is done: when the store does not
-    /// take it, the record follows as soon as it does, and whoever asked is answered all the same.
+    /// take it, the record follows as soon as it does, and the caller is answered all the same.
     ///
     /// # Errors
     /// The event is none that could ever be kept.

@@ -82,7 +82,7 @@ impl Controller {
         match self.commit(writes, self.publication(actor, event)?, apply).await {
             Ok(()) => {}
             Err(error) if error.is_conflict_in(ENGINES) => {
-                // Stored, and not known here: the answer of the store to whoever added it was lost.
+                // Stored, and not known here: the store's answer to the request that added it was lost.
                 self.settle_engine(&id, false);
                 return Err(exists(format!("there is an engine '{id}' already; choose another id")));
             }

@@ -1,6 +1,6 @@
 //! Requests that may be made again: by a client that did not hear what became of them.
 //!
-//! Whoever makes a request gives it a key. The first one of a key is done, and its answer kept; another gets that answer.
+//! A client gives its request a key. The first one of a key is done, and its answer kept; another gets that answer.
 //! One that was begun and never answered, because its server died, is done again, and every change takes care that this
 //! adds nothing: a change to what the store keeps notes in the same write that it is done, so that the answer can be made of
 //! what is there; and [`Controller::run_once`] counts what the earlier one started.

@@ -49,7 +49,7 @@ impl ContainerSpec {
 }
 
 /// A description without whatever has its default, so that a field that a later version adds changes the identity of no
-/// container that does without it. Whoever adds a field adds it at the end, left out by default.
+/// container that does without it. A new field goes at the end, and is left out by default.
 #[derive(Serialize)]
 struct Canonical<'a> {
     name: &'a ImageRef,

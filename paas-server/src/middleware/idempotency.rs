@@ -38,7 +38,7 @@ pub(crate) struct NotKept;
 /// The name of a request that may be made again. Only changes that were sent with a key have one.
 pub(crate) type Named = Option<Extension<RequestId>>;
 
-/// Lets a change with a key through once, and gives its answer to whoever sends it again.
+/// Lets a change with a key through once, and gives its answer when it is sent again.
 ///
 /// The exchange is the server's and not the connection's: a client that hangs up changes nothing about it.
 pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -127,7 +127,7 @@ async fn done_once(
 /// Keeps an answer and gives it.
 async fn keep(idempotent: IdempotentRequest, method: &Method, response: Response) -> Answer {
     let (mut parts, body) = response.into_parts();
-    // Whoever deletes twice, because the answer to the first time was lost, has what was wanted.
+    // A client that deletes twice, because the answer to the first time was lost, has what it wanted.
     if idempotent.is_again() && *method == Method::DELETE && parts.status == StatusCode::NOT_FOUND {
         idempotent.finish(answer(StatusCode::NO_CONTENT, None, &[])).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -18,7 +18,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 pub(super) enum Stage {
     /// This server is at it.
     UnderWay,
-    /// Whoever was at it is not any more, and what became of it is not known.
+    /// No server is at it any more, and what became of it is not known.
     Interrupted,
     /// It is being found out.
     Settling,

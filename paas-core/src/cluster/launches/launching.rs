@@ -62,7 +62,7 @@ impl Launching {
         Ok(())
     }
 
-    /// Notes which container was started, before the store has that it is done: whoever asks again is to be told of it.
+    /// Notes which container was started, before the store has that it is done: a client that asks again is to be told of it.
     pub(super) fn runs_as(&self, container: &ContainerId) {
         if let Some(entry) = self.launches.known.lock().get_mut(&self.engine, self.launch) {
             entry.container = Some(container.clone());

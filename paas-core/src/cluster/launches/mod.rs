@@ -68,7 +68,7 @@ pub(crate) struct OfRequest {
 pub(crate) enum Settled {
     /// Nobody knows yet.
     Not,
-    /// Its container was started, and whoever asked may have been told of it.
+    /// Its container was started, and the caller may have been told of it.
     Done(ContainerId),
     /// Nothing came of it.
     Nothing,

@@ -84,7 +84,7 @@ async fn of_two_servers_the_first_to_write_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_settles_a_launch_may_be_given_up_and_another_one_settles_it() {
+async fn settling_a_launch_may_be_given_up_and_another_task_settles_it() {
     let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
     let store: Arc<dyn Store> = gated.clone();
     let (launches, launch) = (on(&store).await, new("web"));

@@ -92,7 +92,7 @@ fn commit(connection: &mut Connection, batch: &mut Vec<Request>) {
                 let (table, key) =
                     request.writes.first().map_or((Table::new("store"), ""), |first| (first.table, &first.key));
                 let refusal = convert(again, request.operation, table, key);
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = request.answer.send(Err(refusal));
             }
             return;
