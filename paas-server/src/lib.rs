@@ -25,3 +25,4 @@ pub mod route_table;
 mod routes;
 pub mod serve;
 pub mod tls;
+mod watched;
