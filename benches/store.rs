@@ -124,7 +124,7 @@ async fn bench(name: &str, store: Arc<dyn Store>, callers: &[usize], bare: impl 
                 let (store, key) = (store.clone(), format!("{callers:02}-{:08}", number % there));
                 async move {
                     let found = store.get(TABLE, &key).await.unwrap().unwrap();
-                    // Whoever was faster has replaced it.
+                    // Another one was faster and has replaced it.
                     let _ = store.replace(TABLE, &key, found.version, found.body).await;
                 }
             }

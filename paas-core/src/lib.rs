@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod auth;
 pub mod background;
+pub mod backoff;
 pub mod clock;
 pub mod cluster;
 pub mod controller;

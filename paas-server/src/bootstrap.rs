@@ -13,6 +13,7 @@ use paas_core::model::EngineSpec;
 use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
 use paas_core::scheduler::{Binpack, Scheduler, Spread};
 use paas_core::store::{Store, StoreErrorKind, open_store};
+use tokio_util::task::TaskTracker;
 
 use crate::config::{AdminPassword, Config, EnginesAtStart, SchedulerName};
 use crate::custody::Custody;
@@ -30,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) custody: Custody,
     /// Where a person on this machine reaches the server.
     url: Arc<str>,
+    /// Making the first account and showing its password: it is waited for before the program ends.
+    first_account: TaskTracker,
 }
 
 impl Parts {
@@ -53,7 +56,14 @@ impl Parts {
         let registry = open_registry(config.registry.as_str()).context("the registry cannot be opened")?;
         check_registry(&*registry).await?;
         let custody = Custody::of(&config);
-        Ok(Self { config: Arc::new(config), store, registry, custody, url: url.into() })
+        Ok(Self {
+            config: Arc::new(config),
+            store,
+            registry,
+            custody,
+            url: url.into(),
+            first_account: TaskTracker::new(),
+        })
     }
 
     /// A controller that has read the records and the hosts. With a term, it changes things as long as that lasts.
@@ -89,17 +99,17 @@ impl Parts {
         }
         let built = builder.scheduler(scheduler).settings(settings).build().await;
         let controller = built.context("the platform cannot start")?;
-        // Said at once: if anything below fails, the password is known all the same. And in one task: if the term ended
-        // between the two, nobody would ever know it.
+        // Said at once: if anything below fails, the password is known all the same. And in one task: if the term or the
+        // program ended between the two, nobody would ever know it.
         let (parts, of_its_own) = (self.clone(), controller.clone());
-        let first_account = controller.run_to_end(async move {
+        let first_account = self.first_account.track_future(async move {
             if let Some(password) = make_first_account(&parts.config, &of_its_own).await? {
                 say(&format!("The account 'admin' was made with {password}."));
                 say(&format!("Log in with: paas-cli login --url {} --name admin", parts.url));
             }
             anyhow::Ok(())
         });
-        first_account.await.context("the first account cannot be made")??;
+        controller.run_to_end(first_account).await.context("the first account cannot be made")??;
         add_engines(&config.engines, &controller).await?;
         controller.wait_ready(WAIT_READY).await;
         let cluster = controller.cluster();
@@ -121,6 +131,12 @@ impl Parts {
             say(&others(&platform, count));
         }
         Ok(controller)
+    }
+
+    /// Waits until the password of an account that is being made was shown.
+    pub(crate) async fn finish(&self) {
+        self.first_account.close();
+        self.first_account.wait().await;
     }
 }
 
@@ -221,5 +237,41 @@ async fn add_engine(spec: EngineSpec, controller: &Controller) -> Result<()> {
             Ok(())
         }
         Err(error) => Err(error).with_context(|| format!("the engine {id} at {addr} cannot be added")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paas_core::registry::EmbeddedRegistry;
+    use paas_core::store::MemoryStore;
+    use paas_core::store::tables::ACCOUNTS;
+    use paas_core::testing::store::GatedStore;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_told_to_end_waits_until_the_first_password_was_shown() {
+        let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
+        let store: Arc<dyn Store> = gated.clone();
+        let (config, _) = Config::load(["paas-server", "--store", "memory:"]).unwrap();
+        let custody = Custody::of(&config);
+        let parts = Parts {
+            config: Arc::new(config),
+            store: store.clone(),
+            registry: Arc::new(EmbeddedRegistry::new()),
+            custody,
+            url: "http://localhost:5002".into(),
+            first_account: TaskTracker::new(),
+        };
+        gated.close_for(ACCOUNTS);
+        tokio::select! {
+            _ = parts.controller(None) => panic!("the gate is closed"),
+            () = gated.until_one_waits_for(ACCOUNTS) => {}
+        }
+        assert!(timeout(Duration::from_millis(50), parts.finish()).await.is_err());
+        gated.open();
+        timeout(Duration::from_secs(10), parts.finish()).await.unwrap();
+        assert!(store.get(ACCOUNTS, "admin").await.unwrap().is_some());
     }
 }

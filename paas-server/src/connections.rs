@@ -19,7 +19,8 @@ use axum::response::Response;
 use futures::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
 use std::sync::{Mutex, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::watched::{Watch, Watched};
 
 /// How many connections an address may keep on which nothing happens and no good token ever came. A browser has six.
 const IDLE_PER_ADDRESS: usize = 32;
@@ -120,8 +121,8 @@ impl Connections {
         let key = (address, open.next);
         open.next += 1;
         open.all.insert(key, connection.clone());
-        let counted = Counted { stream, connection: connection.clone(), key, connections: self.clone() };
-        Ok((counted, connection))
+        let watch = Counting { connection: connection.clone(), key, connections: self.clone() };
+        Ok((Watched { stream, watch }, connection))
     }
 
     /// No connection could be accepted. If descriptors have run out, idle connections give theirs back.
@@ -269,16 +270,18 @@ impl HttpBody for Answered {
 }
 
 /// A connection that is counted, and that ends when it has to make room.
+pub(crate) type Counted<S> = Watched<S, Counting>;
+
+/// Counts a connection until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted<S> {
-    stream: S,
+pub(crate) struct Counting {
     connection: Connection,
     key: (IpAddr, u64),
     connections: Connections,
 }
 
-impl<S> Counted<S> {
-    fn is_open(&self, context: &Context<'_>) -> io::Result<()> {
+impl Watch for Counting {
+    fn before(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let State { reader, closed, .. } = &*self.connection.0;
         reader.register(context.waker());
         match closed.load(Ordering::Acquire) {
@@ -288,44 +291,9 @@ impl<S> Counted<S> {
     }
 }
 
-impl<S> Drop for Counted<S> {
+impl Drop for Counting {
     fn drop(&mut self) {
         self.connections.0.open.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&self.key);
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.is_open(context)?;
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.is_open(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.is_open(context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -27,3 +27,4 @@ mod routes;
 pub mod serve;
 pub mod tls;
 mod warning;
+mod watched;

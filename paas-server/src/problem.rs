@@ -264,7 +264,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.retry_after {
-            // Rounded up: whoever comes back then is not sent away again.
+            // Rounded up: a client that comes back then is not sent away again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -340,7 +340,8 @@ fn engine_problem(engine: &EngineId, error: &EngineError, detail: String) -> Pro
         Kind::PortTaken | Kind::Conflict => Code::Conflict,
         Kind::Refused => Code::InvalidRequest,
         Kind::NotLeading => Code::NoLeader,
-        Kind::NoSuchImage | Kind::Unable | Kind::Tls | Kind::Failed => Code::EngineFailed,
+        // And what a later version of the library adds.
+        _ => Code::EngineFailed,
     };
     Problem::new(code, detail).with("engine", json!(engine))
 }

@@ -1,6 +1,7 @@
 //! Every route in one table: who may use it and what it does. The middleware decides by this table, and `routes` mounts a
 //! handler for each row; the table itself knows no handlers.
 
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 
 /// Who may use a route.
@@ -25,8 +26,20 @@ pub enum Effect {
     Changes,
 }
 
+/// An operation that takes as long as the hosts take, and can stream its progress meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongOperation {
+    /// Containers are started.
+    Run,
+    /// A group is made larger or smaller.
+    Scale,
+    /// An image is pulled.
+    Pull,
+}
+
 /// One row of the route table.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Route {
     /// Its method.
     pub method: Method,
@@ -36,10 +49,43 @@ pub struct Route {
     pub access: Access,
     /// What it does to the platform.
     pub effect: Effect,
+    /// The operation that it begins, where that has no deadline.
+    pub operation: Option<LongOperation>,
+    /// Whether it takes as much longer as a container is given to stop, which is its parameter `timeout`.
+    pub waits_for_stop: bool,
+    /// Whether it does no harm when it is done twice, so that an operator may ask for it on a full disk.
+    pub is_harmless: bool,
+}
+
+impl Route {
+    const fn new(method: Method, path: &'static str, access: Access, effect: Effect) -> Self {
+        Self { method, path, access, effect, operation: None, waits_for_stop: false, is_harmless: false }
+    }
+
+    const fn begins(mut self, operation: LongOperation) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    const fn waits_for_stop(mut self) -> Self {
+        self.waits_for_stop = true;
+        self
+    }
+
+    const fn harmless(mut self) -> Self {
+        self.is_harmless = true;
+        self
+    }
+
+    /// The row that a request is for. None for a HEAD, and where there is no such route.
+    pub(crate) fn of(request: &Request) -> Option<&'static Self> {
+        let matched = request.extensions().get::<MatchedPath>()?;
+        routes_of(matched.as_str()).find(|route| route.method == *request.method())
+    }
 }
 
 /// Hands every row to the macro `$each`: here it becomes data, in `routes` a handler behind a path. So there is one table, and
-/// nothing can be reached that is not in it.
+/// nothing can be reached that is not in it. Behind the handler stands what most routes are not.
 #[rustfmt::skip]
 macro_rules! each_route {
 ($each:ident) => { $each! {
@@ -79,20 +125,20 @@ macro_rules! each_route {
     GET    "/api/events/live"             ByRole     Reads    events::live;
 
     GET    "/api/containers"              ByRole     Reads    containers::list;
-    POST   "/api/containers"              ByRole     Changes  containers::run;
+    POST   "/api/containers"              ByRole     Changes  containers::run, begins(Run);
     GET    "/api/containers/{id}"         ByRole     Reads    containers::show;
-    DELETE "/api/containers/{id}"         ByRole     Changes  containers::destroy;
-    GET    "/api/containers/{id}/start"   ByRole     Changes  containers::start;
-    POST   "/api/containers/{id}/start"   ByRole     Changes  containers::start;
-    GET    "/api/containers/{id}/stop"    ByRole     Changes  containers::stop;
-    POST   "/api/containers/{id}/stop"    ByRole     Changes  containers::stop;
-    GET    "/api/containers/{id}/restart" ByRole     Changes  containers::restart;
-    POST   "/api/containers/{id}/restart" ByRole     Changes  containers::restart;
-    GET    "/api/containers/{id}/scale"   ByRole     Changes  containers::scale;
-    POST   "/api/containers/{id}/scale"   ByRole     Changes  containers::scale;
+    DELETE "/api/containers/{id}"         ByRole     Changes  containers::destroy, harmless();
+    GET    "/api/containers/{id}/start"   ByRole     Changes  containers::start, harmless();
+    POST   "/api/containers/{id}/start"   ByRole     Changes  containers::start, harmless();
+    GET    "/api/containers/{id}/stop"    ByRole     Changes  containers::stop, harmless(), waits_for_stop();
+    POST   "/api/containers/{id}/stop"    ByRole     Changes  containers::stop, harmless(), waits_for_stop();
+    GET    "/api/containers/{id}/restart" ByRole     Changes  containers::restart, waits_for_stop();
+    POST   "/api/containers/{id}/restart" ByRole     Changes  containers::restart, waits_for_stop();
+    GET    "/api/containers/{id}/scale"   ByRole     Changes  containers::scale, begins(Scale);
+    POST   "/api/containers/{id}/scale"   ByRole     Changes  containers::scale, begins(Scale);
     GET    "/api/containers/{id}/logs"    ByRole     Reads    containers::logs;
 
-    POST   "/api/images/pull"             ByRole     Changes  images::pull;
+    POST   "/api/images/pull"             ByRole     Changes  images::pull, begins(Pull);
 
     GET    "/healthz"                     Public     Reads    health::healthz;
 } };
@@ -100,14 +146,12 @@ macro_rules! each_route {
 pub(crate) use each_route;
 
 macro_rules! table {
-    ($($method:ident $path:literal $access:ident $effect:ident $handler:path;)*) => {
+    ($($method:ident $path:literal $access:ident $effect:ident $handler:path $(, $fact:ident($($operation:ident)?))*;)*) => {
         /// Every route.
-        pub const ROUTES: &[Route] = &[$(Route {
-            method: Method::$method,
-            path: $path,
-            access: Access::$access,
-            effect: Effect::$effect,
-        }),*];
+        pub const ROUTES: &[Route] = &[$(
+            Route::new(Method::$method, $path, Access::$access, Effect::$effect)
+                $(.$fact($(LongOperation::$operation)?))*
+        ),*];
     };
 }
 each_route!(table);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use paas_core::backoff::Backoff;
 use reqwest::Response;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -10,9 +11,9 @@ use super::request::Reply;
 use super::servers::{Server, Servers};
 use super::{Client, ClientError, Problem, ServerUrl, TIMEOUT};
 
-/// The pause before all servers are asked again, the first time; it doubles up to [`LONGEST_PAUSE`].
+/// The pauses before all servers are asked again.
+const PAUSES: Backoff = Backoff::new(PAUSE, Duration::from_secs(1));
 const PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// After how long a silence a server is asked whether it is still there, and how long it may take to say so.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -193,7 +194,7 @@ pub(super) struct Search {
     attempted: Instant,
     /// How long a server took at most until it was clear that it does not take the request.
     slowest: Duration,
-    pause: Duration,
+    pauses: Backoff,
     /// When the servers want to be asked again, if they said so since all were asked.
     retry_after: Option<Duration>,
     /// Whether a server took the request once and ran out of the time that it has for one.
@@ -213,7 +214,7 @@ impl Search {
             began: None,
             attempted: Instant::now(),
             slowest: Duration::ZERO,
-            pause: PAUSE,
+            pauses: PAUSES,
             retry_after: None,
             timed_out: false,
             failures: Vec::new(),
@@ -223,7 +224,8 @@ impl Search {
 
     /// The request gets on: what went wrong until now is no reason to give up earlier the next time.
     pub(super) fn succeeds(&mut self) {
-        (self.asked, self.pause, self.began) = (0, PAUSE, None);
+        (self.asked, self.began) = (0, None);
+        self.pauses.reset();
         self.failures.clear();
     }
 
@@ -286,9 +288,7 @@ impl Search {
 
     /// How long to wait before all servers are asked again.
     fn next_pause(&mut self) -> Duration {
-        let pause = self.pause.max(self.retry_after.take().unwrap_or_default());
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        pause
+        self.pauses.next_pause().max(self.retry_after.take().unwrap_or_default())
     }
 
     /// Why no server took the request.

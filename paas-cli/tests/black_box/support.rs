@@ -246,7 +246,7 @@ impl Done {
     }
 }
 
-/// A place for the program to keep its login in, apart from that of whoever runs the tests.
+/// A place for the program to keep its login in, apart from that of the person who runs the tests.
 pub(crate) struct Home {
     place: tempfile::TempDir,
 }

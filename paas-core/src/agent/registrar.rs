@@ -54,7 +54,7 @@ impl Registrar for DirectRegistrar {
         if let Some(Held { lease, said }) = &mut *held {
             match self.registry.keep_alive(*lease).await {
                 Ok(()) if said.as_ref() == Some(member) => return Ok(()),
-                // The lease is kept also while somebody else has the id: whoever waits for it is told once, and not at
+                // The lease is kept also while somebody else has the id: the operator is told once, and not at
                 // every turn as somebody new.
                 Ok(()) => {
                     self.registry.register(member, *lease).await?;

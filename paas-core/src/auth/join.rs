@@ -45,7 +45,7 @@ impl Authenticator {
         let token = random_token()?;
         let hash = TokenHash::of(&token);
         let id = hash.0[..ID_LENGTH].to_owned();
-        let shown = JoinToken { id: id.clone(), created: Timestamp::now(), created_by: created_by.to_owned() };
+        let shown = JoinToken { id: id.clone(), created: self.clock.now(), created_by: created_by.to_owned() };
         let write = self.join_tokens.insertion(&hash.0, &shown).map_err(AuthError::Store)?;
         Ok((NewJoinToken { id, token }, write))
     }

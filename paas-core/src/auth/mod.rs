@@ -3,7 +3,7 @@
 //! Passwords are kept as argon2id hashes, tokens as SHA-256 hashes of 256 random bits. A request with a known token costs
 //! no access to the store: the tokens are in memory as well.
 //!
-//! Whoever makes a change says what is to be written together with it: the event that tells of it.
+//! The caller of a change says what is to be written together with it: the event that tells of it.
 
 mod accounts;
 mod error;
@@ -26,6 +26,7 @@ pub use password::HashCost;
 pub(crate) use sessions::{Ended, Stored};
 pub use sessions::{IssuedToken, Presented, Session};
 
+use crate::clock::Clock;
 use crate::model::{Account, Role, RoleName, UserName};
 use crate::store::tables::{ACCOUNTS, JOIN_TOKENS};
 use crate::store::{Collection, Store, Write};
@@ -73,6 +74,7 @@ pub struct Authenticator {
     passwords: Passwords,
     sessions: Sessions,
     throttle: Throttle,
+    clock: Clock,
     /// One change of an account at a time, so that of the last two admins one stays, and none while a token is given out, so
     /// that the token is not one of an account that is gone.
     changing: tokio::sync::RwLock<()>,
@@ -94,7 +96,12 @@ impl Authenticator {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn new(store: Arc<dyn Store>, roles: Vec<Role>, settings: AuthSettings) -> Result<Self> {
+    pub(crate) async fn new(
+        store: Arc<dyn Store>,
+        roles: Vec<Role>,
+        settings: AuthSettings,
+        clock: Clock,
+    ) -> Result<Self> {
         let accounts = Collection::<AccountRecord>::new(store.clone(), ACCOUNTS);
         let all = accounts.all().await.map_err(AuthError::Store)?;
         let all: Vec<AccountRecord> = all.into_iter().map(|account| account.value).collect();
@@ -104,8 +111,9 @@ impl Authenticator {
             join_tokens: Collection::new(store.clone(), JOIN_TOKENS),
             roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect(),
             passwords: Passwords::new(settings.hash_cost),
-            sessions: Sessions::load(store, settings.token_ttl, &all).await?,
-            throttle: Throttle::default(),
+            sessions: Sessions::load(store, settings.token_ttl, clock.clone(), &all).await?,
+            throttle: Throttle::new(clock.clone()),
+            clock,
             changing: tokio::sync::RwLock::new(()),
         })
     }

@@ -147,7 +147,7 @@ impl Passwords {
         let (hasher, password, decoy) = (self.hasher.clone(), password.to_owned(), self.decoy.clone());
         let hash = hash.map(str::to_owned);
         Self::compute(turn, move || {
-            // Made at the first password of all, whoever's it is: otherwise the first unknown name would take longer.
+            // Made at the first password of all, of any account: otherwise the first unknown name would take longer.
             let decoy = decoy.get_or_init(|| {
                 let made = hasher.hash_password(b"nobody has this password");
                 made.map(|hash| hash.to_string()).unwrap_or_default()

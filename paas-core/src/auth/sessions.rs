@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::accounts::AccountRecord;
 use super::secret::{TokenHash, random_token};
 use super::{AuthError, Result};
+use crate::clock::Clock;
 use crate::model::{RoleName, UserName};
 use crate::store::tables::TOKENS;
 use crate::store::{Collection, MAX_WRITES, Store, StoreErrorKind, Write};
@@ -102,16 +103,22 @@ pub(super) struct Sessions {
     stored: Collection<Session>,
     known: RwLock<HashMap<TokenHash, Session>>,
     ttl: Duration,
+    clock: Clock,
 }
 
 impl Sessions {
     /// The sessions of the accounts that there are.
-    pub(super) async fn load(store: Arc<dyn Store>, ttl: Duration, accounts: &[AccountRecord]) -> Result<Self> {
+    pub(super) async fn load(
+        store: Arc<dyn Store>,
+        ttl: Duration,
+        clock: Clock,
+        accounts: &[AccountRecord],
+    ) -> Result<Self> {
         let stored = Collection::<Session>::new(store.clone(), TOKENS);
         let all = stored.all().await.map_err(AuthError::Store)?;
         let generations: HashMap<_, _> =
             accounts.iter().map(|account| (account.username.clone(), account.generation)).collect();
-        let now = Timestamp::now();
+        let now = clock.now();
         let is_good = |session: &Session| {
             session.expires > now && generations.get(&session.username) == Some(&session.generation)
         };
@@ -124,7 +131,7 @@ impl Sessions {
                 worthless.push(hash);
             }
         }
-        let sessions = Self { store, stored, known: RwLock::new(known), ttl };
+        let sessions = Self { store, stored, known: RwLock::new(known), ttl, clock };
         sessions.forget_stored(worthless).await;
         Ok(sessions)
     }
@@ -133,7 +140,7 @@ impl Sessions {
     pub(super) async fn issue(&self, account: &AccountRecord, also: Vec<Write>) -> Result<(IssuedToken, Stored)> {
         self.purge().await;
         let token = random_token()?;
-        let expires = Timestamp::now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
+        let expires = self.clock.now().checked_add(self.ttl).unwrap_or(Timestamp::MAX);
         let AccountRecord { username, role, generation, .. } = account.clone();
         let mut session =
             Session { username: username.clone(), role: role.clone(), expires, generation, only_in_memory: false };
@@ -155,7 +162,7 @@ impl Sessions {
         let known = self.known.read();
         let session = known.get(&hash)?;
         let fits = presented.username.as_deref().is_none_or(|name| name == session.username.as_str());
-        (fits && session.expires > Timestamp::now()).then(|| session.clone())
+        (fits && session.expires > self.clock.now()).then(|| session.clone())
     }
 
     #[cfg(test)]
@@ -240,7 +247,7 @@ impl Sessions {
 
     /// Forgets those whose time is over. That the store keeps them a while longer costs nothing.
     async fn purge(&self) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let over = self.those(|_, session| session.expires <= now);
         if over.is_empty() {
             return;

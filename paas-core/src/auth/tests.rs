@@ -11,7 +11,11 @@ fn quick(token_ttl: Duration) -> AuthSettings {
 }
 
 async fn with_store(store: Arc<dyn Store>, token_ttl: Duration) -> Authenticator {
-    Authenticator::new(store, vec![Role::admin(), Role::user()], quick(token_ttl)).await.unwrap()
+    with_clock(store, token_ttl, Clock::system()).await
+}
+
+async fn with_clock(store: Arc<dyn Store>, token_ttl: Duration, clock: Clock) -> Authenticator {
+    Authenticator::new(store, vec![Role::admin(), Role::user()], quick(token_ttl), clock).await.unwrap()
 }
 
 async fn authenticator() -> Authenticator {
@@ -169,4 +173,27 @@ async fn secrets_are_not_printed() {
     let issued = login(&auth, "ann", PASSWORD).await.unwrap();
     let printed = format!("{auth:?} {issued:?} {:?} {:?}", bearer(&issued), new("ann", "user"));
     assert!(!printed.contains(&issued.token) && !printed.contains(PASSWORD) && !printed.contains("argon2"));
+}
+
+#[tokio::test]
+async fn tokens_and_waits_are_over_when_their_time_has_passed() {
+    let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let ttl = Duration::from_secs(3600);
+    let auth = with_clock(store.clone(), ttl, clock.clone()).await;
+    auth.add_account(new("ann", "user"), vec![]).await.unwrap();
+    let issued = login(&auth, "ann", PASSWORD).await.unwrap();
+    for _ in 0..5 {
+        assert!(login(&auth, "ann", "wrong password").await.is_err());
+    }
+    assert!(matches!(login(&auth, "ann", PASSWORD).await, Err(AuthError::Throttled { .. })));
+    clock.advance(Duration::from_secs(1));
+    login(&auth, "ann", PASSWORD).await.unwrap();
+    clock.advance(ttl - Duration::from_secs(2));
+    auth.authenticate(&bearer(&issued)).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert!(auth.authenticate(&bearer(&issued)).is_err());
+    clock.advance(Duration::from_secs(1));
+    let next = with_clock(store, ttl, clock).await;
+    assert!(next.known_sessions().is_empty(), "nor does the next server take it");
 }

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::{AuthError, Result};
+use crate::clock::Clock;
 
 /// Failures from one address that cost nothing: people mistype.
 const FREE: u32 = 5;
@@ -28,6 +28,7 @@ const REMEMBERED: usize = 10_000;
 /// addresses: a hundred are free, and then there is one in six seconds.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
+    clock: Clock,
     by_source: Mutex<HashMap<(String, Option<IpAddr>), Failures>>,
     by_name: Mutex<HashMap<String, Level>>,
 }
@@ -35,7 +36,8 @@ pub(super) struct Throttle {
 #[derive(Debug)]
 struct Failures {
     count: u32,
-    latest: Instant,
+    /// When the latest was, by how long the machine was up.
+    latest: Duration,
 }
 
 impl Failures {
@@ -46,8 +48,8 @@ impl Failures {
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.latest.elapsed() > LONGEST_WAIT * 2
+    fn is_over(&self, now: Duration) -> bool {
+        now.saturating_sub(self.latest) > LONGEST_WAIT * 2
     }
 }
 
@@ -55,26 +57,31 @@ impl Failures {
 #[derive(Debug)]
 struct Level {
     failures: f64,
-    latest: Instant,
+    latest: Duration,
 }
 
 impl Level {
-    fn now(&self) -> f64 {
-        (self.failures - self.latest.elapsed().as_secs_f64() / FORGOTTEN_AFTER.as_secs_f64()).max(0.0)
+    fn at(&self, now: Duration) -> f64 {
+        (self.failures - now.saturating_sub(self.latest).div_duration_f64(FORGOTTEN_AFTER)).max(0.0)
     }
 
-    fn wait(&self) -> Duration {
-        FORGOTTEN_AFTER.mul_f64((self.now() - FREE_FROM_EVERYWHERE + 1.0).clamp(0.0, 1.0))
+    fn wait(&self, now: Duration) -> Duration {
+        FORGOTTEN_AFTER.mul_f64((self.at(now) - FREE_FROM_EVERYWHERE + 1.0).clamp(0.0, 1.0))
     }
 }
 
 impl Throttle {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub(super) fn check(&self, name: &str, source: Option<IpAddr>) -> Result<()> {
+        let now = self.clock.since_boot();
         let there = match self.by_source.lock().get(&(name.to_owned(), source.map(network))) {
-            Some(known) => known.wait().saturating_sub(known.latest.elapsed()),
+            Some(known) => known.wait().saturating_sub(now.saturating_sub(known.latest)),
             None => Duration::ZERO,
         };
-        let everywhere = self.by_name.lock().get(name).map_or(Duration::ZERO, Level::wait);
+        let everywhere = self.by_name.lock().get(name).map_or(Duration::ZERO, |known| known.wait(now));
         match there.max(everywhere) {
             Duration::ZERO => Ok(()),
             retry_after => Err(AuthError::Throttled { retry_after }),
@@ -82,18 +89,18 @@ impl Throttle {
     }
 
     pub(super) fn note_failure(&self, name: &str, source: Option<IpAddr>) {
-        let now = Instant::now();
+        let now = self.clock.since_boot();
         let mut by_source = self.by_source.lock();
-        make_room(&mut by_source, Failures::is_over, |known| known.latest);
+        make_room(&mut by_source, |known| known.is_over(now), |known| known.latest);
         let known =
             by_source.entry((name.to_owned(), source.map(network))).or_insert(Failures { count: 0, latest: now });
-        known.count = if known.is_over() { 1 } else { known.count.saturating_add(1) };
+        known.count = if known.is_over(now) { 1 } else { known.count.saturating_add(1) };
         known.latest = now;
         drop(by_source);
         let mut by_name = self.by_name.lock();
-        make_room(&mut by_name, |known| known.now() == 0.0, |known| known.latest);
+        make_room(&mut by_name, |known| known.at(now) == 0.0, |known| known.latest);
         let known = by_name.entry(name.to_owned()).or_insert(Level { failures: 0.0, latest: now });
-        *known = Level { failures: known.now() + 1.0, latest: now };
+        *known = Level { failures: known.at(now) + 1.0, latest: now };
     }
 
     /// Somebody knew the password there.
@@ -114,7 +121,7 @@ fn network(address: IpAddr) -> IpAddr {
 fn make_room<K: Hash + Eq + Clone, V>(
     known: &mut HashMap<K, V>,
     is_over: impl Fn(&V) -> bool,
-    latest: impl Fn(&V) -> Instant,
+    latest: impl Fn(&V) -> Duration,
 ) {
     if known.len() < REMEMBERED {
         return;
@@ -130,13 +137,17 @@ fn make_room<K: Hash + Eq + Clone, V>(
 mod tests {
     use super::*;
 
+    fn throttle() -> Throttle {
+        Throttle::new(Clock::manual(jiff::Timestamp::UNIX_EPOCH))
+    }
+
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn waiting_begins_after_five_failures_and_doubles() {
-        let throttle = Throttle::default();
+    #[test]
+    fn waiting_begins_after_five_failures_and_doubles() {
+        let throttle = throttle();
         for _ in 0..4 {
             throttle.note_failure("ann", None);
             assert!(throttle.check("ann", None).is_ok());
@@ -148,7 +159,7 @@ mod tests {
             };
             assert_eq!(retry_after.as_secs(), expected);
             assert!(throttle.check("bob", None).is_ok(), "others need not wait");
-            tokio::time::advance(retry_after).await;
+            throttle.clock.advance(retry_after);
             assert!(throttle.check("ann", None).is_ok());
         }
         throttle.forget("ann", None);
@@ -156,15 +167,15 @@ mod tests {
         assert!(throttle.check("ann", None).is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_address_keeps_nobody_out_elsewhere_however_long_it_tries() {
-        let throttle = Throttle::default();
+    #[test]
+    fn one_address_keeps_nobody_out_elsewhere_however_long_it_tries() {
+        let throttle = throttle();
         let (guesser, owner) = (address("10.0.0.1"), address("10.0.0.2"));
         // As fast as it is let, for a day.
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(24 * 3600) {
+        let begun = throttle.clock.since_boot();
+        while throttle.clock.since_boot() - begun < Duration::from_secs(24 * 3600) {
             match throttle.check("admin", guesser) {
-                Err(AuthError::Throttled { retry_after }) => tokio::time::advance(retry_after).await,
+                Err(AuthError::Throttled { retry_after }) => throttle.clock.advance(retry_after),
                 _ => throttle.note_failure("admin", guesser),
             }
             assert!(throttle.check("admin", owner).is_ok());
@@ -174,9 +185,9 @@ mod tests {
         assert!(throttle.check("admin", guesser).is_err(), "that the owner knows it does not help who guesses");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_has_many_addresses_is_slowed_down_by_the_name() {
-        let throttle = Throttle::default();
+    #[test]
+    fn who_has_many_addresses_is_slowed_down_by_the_name() {
+        let throttle = throttle();
         for number in 0..FREE_FROM_EVERYWHERE as u8 {
             assert!(throttle.check("ann", address(&format!("10.0.{number}.1"))).is_ok());
             throttle.note_failure("ann", address(&format!("10.0.{number}.1")));
@@ -184,13 +195,13 @@ mod tests {
         let Err(AuthError::Throttled { retry_after }) = throttle.check("ann", None) else { panic!("not throttled") };
         assert!(retry_after <= FORGOTTEN_AFTER, "{retry_after:?}");
         assert!(throttle.check("bob", None).is_ok());
-        tokio::time::advance(FORGOTTEN_AFTER).await;
+        throttle.clock.advance(FORGOTTEN_AFTER);
         assert!(throttle.check("ann", None).is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_addresses_of_one_customer_are_one() {
-        let throttle = Throttle::default();
+    #[test]
+    fn the_addresses_of_one_customer_are_one() {
+        let throttle = throttle();
         for number in 0..5 {
             throttle.note_failure("ann", address(&format!("2001:db8:0:1::{number}")));
         }
@@ -203,9 +214,9 @@ mod tests {
         assert!(throttle.check("ann", address("10.0.0.2")).is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn many_names_do_not_fill_the_memory() {
-        let throttle = Throttle::default();
+    #[test]
+    fn many_names_do_not_fill_the_memory() {
+        let throttle = throttle();
         for number in 0..REMEMBERED + 100 {
             throttle.note_failure(&number.to_string(), None);
         }

@@ -17,7 +17,7 @@ impl Cluster {
         let id = spec.id.clone();
         let shared = &self.shared;
         let generation = shared.generations.fetch_add(1, Ordering::Relaxed);
-        let handle = EngineHandle::new(id.clone(), generation, engine, shared.stop.child_token());
+        let handle = EngineHandle::new(id.clone(), generation, engine, shared.background.stopping().child_token());
         {
             let mut view = shared.view.write();
             view.remove_engine(&id);

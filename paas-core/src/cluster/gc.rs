@@ -156,9 +156,9 @@ impl Cluster {
     pub(super) fn collect(&self, orphans: Orphans) {
         let Orphans { engine, ticket, todo } = orphans;
         for todo in todo {
-            let (cluster, engine) = (self.clone(), engine.clone());
-            let stop = self.shared.stop.clone();
-            self.shared.tasks.spawn(async move {
+            let (cluster, engine) = (self.in_background(), engine.clone());
+            let stop = self.background().stopping().clone();
+            self.background().tracker().spawn(async move {
                 stop.run_until_cancelled(cluster.do_now(&engine, todo, ticket)).await;
             });
         }
@@ -216,7 +216,7 @@ impl Cluster {
         if tokio::time::timeout(READ, self.wait_synced(engine)).await.is_err() {
             tracing::info!(%engine, "launches are given up: the engine was not heard");
         }
-        // Whoever reads the engine settles them, too.
+        // The task that reads the engine settles them, too.
         if unsettled().next().is_some()
             && let Some(EngineStatus::Up | EngineStatus::Suspect) = self.status(engine)
             && let Err(error) = self.settle_by_list(engine).await?
@@ -246,7 +246,7 @@ impl Cluster {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        // Of an engine that is another one over again nothing is noted; whoever follows it decides how it goes on.
+        // Of an engine that is another one over again nothing is noted; the task that follows it decides how it goes on.
         if self.is_twin(&handle, &found) {
             handle.wake();
             return Ok(Ok(()));
@@ -308,7 +308,39 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::background::Background;
+    use crate::cluster::launches::Launches;
+    use crate::cluster::{ClusterSettings, Platform};
+    use crate::events::{EventLog, Publisher, RecordingSink};
+    use crate::scheduler::Spread;
+    use crate::store::{MemoryStore, Store};
+    use crate::testing::store::GatedStore;
+
+    #[tokio::test]
+    async fn what_is_cleaned_up_keeps_no_cluster_running() {
+        let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
+        let store: Arc<dyn Store> = gated.clone();
+        let publisher = Publisher::new(Arc::new(EventLog::new(store.clone())), Vec::new());
+        let launches = Launches::load(store, publisher).await.unwrap();
+        let cluster = Cluster::with_launches(
+            ClusterSettings::default(),
+            Arc::new(Spread::default()),
+            Arc::new(RecordingSink::default()),
+            Platform::new("paas".to_owned()),
+            launches,
+            Background::default(),
+        );
+        let stopping = cluster.background().stopping().clone();
+        gated.close();
+        let todo = vec![Todo::Forget(vec![LaunchId::new()])];
+        cluster.collect(Orphans { engine: "a".parse().unwrap(), ticket: 0, todo });
+        gated.until_one_waits().await;
+        drop(cluster);
+        assert!(stopping.is_cancelled());
+    }
 
     #[test]
     fn one_orphan_is_removed_by_one_task_at_a_time() {

@@ -30,8 +30,6 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::background::Background;
 use crate::events::EventSink;
@@ -121,9 +119,6 @@ struct Shared {
     /// How many engines were ever added: each has a number of its own.
     generations: AtomicU64,
     background: Background,
-    /// What is waited for at the end, and rings then; both are the background's.
-    tasks: TaskTracker,
-    stop: CancellationToken,
     /// Rings whenever the status of an engine may be another.
     status_changes: Notify,
     collecting: gc::Collecting,
@@ -177,8 +172,6 @@ impl Cluster {
             launches: Arc::new(launches),
             tickets: AtomicU64::new(1),
             generations: AtomicU64::new(1),
-            tasks: background.tracker().clone(),
-            stop: background.stopping().clone(),
             background: background.clone(),
             status_changes: Notify::new(),
             collecting: gc::Collecting::default(),

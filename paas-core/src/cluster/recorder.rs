@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{Background, Report};
+use crate::backoff::Backoff;
 use crate::events::{EventError, EventSink};
 use crate::model::Event;
 use crate::store::MAX_WRITES;
@@ -20,9 +21,9 @@ const BACKLOG: usize = 10_000;
 const OWN_BACKLOG: usize = 1_000;
 /// How many are given to the log at once, so that it can write them together.
 const BATCH: usize = 512;
-/// How long to wait before the store is asked again after it refused, the first time and at most.
+/// How long to wait before the store is asked again after it refused: the first time, and then.
 const RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+const PAUSES: Backoff = Backoff::new(RETRY, Duration::from_secs(5));
 /// How long a batch may take at the end, from when that came: a store that refuses or hangs holds up no shutdown.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
@@ -150,7 +151,7 @@ impl Waiting {
             Err(error) => report.failed(&error_with_cause(&error)),
         }
         // A part may be recorded. From here on in pieces that are recorded whole or not at all.
-        let mut pause = RETRY;
+        let mut pauses = PAUSES;
         while !self.batch.is_empty() {
             let count = self.batch.len().min(MAX_WRITES);
             let recorded = match sink.record(&self.batch[..count]).await {
@@ -160,7 +161,7 @@ impl Waiting {
             match recorded {
                 Ok(count) => {
                     self.batch.drain(..count);
-                    pause = RETRY;
+                    pauses.reset();
                     report.ok();
                 }
                 Err((count, error)) if !may_work_later(&error) => {
@@ -174,6 +175,7 @@ impl Waiting {
                 }
                 Err((count, error)) => {
                     self.batch.drain(..count);
+                    let pause = pauses.next_pause();
                     if pause == RETRY {
                         tracing::warn!(error = error_with_cause(&error), "the store takes no events; they wait");
                     }
@@ -183,7 +185,6 @@ impl Waiting {
                     } else {
                         stop.run_until_cancelled(sleep(pause)).await;
                     }
-                    pause = (pause * 2).min(LONGEST_RETRY);
                 }
             }
         }
@@ -242,7 +243,7 @@ mod tests {
         let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));
         let log = Arc::new(EventLog::new(store.clone()));
         let subscribers = Arc::new(RecordingSink::default());
-        let sink = crate::events::Publisher::new(log.clone(), subscribers.clone());
+        let sink = crate::events::Publisher::new(log.clone(), vec![subscribers.clone()]);
         let background = Background::default();
         let recorder = Recorder::spawn(Arc::new(sink), &background);
         // The first hundred are committed, and then the store is away.
@@ -254,7 +255,7 @@ mod tests {
         assert!(background.tasks()[0].last_error.is_some());
         assert!(messages(&log).await.len() < 700);
         store.fail_after_writes(None);
-        sleep(LONGEST_RETRY * 2).await;
+        sleep(Duration::from_secs(10)).await;
         assert_eq!(messages(&log).await, numbers(0..700));
         let told: Vec<String> = subscribers.events().into_iter().map(|event| event.message).collect();
         assert_eq!(told, numbers(0..700), "each subscriber hears each once");

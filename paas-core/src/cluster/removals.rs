@@ -1,7 +1,7 @@
 //! Containers that the platform removes at this moment.
 //!
-//! A host tells of each several times while it goes. Whoever removes it says what became of it, so nobody needs to ask the host
-//! meanwhile, which has enough to do; nor afterwards, when it is known that it went.
+//! A host tells of each several times while it goes. The task that removes it says what became of it, so nobody needs to ask
+//! the host meanwhile, which has enough to do; nor afterwards, when it is known that it went.
 
 use std::collections::HashSet;
 

@@ -41,7 +41,7 @@ impl Reservation {
         let engine = self.engine.id();
         let is_here = self.cluster.with(&self.engine, |view| view.commit(self.launch, engine, found, ticket));
         if is_here == Some(false) {
-            // It is on another engine as well: whoever follows this one finds that out.
+            // It is on another engine as well: the task that follows this one finds that out.
             self.engine.read_again();
         }
     }

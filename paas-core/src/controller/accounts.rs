@@ -13,7 +13,7 @@ use crate::store::Write;
 pub struct PasswordChange {
     /// Whose password.
     pub username: String,
-    /// The present password. Checked when given: whoever changes his own must know it.
+    /// The present password. Checked when given: users must know it to change their own.
     pub old_password: Option<String>,
     /// Where it comes from, for slowing down those who guess.
     pub source: Option<IpAddr>,

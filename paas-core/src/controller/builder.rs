@@ -14,10 +14,11 @@ use super::requests::AnswersToCome;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
 use crate::auth::Authenticator;
 use crate::background::Background;
+use crate::clock::Clock;
 use crate::cluster::launches::Launches;
 use crate::cluster::{Cluster, Platform, check_platform};
 use crate::engine::{Connector, DockerEngine, connect};
-use crate::events::{BroadcastSink, EventLog, EventSink, FanOut, Publisher, QueuedSink};
+use crate::events::{BroadcastSink, EventLog, EventSink, Publisher, QueuedSink};
 use crate::executor::slots::Slots;
 use crate::leadership::{FencedEngine, FencedStore, Term, check_may_lead};
 use crate::model::{EngineSpec, RegistryLogin, Role};
@@ -44,6 +45,7 @@ pub struct ControllerBuilder {
     sealer: Option<Sealer>,
     roles: Option<Vec<Role>>,
     platform: Option<String>,
+    clock: Clock,
     settings: Settings,
 }
 
@@ -115,6 +117,14 @@ impl ControllerBuilder {
         self
     }
 
+    /// What time it is; the clocks of this machine unless told otherwise. Tokens, the waits of those who guess passwords, and
+    /// how long events and requests are kept go by it.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Everything that is a number.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -148,28 +158,27 @@ impl ControllerBuilder {
         let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
         make_peer_key(&store).await?;
         let low_priority = LowPriorityStore::new(store);
-        let log = Arc::new(EventLog::beside_others(low_priority.clone()));
+        let log = Arc::new(EventLog::beside_others(low_priority.clone()).with_clock(self.clock.clone()));
         let store: Arc<dyn Store> = Arc::new(low_priority);
         let live = Arc::new(BroadcastSink::new(LIVE_BACKLOG));
         let background = Background::default();
-        let mut listening: Vec<Arc<dyn EventSink>> = vec![live.clone()];
+        let mut subscribers: Vec<Arc<dyn EventSink>> = vec![live.clone()];
         for (number, sink) in self.sinks.into_iter().enumerate() {
-            listening.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
+            subscribers.push(Arc::new(QueuedSink::new(sink, format!("events/sink/{number}"), &background)));
         }
-        let subscribers: Arc<dyn EventSink> = Arc::new(FanOut::new(listening));
-        let sink: Arc<dyn EventSink> = Arc::new(Publisher::new(log.clone(), subscribers.clone()));
+        let publisher = Publisher::new(log.clone(), subscribers);
         let scheduler = self.scheduler.unwrap_or_else(|| Arc::new(Spread::default()));
-        let launches = Launches::load(store.clone(), log.clone(), subscribers.clone()).await;
-        let launches = launches.map_err(ControllerError::Store)?;
+        let launches = Launches::load(store.clone(), publisher.clone()).await.map_err(ControllerError::Store)?;
         let settings = self.settings.cluster.clone();
         // Whatever fails from here on, everything in the background ends with it.
-        let cluster = Cluster::with_launches(settings, scheduler, sink.clone(), platform, launches, background);
+        let sink = Arc::new(publisher.clone());
+        let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
-        let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone()).await?;
+        let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone(), self.clock.clone()).await?;
         // Whatever ends the cluster ends the rest.
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
-        let records = Arc::new(Records::new(store.clone(), log.clone(), subscribers.clone(), answers.clone()));
+        let records = Arc::new(Records::new(store.clone(), publisher.clone(), answers.clone()));
         let shared = Shared {
             cluster,
             auth,
@@ -186,7 +195,8 @@ impl ControllerBuilder {
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),
             term: self.term,
-            subscribers,
+            clock: self.clock,
+            publisher,
             log,
             live,
             membership: tokio::sync::Mutex::default(),
@@ -249,7 +259,7 @@ pub async fn peer_key(store: Arc<dyn Store>) -> Result<Option<String>> {
     Ok(key.map(|key| key.value))
 }
 
-/// A value of this platform that is chosen by whoever is first.
+/// A value of this platform that the first server chooses.
 async fn chosen_once(store: &Arc<dyn Store>, key: &str, value: String) -> Result<String> {
     let chosen = Collection::<String>::new(store.clone(), PLATFORM);
     if let Some(known) = chosen.get(key).await.map_err(ControllerError::Store)? {

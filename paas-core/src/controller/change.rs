@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::auth::Session;
+use crate::backoff::Backoff;
 use crate::model::Event;
 use crate::store::{self, Write};
 
-/// How long to wait for a store that does not say whether a change was made, at first and at most.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long to wait for a store that does not say whether a change was made.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// After how long a write is not under way any more that the store did not answer.
 const LATE: Duration = Duration::from_secs(15);
@@ -84,14 +84,14 @@ impl Controller {
     /// The same with what the change makes, for when its answer is lost.
     pub(super) fn publication_of(&self, actor: &Actor, event: Event, made: &str) -> Result<Publication> {
         let event = actor.sign(event);
-        let mut writes = vec![self.shared.log.insertion(&event).map_err(ControllerError::Store)?];
+        let mut writes = vec![self.shared.publisher.insertion(&event).map_err(ControllerError::Store)?];
         if let Some(request) = actor.request() {
             writes.push(self.note_of(request, made)?);
         }
         Ok(Publication { event, writes })
     }
 
-    /// Commits a change with everything that tells of it, has it applied to memory, and tells of it.
+    /// Commits a change with everything that tells of it, has it applied to memory, and publishes the event.
     pub(super) async fn commit(
         &self,
         mut writes: Vec<Write>,
@@ -117,7 +117,7 @@ impl Controller {
         let controller = self.in_background();
         self.shared.operations.spawn(async move {
             let closing = controller.shared.closing.clone();
-            let mut wait = FIRST_WAIT;
+            let mut pauses = PAUSES;
             let settle = async {
                 // And again later: what was under way may have been made after the store was asked what it has.
                 for late in [LATE, Duration::ZERO] {
@@ -127,8 +127,7 @@ impl Controller {
                             break;
                         }
                         tracing::warn!(%error, "whether a change was made is not known yet");
-                        sleep(wait).await;
-                        wait = LONGEST_WAIT.min(wait * 2);
+                        sleep(pauses.next_pause()).await;
                     }
                     sleep(late).await;
                 }
@@ -138,12 +137,12 @@ impl Controller {
     }
 
     /// Records an event of what was done on a host, before that is answered. What is done is done: when the store does not
-    /// take it, the record follows as soon as it does, and whoever asked is answered all the same.
+    /// take it, the record follows as soon as it does, and the caller is answered all the same.
     ///
     /// # Errors
     /// The event is none that could ever be kept.
     pub(super) async fn record(&self, event: Event) -> Result<()> {
-        let writes = vec![self.shared.log.insertion(&event).map_err(ControllerError::Store)?];
+        let writes = vec![self.shared.publisher.insertion(&event).map_err(ControllerError::Store)?];
         let publication = Publication { event, writes };
         if self.shared.records.waiting() > 0 {
             self.shared.records.follow(publication.into_record(None));
@@ -160,12 +159,9 @@ impl Controller {
         Ok(())
     }
 
-    /// Tells of a change that was made. Those who listen cannot undo it, so what they have against it is a warning.
+    /// Publishes the event of a change that was made.
     pub(super) async fn publish(&self, publication: Publication) {
-        self.shared.log.added(1);
-        if let Err(error) = self.shared.subscribers.record(&[publication.event]).await {
-            tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-        }
+        self.shared.publisher.publish(publication.event).await;
     }
 }
 

@@ -82,7 +82,7 @@ impl Controller {
         match self.commit(writes, self.publication(actor, event)?, apply).await {
             Ok(()) => {}
             Err(error) if error.is_conflict_in(ENGINES) => {
-                // Stored, and not known here: the answer of the store to whoever added it was lost.
+                // Stored, and not known here: the store's answer to the request that added it was lost.
                 self.settle_engine(&id, false);
                 return Err(exists(format!("there is an engine '{id}' already; choose another id")));
             }
@@ -231,7 +231,7 @@ impl Controller {
     async fn deletion_write(&self, id: &str, mark: &DeletedHost) -> Result<Write> {
         let deleted = &self.shared.deleted;
         let write = match deleted.get(id).await.map_err(ControllerError::Store)? {
-            Some(before) => deleted.replacement(id, before.version, mark),
+            Some(before) => deleted.rewriting(&before, mark),
             None => deleted.insertion(id, mark),
         };
         write.map_err(ControllerError::Store)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::auth::AuthError;
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::engine::EngineError;
 use crate::model::{Container, ContainerId, EngineId, Invalid};
 use crate::scheduler::Refusal;
 use crate::store::StoreError;
@@ -104,7 +104,7 @@ impl ControllerError {
         match self {
             Self::Store(error) => error.is_retryable(),
             Self::Auth(error) => error.is_retryable(),
-            Self::Engine { source, .. } => source.kind() == EngineErrorKind::Unreachable,
+            Self::Engine { source, .. } => source.is_retryable(),
             Self::ShuttingDown => true,
             Self::Invalid(_)
             | Self::ContainerNotFound { .. }

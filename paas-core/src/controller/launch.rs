@@ -45,8 +45,8 @@ impl Controller {
         self.launch(actor, plan, &request, None, BTreeMap::new(), places, ()).await
     }
 
-    /// The same for a request that may be made again, by whoever did not hear what became of it: what an earlier one of the
-    /// same `id` started counts, also one that an earlier server was at when it died, and only what is missing is started.
+    /// The same for a request that may be made again, by a client that did not hear what became of it: what an earlier one of
+    /// the same `id` started counts, also one that an earlier server was at when it died, and only what is missing is started.
     ///
     /// What that was is decided by the records of its launches. A container that may have been answered is answered again,
     /// also while its host is away; one that nobody was told of is either found running, and answered from then on, or given up.
@@ -150,7 +150,7 @@ impl Controller {
                 Ok(launches) => launches,
                 Err(error) => return drop(begun.send(Err(error))),
             };
-            // Whoever asked may have gone away.
+            // The caller may have gone away.
             let _ = begun.send(Ok(()));
             let (started, failed) = launcher.launch_all(launches).await;
             launcher.tell(Progress::Summary { requested, started: before + started, destroyed: 0, failed });

@@ -42,23 +42,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::background::{Background, Report};
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::engine::Connector;
-use crate::events::{BroadcastSink, EventError, EventLog, EventSink};
+use crate::events::{BroadcastSink, EventError, EventLog, Publisher};
 use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
+use crate::store::records::KeptRequest;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
 pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
+pub use crate::store::records::KeptAnswer;
 pub use accounts::{LoggedOut, PasswordChange};
 pub use actor::Actor;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
 pub use policy::Policy;
-pub use requests::{Begin, IdempotentRequest, KeptAnswer, RequestContext};
+pub use requests::{Begin, IdempotentRequest, RequestContext};
 pub use settings::Settings;
 pub use views::ClusterView;
 
@@ -109,13 +112,14 @@ struct Shared {
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
-    requests: Collection<requests::KeptRequest>,
+    requests: Collection<KeptRequest>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
     /// For how long anything may be changed; for ever without.
     term: Option<Term>,
-    /// Everybody who is told of what the log has.
-    subscribers: Arc<dyn EventSink>,
+    clock: Clock,
+    /// Stores an event and gives it to everybody who subscribes.
+    publisher: Publisher,
     log: Arc<EventLog>,
     live: Arc<BroadcastSink>,
     /// One change of the set of engines at a time: ids, addresses and daemons are unique together.

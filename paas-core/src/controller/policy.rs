@@ -1,7 +1,7 @@
 //! What may be asked of the hosts, beside what a role opens.
 //!
-//! A role says which paths of the API an account may use. Whoever may run containers could still take the whole host with one,
-//! by mounting its root folder. So accounts other than admins are held to a policy, which is strict unless it is told
+//! A role says which paths of the API an account may use. An account that may run containers could still take the whole host
+//! with one, by mounting its root folder. So accounts other than admins are held to a policy, which is strict unless it is told
 //! otherwise; what it refuses names the field and the setting that would open it. It holds for what is newly made, by running
 //! and by scaling alike; what an admin made may be stopped, started and destroyed by every account whose role opens that.
 

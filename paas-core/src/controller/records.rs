@@ -11,19 +11,20 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::requests::{AnswersToCome, KeptRequest};
+use super::requests::AnswersToCome;
 use crate::auth::Session;
 use crate::background::Report;
-use crate::events::{EventLog, EventSink};
+use crate::backoff::Backoff;
+use crate::events::Publisher;
 use crate::model::{Event, RequestId};
+use crate::store::records::KeptRequest;
 use crate::store::tables::{EVENTS, REQUESTS};
 use crate::store::{self, Collection, Store, StoreError, StoreErrorKind, Write};
 
 /// How many records wait at most: an hour of an operator's work. Beyond that the newest are lost, with an error in the log.
 const MOST: usize = 10_000;
-/// How long the first wait for the store is, and the longest: a store that is started again takes four to ten seconds.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for the store: one that is started again takes four to ten seconds.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 /// How long the store has for all of them when the controller closes.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
@@ -62,21 +63,15 @@ pub(super) struct Records {
     waiting: Mutex<VecDeque<Record>>,
     come: Notify,
     store: Arc<dyn Store>,
-    log: Arc<EventLog>,
-    subscribers: Arc<dyn EventSink>,
+    publisher: Publisher,
     answers: Arc<AnswersToCome>,
     requests: Collection<KeptRequest>,
 }
 
 impl Records {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        log: Arc<EventLog>,
-        subscribers: Arc<dyn EventSink>,
-        answers: Arc<AnswersToCome>,
-    ) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, publisher: Publisher, answers: Arc<AnswersToCome>) -> Self {
         let requests = Collection::new(store.clone(), REQUESTS);
-        Self { waiting: Mutex::default(), come: Notify::new(), store, log, subscribers, answers, requests }
+        Self { waiting: Mutex::default(), come: Notify::new(), store, publisher, answers, requests }
     }
 
     /// How many wait.
@@ -106,19 +101,18 @@ impl Records {
 
     /// Writes what waits, until `end` rings; and then tries once more.
     pub(super) async fn write_all(self: Arc<Self>, end: CancellationToken, report: Report) {
-        let mut wait = FIRST_WAIT;
+        let mut pauses = PAUSES;
         let write = async {
             loop {
                 match self.write_next().await {
                     Ok(true) => {
                         report.ok();
-                        wait = FIRST_WAIT;
+                        pauses.reset();
                     }
                     Ok(false) => self.come.notified().await,
                     Err(error) => {
                         report.failed(&error);
-                        sleep(wait).await;
-                        wait = LONGEST_WAIT.min(wait * 2);
+                        sleep(pauses.next_pause()).await;
                     }
                 }
             }
@@ -182,10 +176,7 @@ impl Records {
             }
         }
         if let Some(event) = record.event {
-            self.log.added(1);
-            if let Err(error) = self.subscribers.record(&[event]).await {
-                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-            }
+            self.publisher.publish(event).await;
         }
         if self.waiting() == 0 {
             tracing::info!("the store has every record");

@@ -1,6 +1,6 @@
 //! Requests that may be made again: by a client that did not hear what became of them.
 //!
-//! Whoever makes a request gives it a key. The first one of a key is done, and its answer kept; another gets that answer.
+//! A client gives its request a key. The first one of a key is done, and its answer kept; another gets that answer.
 //! One that was begun and never answered, because its server died, is done again, and every change takes care that this
 //! adds nothing: a change to what the store keeps notes in the same write that it is done, so that the answer can be made of
 //! what is there; and [`Controller::run_once`] counts what the earlier one started.
@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -21,6 +19,7 @@ use super::records::Record;
 use super::{Actor, Controller, ControllerError, Result};
 use crate::background::Report;
 use crate::model::RequestId;
+use crate::store::records::{KeptAnswer, KeptRequest};
 use crate::store::{self, Collection, KeyRange, StoreErrorKind, Version, Versioned, Write};
 
 /// How often requests are looked through for those that are too old.
@@ -30,49 +29,16 @@ const PAGE: usize = 50;
 /// How long to let others go first in between.
 const BETWEEN_PAGES: Duration = Duration::from_millis(10);
 
-/// What was asked under a key, and what was answered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct KeptRequest {
-    /// Hash of the request, so that a key is not used for two different ones.
-    fingerprint: String,
-    began: Timestamp,
-    /// That its change was made, and what that made; written with the change itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    made: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    answer: Option<KeptAnswer>,
-}
-
-impl KeptRequest {
-    /// Adds the answer to what the store has of the request, whichever version that is.
-    async fn add_answer(&self, requests: &Collection<KeptRequest>, id: RequestId) -> store::Result<()> {
-        let key = id.to_string();
-        let added = requests.update(&key, |kept| {
-            // Not to another one, if this one was forgotten and its key used again.
-            if kept.fingerprint == self.fingerprint {
-                kept.answer.clone_from(&self.answer);
-            }
-        });
-        added.await.map(drop)
-    }
-}
-
-/// An answer as it was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptAnswer {
-    /// HTTP status.
-    pub status: u16,
-    /// Media type of the body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// The body.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub body: String,
-}
-
-impl KeptAnswer {
-    /// The largest body of an answer that is kept, bytes. A larger one is made again, by doing the request again.
-    pub const LARGEST: usize = 256 << 10;
+/// Adds the answer to what the store has of a request, whichever version that is.
+async fn add_answer(requests: &Collection<KeptRequest>, id: RequestId, answered: &KeptRequest) -> store::Result<()> {
+    let key = id.to_string();
+    let added = requests.update(&key, |kept| {
+        // Not to another one, if this one was forgotten and its key used again.
+        if kept.fingerprint == answered.fingerprint {
+            kept.answer.clone_from(&answered.answer);
+        }
+    });
+    added.await.map(drop)
 }
 
 /// What there is to do about a request with a key.
@@ -134,7 +100,7 @@ impl AnswersToCome {
     /// As [`Collection::update`].
     pub(super) async fn add(&self, requests: &Collection<KeptRequest>, id: RequestId) -> store::Result<()> {
         match self.of(id) {
-            Some(kept) => kept.add_answer(requests, id).await,
+            Some(kept) => add_answer(requests, id, &kept).await,
             None => Ok(()),
         }
     }
@@ -175,7 +141,7 @@ impl Controller {
         let id = RequestId::of(actor.name(), key);
         let one_at_a_time = self.shared.idempotency_locks.lock(&id.to_string()).await;
         self.check_open()?;
-        let new = KeptRequest { fingerprint: fingerprint(parts), began: Timestamp::now(), made: None, answer: None };
+        let new = KeptRequest::new(fingerprint(parts), self.shared.clock.now());
         let reused = || Err(ControllerError::KeyReused { key: key.to_owned() });
         if let Some(kept) = self.shared.answers.of(id) {
             return match kept {
@@ -216,27 +182,23 @@ impl Controller {
         request.write(&self.shared.requests, &kept)
     }
 
-    /// Forgets requests that are older than [`super::Settings::keep_requests`], until the controller closes.
+    /// Forgets requests that are older than [`super::Settings::keep_requests`], until it is given up.
     pub(super) async fn forget_old_requests(self, report: Report) {
-        let closing = self.shared.closing.clone();
-        let forget = async {
-            let mut ticker = interval(LOOK);
-            ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = ticker.tick() => {}
-                    () = report.woken() => {}
-                }
-                match self.forget_requests_before(self.shared.settings.keep_requests).await {
-                    Ok(()) => report.ok(),
-                    Err(error) => {
-                        tracing::warn!(%error, "old requests are not forgotten");
-                        report.failed(&error);
-                    }
+        let mut ticker = interval(LOOK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = report.woken() => {}
+            }
+            match self.forget_requests_before(self.shared.settings.keep_requests).await {
+                Ok(()) => report.ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "old requests are not forgotten");
+                    report.failed(&error);
                 }
             }
-        };
-        closing.run_until_cancelled(forget).await;
+        }
     }
 
     pub(super) async fn forget_requests_before(&self, age: Duration) -> Result<()> {
@@ -245,7 +207,7 @@ impl Controller {
         loop {
             let page = KeyRange { from, limit: PAGE, ..KeyRange::all() };
             let found = requests.list(&page).await.map_err(ControllerError::Store)?;
-            let now = Timestamp::now();
+            let now = self.shared.clock.now();
             let is_old =
                 |request: &&Versioned<KeptRequest>| now.duration_since(request.value.began).unsigned_abs() > age;
             let old: Vec<Write> = found.iter().filter(is_old).map(|old| requests.clearance(&old.key)).collect();
@@ -291,7 +253,7 @@ impl IdempotentRequest {
         let kept = KeptRequest { answer: Some(answer), ..request.kept.clone() };
         let (writes, finished) = if request.noted.load(Ordering::Relaxed) {
             // The version that the note has is known to nobody here.
-            (Vec::new(), kept.add_answer(&shared.requests, request.id).await)
+            (Vec::new(), add_answer(&shared.requests, request.id, &kept).await)
         } else {
             let writes = vec![request.write(&shared.requests, &kept)?];
             (writes.clone(), shared.store.commit(writes).await.map(drop))
@@ -331,5 +293,5 @@ fn fingerprint(parts: &[&[u8]]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }

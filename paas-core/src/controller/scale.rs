@@ -74,7 +74,7 @@ impl Controller {
             if let Some((launcher, places)) = launch {
                 match launcher.begin(places).await {
                     Ok(launches) => {
-                        // Whoever asked may have gone away.
+                        // The caller may have gone away.
                         let _ = begun.send(Ok(()));
                         (started, failed) = launcher.launch_all(launches).await;
                     }
@@ -154,7 +154,7 @@ impl Controller {
         for (index, container) in containers.into_iter().enumerate() {
             by_engine.entry(container.engine.id.clone()).or_default().push((index, container));
         }
-        // No more at once than an engine removes, so that whoever wants something else of it or of one of them gets his turn.
+        // No more at once than an engine removes, so that other requests for it or for one of them get their turn.
         let mut removals = select_all(by_engine.into_iter().map(|(engine, containers)| {
             let removals = stream::iter(containers).map(move |(index, container)| {
                 let engine = engine.clone();

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// What a caller can do about a failed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EngineErrorKind {
     /// The host did not answer in time or cannot be reached. What it was told may or may not have happened.
     Unreachable,
@@ -58,6 +59,12 @@ impl EngineError {
     /// The sentence for people, without the operation.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Whether the same may work on this host in a moment, without anybody mending anything. It may have been done all the
+    /// same: ask first what is there.
+    pub fn is_retryable(&self) -> bool {
+        self.kind == EngineErrorKind::Unreachable
     }
 
     /// Whether the same request could work on another host.

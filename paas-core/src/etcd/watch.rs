@@ -10,9 +10,10 @@ use tokio::time::sleep;
 
 use super::connection::LARGEST_ANSWER;
 use super::{Connection, Effect, EtcdError, EtcdErrorKind, Result};
+use crate::backoff::Backoff;
 
-/// How long to wait before a watch is taken up again; each time twice as long, up to the second of the two.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How long to wait before a watch is taken up again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// Something that happened to a watched key.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ struct Watch {
     at: i64,
     /// What was seen of that revision. A key changes once in a revision.
     seen: HashSet<Vec<u8>>,
-    retry: Duration,
+    pauses: Backoff,
     /// It broke off, and was said to have.
     broken: bool,
     /// What was not seen is not kept any more.
@@ -70,7 +71,7 @@ impl Connection {
             stream: None,
             at,
             seen: HashSet::new(),
-            retry: RETRY.0,
+            pauses: PAUSES,
             broken: false,
             missed: false,
         };
@@ -149,7 +150,7 @@ impl Watch {
             };
             match stream.message().await {
                 Ok(Some(response)) => {
-                    self.retry = RETRY.0;
+                    self.pauses.reset();
                     let seen = self.take(&response);
                     if !seen.is_empty() {
                         return seen;
@@ -169,8 +170,7 @@ impl Watch {
 
     async fn wait(&mut self, error: &EtcdError) {
         self.tell_broken(error);
-        sleep(self.retry).await;
-        self.retry = (self.retry * 2).min(RETRY.1);
+        sleep(self.pauses.next_pause()).await;
     }
 
     /// Once, however often it is tried again.

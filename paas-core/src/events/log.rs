@@ -117,7 +117,7 @@ impl EventLog {
 #[async_trait]
 impl EventSink for EventLog {
     async fn record(&self, events: &[Event]) -> Result<(), EventError> {
-        // One after the other: whoever else writes waits for one of them at most.
+        // One after the other: other writers wait for one of them at most.
         for few in events.chunks(MAX_WRITES) {
             self.keep_together(few).await.map_err(EventError::Store)?;
         }

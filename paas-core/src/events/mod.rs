@@ -1,7 +1,6 @@
-//! What happened, kept and told: the trait, and sinks that store, broadcast, fan out and record.
+//! What happened, kept and told: the trait, and sinks that store, broadcast, publish and record.
 
 mod broadcast;
-mod fan_out;
 mod log;
 mod publisher;
 mod queued;
@@ -16,7 +15,6 @@ use crate::model::Event;
 use crate::store::StoreError;
 
 pub use broadcast::{BroadcastSink, Notice, SharedEvent};
-pub use fan_out::FanOut;
 pub use log::EventLog;
 pub use publisher::Publisher;
 pub(crate) use queued::QueuedSink;
@@ -35,6 +33,7 @@ pub trait EventSink: Send + Sync + fmt::Debug {
 
 /// An event that could not be kept.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EventError {
     /// The store did not take it.
     #[error("the event could not be stored")]
@@ -42,4 +41,36 @@ pub enum EventError {
     /// Another sink did not take it.
     #[error("an event sink failed")]
     Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl EventError {
+    /// Whether the sink may take the same events in a moment, without anybody mending anything. Some of them may be kept
+    /// already. Another sink is taken to be able to.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Sink(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{EngineError, EngineErrorKind};
+    use crate::registry::{RegistryError, RegistryErrorKind};
+    use crate::store::StoreErrorKind;
+    use crate::store::tables::EVENTS;
+
+    #[test]
+    fn only_what_passes_by_itself_may_be_tried_again() {
+        let of_store = |kind| EventError::Store(StoreError::new(kind, "insert", EVENTS, "1"));
+        assert!(of_store(StoreErrorKind::Unavailable).is_retryable());
+        assert!(!of_store(StoreErrorKind::Broken).is_retryable() && !of_store(StoreErrorKind::Invalid).is_retryable());
+        assert!(EventError::Sink("no".into()).is_retryable());
+        let of_engine = |kind| EngineError::new(kind, "start", "").is_retryable();
+        assert!(of_engine(EngineErrorKind::Unreachable) && !of_engine(EngineErrorKind::Refused));
+        let of_registry = |kind| RegistryError::new(kind, "list", "").is_retryable();
+        assert!(of_registry(RegistryErrorKind::Unavailable) && !of_registry(RegistryErrorKind::Broken));
+    }
 }

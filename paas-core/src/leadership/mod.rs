@@ -224,7 +224,7 @@ impl Keeper {
             }
         }
         self.term.resign();
-        // Whoever comes next need not wait for its end. That it could not be ended costs no more than that wait.
+        // The next leader need not wait for its end. That it could not be ended costs no more than that wait.
         if timeout_at(Instant::now() + *ttl, registry.revoke(self.lease)).await.is_err() {
             tracing::debug!("the lease could not be given back");
         }
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_is_cut_off_stops_before_another_begins() {
+    async fn a_leader_that_is_cut_off_stops_before_another_begins() {
         let registry = Arc::new(EmbeddedRegistry::new());
         let cut = Cut::of(&registry);
         let one = Candidate::new(cut.clone(), "one", TTL);
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_slept_through_its_term_knows_it_at_once() {
+    async fn a_leader_that_slept_through_its_term_knows_it_at_once() {
         let registry = Arc::new(EmbeddedRegistry::new());
         let term = Candidate::new(registry, "one", TTL).lead().await;
         // Time passes without any task having a turn, as for a process that was stopped.

@@ -44,14 +44,12 @@ impl ContainerSpec {
         if !unknown.is_empty() {
             digest.update(serde_json::to_vec(unknown).unwrap_or_default());
         }
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest.finalize()[..8]);
-        Group(format!("{:016x}", u64::from_be_bytes(first)).into())
+        Group(hex::encode(&digest.finalize()[..8]).into())
     }
 }
 
 /// A description without whatever has its default, so that a field that a later version adds changes the identity of no
-/// container that does without it. Whoever adds a field adds it at the end, left out by default.
+/// container that does without it. A new field goes at the end, and is left out by default.
 #[derive(Serialize)]
 struct Canonical<'a> {
     name: &'a ImageRef,
@@ -172,8 +170,7 @@ mod tests {
         let canonical = |spec: &ContainerSpec| serde_json::to_string(&Canonical::of(spec)).unwrap();
         assert_eq!(canonical(&spec()), r#"{"name":"httpd:2"}"#);
         let plain = Sha256::digest(r#"{"name":"httpd:2"}"#);
-        let digits: String = plain[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(spec().group().as_str(), digits);
+        assert_eq!(spec().group().as_str(), hex::encode(&plain[..8]));
     }
 
     #[test]

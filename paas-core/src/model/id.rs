@@ -166,7 +166,7 @@ uuid_id! {
 }
 
 uuid_id! {
-    /// Id of a request that may be made again: whoever makes it gives it a key, and the same key of the same user is the
+    /// Id of a request that may be made again: the client gives it a key, and the same key of the same user is the
     /// same request.
     RequestId
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// What a caller can do about a failed verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RegistryErrorKind {
     /// The lease ran out or never was: get a new one and register again.
     LeaseExpired,
@@ -38,6 +39,11 @@ impl RegistryError {
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Whether the same call may work in a moment, without anybody mending anything. It may have been done all the same.
+    pub fn is_retryable(&self) -> bool {
+        self.kind == RegistryErrorKind::Unavailable
     }
 
     /// What the caller can do about it.

@@ -228,7 +228,7 @@ pub trait Registry: Send + Sync + fmt::Debug {
 }
 
 /// The lease that keeps this very host registered already: its agent was started again, or speaks to another server, before
-/// the lease of before was over. Whoever goes on with that lease, whose time is the one it was granted for, keeps the host
+/// the lease of before was over. An agent that goes on with that lease, whose time is the one it was granted for, keeps the host
 /// from being away for a moment when it ends.
 ///
 /// # Errors

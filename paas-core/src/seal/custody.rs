@@ -2,7 +2,7 @@
 //!
 //! The store names the key that seals. To change the key it is first named there, and then the records are sealed with it one
 //! by one, each only if nobody changed it meanwhile. Whenever that is interrupted, every record is sealed with one of the two
-//! keys, and whoever builds the next controller goes on.
+//! keys, and the next controller goes on.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -60,8 +60,7 @@ impl SealingKey {
 
     fn of(bytes: [u8; 32]) -> Self {
         let digest = Sha256::new().chain_update(FORMAT).chain_update([0]).chain_update(bytes).finalize();
-        let digits = digest[..FINGERPRINT].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes, fingerprint: Fingerprint(digits) }
+        Self { bytes, fingerprint: Fingerprint(hex::encode(&digest[..FINGERPRINT])) }
     }
 
     /// What it is known by.

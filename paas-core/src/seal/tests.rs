@@ -199,7 +199,7 @@ async fn what_was_written_before_there_were_keys_is_read_and_then_sealed() {
 }
 
 #[tokio::test]
-async fn a_store_has_one_key_and_whoever_lacks_it_is_refused() {
+async fn a_store_has_one_key_and_a_server_without_it_is_refused() {
     let (store, first, second) = (memory(), Sealer::ephemeral(), Sealer::ephemeral());
     assert_eq!(sealed_with(&*store).await.unwrap(), None);
     claim(&*store, None).await.unwrap();

@@ -7,6 +7,7 @@ use super::Table;
 
 /// What a caller can do about a failed verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoreErrorKind {
     /// There is no such document.
     NotFound,
@@ -66,7 +67,7 @@ impl StoreError {
         &self.key
     }
 
-    /// Whether the same call may work in a moment.
+    /// Whether the same call may work in a moment, without anybody mending anything. A write may have been made all the same.
     pub fn is_retryable(&self) -> bool {
         self.kind == StoreErrorKind::Unavailable
     }

@@ -199,7 +199,7 @@ pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
     }
 }
 
-/// Whoever asks first leads; when its lease ends, the next one does.
+/// The candidate that asks first leads; when its lease ends, the next one does.
 pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     let election = unlike_others("election");
     assert_eq!(registry.leader(&election).await.unwrap(), None);

@@ -44,7 +44,7 @@ pub struct KeyFlags {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the keys, for another server or for a copy. Whoever has them can open what is sealed.
+    /// Print the keys, for another server or for a copy. They open what is sealed.
     Export {
         #[command(flatten)]
         place: Place,

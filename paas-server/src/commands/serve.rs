@@ -62,19 +62,22 @@ pub async fn run(config: Config) -> Result<()> {
         ..ServeOptions::default()
     };
     let listens = format!("paas-server {} listens on {url}", env!("CARGO_PKG_VERSION"));
-    match parts.config.peers.clone() {
-        None => {
-            let Some(controller) = stop.run_until_cancelled(parts.controller(None)).await else { return Ok(()) };
-            let controller = controller?;
-            say(&listens);
-            serve(listener, controller, options, stop).await?;
-        }
+    let served = match parts.config.peers.clone() {
+        None => match stop.run_until_cancelled(parts.controller(None)).await {
+            Some(Ok(controller)) => {
+                say(&listens);
+                serve(listener, controller, options, stop).await.map_err(Into::into)
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        },
         Some(peers) => {
             say(&listens);
-            serve_as_one_of_several(listener, parts, &peers, options, stop).await?;
+            serve_as_one_of_several(listener, parts.clone(), &peers, options, stop).await
         }
-    }
-    Ok(())
+    };
+    parts.finish().await;
+    served
 }
 
 /// Half of the descriptors are for connections; the rest are for the store, the engines and what clients read of them.

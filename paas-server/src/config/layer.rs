@@ -58,7 +58,7 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
     /// File with the key that seals passwords of registries and private keys in the store, readable by its owner only. It is
-    /// made for a store that is new; every server of one store needs it, and so does whoever restores a backup: see
+    /// made for a store that is new; every server of one store needs it, and so does a restore of a backup: see
     /// 'paas-server key --help'. Default: secret.key in the data directory.
     #[arg(long, env = "PAAS_SECRET_KEY_FILE", value_name = "FILE")]
     pub(super) secret_key_file: Option<PathBuf>,

@@ -41,7 +41,7 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
 ];
 
 /// Where a request that was sent on came from, and what shows that another server of this platform says so. Without the
-/// latter nobody is believed: whoever names other people's addresses could keep them out.
+/// latter nobody is believed: a client that names other people's addresses could keep them out.
 const SOURCE: HeaderName = HeaderName::from_static("x-paas-source");
 const PEER_KEY: HeaderName = HeaderName::from_static("x-paas-peer-key");
 

@@ -175,7 +175,7 @@ impl Node {
         }
         self.role.send_replace(Role::Following);
         closing.cancel();
-        // Whoever is still at work is refused every change once the term is over, so this does not take long then.
+        // What is still under way is refused every change once the term is over, so this does not take long then.
         if timeout(self.options.shutdown_timeout, controller.shutdown()).await.is_err() {
             tracing::error!("launches were still under way and were abandoned");
             controller.background().stop();
@@ -216,7 +216,7 @@ impl Node {
         response
     }
 
-    /// Sends a request on to whoever leads. While nobody does, it waits; what was not sent yet, or may be sent twice, waits
+    /// Sends a request on to the leader. While there is none, it waits; what was not sent yet, or may be sent twice, waits
     /// again when the one that led is gone.
     async fn follow(&self, request: Request) -> Answer {
         let gives_up = Instant::now() + LEADER_TIMEOUT;

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, Uri};
+use axum::extract::{Request, State};
+use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::extract::{DEFAULT_GRACE, Params};
 use crate::problem::{Code, Problem};
+use crate::route_table::Route;
 
 /// Answers in time, also where something behind it hangs. What was begun goes on; streams have the time that they need.
 pub(crate) async fn deadline(State(app): State<App>, request: Request, next: Next) -> Response {
-    let matched = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let Some(extra) = extra(request.method(), matched, request.uri()) else { return next.run(request).await };
+    let Some(extra) = extra(Route::of(&request), request.uri()) else { return next.run(request).await };
     let deadline = app.request_timeout.saturating_add(extra);
     let answer = tokio::time::timeout(deadline, next.run(request)).await;
     answer.unwrap_or_else(|_| {
@@ -28,12 +28,11 @@ pub(crate) async fn deadline(State(app): State<App>, request: Request, next: Nex
 }
 
 /// How much longer than others a request may take; none where that is for the hosts to say.
-fn extra(method: &Method, path: &str, uri: &Uri) -> Option<Duration> {
-    match path {
+fn extra(route: Option<&Route>, uri: &Uri) -> Option<Duration> {
+    match route {
         // As long as all of it takes: each call to a host has a deadline of its own.
-        "/api/containers" if *method == Method::POST => None,
-        "/api/containers/{id}/scale" | "/api/images/pull" => None,
-        "/api/containers/{id}/stop" | "/api/containers/{id}/restart" => {
+        Some(Route { operation: Some(_), .. }) => None,
+        Some(Route { waits_for_stop: true, .. }) => {
             let grace = Params::of(uri, &["timeout"]).and_then(|params| params.number("timeout", 0, u64::MAX));
             // What is wrong about it is for the handler to say.
             Some(Duration::from_secs(grace.ok().flatten().unwrap_or(DEFAULT_GRACE)))
@@ -44,11 +43,16 @@ fn extra(method: &Method, path: &str, uri: &Uri) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+    use crate::route_table::routes_of;
 
     #[test]
     fn a_stop_may_take_as_much_longer_as_its_grace_is_and_an_operation_as_long_as_it_takes() {
-        let extra = |method, path, uri: &str| extra(&method, path, &uri.parse().unwrap());
+        let extra = |method: Method, path, uri: &str| {
+            extra(routes_of(path).find(|route| route.method == method), &uri.parse().unwrap())
+        };
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(extra(Method::POST, "/api/containers/{id}/stop", "/x?timeout=130"), seconds(130));
         assert_eq!(extra(Method::GET, "/api/containers/{id}/restart", "/x"), seconds(DEFAULT_GRACE));
@@ -56,5 +60,6 @@ mod tests {
         assert_eq!(extra(Method::GET, "/api/containers", "/x"), seconds(0));
         assert_eq!(extra(Method::POST, "/api/containers", "/x"), None);
         assert_eq!(extra(Method::GET, "/api/containers/{id}/scale", "/x"), None);
+        assert_eq!(extra(Method::HEAD, "/api/containers", "/x"), seconds(0));
     }
 }

@@ -9,7 +9,7 @@ use paas_core::auth::{AuthError, Presented};
 use crate::app::{App, Caller};
 use crate::connections::Connection;
 use crate::problem::Problem;
-use crate::route_table::{Access, Effect, access_of_unknown, methods_of, routes_of};
+use crate::route_table::{Access, Effect, Route, access_of_unknown, methods_of, routes_of};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
@@ -45,7 +45,7 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
             let allow = methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ");
             return Problem::method_not_allowed(method.as_str(), request.uri().path(), allow).into_response();
         }
-        changes = routes_of(matched.as_str()).any(|route| route.method == method && route.effect == Effect::Changes);
+        changes = Route::of(&request).is_some_and(|route| route.effect == Effect::Changes);
     }
     let response = next.run(request).await;
     if changes && app.controller.is_deposed() {

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::{Body, to_bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -17,7 +17,7 @@ use crate::app::{App, Caller};
 use crate::extract::{PROGRESS, wants_progress};
 use crate::problem::{Answer, Problem};
 use crate::progress::{is_summary, outcome_of_run, outcome_of_scale, summary_of};
-use crate::route_table::{Access, Effect, Route, routes_of};
+use crate::route_table::{Access, Effect, LongOperation, Route};
 use crate::warning::with_warning;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -35,20 +35,18 @@ pub(crate) struct NotKept;
 /// The name of a request that may be made again. Only changes that were sent with a key have one.
 pub(crate) type Named = Option<Extension<RequestId>>;
 
-/// Lets a change with a key through once, and gives its answer to whoever sends it again.
+/// Lets a change with a key through once, and gives its answer when it is sent again.
 ///
 /// The exchange is the server's and not the connection's: a client that hangs up changes nothing about it.
 pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned();
-    let route = route_of(&request);
+    let route = Route::of(&request);
     let is_of_platform = route.is_some_and(may_have_key);
-    let response = match (key(request.headers()), caller) {
-        (Ok(Some(key)), Some(caller)) if is_of_platform => {
-            exchange(&app, caller, key, route.is_some_and(is_harmless), request, next)
-                .await
-                .unwrap_or_else(IntoResponse::into_response)
+    let response = match (key(request.headers()), caller, route) {
+        (Ok(Some(key)), Some(caller), Some(route)) if is_of_platform => {
+            exchange(&app, caller, key, route, request, next).await.unwrap_or_else(IntoResponse::into_response)
         }
-        (Err(problem), _) => problem.into_response(),
+        (Err(problem), ..) => problem.into_response(),
         _ => next.run(request).await,
     };
     // Of tokens nothing follows that would make them good; their routes say what there is to say.
@@ -58,32 +56,24 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     response
 }
 
-/// The row of the table that a request is for.
-fn route_of(request: &Request) -> Option<&'static Route> {
-    let matched = request.extensions().get::<MatchedPath>()?;
-    routes_of(matched.as_str()).find(|route| route.method == *request.method())
-}
-
 /// One's own password and token are not changed twice by mistake, and their answers are nothing to keep.
 fn may_have_key(route: &Route) -> bool {
     route.effect == Effect::Changes && route.access == Access::ByRole
 }
 
-/// What does no harm when it is done twice, and what an operator needs on a full disk.
-fn is_harmless(route: &Route) -> bool {
-    match route.path {
-        "/api/containers/{id}/start" | "/api/containers/{id}/stop" => true,
-        "/api/containers/{id}" => route.method == Method::DELETE,
-        _ => false,
-    }
-}
-
-async fn exchange(app: &App, caller: Caller, key: String, harmless: bool, request: Request, next: Next) -> Answer {
+async fn exchange(
+    app: &App,
+    caller: Caller,
+    key: String,
+    route: &'static Route,
+    request: Request,
+    next: Next,
+) -> Answer {
     let (parts, body) = request.into_parts();
     let body = app.read(body).await?;
     let done = {
         let app = app.clone();
-        async move { done_once(&app, &caller, &key, harmless, (parts, body), next).await }
+        async move { done_once(&app, &caller, &key, route, (parts, body), next).await }
     };
     app.controller.run_to_end(done).await?
 }
@@ -107,19 +97,19 @@ async fn done_once(
     app: &App,
     caller: &Caller,
     key: &str,
-    harmless: bool,
+    route: &Route,
     (parts, body): (Parts, Bytes),
     next: Next,
 ) -> Answer {
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let fingerprint = [method.as_str().as_bytes(), uri.to_string().as_bytes(), &body].map(<[u8]>::to_vec);
     let fingerprint: Vec<&[u8]> = fingerprint.iter().map(Vec::as_slice).collect();
-    let begun = match harmless {
+    let begun = match route.is_harmless {
         true => app.controller.begin_harmless_request(&caller.actor(), key, &fingerprint).await?,
         false => app.controller.begin_request(&caller.actor(), key, &fingerprint).await?,
     };
     let idempotent = match begun {
-        Begin::Replay(answer) => return Ok(replay_for(answer, &parts)),
+        Begin::Replay(answer) => return Ok(replay_for(answer, route, &parts.headers)),
         Begin::Execute(idempotent) => idempotent,
     };
     let mut request = Request::from_parts(parts, Body::from(body));
@@ -135,7 +125,7 @@ async fn done_once(
 /// Keeps an answer and gives it.
 async fn keep(idempotent: IdempotentRequest, method: &Method, response: Response) -> Answer {
     let (mut parts, body) = response.into_parts();
-    // Whoever deletes twice, because the answer to the first time was lost, has what was wanted.
+    // A client that deletes twice, because the answer to the first time was lost, has what it wanted.
     if idempotent.is_again() && *method == Method::DELETE && parts.status == StatusCode::NOT_FOUND {
         idempotent.finish(answer(StatusCode::NO_CONTENT, None, &[])).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -201,14 +191,13 @@ fn answer(status: StatusCode, content_type: Option<&HeaderValue>, body: &[u8]) -
 
 /// An answer that was given before, in the form that is asked for now: what was told as it went is told as a whole to who
 /// waits for it.
-fn replay_for(kept: KeptAnswer, parts: &Parts) -> Response {
+fn replay_for(kept: KeptAnswer, route: &Route, headers: &HeaderMap) -> Response {
     let is_stream = kept.content_type.as_deref() == Some(PROGRESS);
-    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let outcome = match path {
-        _ if !is_stream || wants_progress(&parts.headers) => return replay(kept),
-        "/api/containers" => outcome_of_run(summary_of(&kept.body)),
-        "/api/containers/{id}/scale" => outcome_of_scale(summary_of(&kept.body)),
-        _ => return replay(kept),
+    let outcome = match route.operation {
+        _ if !is_stream || wants_progress(headers) => return replay(kept),
+        Some(LongOperation::Run) => outcome_of_run(summary_of(&kept.body)),
+        Some(LongOperation::Scale) => outcome_of_scale(summary_of(&kept.body)),
+        Some(LongOperation::Pull) | None => return replay(kept),
     };
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

@@ -4,7 +4,6 @@
 //! stream of events is for those who read it at once, and one that nobody reads would hold its connection for ever.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready as when_ready};
@@ -14,9 +13,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::watched::{Watch, Watched};
 
 /// What the content type of a stream of events begins with.
 const EVENT_STREAM: &str = "text/event-stream";
@@ -68,7 +68,8 @@ impl WriteTimeout {
     /// A connection that is watched, and how its answers are read.
     pub(crate) fn wrap<S>(&self, stream: S) -> (Timed<S>, Reading) {
         let reading = Reading::default();
-        (Timed { stream, timeout: self.clone(), reading: reading.clone(), waiting: None }, reading)
+        let watch = Timing { timeout: self.clone(), reading: reading.clone(), waiting: None };
+        (Watched { stream, watch }, reading)
     }
 
     /// Waits until it is over.
@@ -83,17 +84,19 @@ impl WriteTimeout {
 }
 
 /// A connection that may be waited for only for so long.
-pub(crate) struct Timed<S> {
-    stream: S,
+pub(crate) type Timed<S> = Watched<S, Timing>;
+
+/// Measures how long a write is not taken.
+pub(crate) struct Timing {
     timeout: WriteTimeout,
     reading: Reading,
     /// Since the first write that the other side did not take, and until when.
     waiting: Option<(Instant, BoxFuture<'static, ()>)>,
 }
 
-impl<S> Timed<S> {
+impl Watch for Timing {
     /// What became of a write, unless that has been nothing for too long.
-    fn in_time(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn written(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let State { in_time, stalled } = &*self.reading.0;
         if !in_time.load(Ordering::Relaxed) {
             self.waiting = None;
@@ -115,40 +118,6 @@ impl<S> Timed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.in_time(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.in_time(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -162,7 +131,7 @@ mod tests {
         let reading = Reading::default();
         reading.begins(in_time);
         let timeout = WriteTimeout { deadline: TIMEOUT, stop: CancellationToken::new() };
-        (Timed { stream, timeout, reading, waiting: None }, other)
+        (Timed { stream, watch: Timing { timeout, reading, waiting: None } }, other)
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +146,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_ends_does_not_wait_as_long() {
         let (mut timed, _other) = connection(true);
-        let (begun, stop) = (Instant::now(), timed.timeout.stop.clone());
+        let (begun, stop) = (Instant::now(), timed.watch.timeout.stop.clone());
         let (written, ()) = tokio::join!(timed.write_all(&[0; 11]), async {
             sleep(Duration::from_secs(5)).await;
             stop.cancel();
@@ -197,7 +166,7 @@ mod tests {
         };
         let (written, ()) = tokio::join!(timed.write_all(&[0; 100]), reading);
         written.unwrap();
-        assert!(!timed.reading.stalled());
+        assert!(!timed.watch.reading.stalled());
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,9 +178,9 @@ mod tests {
         };
         let (written, ()) = tokio::join!(timed.write_all(&[0; 20]), reading);
         written.unwrap();
-        assert!(timed.reading.stalled());
-        timed.reading.begins(true);
-        assert!(!timed.reading.stalled(), "the next answer is another one");
+        assert!(timed.watch.reading.stalled());
+        timed.watch.reading.begins(true);
+        assert!(!timed.watch.reading.stalled(), "the next answer is another one");
     }
 
     #[tokio::test(start_paused = true)]

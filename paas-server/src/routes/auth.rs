@@ -61,7 +61,7 @@ pub(crate) async fn change_password(
     }
     check_password_rules(&new.password)?;
     if is_own && new.old_password.is_none() {
-        // Otherwise whoever gets hold of a token for a moment has the account for good.
+        // Otherwise a stolen token would be enough to take the account for good.
         return Err(Problem::invalid(
             "old_password",
             "is missing; send the present password of your own account as well",

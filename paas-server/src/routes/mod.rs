@@ -29,7 +29,7 @@ use crate::route_table::{Access, access_of_unknown, each_route};
 pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new();
     macro_rules! mount {
-        ($($method:ident $path:literal $access:ident $effect:ident $handler:path;)*) => {
+        ($($method:ident $path:literal $access:ident $effect:ident $handler:path $(, $fact:ident $args:tt)*;)*) => {
             $(router = router.route($path, on(MethodFilter::$method, $handler));)*
         };
     }

@@ -163,7 +163,7 @@ async fn a_server_that_waits_for_its_store_ends_when_it_is_told_to() {
 async fn what_hangs_does_not_keep_the_program_from_ending() {
     let arguments = ["--listen", "127.0.0.1:0", "--store", "memory:", "--no-engine", "--shutdown-timeout", "1s"];
     let mut command = program(&arguments);
-    // Nobody reads the log, so that in the end whoever writes to it hangs.
+    // Nobody reads the log, so that in the end each writer hangs.
     let server = Running::spawn(command.args(["--log", "trace"]).stderr(Stdio::piped()));
     let api = Api::new(&server.url());
     let ask = || api.request(Method::GET, "/healthz").timeout(Duration::from_secs(1)).send();

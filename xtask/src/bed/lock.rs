@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// The file that whoever works with the bed holds a lock on. There only while somebody does.
+/// A program that works with the bed holds a lock on this file. There only while one does.
 const FILE: &str = "/run/paas-bed.lock";
 /// Whole test programs may come first.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -58,7 +58,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever held it before may have removed the file after it was opened here.
+        // The program that held it before may have removed the file after it was opened here.
         let is_the_one =
             fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
         if !is_the_one {

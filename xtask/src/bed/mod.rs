@@ -357,7 +357,7 @@ fn status() -> Vec<Status> {
     hosts_in(&folder).into_iter().map(look).collect()
 }
 
-/// The folder of the bed that is there, whoever made it; otherwise where one would be made.
+/// The folder of the bed that is there, also one that another user made; otherwise where one would be made.
 fn folder() -> PathBuf {
     processes::holders().into_iter().next().map_or_else(default_folder, |holder| holder.folder)
 }

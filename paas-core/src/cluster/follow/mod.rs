@@ -243,7 +243,7 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
     heard.unrecorded = cluster.shared.recorder.put(shown_event(engine, event));
 }
 
-/// Whether it is the beginning of a container that is being launched: whoever launches it reads it when it runs.
+/// Whether it is the beginning of a container that is being launched: the launch reads it when it runs.
 fn is_told_by_its_launch(cluster: &Cluster, engine: &EngineId, event: &EngineEvent) -> bool {
     matches!(&*event.action, "create" | "start")
         && event.launch.is_some_and(|launch| cluster.launches().is_under_way(engine, launch, &event.name))

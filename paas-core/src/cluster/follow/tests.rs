@@ -287,7 +287,7 @@ async fn what_was_begun_with_an_engine_is_not_noted_of_its_successor() {
     assert_eq!((cluster.status(&id), cluster.reserved(&id)), (Some(EngineStatus::Up), Resources::ZERO));
     timeout(Duration::from_secs(1), before.lost())
         .await
-        .expect("whoever waits for the one before hears that it is gone");
+        .expect("a caller that waits for the one before hears that it is gone");
     assert_eq!(cluster.background().tasks().len(), 4, "those of one engine, and the recorder");
     cluster.audit().unwrap();
     cluster.shutdown().await;

@@ -18,7 +18,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 pub(super) enum Stage {
     /// This server is at it.
     UnderWay,
-    /// Whoever was at it is not any more, and what became of it is not known.
+    /// No server is at it any more, and what became of it is not known.
     Interrupted,
     /// It is being found out.
     Settling,
@@ -107,6 +107,11 @@ impl Known {
 
     pub(super) fn get_mut(&mut self, engine: &EngineId, launch: LaunchId) -> Option<&mut Entry> {
         self.engines.get_mut(engine)?.get_mut(&launch)
+    }
+
+    /// Whether anything is known of a launch, on whichever engine.
+    pub(super) fn has(&self, launch: LaunchId) -> bool {
+        self.engines.values().any(|launches| launches.contains_key(&launch))
     }
 
     /// A launch that is on this engine, as a rule, or else wherever it is.

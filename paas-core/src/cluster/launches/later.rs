@@ -8,12 +8,12 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::{Launches, Launching};
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::model::{ContainerId, Event};
 
-/// How long the first and the longest wait is before the store is asked again.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait before the store is asked again.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// How long the store has for it when the cluster is shut down.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
 
@@ -46,15 +46,15 @@ impl Cluster {
     pub(crate) fn write_down_later(&self, mut launching: Launching, container: ContainerId, event: Event) {
         launching.runs_as(&container);
         let waits = Waits::new(self.shared.launches.clone());
-        let (cluster, stop) = (self.in_background(), self.shared.stop.clone());
+        let (cluster, stop) = (self.in_background(), self.background().stopping().clone());
         let write = async move {
             let _waits = waits;
             let until_taken = async {
-                let mut wait = FIRST_WAIT;
+                let mut pauses = PAUSES;
                 loop {
-                    sleep(wait).await;
+                    sleep(pauses.next_pause()).await;
                     match launching.done(&container, &event, cluster.ticket()).await {
-                        Err(error) if !Launching::is_decided(&error) => wait = LONGEST_WAIT.min(wait * 2),
+                        Err(error) if !Launching::is_decided(&error) => {}
                         _ => return,
                     }
                 }
@@ -73,6 +73,6 @@ impl Cluster {
                 ),
             }
         };
-        self.shared.tasks.spawn(write.in_current_span());
+        self.background().tracker().spawn(write.in_current_span());
     }
 }

@@ -62,7 +62,7 @@ impl Launching {
         Ok(())
     }
 
-    /// Notes which container was started, before the store has that it is done: whoever asks again is to be told of it.
+    /// Notes which container was started, before the store has that it is done: a client that asks again is to be told of it.
     pub(super) fn runs_as(&self, container: &ContainerId) {
         if let Some(entry) = self.launches.known.lock().get_mut(&self.engine, self.launch) {
             entry.container = Some(container.clone());
@@ -87,7 +87,7 @@ impl Launching {
     /// Writes down that it failed, with the event that tells of it.
     pub(crate) async fn failed(mut self, fate: Fate, event: Event) {
         let launches = self.launches.clone();
-        let written = match launches.log.insertion(&event) {
+        let written = match launches.publisher.insertion(&event) {
             Ok(insertion) => self.fail(fate, insertion, Some(event)).await,
             Err(error) => Err(error),
         };
@@ -122,10 +122,7 @@ impl Launching {
             (Err(_), Fate::Nothing) => {}
         }
         if let (Ok(_), Some(event)) = (&outcome, event) {
-            self.launches.log.added(1);
-            if let Err(error) = self.launches.subscribers.record(&[event]).await {
-                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-            }
+            self.launches.publisher.publish(event).await;
         }
         outcome
     }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::engine::ObservedContainer;
-use crate::events::{EventLog, EventSink};
+use crate::events::{EventLog, EventSink, Publisher};
 use crate::model::{ContainerId, EngineId, Event, EventKind, Group, LaunchId, RequestId};
 use crate::store::records::{LaunchRecord, LaunchState};
 use crate::store::tables::LAUNCHES;
@@ -29,15 +29,18 @@ use super::view::Ticket;
 use known::{Entry, Known, Stage};
 pub(crate) use launching::{Fate, Launching};
 
+/// The version of a launch that was taken in and is not written down yet.
+const NOT_KEPT: Version = Version(0);
+
 /// What the platform knows of its launches. One for each controller.
 #[derive(Debug)]
 pub(crate) struct Launches {
     store: Arc<dyn Store>,
     records: Collection<LaunchRecord>,
-    log: Arc<EventLog>,
-    /// Everybody who is told of what the log has.
-    subscribers: Arc<dyn EventSink>,
+    publisher: Publisher,
     known: Mutex<Known>,
+    /// Held while it is written down which containers were taken in and which are gone, so that a launch that is both is kept.
+    writing: tokio::sync::Mutex<()>,
     /// Rings whenever it is known what became of a launch.
     changes: Notify,
     /// How many are done and not written down yet.
@@ -65,7 +68,7 @@ pub(crate) struct OfRequest {
 pub(crate) enum Settled {
     /// Nobody knows yet.
     Not,
-    /// Its container was started, and whoever asked may have been told of it.
+    /// Its container was started, and the caller may have been told of it.
     Done(ContainerId),
     /// Nothing came of it.
     Nothing,
@@ -121,13 +124,9 @@ impl Launches {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn load(
-        store: Arc<dyn Store>,
-        log: Arc<EventLog>,
-        subscribers: Arc<dyn EventSink>,
-    ) -> Result<Self> {
+    pub(crate) async fn load(store: Arc<dyn Store>, publisher: Publisher) -> Result<Self> {
         const PAGE: usize = 1000;
-        let launches = Self::of(store, log, subscribers);
+        let launches = Self::of(store, publisher);
         let mut from = None;
         loop {
             let page = launches.records.list(&KeyRange { from, limit: PAGE, ..KeyRange::all() }).await?;
@@ -144,16 +143,17 @@ impl Launches {
     }
 
     /// Launches that are kept in memory, for a cluster without a controller.
-    pub(crate) fn in_memory(subscribers: Arc<dyn EventSink>) -> Self {
+    pub(crate) fn in_memory(subscriber: Arc<dyn EventSink>) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let log = Arc::new(EventLog::new(store.clone()));
-        Self::of(store, log, subscribers)
+        Self::of(store, Publisher::new(log, vec![subscriber]))
     }
 
-    fn of(store: Arc<dyn Store>, log: Arc<EventLog>, subscribers: Arc<dyn EventSink>) -> Self {
+    fn of(store: Arc<dyn Store>, publisher: Publisher) -> Self {
         let records = Collection::new(store.clone(), LAUNCHES);
-        let (known, changes, waiting) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
-        Self { store, records, log, subscribers, known, changes, waiting }
+        let (known, writing) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (changes, waiting) = (Notify::new(), AtomicUsize::new(0));
+        Self { store, records, publisher, known, writing, changes, waiting }
     }
 
     /// Writes down that Docker is going to be asked for these, at most [`MAX_WRITES`] of them, in one commit.
@@ -237,27 +237,54 @@ impl Launches {
         if known.find(engine, managed.launch).is_some() {
             return None;
         }
-        known.put(managed.launch, Entry { since: ticket, ..Entry::kept(Version(0), record.clone()) });
+        known.put(managed.launch, Entry { since: ticket, ..Entry::kept(NOT_KEPT, record.clone()) });
         Some(NewLaunch { launch: managed.launch, record })
     }
 
     /// Writes down which containers were taken for ours.
     pub(super) async fn keep_taken_in(&self, taken: Vec<NewLaunch>) {
+        let _writing = self.writing.lock().await;
         for some in taken.chunks(MAX_WRITES) {
-            let insertion = |one: &NewLaunch| self.records.insertion(&one.launch.to_string(), &one.record);
-            let kept = match some.iter().map(insertion).collect::<Result<Vec<Write>>>() {
-                Ok(writes) => self.store.commit(writes).await,
-                Err(error) => Err(error),
-            };
-            match kept {
-                Ok(version) => {
-                    let mut known = self.known.lock();
-                    some.iter().for_each(|one| known.set_version(&one.record.engine, one.launch, version));
-                }
+            if let Err(error) = self.keep(some).await {
                 // They are seen again, and taken in again, by the next server.
-                Err(error) => tracing::warn!(%error, "which containers are this platform's was not written down"),
+                tracing::warn!(%error, "which containers are this platform's was not written down");
             }
         }
+    }
+
+    async fn keep(&self, taken: &[NewLaunch]) -> Result<()> {
+        let insertion = |one: &NewLaunch| self.records.insertion(&one.launch.to_string(), &one.record);
+        let writes = taken.iter().map(insertion).collect::<Result<Vec<Write>>>()?;
+        match self.store.commit(writes).await {
+            Ok(version) => {
+                let mut known = self.known.lock();
+                taken.iter().for_each(|one| known.set_version(&one.record.engine, one.launch, version));
+            }
+            Err(error) if error.is_conflict_in(LAUNCHES) => {
+                for one in taken {
+                    self.keep_or_reread(one).await?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Writes down that a container was taken in, unless there is a record of its launch that was not forgotten yet: then
+    /// that one holds.
+    async fn keep_or_reread(&self, NewLaunch { launch, record }: &NewLaunch) -> Result<()> {
+        let key = launch.to_string();
+        let (version, kept) = match self.records.get(&key).await? {
+            Some(kept) => (kept.version, LaunchRecord { engine: record.engine.clone(), ..kept.value }),
+            None => (self.records.insert(&key, record).await?, record.clone()),
+        };
+        let mut known = self.known.lock();
+        // Unless more was decided about it meanwhile.
+        let entry = known.get(&record.engine, *launch).filter(|entry| entry.version == NOT_KEPT);
+        if let Some(since) = entry.map(|entry| entry.since) {
+            known.put(*launch, Entry { since, ..Entry::kept(version, kept) });
+        }
+        Ok(())
     }
 
     /// What a full list of an engine, asked for at `ticket`, says of the launches whose containers are not in it: those that
@@ -283,8 +310,10 @@ impl Launches {
         (gone, interrupted)
     }
 
-    /// Forgets the records of launches whose containers are gone.
-    pub(super) async fn forget(&self, gone: Vec<LaunchId>) {
+    /// Forgets the records of launches whose containers are gone, and were not taken in again since.
+    pub(super) async fn forget(&self, mut gone: Vec<LaunchId>) {
+        let _writing = self.writing.lock().await;
+        gone.retain(|launch| !self.known.lock().has(*launch));
         for some in gone.chunks(MAX_WRITES) {
             let writes = some.iter().map(|launch| LaunchRecord::clearance(*launch)).collect();
             if let Err(error) = self.store.commit(writes).await {
@@ -484,17 +513,14 @@ impl Launches {
         self.commit(vec![self.records.replacement(&launch.to_string(), version, record)?], event).await
     }
 
-    /// Writes, together with the event that tells of it, and tells it.
+    /// Commits together with the event that tells of it, and publishes that.
     async fn commit(&self, mut writes: Vec<Write>, event: Option<Event>) -> Result<Version> {
         if let Some(event) = &event {
-            writes.push(self.log.insertion(event)?);
+            writes.push(self.publisher.insertion(event)?);
         }
         let version = self.store.commit(writes).await?;
         if let Some(event) = event {
-            self.log.added(1);
-            if let Err(error) = self.subscribers.record(&[event]).await {
-                tracing::warn!(%error, "an event was stored, and not everybody was told of it");
-            }
+            self.publisher.publish(event).await;
         }
         Ok(version)
     }

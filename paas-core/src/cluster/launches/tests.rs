@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::events::RecordingSink;
+use crate::engine::Managed;
 use crate::model::ContainerState;
 use crate::testing::store::{FailingStore, GatedStore};
 
@@ -23,7 +23,11 @@ fn event() -> Event {
 
 async fn on(store: &Arc<dyn Store>) -> Arc<Launches> {
     let log = Arc::new(EventLog::new(store.clone()));
-    Arc::new(Launches::load(store.clone(), log, Arc::new(RecordingSink::default())).await.unwrap())
+    Arc::new(Launches::load(store.clone(), Publisher::new(log, Vec::new())).await.unwrap())
+}
+
+async fn logged(store: &Arc<dyn Store>) -> Vec<Event> {
+    EventLog::new(store.clone()).newest(10).await.unwrap()
 }
 
 fn found(name: &str, container: ContainerId) -> ObservedContainer {
@@ -69,7 +73,7 @@ async fn of_two_servers_the_first_to_write_decides() {
     assert_eq!(second.settle(&engine(), key, None, 1).await.unwrap(), Some(Settled::Nothing));
     let late = under_way.done(&id(1), &event(), 1).await.unwrap_err();
     assert!(Launching::is_decided(&late));
-    assert!(first.log.newest(10).await.unwrap().is_empty(), "and nothing is told of it");
+    assert!(logged(&store).await.is_empty(), "and nothing is told of it");
 
     let launch = new("web-2");
     let key = launch.launch;
@@ -80,7 +84,7 @@ async fn of_two_servers_the_first_to_write_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_settles_a_launch_may_be_given_up_and_another_one_settles_it() {
+async fn settling_a_launch_may_be_given_up_and_another_task_settles_it() {
     let gated = Arc::new(GatedStore::new(Arc::new(MemoryStore::new())));
     let store: Arc<dyn Store> = gated.clone();
     let (launches, launch) = (on(&store).await, new("web"));
@@ -117,7 +121,7 @@ async fn a_launch_that_fails_elsewhere_is_written_down_with_the_one_in_its_place
     assert_eq!(states().await, all);
     third.failed(Fate::Nothing, event()).await;
     assert_eq!(states().await, all[..1]);
-    assert_eq!(launches.log.newest(10).await.unwrap().len(), 1);
+    assert_eq!(logged(&store).await.len(), 1);
 }
 
 #[tokio::test]
@@ -177,4 +181,39 @@ async fn what_a_launch_left_goes_where_its_engine_turned_out_to_be_another_one()
     assert_eq!(launches.judge(&other, &[], &there, key), Verdict::Another, "somebody's copy on another host");
     assert_eq!(launches.judge(&other, &[engine()], &there, key), Verdict::Unwanted(Why::Interrupted));
     assert!(launches.is_unwanted(&other, key), "it is removed there");
+}
+
+#[tokio::test]
+async fn a_launch_that_is_taken_in_again_is_not_forgotten_by_what_was_late() {
+    for forgotten_first in [true, false] {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (launches, launch) = (on(&store).await, new("web"));
+        let key = launch.launch;
+        let mut under_way = launches.begin(vec![launch]).await.unwrap().remove(0);
+        under_way.done(&id(1), &event(), 1).await.unwrap();
+        // Its engine is deleted, and added under another name before the store has forgotten the launch.
+        let gone = launches.engine_removed(&engine());
+        let other: EngineId = "b".parse().unwrap();
+        let mut found = found("web", id(1));
+        found.managed = Some(Managed {
+            platform: "paas".into(),
+            launch: key,
+            group: found.spec.group(),
+            user: "ann".into(),
+            mark: None,
+            other_owner: None,
+        });
+        let taken = vec![launches.take_in(&other, &found, 2).unwrap()];
+        if forgotten_first {
+            launches.forget(gone).await;
+            launches.keep_taken_in(taken).await;
+        } else {
+            launches.keep_taken_in(taken).await;
+            launches.forget(gone).await;
+        }
+        assert!(launches.record(key).await.unwrap().is_some(), "forgotten first: {forgotten_first}");
+        let next = on(&store).await;
+        assert_eq!(next.judge(&other, &[], &found, key), Verdict::Ours);
+        assert_eq!(launches.judge(&other, &[], &found, key), Verdict::Ours);
+    }
 }

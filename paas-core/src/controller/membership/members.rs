@@ -134,7 +134,7 @@ impl Members {
     }
 
     /// A host is not in the registry any more. True when it is not known any more either that somebody deleted it: the run of
-    /// its agent is not known, so whoever comes now counts as another one.
+    /// its agent is not known, so an agent that comes now counts as another one.
     pub(super) fn forget_deletion_of(&mut self, id: &EngineId) -> bool {
         let forgotten = self.deleted.get(id).is_some_and(|mark| mark.agent_run.is_none());
         if forgotten {

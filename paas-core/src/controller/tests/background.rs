@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use super::*;
+use crate::events::EventSink;
 use crate::model::EventKind;
 use crate::testing::store::FailingStore;
 
@@ -56,7 +57,7 @@ async fn a_build_that_fails_leaves_nothing_running() {
     assert!(failed > 3, "{failed} failed, some of them after engines were taken in");
 }
 
-/// As when another server is elected meanwhile: whoever builds does not wait for the end.
+/// As when another server is elected meanwhile: the caller does not wait for the end.
 #[tokio::test(start_paused = true)]
 async fn a_build_that_is_given_up_leaves_nothing_running() {
     let platform = at_rest().await;

@@ -24,7 +24,7 @@ const SEED_VARIABLE: &str = "PAAS_TEST_SEED";
 
 type Outcome<T> = crate::engine::Result<T>;
 
-/// A host that does what it was told, also when whoever told it is gone.
+/// A host that does what it was told, also when the caller is gone.
 #[derive(Clone, Debug)]
 struct Diligent(SimulatedEngine);
 
@@ -216,7 +216,7 @@ async fn run_schedule(seed: u64) {
         answer.unwrap_or_else(|| panic!("never answered; {again}")).into_iter().collect();
     assert_eq!(answer.len(), count, "{again}");
     world.hosts.values().for_each(|host| host.set_reachable(true));
-    // Whoever leads next removes what is left, and nothing else, however long it looks.
+    // The next leader removes what is left, and nothing else, however long it looks.
     let (controller, _term) = world.serve().await;
     tokio::time::sleep(Duration::from_secs(70)).await;
     assert_eq!(world.there(), answer, "what was answered is not what is there; {again}");

@@ -4,6 +4,8 @@ use super::*;
 use crate::leadership::Candidate;
 use crate::model::{ContainerState, RequestId};
 use crate::registry::EmbeddedRegistry;
+use crate::store::KeyRange;
+use crate::store::tables::REQUESTS;
 
 fn small() -> ContainerSpec {
     ContainerSpec { memory: Some(MemoryMb::new(16)), ..web() }
@@ -146,6 +148,35 @@ async fn old_requests_are_forgotten() {
     controller.forget_requests_before(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(count().await, 1200);
     controller.forget_requests_before(Duration::ZERO).await.unwrap();
+    assert_eq!(count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_version_added_to_a_request_stays_when_it_is_done_here() {
+    let platform = Platform::of(&[]).await;
+    let controller = &platform.controller;
+    drop(controller.begin_request(&ann(), "key", &[]).await.unwrap());
+    let mut kept = platform.store.list(REQUESTS, &KeyRange::all()).await.unwrap().remove(0);
+    kept.body["later"] = serde_json::json!(2);
+    platform.store.replace(REQUESTS, &kept.key, kept.version, kept.body).await.unwrap();
+    let Begin::Execute(again) = controller.begin_request(&ann(), "key", &[]).await.unwrap() else { panic!("not done") };
+    again.finish(KeptAnswer { status: 204, content_type: None, body: String::new() }).await.unwrap();
+    let body = platform.store.get(REQUESTS, &kept.key).await.unwrap().unwrap().body;
+    assert_eq!((&body["later"], &body["answer"]["status"]), (&serde_json::json!(2), &serde_json::json!(204)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_forgotten_when_its_time_has_passed() {
+    let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+    let controller = Controller::builder().clock(clock.clone()).build().await.unwrap();
+    drop(controller.begin_request(&ann(), "key", &[]).await.unwrap());
+    let count = async || controller.shared.requests.all().await.unwrap().len();
+    let age = Duration::from_secs(24 * 3600);
+    clock.advance(age);
+    controller.forget_requests_before(age).await.unwrap();
+    assert_eq!(count().await, 1);
+    clock.advance(Duration::from_secs(1));
+    controller.forget_requests_before(age).await.unwrap();
     assert_eq!(count().await, 0);
 }
 

@@ -97,7 +97,7 @@ async fn run_two(platform: &Platform, store: &FailingStore, controller: &Control
     let outcome = controller.run_once(&ann(), request, id).await.unwrap().finish().await;
     assert!(outcome.is_complete(), "{outcome:?}");
     assert_eq!((outcome.started.len(), platform.really_there()), (2, 2));
-    assert!(controller.store_state().records_waiting >= 2, "whoever asks is told that they wait");
+    assert!(controller.store_state().records_waiting >= 2, "a client is told that they wait");
     outcome
 }
 

@@ -1,7 +1,7 @@
 //! The id of a daemon, where it has one that stays.
 //!
-//! Podman makes a new one for each question, and whoever knows a host by it takes one host for many. So an id that is seen for the
-//! first time is asked for once more, and counts only if it is the same then.
+//! Podman makes a new one for each question, so that one host looks like many to a server that goes by it. So an id that is
+//! seen for the first time is asked for once more, and counts only if it is the same then.
 
 use parking_lot::Mutex;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    HostConfig, Network, PortMap, PortSummary, PortSummaryTypeEnum, RestartPolicyNameEnum,
+    ContainerConfig, ContainerInspectResponse, ContainerSummary, HostConfig, Network, PortMap, PortSummary,
+    PortSummaryTypeEnum, RestartPolicyNameEnum,
 };
 use jiff::Timestamp;
 
@@ -29,7 +29,8 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let id: ContainerId = inspected.id?.parse().ok()?;
     let config = inspected.config.unwrap_or_default();
     let host = inspected.host_config.unwrap_or_default();
-    let state = inspected.state.and_then(|state| state.status).map_or(ContainerState::Stopped, inspected_state);
+    let status = inspected.state.and_then(|state| state.status);
+    let state = status.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
     let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
     let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
@@ -54,7 +55,7 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
 /// A container as listed. Of others' containers a list shows neither limits nor much of their description.
 pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContainer> {
     let id: ContainerId = summary.id?.parse().ok()?;
-    let state = summary.state.map_or(ContainerState::Stopped, listed_state);
+    let state = summary.state.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
     let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
     let name = own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short()));
     let (spec, managed) = match summary.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
@@ -91,26 +92,15 @@ fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn inspected_state(status: ContainerStateStatusEnum) -> ContainerState {
-    use ContainerStateStatusEnum as Status;
-    match status {
-        Status::CREATED => ContainerState::Created,
+/// What Docker's word for a state means. A list and an inspection have the same words, in types of their own.
+fn state(word: &str) -> ContainerState {
+    match word {
+        "created" => ContainerState::Created,
         // One that is told to stop holds what it has until it is gone.
-        Status::RUNNING | Status::STOPPING => ContainerState::Running,
-        Status::PAUSED => ContainerState::Paused,
-        Status::RESTARTING => ContainerState::Restarting,
-        Status::EMPTY | Status::REMOVING | Status::EXITED | Status::DEAD => ContainerState::Stopped,
-    }
-}
-
-fn listed_state(status: ContainerSummaryStateEnum) -> ContainerState {
-    use ContainerSummaryStateEnum as Status;
-    match status {
-        Status::CREATED => ContainerState::Created,
-        Status::RUNNING | Status::STOPPING => ContainerState::Running,
-        Status::PAUSED => ContainerState::Paused,
-        Status::RESTARTING => ContainerState::Restarting,
-        Status::EMPTY | Status::REMOVING | Status::EXITED | Status::DEAD => ContainerState::Stopped,
+        "running" | "stopping" => ContainerState::Running,
+        "paused" => ContainerState::Paused,
+        "restarting" => ContainerState::Restarting,
+        _ => ContainerState::Stopped,
     }
 }
 

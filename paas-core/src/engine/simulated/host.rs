@@ -438,7 +438,6 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
 fn random_id() -> ContainerId {
     let mut bytes = [0_u8; 32];
     rand::rng().fill_bytes(&mut bytes);
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     // 64 hexadecimal digits are an id.
-    text.parse().unwrap_or_else(|_| random_id())
+    hex::encode(bytes).parse().unwrap_or_else(|_| random_id())
 }

@@ -137,7 +137,7 @@ impl Candidacy {
             match self.look().await {
                 Ok(Ok(key)) => return Ok(key),
                 Ok(Err(revision)) => self.until_somebody_leaves(revision).await,
-                // It stays in line as long as its lease does; whoever keeps that finds out when it ends.
+                // It stays in line as long as its lease does; the task that keeps the lease finds out when it ends.
                 Err(error) if error.kind() == EtcdErrorKind::Unavailable => sleep(RETRY).await,
                 Err(error) => return Err(error),
             }

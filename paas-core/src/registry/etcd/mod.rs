@@ -1,7 +1,7 @@
 //! Leases in etcd, which every server and every agent reaches by itself.
 //!
 //! Below the prefix of the URL, a member is `registry/members/ID`, a claim that was refused `registry/claims/ID/LEASE`, and a
-//! candidate `elections/NAME/LEASE`. Each key vanishes with the lease of whoever wrote it.
+//! candidate `elections/NAME/LEASE`. Each key vanishes with the lease of its writer.
 
 mod election;
 #[cfg(test)]

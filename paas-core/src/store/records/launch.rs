@@ -55,7 +55,7 @@ pub struct LaunchRecord {
 pub enum LaunchState {
     /// Docker is being asked, or was when the server died. Nobody was told of the container.
     Asked,
-    /// The container was started, and whoever asked for it may have been told.
+    /// The container was started, and the caller may have been told.
     Done,
     /// It was given up: whatever it left goes when it is seen.
     Abandoned,

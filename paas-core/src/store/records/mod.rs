@@ -4,7 +4,10 @@
 //! again: an older server can lead beside a newer one, and be gone back to.
 
 mod launch;
+mod request;
 mod unknown;
 
 pub use launch::{LaunchRecord, LaunchState};
+pub use request::KeptAnswer;
+pub(crate) use request::KeptRequest;
 pub(in crate::store) use unknown::{read, rewrite};

@@ -9,12 +9,11 @@ use super::RethinkDbStore;
 use super::pool::Pool;
 use super::terms::Query;
 use super::trouble::Trouble;
+use crate::backoff::Backoff;
 use crate::store::Fence;
 
-/// How long to wait after so many failures in a row: from 25 ms to 1 s.
-pub(super) fn back_off(failures: u32) -> Duration {
-    Duration::from_millis(25 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(1))
-}
+/// How long to wait after failures in a row.
+pub(super) const PAUSES: Backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(1));
 
 impl RethinkDbStore {
     /// Asks, and again for a while if that may help. For questions that change nothing when they are asked twice.
@@ -62,22 +61,21 @@ impl RethinkDbStore {
 /// Tries again for a while, with pauses that grow.
 pub(super) struct Attempts {
     until: Instant,
-    failures: u32,
+    pauses: Backoff,
 }
 
 impl Attempts {
     pub(super) fn new(pool: &Pool) -> Self {
-        Self { until: Instant::now() + pool.limits().retry, failures: 0 }
+        Self { until: Instant::now() + pool.limits().retry, pauses: PAUSES }
     }
 
     /// Waits before the next attempt; gives the trouble back when it went on for too long.
     pub(super) async fn pause(&mut self, trouble: Trouble) -> Result<(), Trouble> {
-        self.failures += 1;
-        let pause = back_off(self.failures);
+        let pause = self.pauses.next_pause();
         if Instant::now() + pause > self.until {
             return Err(trouble);
         }
-        tracing::debug!(%trouble, failures = self.failures, "asking RethinkDB again");
+        tracing::debug!(%trouble, ?pause, "asking RethinkDB again");
         sleep(pause).await;
         Ok(())
     }

@@ -12,10 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Limits;
-use super::asking::back_off;
+use super::asking::PAUSES;
 use super::session::{Salted, Session};
 use super::target::Target;
 use super::trouble::Trouble;
+use crate::backoff::Backoff;
 
 /// Sessions with one server.
 #[derive(Debug)]
@@ -33,10 +34,14 @@ pub(super) struct Pool {
 }
 
 /// How the last attempts to connect ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Door {
-    failures: u32,
+    pauses: Backoff,
     closed_until: Option<Instant>,
+}
+
+impl Door {
+    const OPEN: Self = Self { pauses: PAUSES, closed_until: None };
 }
 
 /// A session that somebody uses.
@@ -62,7 +67,7 @@ impl Pool {
             limits,
             idle: Mutex::default(),
             places,
-            door: tokio::sync::Mutex::default(),
+            door: tokio::sync::Mutex::new(Door::OPEN),
             salted: Mutex::default(),
             host: AtomicUsize::new(0),
         })
@@ -94,10 +99,9 @@ impl Pool {
                 sleep_until(until).await;
             }
             // Counted as failed until it is not: this may be given up at any point.
-            door.failures = door.failures.saturating_add(1);
-            door.closed_until = Some(Instant::now() + back_off(door.failures));
+            door.closed_until = Some(Instant::now() + door.pauses.next_pause());
             let session = self.connect_to_any().await?;
-            *door = Door::default();
+            *door = Door::OPEN;
             Ok(session)
         })
         .await

@@ -79,7 +79,7 @@ pub(crate) mod term {
 pub(crate) fn frame(token: u64, json: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEADER + json.len());
     frame.extend_from_slice(&token.to_le_bytes());
-    // Whoever makes a frame has seen to it that it is not longer than MAX_FRAME.
+    // A frame is made no longer than MAX_FRAME.
     frame.extend_from_slice(&(json.len() as u32).to_le_bytes());
     frame.extend_from_slice(json);
     frame

@@ -102,7 +102,7 @@ fn commit(path: &Path, connection: &mut Connection, batch: &mut Vec<Request>, wa
                 let (table, key) =
                     request.writes.first().map_or((Table::new("store"), ""), |first| (first.table, &first.key));
                 let refusal = convert(path, again, request.operation, table, key);
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = request.answer.send(Err(refusal));
             }
             return false;

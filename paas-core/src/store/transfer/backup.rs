@@ -125,15 +125,11 @@ impl Out {
 
     /// Writes the last line, and waits until everything is on the disk.
     async fn finish(mut self) -> std::io::Result<()> {
-        let trailer = Trailer { lines: self.lines, sha256: hex(&self.sum.clone().finalize()) };
+        let trailer = Trailer { lines: self.lines, sha256: hex::encode(self.sum.clone().finalize()) };
         self.line(&trailer).await?;
         self.file.flush().await?;
         self.file.get_ref().sync_all().await
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A backup that is read line by line.
@@ -222,7 +218,7 @@ pub(super) async fn check(path: &Path) -> Result<String> {
             return Err(backup.wrong("its end is missing: the file was cut off"));
         }
         if let Ok(trailer) = serde_json::from_slice::<Trailer>(&backup.line) {
-            let sum = hex(&sum.finalize());
+            let sum = hex::encode(sum.finalize());
             if trailer.sha256 != sum || trailer.lines != backup.lines - 1 {
                 return Err(backup.wrong("it was changed or damaged: its checksum is another"));
             }

@@ -29,7 +29,7 @@ pub(super) async fn fill<'a>(
     let mut report = Report::default();
     if !is_marked(name, to).await? {
         if let Some((table, key)) = first_of(to).await? {
-            // Whoever asks for what is done already learns that it is.
+            // A caller that asks for what is done already learns that it is.
             return match compare(&mut open().await?, to).await {
                 Err(TransferError::Differs { .. }) => {
                     Err(TransferError::NotEmpty { found: format!("the store has {table}/{key} and more") })

@@ -268,7 +268,7 @@ async fn a_backup_that_is_not_as_it_was_written_is_refused_before_anything_is_wr
 fn sealed(header: &str, lines: &[&str]) -> Vec<u8> {
     use sha2::Digest;
     let text = std::iter::once(&header).chain(lines).map(|line| format!("{line}\n")).collect::<String>();
-    let sum: String = sha2::Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum = hex::encode(sha2::Sha256::digest(&text));
     format!("{text}{}\n", json!({ "lines": lines.len() + 1, "sha256": sum })).into_bytes()
 }
 

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::store::MemoryStore;
 
-    /// Whoever wraps a store must still be one.
+    /// What wraps a store must still be one.
     #[tokio::test]
     async fn conforms_until_it_fails() {
         let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new())));

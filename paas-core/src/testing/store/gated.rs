@@ -15,29 +15,52 @@ use crate::store::{Document, Fence, KeyRange, Result, Store, Table, Version, Wri
 #[derive(Clone, Debug)]
 pub struct GatedStore {
     inner: Arc<dyn Store>,
-    open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
     /// The tables of the writes that came to a closed gate so far.
     stopped: watch::Sender<Vec<Table>>,
     /// Writes that went through.
     passed: Arc<AtomicUsize>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Gate {
+    Open,
+    Closed,
+    ClosedFor(Table),
+}
+
+impl Gate {
+    fn is_open_for(self, tables: &[Table]) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Closed => false,
+            Self::ClosedFor(table) => !tables.contains(&table),
+        }
+    }
+}
+
 impl GatedStore {
     /// A store whose gate is open.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        let (open, stopped) = (watch::Sender::new(true), watch::Sender::default());
-        Self { inner, open, stopped, passed: Arc::default() }
+        let (gate, stopped) = (watch::Sender::new(Gate::Open), watch::Sender::default());
+        Self { inner, gate, stopped, passed: Arc::default() }
     }
 
     /// Closes the gate: writes that come from now on wait.
     pub fn close(&self) {
         self.stopped.send_replace(Vec::new());
-        self.open.send_replace(false);
+        self.gate.send_replace(Gate::Closed);
+    }
+
+    /// The same for writes to one table, and what is written with them.
+    pub fn close_for(&self, table: Table) {
+        self.stopped.send_replace(Vec::new());
+        self.gate.send_replace(Gate::ClosedFor(table));
     }
 
     /// Opens the gate: those that wait go on.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.gate.send_replace(Gate::Open);
     }
 
     /// Waits until a write has come to the closed gate.
@@ -57,9 +80,11 @@ impl GatedStore {
     }
 
     async fn pass(&self, tables: impl IntoIterator<Item = Table>) {
-        if !*self.open.borrow() {
-            self.stopped.send_modify(|stopped| stopped.extend(tables));
-            let _ = self.open.subscribe().wait_for(|&open| open).await;
+        let tables: Vec<Table> = tables.into_iter().collect();
+        let is_open = self.gate.borrow().is_open_for(&tables);
+        if !is_open {
+            self.stopped.send_modify(|stopped| stopped.extend(&tables));
+            let _ = self.gate.subscribe().wait_for(|gate| gate.is_open_for(&tables)).await;
         }
         self.passed.fetch_add(1, Ordering::Relaxed);
     }
@@ -87,7 +112,7 @@ impl Store for GatedStore {
     }
 
     async fn commit(&self, writes: Vec<Write>) -> Result<Version> {
-        self.pass(writes.iter().map(|write| write.table).collect::<Vec<_>>()).await;
+        self.pass(writes.iter().map(|write| write.table)).await;
         self.inner.commit(writes).await
     }
 

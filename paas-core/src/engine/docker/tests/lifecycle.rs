@@ -135,7 +135,7 @@ async fn ip(host: &Host, id: &ContainerId) -> String {
     raw.network_settings.unwrap().networks.unwrap()["bridge"].ip_address.clone().unwrap()
 }
 
-/// Whoever takes an address of the default network first keeps it, so the freed one is taken by others until the
+/// The container that takes an address of the default network first keeps it, so the freed one is taken by others until the
 /// container that comes back gets another.
 async fn restart_with_another_address(host: &Host, id: &ContainerId) {
     let before = ip(host, id).await;
