@@ -138,6 +138,11 @@ impl Cluster {
         up.map(|entry| entry.spec.id.clone()).collect()
     }
 
+    /// How many CPUs the host of an engine has, as its daemon says.
+    pub(crate) fn cpu_count(&self, id: &EngineId) -> Option<u32> {
+        self.shared.view.read().state(id)?.cpu_count
+    }
+
     /// Whether an engine answers.
     pub fn status(&self, id: &EngineId) -> Option<EngineStatus> {
         self.shared.view.read().engine(id.as_str()).map(|entry| entry.health.status)

@@ -15,8 +15,7 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// Passwords and tokens.
     pub auth: AuthSettings,
-    /// How many containers one engine starts at once at most. How many it is asked for is measured: the fewest that bring
-    /// nearly all that it can do.
+    /// How many containers one engine starts at once at most. It is asked for as many as its host has CPUs, and for two at least.
     pub starts_per_engine: usize,
     /// On how many engines a container is tried before it counts as failed.
     pub attempts: usize,

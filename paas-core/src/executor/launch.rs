@@ -240,7 +240,7 @@ impl Launcher {
         {
             return Err(Failed { error: of_engine(error), fate: Fate::Nothing, launching });
         }
-        let slot = slots.start(&engine).await;
+        let slot = slots.start(&engine, cluster.cpu_count(&engine)).await;
         let request = self.request(&engine, reservation.launch(), index);
         let created = cluster.while_up(&engine, connection.create(&request)).await;
         let Created { id, warnings } = match created {
@@ -261,7 +261,7 @@ impl Launcher {
             return Err(Failed { error: of_engine(error), fate, launching });
         }
         // The next one need not wait for what is only to be known about this one.
-        slot.done();
+        drop(slot);
         // What happens to it from here on is newer.
         let seen = cluster.ticket();
         let found = match cluster.while_up(&engine, connection.inspect(&id)).await {
