@@ -1,12 +1,15 @@
 //! A scheduler of one's own: always the engine with the shortest name that has room.
 //!
-//! The filters are the library's, so labels, ports and room are respected; only the choice is ours.
+//! The filters are the library's, so labels, ports and room are respected; only the choice is ours. It is held against the
+//! conformance suite first, and then places the containers of a platform.
+//!
+//! The suite comes with the feature `testing` of `paas-core`; in a program of your own it stands in a test.
 
 use std::sync::Arc;
 
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::model::{ContainerSpec, EngineId, EngineSpec};
-use paas_core::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Verdict, judge};
+use paas_core::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, judge};
 
 /// Prefers short names.
 #[derive(Debug)]
@@ -17,10 +20,9 @@ impl Scheduler for ShortestName {
         let mut snapshot = snapshot.clone();
         let mut placed = Vec::new();
         for _ in 0..request.count {
-            let fits =
-                |id: &&EngineId| matches!(snapshot.get(id).map(|state| judge(state, request)), Some(Verdict::Fits));
-            let ids = snapshot.engines().map(|state| &state.id);
-            let Some(best) = ids.filter(fits).min_by_key(|id| (id.as_str().len(), (*id).clone())).cloned() else {
+            let fitting = snapshot.engines().filter(|engine| judge(engine, request).fits());
+            let Some(best) = fitting.map(|engine| engine.id.clone()).min_by_key(|id| (id.as_str().len(), id.clone()))
+            else {
                 return Err(Refusal::explain(&snapshot, request, placed.len()));
             };
             snapshot.reserve(&best, request);
@@ -32,6 +34,9 @@ impl Scheduler for ShortestName {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    paas_core::testing::scheduler::conforms(&ShortestName);
+    println!("does what a scheduler must do");
+
     let controller = Controller::builder().scheduler(Arc::new(ShortestName)).build().await?;
     for id in ["a-long-name", "short", "medium-name"] {
         let address = format!("sim://own-{id}?cpus=2&memory=600").parse()?;

@@ -34,6 +34,38 @@ use crate::store::{Collection, LowPriorityStore, MemoryStore, Store, StoreErrorK
 const LIVE_BACKLOG: usize = 4096;
 
 /// Puts a controller together; every part has a working default.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use paas_core::controller::{Controller, Settings};
+/// use paas_core::events::RecordingSink;
+/// use paas_core::model::Role;
+/// use paas_core::registry::open_registry;
+/// use paas_core::scheduler::{Binpack, Weights};
+/// use paas_core::seal::Sealer;
+/// use paas_core::store::open_store;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let mut settings = Settings::default();
+/// settings.cluster.probe_interval = Duration::from_secs(5);
+/// settings.max_count = 100;
+///
+/// let controller = Controller::builder()
+///     .store(open_store("memory:").await?)
+///     .registry(open_registry("embedded:")?)
+///     .scheduler(Arc::new(Binpack::new(Weights::new(50.0, 50.0)?)))
+///     .sink(Arc::new(RecordingSink::default()))
+///     .sealer(Sealer::ephemeral()) // for a store in memory, and for no other
+///     .roles(vec![Role::admin()])
+///     .settings(settings)
+///     .build()
+///     .await?;
+/// # controller.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Default)]
 pub struct ControllerBuilder {
     store: Option<Arc<dyn Store>>,
@@ -50,21 +82,24 @@ pub struct ControllerBuilder {
 }
 
 impl ControllerBuilder {
-    /// Where state is kept; in memory unless told otherwise.
+    /// Where state is kept; in memory unless told otherwise. [`open_store`](crate::store::open_store) opens the one that a URL
+    /// names. A store that outlives the process needs a [`sealer`](Self::sealer) before it takes secrets.
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Who is alive; embedded unless told otherwise.
+    /// Who is alive; embedded unless told otherwise. [`open_registry`](crate::registry::open_registry) opens the one that a URL
+    /// names.
     #[must_use]
     pub fn registry(mut self, registry: Arc<dyn Registry>) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// How engines are chosen; [`Spread`] by 65/35 unless told otherwise.
+    /// How engines are chosen; [`Spread`] by 65/35 unless told otherwise. An answer that names too few engines, or an unknown
+    /// one, is refused; whether the containers fit there is not checked again.
     #[must_use]
     pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
         self.scheduler = Some(scheduler);
@@ -72,7 +107,8 @@ impl ControllerBuilder {
     }
 
     /// One more place that gets every event, after it was stored. It has a queue of its own: when it hangs or fails, nobody waits
-    /// for it and nothing is undone; when it is too slow, it loses events, and the log says so.
+    /// for it and nothing is undone; when it is too slow, it loses events, and the log says so. What it refuses is not offered
+    /// again. When the controller shuts down the sink has two seconds for what is still in its queue.
     #[must_use]
     pub fn sink(mut self, sink: Arc<dyn EventSink>) -> Self {
         self.sinks.push(sink);
@@ -80,6 +116,26 @@ impl ControllerBuilder {
     }
 
     /// How addresses become engines; [`connect`] unless told otherwise.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use paas_core::controller::Controller;
+    /// use paas_core::engine::{self, DockerEngine, connect};
+    /// use paas_core::model::EngineSpec;
+    ///
+    /// /// The usual engines, of which each is noted. One's own take their place here.
+    /// fn noted(spec: &EngineSpec) -> engine::Result<Arc<dyn DockerEngine>> {
+    ///     println!("engine {} at {}", spec.id, spec.addr);
+    ///     connect(spec)
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let controller = Controller::builder().connector(Arc::new(noted)).build().await?;
+    /// # controller.shutdown().await;
+    /// # Ok::<(), paas_core::controller::ControllerError>(())
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn connector(mut self, connector: Connector) -> Self {
         self.connector = Some(connector);
@@ -125,7 +181,7 @@ impl ControllerBuilder {
         self
     }
 
-    /// Everything that is a number.
+    /// Everything that is a number, and the policy.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -136,6 +192,9 @@ impl ControllerBuilder {
     ///
     /// # Errors
     /// The store cannot be read, or its secrets are sealed with a key that the sealer does not have.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Controller> {
         let sealer = self.sealer.or_else(|| self.store.is_none().then(Sealer::ephemeral));
         let mut store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));

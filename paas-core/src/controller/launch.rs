@@ -20,7 +20,7 @@ use crate::model::{
 pub struct RunRequest {
     /// What each shall be.
     pub spec: ContainerSpec,
-    /// How many, from 1 to [`super::Settings::max_count`].
+    /// How many, from 1 to [`Settings::max_count`](super::Settings::max_count).
     pub count: usize,
     /// Whether each engine pulls the image first.
     pub pull: bool,

@@ -23,7 +23,7 @@ pub enum EngineErrorKind {
     Unable,
     /// The certificate, key or authority does not fit.
     Tls,
-    /// Another server leads by now: only that one changes hosts. See [`crate::leadership::FencedEngine`].
+    /// Another server leads by now: only that one changes hosts. See [`FencedEngine`](crate::leadership::FencedEngine).
     NotLeading,
     /// Docker failed for a reason of its own.
     Failed,

@@ -37,7 +37,20 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 /// do what it was told.
 ///
 /// An engine of your own speaks to something else than Docker, or stands before another engine and does one thing
-/// differently. A [`Connector`] makes it of an address, see [`crate::controller::ControllerBuilder::connector`].
+/// differently. A [`Connector`] makes it of an address, see
+/// [`ControllerBuilder::connector`](crate::controller::ControllerBuilder::connector).
+///
+/// # What the platform relies on
+/// - The id of a container is 64 hexadecimal digits and unlike every other on any host, also in its first 12: as Docker's,
+///   which are random. Two engines that show one container are taken for the same daemon.
+/// - So are two with one [`EngineInfo::daemon_id`].
+/// - What the platform writes on a container stays there as long as the container: [`labels::write`] makes labels of a
+///   [`CreateRequest`], and [`labels::read`] makes the [`Managed`] of them.
+/// - [`ObservedContainer::spec`] is the description that the container was made with, field by field.
+/// - Ports of the host are bound, and shown, while a container runs. A port that the description leaves open is chosen then.
+/// - [`DockerEngine::create`] fetches no image. That is what [`DockerEngine::pull`] is for.
+/// - A change is on the event stream: at least `create`, `start`, `die` when a container ends for whatever reason, and
+///   `destroy`. Each has the id of the container, its name without a slash, its image as it was asked for, and its launch.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -128,6 +141,7 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     async fn inspect(&self, id: &ContainerId) -> Result<ObservedContainer>;
 
     /// Makes a container without starting it, and answers with its id and with what the host left undone of the request.
+    /// Does not fetch the image.
     ///
     /// # Errors
     /// [`EngineErrorKind::NoSuchImage`], [`EngineErrorKind::Conflict`] (the name is taken), [`EngineErrorKind::Unable`]
@@ -169,7 +183,8 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
         login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>>;
 
-    /// Output of a container, as it comes.
+    /// Output of a container, as it comes; also of one that has ended. The stream ends with what there is, or, when the
+    /// options say to follow, with the container.
     ///
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`].

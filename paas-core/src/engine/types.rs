@@ -79,7 +79,7 @@ impl Default for LogRotation {
 /// A container that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
-    /// Docker's id.
+    /// Docker's id: 64 hexadecimal digits, unlike every other on any host.
     pub id: ContainerId,
     /// What the host could not do as it was asked, in its own words: "limitation discarded". The container is there all the
     /// same.
@@ -120,7 +120,8 @@ pub struct ObservedContainer {
     pub managed: Option<Managed>,
 }
 
-/// What the platform wrote on a container of its own.
+/// What the platform wrote on a container of its own. [`labels::read`](super::labels::read) makes it of the labels that
+/// [`labels::write`](super::labels::write) made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
     /// The platform that made it.
@@ -149,7 +150,7 @@ pub struct EngineEvent {
     pub container: Option<ContainerId>,
     /// Docker's name of the container or other object, without slash.
     pub name: String,
-    /// The image of the container, if it was one.
+    /// The image of the container, if it was one, as it was asked for.
     pub image: Option<String>,
     /// The attempt that the container belongs to, if a platform made it.
     pub launch: Option<LaunchId>,

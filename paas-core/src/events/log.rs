@@ -80,7 +80,7 @@ impl EventLog {
     /// The write that keeps an event, to be made together with the change that the event tells of.
     ///
     /// # Errors
-    /// [`crate::store::StoreErrorKind::Invalid`] when the event has no form in JSON.
+    /// [`StoreErrorKind::Invalid`] when the event has no form in JSON.
     pub(crate) fn insertion(&self, event: &Event) -> crate::store::Result<Write> {
         self.events.insertion(&event.id.to_string(), event)
     }

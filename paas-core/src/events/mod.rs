@@ -21,7 +21,44 @@ pub(crate) use queued::QueuedSink;
 pub use recording::RecordingSink;
 pub use retention::Retention;
 
-/// Something that takes events.
+/// Something that takes events: to print them, or to send them to where a company keeps such things.
+///
+/// [`ControllerBuilder::sink`](crate::controller::ControllerBuilder::sink) adds one to a controller. It gets every event: what
+/// users ask for, and what the platform and the hosts tell. They come in the order in which the platform learned of them, which
+/// is not always that of their times: clocks of hosts differ.
+///
+/// ```
+/// use std::io::Write;
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use paas_core::controller::Controller;
+/// use paas_core::events::{EventError, EventSink};
+/// use paas_core::model::Event;
+///
+/// /// Prints events.
+/// #[derive(Debug)]
+/// struct Printer;
+///
+/// #[async_trait]
+/// impl EventSink for Printer {
+///     async fn record(&self, events: &[Event]) -> Result<(), EventError> {
+///         let mut out = std::io::stdout().lock();
+///         for event in events {
+///             let who = event.user.as_ref().map_or("-", |user| user.as_str());
+///             let printed = writeln!(out, "{} {} {who} {}", event.time, event.kind, event.message);
+///             printed.map_err(|error| EventError::Sink(error.into()))?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let controller = Controller::builder().sink(Arc::new(Printer)).build().await?;
+/// # controller.shutdown().await;
+/// # Ok::<(), paas_core::controller::ControllerError>(())
+/// # }).unwrap();
+/// ```
 #[async_trait]
 pub trait EventSink: Send + Sync + fmt::Debug {
     /// Takes events, in their order. When this has answered, all of them are where the sink keeps its events.

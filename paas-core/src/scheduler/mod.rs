@@ -24,7 +24,9 @@ use crate::model::EngineId;
 
 /// A way to choose engines.
 ///
-/// Called under the cluster's lock, so that what it decides still holds when it is reserved: it must not block.
+/// Called under the cluster's lock, so that what it decides still holds when it is reserved: it must not block. That the
+/// containers fit is not checked again. The filters of [`judge`] and the counting of [`Snapshot::reserve`] are for its use,
+/// and `testing::scheduler::conforms` shows whether it does as it must.
 ///
 /// ```
 /// use paas_core::model::EngineId;
@@ -56,7 +58,7 @@ use crate::model::EngineId;
 /// paas_core::testing::scheduler::conforms(&First);
 /// ```
 pub trait Scheduler: Send + Sync + std::fmt::Debug {
-    /// The engine of each of `request.count` containers, in order. All or nothing.
+    /// The engine of each of `request.count` containers, in order. All or nothing. Each is one of the snapshot.
     ///
     /// The same snapshot and request always give the same answer.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Result, StoreError, StoreErrorKind, Table};
 
-/// What must hold for the writes of a store: see [`super::Store::fenced`]. Cheap to clone.
+/// What must hold for the writes of a store: see [`Store::fenced`](super::Store::fenced). Cheap to clone.
 ///
 /// A store looks at its fence in the last step before a write is made or sent, after everything that may take time: a
 /// queue, a lock, a connection. A process that was stopped in the middle of that wakes up, looks, and writes nothing.

@@ -1,6 +1,6 @@
 //! Where the platform's state lives: versioned JSON documents by table and key.
 //!
-//! A backend implements the six verbs of [`Store`] and passes [`crate::testing::store`]'s conformance suite. Typed
+//! A backend implements the six verbs of [`Store`], and [`Store::fenced`], and passes the suite of `testing::store`. Typed
 //! access sits on top, once, in [`Collection`].
 
 mod collection;
@@ -70,7 +70,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// Version of a document. Changes with every write of it, and says nothing else.
+/// Version of a document. Changes with every write of it, never comes again for the same key, also when the document is
+/// deleted and made again, and says nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -228,24 +229,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`StoreErrorKind::AlreadyExists`] when the key has a document: of many that insert at once, one wins.
+    /// [`StoreErrorKind::Invalid`] for a key that cannot be one: [`check_key`] says which.
     async fn insert(&self, table: Table, key: &str, body: Value) -> Result<Version>;
 
     /// The document under a key.
     ///
     /// # Errors
-    /// Only for trouble with the backend; a key without a document is `None`.
+    /// Only for trouble with the backend; a key without a document is `None`, also one that cannot be a key.
     async fn get(&self, table: Table, key: &str) -> Result<Option<Document>>;
 
-    /// Replaces the document under a key if it still has the version `expected`.
+    /// Replaces the document under a key if it still has the version `expected`, and gives its new version.
     ///
     /// # Errors
-    /// [`StoreErrorKind::NotFound`] without a document, [`StoreErrorKind::VersionMismatch`] with a different version.
+    /// [`StoreErrorKind::NotFound`] without a document, also for what cannot be a key; [`StoreErrorKind::VersionMismatch`]
+    /// with a different version.
     async fn replace(&self, table: Table, key: &str, expected: Version, body: Value) -> Result<Version>;
 
     /// Deletes the document under a key; when `expected` is given, only if it still has that version.
     ///
     /// # Errors
-    /// [`StoreErrorKind::NotFound`] without a document, [`StoreErrorKind::VersionMismatch`] with a different version.
+    /// As [`Store::replace`].
     async fn delete(&self, table: Table, key: &str, expected: Option<Version>) -> Result<()>;
 
     /// Makes several writes together, in tables of any name. Gives the version of every document that it wrote.
@@ -257,8 +260,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// somebody else's may forestall.
     ///
     /// # Errors
-    /// As the verb of the first write that is refused; [`StoreErrorKind::Invalid`] for more than [`MAX_WRITES`], for one
-    /// document twice, and for a key that cannot be one.
+    /// As the verb of the first write that is refused; [`StoreErrorKind::Invalid`] for what [`check_writes`] refuses: more than
+    /// [`MAX_WRITES`], one document twice, or a key that cannot be one. Of no writes at all there is no error.
     async fn commit(&self, writes: Vec<Write>) -> Result<Version>;
 
     /// The documents of a range, in its direction, up to its limit. Asking for more than there are gives what there is.
@@ -269,7 +272,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The same store, whose writes are made only while `fence` holds, and those of the fences before. It is looked at
     /// in the last step before a write is made: [`Fence::check`] is what to call there. A store that wraps another passes
-    /// the fence on to it.
+    /// the fence on to it. Reading goes on whether or not the fence holds.
     fn fenced(&self, fence: Fence) -> Arc<dyn Store>;
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::model::{Cpus, MemoryMb};
-use crate::registry::{LeaseId, Member, MemberChange, Registry, RegistryErrorKind};
+use crate::registry::{LeaseId, Member, MemberChange, Registry, RegistryErrorKind, Result};
 
 /// The shortest lease.
 const SHORT: Duration = Duration::from_secs(1);
@@ -20,7 +21,18 @@ const LONG: Duration = Duration::from_secs(120);
 /// How long to wait for what must happen.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs the whole suite, all at once: every property has members of its own.
+/// Runs the whole suite, all at once: every property has members of its own. It takes some seconds, in which leases run
+/// out.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+///
+/// use paas_core::registry::EmbeddedRegistry;
+///
+/// paas_core::testing::registry::conforms(Arc::new(EmbeddedRegistry::new())).await;
+/// # });
+/// ```
 ///
 /// # Panics
 /// At the first thing that the registry does not do as it must.
@@ -36,6 +48,16 @@ pub async fn conforms(registry: Arc<dyn Registry>) {
         many_candidates_lead_in_turn(&registry),
         giving_up_lets_the_next_one_lead(&registry),
     );
+}
+
+/// Fails, and says what was expected, unless a verb was refused with that kind of error.
+#[track_caller]
+fn assert_refused<T: Debug>(outcome: Result<T>, kind: RegistryErrorKind, what: &str) {
+    match outcome {
+        Err(error) if error.kind() == kind => {}
+        Err(error) => panic!("{what} must be refused as {kind:?}, and was as {:?}: {error}", error.kind()),
+        Ok(answer) => panic!("{what} must be refused as {kind:?}, and was answered with {answer:?}"),
+    }
 }
 
 /// A member of that name.
@@ -70,14 +92,15 @@ pub async fn who_registers_is_listed(registry: &Arc<dyn Registry>) {
     let lease = registry.grant(LONG).await.unwrap();
     let mut said = member(&name);
     registry.register(&said, lease).await.unwrap();
-    assert_eq!(listed(registry, &name).await.as_ref(), Some(&said));
+    assert_eq!(listed(registry, &name).await.as_ref(), Some(&said), "who registered is listed");
     said.cpus = Cpus::from_milli(8000);
     registry.register(&said, lease).await.unwrap();
-    assert_eq!(listed(registry, &name).await.as_ref(), Some(&said));
-    assert_eq!(registry.holder(&said.id).await.unwrap(), Some((said.clone(), lease)));
+    let found = listed(registry, &name).await;
+    assert_eq!(found.as_ref(), Some(&said), "registering again replaces what was said");
+    assert_eq!(registry.holder(&said.id).await.unwrap(), Some((said.clone(), lease)), "who holds the id");
     registry.revoke(lease).await.unwrap();
-    assert_eq!(listed(registry, &name).await, None);
-    assert_eq!(registry.holder(&said.id).await.unwrap(), None);
+    assert_eq!(listed(registry, &name).await, None, "who left is not listed");
+    assert_eq!(registry.holder(&said.id).await.unwrap(), None, "nobody holds the id of one that left");
     registry.revoke(lease).await.expect("ending a lease that ended is no error");
 }
 
@@ -86,8 +109,8 @@ pub async fn an_id_is_held_once(registry: &Arc<dyn Registry>) {
     let name = unlike_others("held");
     let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
     registry.register(&member(&name), first).await.unwrap();
-    let taken = registry.register(&member(&name), second).await.unwrap_err();
-    assert_eq!(taken.kind(), RegistryErrorKind::Taken);
+    let taken = registry.register(&member(&name), second).await;
+    assert_refused(taken, RegistryErrorKind::Taken, "registering an id that another live lease holds");
     registry.revoke(first).await.unwrap();
     registry.register(&member(&name), second).await.unwrap();
     registry.revoke(second).await.unwrap();
@@ -102,10 +125,10 @@ pub async fn claims_on_a_taken_id_are_told(registry: &Arc<dyn Registry>) {
     let (holder, claimant) = (member(&name), Member { daemon_id: "another".to_owned(), ..member(&name) });
     for _ in 0..3 {
         registry.register(&holder, first).await.unwrap();
-        let taken = registry.register(&claimant, second).await.unwrap_err();
-        assert_eq!(taken.kind(), RegistryErrorKind::Taken);
+        let taken = registry.register(&claimant, second).await;
+        assert_refused(taken, RegistryErrorKind::Taken, "registering an id that another live lease holds");
     }
-    assert_eq!(listed(registry, &name).await, Some(holder.clone()));
+    assert_eq!(listed(registry, &name).await, Some(holder.clone()), "whoever holds the id is listed");
     registry.revoke(first).await.unwrap();
     registry.register(&claimant, second).await.unwrap();
     registry.revoke(second).await.unwrap();
@@ -122,7 +145,8 @@ pub async fn claims_on_a_taken_id_are_told(registry: &Arc<dyn Registry>) {
     }
     let left = || ("left", String::new());
     let (holder, claimant) = (holder.daemon_id, claimant.daemon_id);
-    assert_eq!(heard, [("joined", holder), ("refused", claimant.clone()), left(), ("joined", claimant), left()]);
+    let expected = [("joined", holder), ("refused", claimant.clone()), left(), ("joined", claimant), left()];
+    assert_eq!(heard, expected, "what watchers hear of an id that is claimed three times and had when it is free");
 }
 
 /// A lease that is kept alive stays; one that is not ends, with its member, and cannot be used again.
@@ -138,11 +162,16 @@ pub async fn leases_run_out_unless_kept_alive(registry: &Arc<dyn Registry>) {
         }
     };
     timeout(TIMEOUT, ran_out).await.expect("a lease that is not kept alive runs out");
-    assert!(listed(registry, &kept).await.is_some());
+    assert!(listed(registry, &kept).await.is_some(), "a lease that is kept alive does not run out");
     for lease in [left_lease, LeaseId(i64::MAX)] {
-        assert_eq!(registry.keep_alive(lease).await.unwrap_err().kind(), RegistryErrorKind::LeaseExpired);
-        let refused = registry.register(&member(&left), lease).await.unwrap_err();
-        assert_eq!(refused.kind(), RegistryErrorKind::LeaseExpired);
+        let kept = registry.keep_alive(lease).await;
+        assert_refused(kept, RegistryErrorKind::LeaseExpired, "keeping a lease alive that ended or never was");
+        let registered = registry.register(&member(&left), lease).await;
+        assert_refused(
+            registered,
+            RegistryErrorKind::LeaseExpired,
+            "registering under a lease that ended or never was",
+        );
     }
     registry.revoke(kept_lease).await.unwrap();
 }
@@ -171,7 +200,7 @@ pub async fn watchers_miss_nothing(registry: &Arc<dyn Registry>) {
             MemberChange::Joined(..) | MemberChange::Left(..) | MemberChange::Refused(..) | MemberChange::Resumed => {}
         }
     }
-    assert_eq!(heard, (1..=10).collect::<Vec<_>>());
+    assert_eq!(heard, (1..=10).collect::<Vec<_>>(), "every change after the list, once and in order");
 }
 
 /// A lease may hold several members; all of them end with it.
@@ -190,7 +219,7 @@ pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
     while !waiting.is_empty() {
         match timeout(TIMEOUT, changes.next()).await.expect("every end is heard").unwrap() {
             MemberChange::Left(id, at) => {
-                assert!(at > listing.revision);
+                assert!(at > listing.revision, "a change is after the list that it was watched from");
                 waiting.retain(|name| *name != id.as_str());
             }
             MemberChange::Lagged => panic!("changes were missed"),
@@ -202,13 +231,13 @@ pub async fn what_one_lease_holds_ends_together(registry: &Arc<dyn Registry>) {
 /// The candidate that asks first leads; when its lease ends, the next one does.
 pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     let election = unlike_others("election");
-    assert_eq!(registry.leader(&election).await.unwrap(), None);
+    assert_eq!(registry.leader(&election).await.unwrap(), None, "nobody leads before somebody asks");
     let (first, second) = (registry.grant(LONG).await.unwrap(), registry.grant(LONG).await.unwrap());
     let mut leaders = registry.watch_leader(&election).await.unwrap();
-    assert_eq!(next_leader(&mut leaders).await, None);
+    assert_eq!(next_leader(&mut leaders).await, None, "a watch begins with who leads at that moment: nobody");
     registry.campaign(&election, "first", first).await.unwrap();
-    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("first"));
-    assert_eq!(next_leader(&mut leaders).await.as_deref(), Some("first"));
+    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("first"), "the first leads");
+    assert_eq!(next_leader(&mut leaders).await.as_deref(), Some("first"), "a watch sees who leads");
     let mut waiting = tokio::spawn({
         let (registry, election) = (registry.clone(), election.clone());
         async move { registry.campaign(&election, "second", second).await }
@@ -216,12 +245,12 @@ pub async fn one_leads_at_a_time(registry: &Arc<dyn Registry>) {
     assert!(timeout(SHORT / 2, &mut waiting).await.is_err(), "the second waits while the first leads");
     registry.revoke(first).await.unwrap();
     timeout(TIMEOUT, waiting).await.expect("the second leads after the first").unwrap().unwrap();
-    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("second"));
+    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("second"), "the second leads");
     // Nobody may have led for a moment in between.
     while next_leader(&mut leaders).await.as_deref() != Some("second") {}
     registry.revoke(second).await.unwrap();
-    let over = registry.campaign(&election, "late", second).await.unwrap_err();
-    assert_eq!(over.kind(), RegistryErrorKind::LeaseExpired);
+    let late = registry.campaign(&election, "late", second).await;
+    assert_refused(late, RegistryErrorKind::LeaseExpired, "standing for election under a lease that ended");
 }
 
 async fn next_leader(leaders: &mut BoxStream<'static, Option<String>>) -> Option<String> {
@@ -239,13 +268,13 @@ pub async fn many_candidates_lead_in_turn(registry: &Arc<dyn Registry>) {
             let lease = registry.grant(LONG).await.unwrap();
             registry.campaign(&election, &number.to_string(), lease).await.unwrap();
             assert_eq!(leading.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0, "one at a time");
-            assert_eq!(registry.leader(&election).await.unwrap(), Some(number.to_string()));
+            assert_eq!(registry.leader(&election).await.unwrap(), Some(number.to_string()), "who was told so leads");
             leading.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             registry.revoke(lease).await.unwrap();
         }
     });
     timeout(TIMEOUT * 3, futures::future::join_all(candidates)).await.expect("each of them leads");
-    assert_eq!(registry.leader(&election).await.unwrap(), None);
+    assert_eq!(registry.leader(&election).await.unwrap(), None, "nobody leads when all have gone");
 }
 
 /// A candidate that stops waiting stands in nobody's way.
@@ -256,8 +285,8 @@ pub async fn giving_up_lets_the_next_one_lead(registry: &Arc<dyn Registry>) {
     registry.campaign(&election, "first", leases[0]).await.unwrap();
     {
         let mut second = Box::pin(registry.campaign(&election, "second", leases[1]));
-        assert!(second.as_mut().now_or_never().is_none());
-        assert!(timeout(SHORT / 5, second).await.is_err());
+        assert!(second.as_mut().now_or_never().is_none(), "the second waits while the first leads");
+        assert!(timeout(SHORT / 5, second).await.is_err(), "the second still waits");
     }
     let third = registry.campaign(&election, "third", leases[2]);
     let revoke = async {
@@ -266,8 +295,20 @@ pub async fn giving_up_lets_the_next_one_lead(registry: &Arc<dyn Registry>) {
     };
     let (led, ()) = timeout(TIMEOUT, async { tokio::join!(third, revoke) }).await.expect("the third leads");
     led.unwrap();
-    assert_eq!(registry.leader(&election).await.unwrap().as_deref(), Some("third"));
+    let leader = registry.leader(&election).await.unwrap();
+    assert_eq!(leader.as_deref(), Some("third"), "the third leads, as the second gave up");
     for lease in leases {
         registry.revoke(lease).await.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "keeping it alive must be refused as LeaseExpired, and was answered with ()")]
+    fn says_what_was_to_be_refused() {
+        assert_refused(Ok(()), RegistryErrorKind::LeaseExpired, "keeping it alive");
     }
 }

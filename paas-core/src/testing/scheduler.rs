@@ -12,6 +12,20 @@ type Change = fn(&mut EngineState);
 
 /// Runs the whole suite.
 ///
+/// A scheduler
+///
+/// - places all of a request's containers, or none, and then says how many would fit and why no more do;
+/// - counts what it placed itself: room, ports of the host, and images that an engine may have once;
+/// - uses no engine that [`judge`](crate::scheduler::judge) says no to;
+/// - stretches the room of engines by the overbooking that a request allows;
+/// - gives the same answer to the same question.
+///
+/// ```
+/// use paas_core::scheduler::Spread;
+///
+/// paas_core::testing::scheduler::conforms(&Spread::default());
+/// ```
+///
 /// # Panics
 /// At the first thing that the scheduler does not do as it must.
 pub fn conforms(scheduler: &dyn Scheduler) {
@@ -56,7 +70,8 @@ fn counts(placed: &[EngineId]) -> BTreeMap<&str, usize> {
 fn places_nothing_where_nothing_is_asked(scheduler: &dyn Scheduler) {
     let placed = scheduler.place(&engines(&["a"]), &PlacementRequest::new(&spec(), 0));
     assert_eq!(placed, Ok(Vec::new()), "none is asked for");
-    let refusal = scheduler.place(&Snapshot::default(), &PlacementRequest::new(&spec(), 1)).unwrap_err();
+    let placed = scheduler.place(&Snapshot::default(), &PlacementRequest::new(&spec(), 1));
+    let refusal = placed.expect_err("where there are no engines nothing is placed");
     assert_eq!((refusal.asked, refusal.possible, refusal.engines), (1, 0, 0), "there are no engines");
 }
 
@@ -66,8 +81,9 @@ fn sees_what_it_placed_before(scheduler: &dyn Scheduler) {
 }
 
 fn places_all_or_nothing(scheduler: &dyn Scheduler) {
-    let refusal = scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec(), 9)).unwrap_err();
-    assert_eq!((refusal.asked, refusal.possible, refusal.engines), (9, 8, 2), "nine do not fit");
+    let placed = scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec(), 9));
+    let refusal = placed.expect_err("nine are asked for and eight fit: none is placed");
+    assert_eq!((refusal.asked, refusal.possible, refusal.engines), (9, 8, 2), "of nine eight would fit");
     assert!(!refusal.reasons.is_empty(), "it says why");
     let stretched = PlacementRequest { overbooking: 1.5, ..PlacementRequest::new(&spec(), 9) };
     assert!(scheduler.place(&engines(&["a", "b"]), &stretched).is_ok(), "with overbooking they do");
@@ -76,10 +92,12 @@ fn places_all_or_nothing(scheduler: &dyn Scheduler) {
 fn gives_an_engine_one_of_what_can_be_there_once(scheduler: &dyn Scheduler) {
     let unique = ContainerSpec { kind: ContainerType::Unique, ..spec() };
     let listening = ContainerSpec { bind_ports: vec!["8080:80".parse().unwrap()], ..spec() };
-    for (spec, what) in [(unique, "a container of type unique"), (listening, "a port of the host")] {
-        let placed = scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec, 2)).expect(what);
+    for (spec, what) in [(unique, "an image that is unique"), (listening, "a port of the host")] {
+        let placed = scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec, 2));
+        let placed = placed.unwrap_or_else(|refusal| panic!("two engines have room for two with {what}: {refusal}"));
         assert_eq!(counts(&placed).len(), 2, "{what} is on an engine once");
-        assert!(scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec, 3)).is_err(), "{what}");
+        let third = scheduler.place(&engines(&["a", "b"]), &PlacementRequest::new(&spec, 3));
+        assert!(third.is_err(), "two engines have no room for three with {what}");
     }
 }
 
@@ -111,11 +129,15 @@ fn keeps_away_from_engines_that_will_not_do(scheduler: &dyn Scheduler) {
             let mut other = engine(spoiled);
             spoil(&mut other);
             let alone: Snapshot = [other.clone()].into_iter().collect();
-            let refusal = scheduler.place(&alone, &request).expect_err(what);
-            assert_eq!(refusal.reasons.len(), 1, "an engine {what}: {refusal}");
+            let refused = scheduler.place(&alone, &request);
+            let refusal = refused.expect_err(&format!("an engine {what} takes no container"));
+            assert_eq!(refusal.reasons.len(), 1, "an engine {what} is refused for one reason: {refusal}");
             let both: Snapshot = [other, engine(good)].into_iter().collect();
-            let placed = scheduler.place(&both, &request).unwrap_or_else(|refusal| panic!("{what}: {refusal}"));
-            assert_eq!(placed[0].as_str(), good, "there is one engine {what}");
+            let placed = scheduler
+                .place(&both, &request)
+                .unwrap_or_else(|refusal| panic!("beside an engine {what} there is a good one: {refusal}"));
+            assert_eq!(placed.len(), 1, "one container is asked for, beside an engine {what}");
+            assert_eq!(placed[0].as_str(), good, "of two engines one is {what}");
         }
     }
 }
@@ -149,5 +171,46 @@ fn gives_the_same_answer_again(scheduler: &dyn Scheduler) {
     assert!(first.is_ok(), "{first:?}");
     for _ in 0..3 {
         assert_eq!(scheduler.place(&all, &request), first, "the same question has the same answer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::{Refusal, Spread};
+
+    /// Says yes, and names no engine.
+    #[derive(Debug)]
+    struct Promises;
+
+    impl Scheduler for Promises {
+        fn place(&self, _: &Snapshot, _: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Has its own idea of what fits.
+    #[derive(Debug)]
+    struct Crowds;
+
+    impl Scheduler for Crowds {
+        fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+            match snapshot.engines().next() {
+                Some(first) if request.count < 9 => Ok(vec![first.id.clone(); request.count]),
+                _ => Spread::default().place(snapshot, request),
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "where there are no engines nothing is placed")]
+    fn says_that_nothing_can_be_placed_where_nothing_is() {
+        conforms(&Promises);
+    }
+
+    #[test]
+    #[should_panic(expected = "four fit on each")]
+    fn says_what_fits() {
+        conforms(&Crowds);
     }
 }

@@ -14,6 +14,7 @@ impl View {
         request: &PlacementRequest,
     ) -> Result<Vec<(LaunchId, EngineId)>, Refusal> {
         let chosen = scheduler.place(&self.snapshot, request)?;
+        self.check_choice(&chosen, request)?;
         let image: Arc<str> = request.image.as_str().into();
         let placed = chosen
             .into_iter()
@@ -29,6 +30,19 @@ impl View {
             })
             .collect();
         Ok(placed)
+    }
+
+    /// Refuses an answer that a scheduler of another program must not give: containers would be lost without a word.
+    fn check_choice(&self, chosen: &[EngineId], request: &PlacementRequest) -> Result<(), Refusal> {
+        let reason = if chosen.len() != request.count {
+            format!("the scheduler was asked for {} engines, and answered with {}", request.count, chosen.len())
+        } else if let Some(unknown) = chosen.iter().find(|id| self.snapshot.get(id).is_none()) {
+            format!("the scheduler answered with engine {unknown}, which is not one of them")
+        } else {
+            return Ok(());
+        };
+        tracing::error!(reason, "a scheduler does not do as it must; testing::scheduler::conforms says what that is");
+        Err(Refusal { asked: request.count, possible: 0, engines: self.snapshot.len(), reasons: vec![reason] })
     }
 
     /// Reserves what a container needs to start again where it is. One that runs keeps what it has.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::engine::MockDockerEngine;
 use crate::model::{BoundPort, ContainerSpec, Cpus, EngineStatus, MemoryMb, Protocol};
-use crate::scheduler::{PlacementRequest, Spread};
+use crate::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Spread};
 
 const TOTAL: Resources = Resources { cpus: Cpus::from_milli(2000), memory: MemoryMb::new(1024) };
 
@@ -197,6 +197,32 @@ fn a_stopped_one_is_not_started_without_room() {
     assert!(view.reserve_start(&Spread::default(), &container_id(1), 1.0).unwrap().is_err());
     view.release(all[0].0);
     assert!(view.reserve_start(&Spread::default(), &container_id(1), 1.0).unwrap().is_ok());
+    view.audit().unwrap();
+}
+
+/// Chooses these engines, whatever is asked.
+#[derive(Debug)]
+struct Always(Vec<EngineId>);
+
+impl Scheduler for Always {
+    fn place(&self, _: &Snapshot, _: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn what_a_scheduler_must_not_answer_is_refused_and_reserves_nothing() {
+    let mut view = view_of(2);
+    let refused = |view: &mut View, chosen: Vec<EngineId>| {
+        view.place(&Always(chosen), &request(2)).expect_err("no such answer is taken").to_string()
+    };
+    assert_eq!(
+        refused(&mut view, vec![engine_id(0)]),
+        "2 engines: the scheduler was asked for 2 engines, and answered with 1"
+    );
+    let unknown = refused(&mut view, vec![engine_id(0), engine_id(9)]);
+    assert_eq!(unknown, "2 engines: the scheduler answered with engine e9, which is not one of them");
+    assert_eq!((reserved(&view), view.reservations()), (Resources::ZERO, 0));
     view.audit().unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use serde_json::json;
 
-use super::table;
+use super::{assert_refused, table};
 use crate::store::{Action, KeyRange, MAX_WRITES, Store, StoreErrorKind, Table, Version, Write};
 
 /// One commit inserts, replaces and deletes, in several tables; and every document it wrote has its version.
@@ -27,14 +27,16 @@ pub async fn writes_are_committed_together(store: &Arc<dyn Store>) {
         ])
         .await
         .unwrap();
-    assert_ne!(version, old);
+    assert_ne!(version, old, "a commit gives a version of its own");
     let there = |table: Table| async move {
         let found = store.list(table, &KeyRange::all()).await.unwrap();
         found.into_iter().map(|one| (one.key, one.version, one.body)).collect::<Vec<_>>()
     };
     let inserted = ("inserted".to_owned(), version, json!({"float": 0.5, "list": [1]}));
-    assert_eq!(there(left).await, [inserted, ("replaced".to_owned(), version, json!("new"))]);
-    assert_eq!(there(right).await, [("inserted".to_owned(), version, json!("the same key elsewhere"))]);
+    let replaced = ("replaced".to_owned(), version, json!("new"));
+    assert_eq!(there(left).await, [inserted, replaced], "every write is made, with the version of the commit");
+    let elsewhere = ("inserted".to_owned(), version, json!("the same key elsewhere"));
+    assert_eq!(there(right).await, [elsewhere], "in every table");
     let again = store.replace(left, "replaced", version, json!("newer")).await.unwrap();
     assert_ne!(again, version, "and the version is one like any other");
     assert!(store.commit(Vec::new()).await.is_ok(), "nothing is always done");
@@ -61,17 +63,17 @@ pub async fn a_refused_commit_writes_nothing(store: &Arc<dyn Store>) {
         for place in 0..3 {
             let mut writes = vec![fine("a"), fine("b")];
             writes.insert(place, write.clone());
-            let error = store.commit(writes).await.unwrap_err();
-            assert_eq!(error.kind(), kind, "{write:?} at {place}: {error}");
-            assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before, "{write:?} at {place}");
+            let what = format!("a commit of three writes whose number {place} is {write:?}");
+            assert_refused(store.commit(writes).await, kind, &what);
+            let after = store.list(table, &KeyRange::all()).await.unwrap();
+            assert_eq!(after, before, "{what} was refused, and writes nothing");
         }
     }
     let many = |count: usize| (0..count).map(|number| fine(&format!("{number:04}"))).collect::<Vec<_>>();
-    let error = store.commit(many(MAX_WRITES + 1)).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Invalid);
-    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before);
-    store.commit(many(MAX_WRITES)).await.unwrap();
-    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap().len(), MAX_WRITES + 1);
+    assert_refused(store.commit(many(MAX_WRITES + 1)).await, StoreErrorKind::Invalid, "a commit of too many writes");
+    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap(), before, "a commit of too many writes nothing");
+    store.commit(many(MAX_WRITES)).await.expect("a commit may have MAX_WRITES");
+    assert_eq!(store.list(table, &KeyRange::all()).await.unwrap().len(), MAX_WRITES + 1, "all of them are made");
 }
 
 /// Of many that commit at once, whose first write only one of them can make, one leaves anything behind.
@@ -90,9 +92,10 @@ pub async fn of_many_commits_one_wins(store: &Arc<dyn Store>) {
     let outcomes: Vec<_> = join_all(commits).await.into_iter().map(|outcome| outcome.unwrap()).collect();
     let winner = outcomes.iter().position(Result::is_ok).expect("one commit wins");
     for (number, outcome) in outcomes.iter().enumerate().filter(|(number, _)| *number != winner) {
-        assert_eq!(*outcome, Err(StoreErrorKind::AlreadyExists), "{number}");
+        assert_eq!(*outcome, Err(StoreErrorKind::AlreadyExists), "commit {number} came too late");
     }
     let there = store.list(table, &KeyRange::all()).await.unwrap();
     let there: Vec<_> = there.into_iter().map(|one| (one.key, one.body)).collect();
-    assert_eq!(there, [("contested".to_owned(), json!(winner)), (format!("note {winner}"), json!(winner))]);
+    let both = [("contested".to_owned(), json!(winner)), (format!("note {winner}"), json!(winner))];
+    assert_eq!(there, both, "there is what one commit wrote, and nothing of the others");
 }
