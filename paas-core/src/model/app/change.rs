@@ -135,7 +135,7 @@ impl ComponentSpec {
     pub fn container_spec(&self) -> ContainerSpec {
         let variables = self.env.iter().filter_map(|(name, value)| match value {
             EnvValue::Text(text) => Some((name.clone(), text.clone())),
-            EnvValue::Secret(_) => None,
+            EnvValue::Secret { .. } => None,
         });
         let volumes = self.volumes.iter().map(|(target, volume)| {
             let mode = if volume.mode.is_empty() { String::new() } else { format!(":{}", volume.mode) };

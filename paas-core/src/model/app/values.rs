@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many replicas a component has. Written as a number, or as `each-host`.
@@ -34,13 +33,17 @@ impl Parallel {
     }
 }
 
-/// The value of an environment variable. Written as a text, or as `{ secret = "name" }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The value of an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum EnvValue {
     /// This text.
     Text(String),
-    /// What the secret of that name holds.
-    Secret(String),
+    /// What a secret holds.
+    Secret {
+        /// The name of the secret.
+        secret: String,
+    },
 }
 
 impl fmt::Display for Replicas {
@@ -66,22 +69,6 @@ impl Serialize for Parallel {
         match self {
             Self::Count(count) => serializer.serialize_u32(*count),
             Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
-        }
-    }
-}
-
-/// The table form of a variable.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SecretTable {
-    secret: String,
-}
-
-impl Serialize for EnvValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Secret(secret) => SecretTable { secret: secret.clone() }.serialize(serializer),
         }
     }
 }
@@ -152,41 +139,6 @@ impl<'de> Deserialize<'de> for Parallel {
     }
 }
 
-impl<'de> Deserialize<'de> for EnvValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = EnvValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or { secret = \"name\" }")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<EnvValue, E> {
-                Ok(EnvValue::Text(text.to_owned()))
-            }
-
-            // A port or a flag is easily written without quotes, and there is one way only to write it as text.
-            fn visit_u64<E: Error>(self, number: u64) -> Result<EnvValue, E> {
-                Ok(EnvValue::Text(number.to_string()))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<EnvValue, E> {
-                Ok(EnvValue::Text(number.to_string()))
-            }
-
-            fn visit_bool<E: Error>(self, flag: bool) -> Result<EnvValue, E> {
-                Ok(EnvValue::Text(flag.to_string()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
-                SecretTable::deserialize(MapAccessDeserializer::new(map)).map(|table| EnvValue::Secret(table.secret))
-            }
-        }
-        deserializer.deserialize_any(Form)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +155,6 @@ mod tests {
         same::<Parallel>("\"25%\"");
         same::<EnvValue>("\"info\"");
         same::<EnvValue>("{\"secret\":\"database-url\"}");
-        assert_eq!(serde_json::from_str::<EnvValue>("8080").unwrap(), EnvValue::Text("8080".to_owned()));
     }
 
     #[test]
@@ -215,7 +166,6 @@ mod tests {
         for bad in ["0", "\"0%\"", "\"101%\"", "\"many\""] {
             assert!(serde_json::from_str::<Parallel>(bad).is_err(), "{bad}");
         }
-        assert!(serde_json::from_str::<EnvValue>("{\"secrte\":\"x\"}").is_err());
     }
 
     #[test]

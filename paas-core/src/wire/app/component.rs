@@ -20,7 +20,7 @@ pub struct ComponentRequest {
     pub replicas: Option<Replicas>,
     pub entrypoint: Vec<String>,
     pub command: Vec<String>,
-    pub env: BTreeMap<String, EnvValue>,
+    pub env: BTreeMap<String, EnvRequest>,
     pub secrets: Vec<SecretRequest>,
     pub configs: Vec<ConfigRequest>,
     pub cpus: Option<Cpus>,
@@ -215,6 +215,55 @@ impl<'de> Deserialize<'de> for VolumeRequest {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VolumeRequest, A::Error> {
                 let Table { name, target, mode, shared } = Table::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(VolumeRequest { name, target, mode, shared })
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// The value of an environment variable: a text, or `{ secret = "name" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct EnvRequest(pub EnvValue);
+
+impl<'de> Deserialize<'de> for EnvRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            secret: String,
+        }
+        fn plain(text: String) -> EnvRequest {
+            EnvRequest(EnvValue::Text(text))
+        }
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = EnvRequest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or { secret = \"name\" }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<EnvRequest, E> {
+                Ok(plain(text.to_owned()))
+            }
+
+            // A port or a flag is easily written without quotes, and there is one way only to write it as text.
+            fn visit_u64<E: Error>(self, number: u64) -> Result<EnvRequest, E> {
+                Ok(plain(number.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<EnvRequest, E> {
+                Ok(plain(number.to_string()))
+            }
+
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<EnvRequest, E> {
+                Ok(plain(flag.to_string()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvRequest, A::Error> {
+                let Table { secret } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(EnvRequest(EnvValue::Secret { secret }))
             }
         }
         deserializer.deserialize_any(Form)

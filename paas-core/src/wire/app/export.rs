@@ -2,8 +2,8 @@
 
 use super::normalise::DEFAULT_PORT;
 use super::{
-    AppRequest, BeforeRequest, ComponentRequest, ConfigRequest, HealRequest, HealthRequest, Period, PlaceRequest,
-    RouteRequest, SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
+    AppRequest, BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, Period,
+    PlaceRequest, RouteRequest, SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
 };
 use crate::model::RestartPolicy;
 use crate::model::app::{AppSpec, ComponentSpec, ComponentUse, HealthCheck, Probe};
@@ -26,7 +26,7 @@ impl From<&ComponentSpec> for ComponentRequest {
             replicas: Some(spec.replicas),
             entrypoint: spec.entrypoint.clone(),
             command: spec.command.clone(),
-            env: spec.env.clone(),
+            env: spec.env.iter().map(|(name, value)| (name.clone(), EnvRequest(value.clone()))).collect(),
             secrets: secrets(spec),
             configs: configs(spec),
             cpus: spec.cpus,

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::AppRequest;
+use super::{AppRequest, EnvRequest};
 use crate::model::app::EnvValue;
 
 /// What is wrong with a file. Shown as `paas.toml:3:7: what is wrong`.
@@ -60,7 +60,7 @@ pub fn read_files(
             *image = interpolate(image, &variable).map_err(|message| at("image", message))?;
         }
         for (key, value) in &mut component.env {
-            if let EnvValue::Text(text) = value {
+            if let EnvRequest(EnvValue::Text(text)) = value {
                 *text = interpolate(text, &variable).map_err(|message| at(&format!("env.{key}"), message))?;
             }
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use component::{
-    BeforeRequest, ComponentRequest, ConfigRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
+    BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
 };
 pub use file::{AppFileError, read_files};

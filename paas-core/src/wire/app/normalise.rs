@@ -57,7 +57,7 @@ impl ComponentRequest {
             replicas: self.replicas.unwrap_or(kept),
             entrypoint: self.entrypoint.clone(),
             command: self.command.clone(),
-            env: self.env.clone(),
+            env: self.env.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
             secrets: secrets(&self.secrets)?,
             configs: configs(&self.configs)?,
             cpus: self.cpus,

@@ -56,6 +56,7 @@ fn what_is_wrong_is_said_with_its_place() {
             "app = 'a'\n[component.web]\nreplicas = 'all'",
             "paas.toml:3:12: invalid value: string \"all\", expected a number",
         ),
+        ("[component.web]\nenv = { A = { secret = 'a', versoin = 1 } }", "paas.toml:2:29: unknown field `versoin`"),
         ("[component.web]\nupdate = { monitor = '5 apples' }", "paas.toml:2:22: must be a duration"),
         ("app = 'ü'\nenv = ", "paas.toml:2:"),
         (
