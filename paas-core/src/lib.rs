@@ -8,6 +8,7 @@
 //! [`events::EventSink`].
 
 pub mod agent;
+pub mod apps;
 pub mod auth;
 pub mod background;
 pub mod clock;
