@@ -150,6 +150,8 @@ pub struct Replica {
     pub engine: EngineId,
     /// Those of its containers that take traffic, or finish what they took, by generation.
     pub backends: BTreeMap<u64, Backend>,
+    /// Those of its containers that were stopped on purpose, by generation: how such a one ended says nothing.
+    pub stopped: BTreeSet<u64>,
     /// The container of a failed rollout, which is kept for inspection, by generation.
     pub kept: Option<u64>,
     /// A container that was found, by generation, and the revision that it counts as.
@@ -168,6 +170,7 @@ impl Replica {
             generation,
             engine,
             backends: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             kept: None,
             adopted: None,
             avoid: BTreeSet::new(),

@@ -29,15 +29,21 @@ impl Desired {
                 let count = record.restarts.map_or(0, |(count, _)| count);
                 record.restarts = Some((count + 1, now));
             }),
+            Action::Start(replica) => self.change(replica, |record| {
+                record.stopped.remove(&replica.generation);
+            }),
             Action::Stop(replica) => self.change(replica, |record| {
                 record.backends.remove(&replica.generation);
+                record.stopped.insert(replica.generation);
             }),
             Action::SetAside(replica) => self.change(replica, |record| {
                 record.backends.remove(&replica.generation);
+                record.stopped.insert(replica.generation);
                 record.kept = Some(replica.generation);
             }),
             Action::Remove(replica) => self.change(replica, |record| {
                 record.backends.remove(&replica.generation);
+                record.stopped.remove(&replica.generation);
                 record.kept = record.kept.filter(|&kept| kept != replica.generation);
             }),
             Action::Assign { replica, revision } => self.change(replica, |record| {
@@ -75,7 +81,7 @@ impl Desired {
                     self.last_done = Some(self.target);
                 }
             }
-            Action::Start(_) | Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
+            Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn judge(
         ContainerState::Created => Status::NotStarted,
         ContainerState::Paused => Status::Paused,
         ContainerState::Restarting => Status::CrashLooping(loop_began(container).unwrap_or(container.since)),
-        ContainerState::Stopped if ended_well(container, spec) => Status::Completed,
+        ContainerState::Stopped if ended_well(container, spec, replica) => Status::Completed,
         ContainerState::Stopped | ContainerState::Unknown => {
             loop_began(container).map_or(Status::Ended, Status::CrashLooping)
         }
@@ -95,9 +95,10 @@ fn loop_began(container: &ObservedContainer) -> Option<Timestamp> {
     container.exits.get(CRASHES - 1).copied()
 }
 
-fn ended_well(container: &ObservedContainer, spec: &ComponentSpec) -> bool {
+fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
+    let was_stopped = replica.is_some_and(|replica| replica.stopped.contains(&container.generation));
     let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
-    stays_ended && container.exit_code == Some(0)
+    stays_ended && !was_stopped && container.exit_code == Some(0)
 }
 
 impl Status {

@@ -208,3 +208,24 @@ proptest! {
         prop_assert!(world.desired.rollout.is_none(), "{}", world.show());
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_version_that_is_broken_leaves_as_many_serving_as_before(
+        first in any_file(),
+        second in any_file(),
+        crashes in any::<bool>(),
+    ) {
+        let mut world = World::running(&HOSTS, &first);
+        let before = world.serving("web");
+        world.apply(&second);
+        if crashes { world.crashing_revisions.insert(2) } else { world.sick_revisions.insert(2) };
+        world.pass(900);
+        prop_assert!(world.desired.rollout.is_none(), "{}", world.show());
+        let (_, web) = world.desired.components().find(|(name, _)| name.as_str() == "web").unwrap();
+        let Replicas::Count(wanted) = web.replicas else { return Ok(()) };
+        prop_assert!(world.serving("web") >= before.min(usize::try_from(wanted).unwrap()), "{}", world.show());
+    }
+}

@@ -133,6 +133,20 @@ fn a_stopped_application_starts_again_as_it_was() {
 }
 
 #[test]
+fn what_was_stopped_on_purpose_is_not_taken_for_completed() {
+    let mut world = World::running(&["a"], &format!("{DB}restart = 'on-failure'"));
+    world.exit_code = 0;
+    world.desired.goal = Goal::Stop;
+    world.pass(1);
+    world.desired.goal = Goal::Run;
+    world.pass(10);
+    assert_eq!(world.serving("db"), 1);
+    let container = world.container("db.1");
+    (container.state, container.exit_code) = (ContainerState::Stopped, Some(0));
+    assert_eq!(world.steps(), [], "it ended by itself");
+}
+
+#[test]
 fn a_second_apply_takes_the_place_of_the_first() {
     let mut world = World::running(&["a", "b", "c"], WEB);
     world.apply(&WEB.replace("web:1", "web:2"));

@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) sick_revisions: BTreeSet<u64>,
     /// Revisions whose containers end at once.
     pub(super) crashing_revisions: BTreeSet<u64>,
+    /// How containers end when they are stopped.
+    pub(super) exit_code: i64,
     /// How the rollouts ended.
     pub(super) outcomes: Vec<(Outcome, String)>,
 }
@@ -66,6 +68,7 @@ impl World {
             now,
             sick_revisions: BTreeSet::new(),
             crashing_revisions: BTreeSet::new(),
+            exit_code: 143,
             outcomes: Vec::new(),
         }
     }
@@ -171,9 +174,10 @@ impl World {
                 container.health = if has_check { Health::Starting } else { Health::Unchecked };
             }
             Action::Stop(replica) | Action::SetAside(replica) => {
-                let now = self.now;
+                let (now, exit_code) = (self.now, self.exit_code);
                 let container = self.found(replica);
-                (container.state, container.since, container.exit_code) = (ContainerState::Stopped, now, Some(143));
+                (container.state, container.since) = (ContainerState::Stopped, now);
+                container.exit_code = Some(exit_code);
             }
             Action::Remove(replica) => {
                 self.found(replica);

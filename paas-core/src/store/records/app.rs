@@ -147,6 +147,9 @@ pub struct ReplicaRecord {
     /// Those of its containers that take traffic, or finish what they took.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<BackendRecord>,
+    /// Those of its containers that were stopped on purpose, by generation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stopped: BTreeSet<u64>,
     /// The container that is kept for inspection, by generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<u64>,
@@ -234,6 +237,7 @@ impl ReplicaRecord {
             generation,
             engine,
             backends: Vec::new(),
+            stopped: BTreeSet::new(),
             kept: None,
             adopted: None,
             avoid: BTreeSet::new(),
