@@ -48,7 +48,7 @@ impl<'a> Planner<'a> {
     ) {
         let subject = Subject::Slot(view.slot.clone());
         let cause = old.unfit.clone().unwrap_or(Cause::SameContainer);
-        let is_move = matches!(cause, Cause::Drained(_) | Cause::LacksLabel { .. });
+        let is_move = matches!(cause, Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_));
         let status = match &old.standing {
             Standing::Held(held, until) => return self.wait(subject, *until, held.clone()),
             Standing::Known(status) => status,

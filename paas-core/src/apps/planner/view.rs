@@ -1,6 +1,6 @@
 //! What there is of each slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -103,6 +103,15 @@ impl View<'_> {
         self.old.is_none() && self.fit.as_ref().is_some_and(recorded)
     }
 
+    /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
+    /// cannot tell them apart.
+    fn drop_twin(&mut self) {
+        let generation = self.fit.as_ref().map(|fit| fit.container.generation);
+        if let Some(twin) = self.old.take_if(|old| Some(old.container.generation) == generation && !old.is_held()) {
+            self.rest.push(twin.container);
+        }
+    }
+
     /// The generation of the next container.
     pub(super) fn next_generation(&self) -> u64 {
         let candidates = self.fit.iter().chain(&self.old).map(|candidate| candidate.container);
@@ -130,25 +139,30 @@ impl<'a> Planner<'a> {
     /// A host that has a slot keeps it; each that has none gets the lowest number that is free.
     fn one_on_each_host(&self, name: &ComponentName, spec: &ComponentSpec) -> Vec<(u32, Option<EngineId>)> {
         let takes_it = |engine: &EngineId| {
-            self.snapshot.get(engine).is_some_and(|state| !state.draining && spec.place.labels.is_subset(&state.labels))
+            let reach = self.observed.engines.get(engine);
+            let host = self.snapshot.get(engine).filter(|_| reach.is_some_and(|reach| *reach != Reach::Lost));
+            host.is_some_and(|host| !host.draining && spec.place.labels.is_subset(&host.labels))
         };
-        let replicas = self.desired.replicas.iter().filter(|(slot, _)| slot.component == *name);
-        let is_known = |engine: &EngineId| {
-            takes_it(engine) && self.observed.engines.get(engine).is_some_and(|reach| *reach != Reach::Lost)
-        };
-        let mut slots: Vec<(u32, Option<EngineId>)> = replicas
-            .filter(|(_, replica)| is_known(&replica.engine))
-            .map(|(slot, replica)| (slot.number, Some(replica.engine.clone())))
-            .collect();
-        let mut taken: BTreeSet<u32> =
-            self.desired.replicas.keys().filter(|slot| slot.component == *name).map(|slot| slot.number).collect();
+        let replicas = || self.desired.replicas.iter().filter(|(slot, _)| slot.component == *name);
+        let mut numbers: BTreeMap<&EngineId, (bool, u32)> = BTreeMap::new();
+        for (slot, replica) in replicas().filter(|(_, replica)| takes_it(&replica.engine)) {
+            // Of two on one host, which the number of replicas allowed before, the one that has its container there.
+            let is_elsewhere = !self
+                .containers_of(slot)
+                .any(|container| container.engine == replica.engine && replica.kept != Some(container.generation));
+            let kept = numbers.entry(&replica.engine).or_insert((is_elsewhere, slot.number));
+            *kept = (*kept).min((is_elsewhere, slot.number));
+        }
+        let mut taken: BTreeSet<u32> = replicas().map(|(slot, _)| slot.number).collect();
         for engine in self.observed.engines.keys().filter(|engine| self.is_up(engine) && takes_it(engine)) {
-            if slots.iter().all(|(_, only)| only.as_ref() != Some(engine)) {
+            numbers.entry(engine).or_insert_with(|| {
                 let number = (1..).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
                 taken.insert(number);
-                slots.push((number, Some(engine.clone())));
-            }
+                (true, number)
+            });
         }
+        let mut slots: Vec<(u32, Option<EngineId>)> =
+            numbers.into_iter().map(|(engine, (_, number))| (number, Some(engine.clone()))).collect();
         slots.sort();
         slots
     }
@@ -178,6 +192,7 @@ impl<'a> Planner<'a> {
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);
         }
+        view.drop_twin();
         view
     }
 
@@ -247,6 +262,9 @@ impl<'a> Planner<'a> {
 
     /// Why a container cannot stay on its host.
     fn has_to_leave(&self, view: &View<'a>, container: &ObservedContainer) -> Option<Cause> {
+        if let Some(only) = view.only.as_ref().filter(|only| **only != container.engine) {
+            return Some(Cause::BelongsElsewhere(only.clone()));
+        }
         if view.only.is_some() || view.spec.is_pinned() {
             return None;
         }

@@ -1,39 +1,7 @@
 //! What takes a running container from one specification to another.
 
-use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe};
+use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
 use crate::model::{ContainerSpec, Cpus, MemoryMb, RestartPolicy};
-
-/// Fields of a component that are accepted, checked and kept, and that [`ContainerSpec`] has no word for yet: nothing that
-/// starts a container carries them out so far.
-pub const NOT_CARRIED_OUT_YET: [&str; 27] = [
-    "allow",
-    "before",
-    "cap_add",
-    "cap_drop",
-    "configs",
-    "devices",
-    "env.secret",
-    "extra_hosts",
-    "health",
-    "init",
-    "labels",
-    "logging",
-    "memory_reservation",
-    "pids_limit",
-    "place.prefer",
-    "place.spread",
-    "port",
-    "ports",
-    "read_only",
-    "route",
-    "secrets",
-    "shm_size",
-    "stop",
-    "sysctls",
-    "tmpfs",
-    "ulimits",
-    "user",
-];
 
 /// What Docker changes in a container without making a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +99,34 @@ impl ComponentSpec {
         fields
     }
 
-    /// The container that `run` would start for it, as far as [`ContainerSpec`] has words: see [`NOT_CARRIED_OUT_YET`].
+    /// The fields it has that are accepted, checked and kept, and that nothing carries out so far, by their names in the file:
+    /// [`ContainerSpec`] has no word for them, or nobody reads them yet.
+    pub fn fields_not_carried_out(&self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        let mut note = |name, is_there: bool| {
+            if is_there {
+                fields.push(name);
+            }
+        };
+        note("allow", !self.allow.is_empty());
+        note("before", self.before.is_some());
+        note("configs", !self.configs.is_empty());
+        note("env.secret", self.env.values().any(|value| matches!(value, EnvValue::Secret { .. })));
+        note("health", self.health.is_some());
+        note("ports", !self.ports.is_empty());
+        note("route", !self.routes.is_empty());
+        note("secrets", !self.secrets.is_empty());
+        note("stop", self.stop != StopPolicy::default());
+        note("uses", !self.uses.is_empty());
+        note("volumes", self.volumes.values().any(|volume| !volume.is_host_path()));
+        let is_carried_out = |name| matches!(name, "hostname" | "cpuset");
+        let mut note_option = |name, is_there: bool| note(name, is_there && !is_carried_out(name));
+        self.docker.note_differences(&DockerOptions::default(), &mut note_option);
+        fields
+    }
+
+    /// The container that `run` would start for it, as far as [`ContainerSpec`] has words; see
+    /// [`ComponentSpec::fields_not_carried_out`].
     pub fn container_spec(&self) -> ContainerSpec {
         let variables = self.env.iter().filter_map(|(name, value)| match value {
             EnvValue::Text(text) => Some((name.clone(), text.clone())),

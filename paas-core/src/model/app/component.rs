@@ -169,6 +169,12 @@ pub struct StopPolicy {
     pub grace_ms: u64,
 }
 
+impl Default for StopPolicy {
+    fn default() -> Self {
+        Self { signal: "SIGTERM".to_owned(), grace_ms: 30_000 }
+    }
+}
+
 /// How replicas are replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdatePolicy {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::id::{AppName, ComponentName};
-pub use change::{Change, NOT_CARRIED_OUT_YET, Sizes};
+pub use change::{Change, Sizes};
 pub use component::{
     BeforeCommand, ComponentSpec, ComponentUse, ConfigFile, HealPolicy, HealthCheck, OnFailure, PlacePolicy, Probe,
     Route, SecretFile, Spread, StopPolicy, UpdateOrder, UpdatePolicy, VolumeMount,

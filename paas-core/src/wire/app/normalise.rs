@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     AppRequest, BeforeRequest, ComponentRequest, ConfigRequest, HealRequest, HealthRequest, Period, SecretRequest,
-    UpdateRequest, VolumeRequest,
+    StopRequest, UpdateRequest, VolumeRequest,
 };
 use crate::model::app::{
     AppName, AppSpec, BeforeCommand, ComponentName, ComponentSpec, ComponentUse, ConfigFile, DockerOptions, HealPolicy,
@@ -65,10 +65,7 @@ impl ComponentRequest {
             publish: publish(&self.publish)?,
             health: self.health.as_ref().map(|health| health_check(health, &ports)).transpose()?,
             ports,
-            stop: StopPolicy {
-                signal: self.stop.signal.clone().unwrap_or_else(|| "SIGTERM".to_owned()),
-                grace_ms: or_seconds(self.stop.grace, 30),
-            },
+            stop: stop_policy(&self.stop),
             update: update_policy(&self.update, is_pinned),
             heal: heal_policy(&self.heal)?,
             place: PlacePolicy {
@@ -229,6 +226,11 @@ fn health_check(health: &HealthRequest, ports: &BTreeMap<String, u16>) -> Result
         start_ms: or_seconds(health.start, 60),
         failures: health.failures.unwrap_or(3),
     })
+}
+
+fn stop_policy(stop: &StopRequest) -> StopPolicy {
+    let StopPolicy { signal, grace_ms } = StopPolicy::default();
+    StopPolicy { signal: stop.signal.clone().unwrap_or(signal), grace_ms: stop.grace.map_or(grace_ms, Period::millis) }
 }
 
 fn update_policy(update: &UpdateRequest, is_pinned: bool) -> UpdatePolicy {

@@ -210,3 +210,71 @@ fn the_probe_of_the_example_is_made_at_its_port() {
     let probe = &app.components["web"].health.as_ref().unwrap().probe;
     assert_eq!(*probe, Probe::Http { path: "/up".to_owned(), port: "default".to_owned() });
 }
+
+#[test]
+fn what_nothing_carries_out_yet_is_known_by_name() {
+    let app = normalised(WHOLE).unwrap();
+    let fields = app.components["web"].fields_not_carried_out();
+    let expected = [
+        "before",
+        "configs",
+        "env.secret",
+        "health",
+        "ports",
+        "route",
+        "secrets",
+        "uses",
+        "volumes",
+        "labels",
+        "user",
+        "init",
+        "cap_add",
+        "cap_drop",
+        "ulimits",
+        "sysctls",
+        "read_only",
+        "tmpfs",
+        "shm_size",
+        "extra_hosts",
+        "logging",
+        "devices",
+        "memory_reservation",
+        "pids_limit",
+    ];
+    assert_eq!(fields, expected);
+    let plain =
+        "app = 'a'\n[component.web]\nimage = 'web'\ncpus = 1\nenv = { A = '1' }\npublish = ['80:80']\ncpuset = '0'";
+    assert!(normalised(plain).unwrap().components["web"].fields_not_carried_out().is_empty());
+}
+
+/// Each field is either part of the container or not; which it is decides whether replicas are replaced.
+#[test]
+fn only_what_docker_cannot_change_in_place_makes_a_new_container() {
+    let base = "replicas = 3\nport = 80\nhealth = { http = '/up' }";
+    let with = |more: &str| normalised(&format!("app = 'a'\n[component.web]\nimage = 'web'\n{more}")).unwrap();
+    let old = with(base).components["web"].clone();
+    for same in [
+        "replicas = 5\nport = 80\nhealth = { http = '/other', interval = '9s' }",
+        "replicas = 3\nport = 81\nhealth = { tcp = true }",
+        &format!("{base}\nupdate = {{ parallel = 2 }}\nheal = {{ after = 'never' }}\nplace = {{ labels = ['ssd'] }}"),
+        &format!("{base}\nroute = [{{ host = 'a.org' }}]\nallow = ['b/*']\nbefore = {{ command = ['x'] }}"),
+        &format!("{base}\ncpus = 1\nmemory = 64\nrestart = 'no'"),
+    ] {
+        assert!(old.fields_for_a_new_container(&with(same).components["web"]).is_empty(), "{same}");
+    }
+    for (field, more) in [
+        ("command", "command = ['x']"),
+        ("env", "env = { A = '1' }"),
+        ("publish", "publish = ['80:80']"),
+        ("volumes", "volumes = ['data:/data']"),
+        ("stop", "stop = { grace = '9s' }"),
+        ("user", "user = '1000'"),
+        ("labels", "labels = { a = 'b' }"),
+        ("pids_limit", "pids_limit = 9"),
+    ] {
+        let new = with(&format!("{base}\n{more}"));
+        assert_eq!(old.fields_for_a_new_container(&new.components["web"]), [field]);
+    }
+    let checked = with("replicas = 3\nport = 80\nhealth = { command = ['x'] }");
+    assert_eq!(old.fields_for_a_new_container(&checked.components["web"]), ["health"], "Docker runs that one itself");
+}
