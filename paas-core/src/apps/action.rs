@@ -229,7 +229,7 @@ impl fmt::Display for Cause {
             Self::FirstStart => f.write_str("nothing fills the slot yet"),
             Self::Missing => f.write_str("its container is gone"),
             Self::Changed(fields) => write!(f, "{} changed", fields.join(", ")),
-            Self::UnknownRevision(number) => write!(f, "revision {number} is not known any more"),
+            Self::UnknownRevision(number) => write!(f, "revision {number} is not known"),
             Self::Restart => f.write_str("a restart was asked for"),
             Self::Drained(engine) => write!(f, "host {engine} is drained"),
             Self::LacksLabel { engine, label } => write!(f, "host {engine} lacks label {label}"),

@@ -13,7 +13,7 @@ use crate::model::{ContainerSpec, ContainerState, EngineId};
 /// Everything that was observed and may matter to one application.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All engines of the platform.
+    /// All engines of the platform. One that is not among them is gone for good: what ran there is made again elsewhere.
     pub engines: BTreeMap<EngineId, Reach>,
     /// The containers of the application, and those of others that have a name like one of its own. Also those on engines that
     /// do not answer, as they were seen last.
@@ -25,7 +25,7 @@ pub struct Observed {
 /// Whether an engine can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// It answers.
+    /// It answers, and its containers were read: what is not among them is not there.
     Up,
     /// It does not, and nobody else gets an answer.
     Silent {

@@ -57,6 +57,11 @@ pub fn plan(
         planner.wait(Subject::App, None, Cause::ObserveOnly);
         return planner.steps;
     }
+    if desired.goal == Goal::Run && !desired.revisions.contains_key(&desired.target) {
+        // Without it, everything would be too many.
+        planner.wait(Subject::App, None, Cause::UnknownRevision(desired.target));
+        return planner.steps;
+    }
     match desired.goal {
         Goal::Run => planner.run(),
         Goal::Stop => planner.stop_all(),

@@ -224,6 +224,7 @@ situation!(
         world.desired.replicas.clear();
     })
 );
+situation!(the_revision_that_is_to_run_is_missing, changed(web(), |world| world.desired.revisions.clear()));
 situation!(
     orphans_of_a_lost_store,
     changed(web(), |world| {
