@@ -57,6 +57,7 @@
 //! `bytes` 1, `futures` 0.3, `jiff` 1, `serde_json` 1, `tokio` 1 and `uuid` 1.
 
 pub mod agent;
+pub mod apps;
 pub mod auth;
 pub mod background;
 pub mod backoff;

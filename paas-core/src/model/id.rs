@@ -29,6 +29,25 @@ fn check_name(field: &str, text: &str) -> Result<(), Invalid> {
     ))
 }
 
+/// Longest name of an application or of one of its components, in bytes.
+const MAX_APP_NAME: usize = 32;
+
+/// Names of applications and components end up in names of containers, of networks and in host names.
+fn check_app_name(field: &str, text: &str) -> Result<(), Invalid> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let ends_well = !text.is_empty() && !text.starts_with('-') && !text.ends_with('-');
+    if ends_well && text.len() <= MAX_APP_NAME && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        field,
+        format!(
+            "must be 1 to {MAX_APP_NAME} of a-z, 0-9 and '-', with no '-' at either end, not {:?}",
+            super::validation::shortened(text)
+        ),
+    ))
+}
+
 /// Docker writes container ids as hexadecimal digits.
 fn check_hex(field: &str, text: &str) -> Result<(), Invalid> {
     if (12..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -105,6 +124,15 @@ text_id! {
 text_id! {
     /// Name a person logs in with. Unique among the accounts; upper and lower case differ.
     UserName, "username", check_name
+}
+
+text_id! {
+    /// Name of an application. At most 32 of `[a-z0-9-]`, with no hyphen at either end.
+    AppName, "app", check_app_name
+}
+text_id! {
+    /// Name of a component of an application. At most 32 of `[a-z0-9-]`, with no hyphen at either end.
+    ComponentName, "component", check_app_name
 }
 
 impl ContainerId {
@@ -197,6 +225,16 @@ mod tests {
         let long = "x".repeat(65);
         for bad in ["", " ", "a b", "-a", ".hidden", "a/b", "ü", "a:b", long.as_str()] {
             assert!(bad.parse::<EngineId>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn names_of_applications_are_short_and_plain() {
+        for good in ["a", "shop", "a-b", "0", "a--b", &"x".repeat(32)] {
+            assert_eq!(good.parse::<AppName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "a.b", "a b", "\u{fc}", &"x".repeat(33)] {
+            assert!(bad.parse::<ComponentName>().is_err(), "{bad:?} was taken");
         }
     }
 

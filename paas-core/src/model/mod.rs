@@ -6,6 +6,7 @@
 
 mod account;
 mod address;
+pub mod app;
 mod cluster;
 mod container;
 mod engine;

@@ -4,6 +4,8 @@ use super::Table;
 
 /// Who may log in.
 pub const ACCOUNTS: Table = Table::new("accounts");
+/// Applications: which revision they have, and the rollout that is under way.
+pub const APPLICATIONS: Table = Table::new("applications");
 /// Hosts that register themselves and were deleted while their agent ran.
 pub const DELETED_ENGINES: Table = Table::new("deleted_engines");
 /// Engines that registered themselves and are drained.
@@ -22,10 +24,16 @@ pub const PLATFORM: Table = Table::new("platform");
 pub const REGISTERED_ENGINES: Table = Table::new("registered_engines");
 /// Logins to image registries that serve every engine.
 pub const REGISTRY_LOGINS: Table = Table::new("registry_logins");
+/// What fills the slots of applications.
+pub const REPLICAS: Table = Table::new("replicas");
 /// Requests that may be made again, and their answers.
 pub const REQUESTS: Table = Table::new("requests");
+/// What applications are to be, and were.
+pub const REVISIONS: Table = Table::new("revisions");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
+/// Volumes that slots of applications have of their own.
+pub const VOLUMES: Table = Table::new("volumes");
 
 /// What this very store is: which of all copies, how often somebody took it over. Never copied itself.
 pub const STORE: Table = Table::new("store");
@@ -33,8 +41,9 @@ pub const STORE: Table = Table::new("store");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 12] = [
+pub const ALL: [Table; 16] = [
     ACCOUNTS,
+    APPLICATIONS,
     DELETED_ENGINES,
     DRAINED_ENGINES,
     ENGINES,
@@ -44,8 +53,11 @@ pub const ALL: [Table; 12] = [
     PLATFORM,
     REGISTERED_ENGINES,
     REGISTRY_LOGINS,
+    REPLICAS,
     REQUESTS,
+    REVISIONS,
     TOKENS,
+    VOLUMES,
 ];
 
 /// Those that a store of the first release has. It made all of them at once.

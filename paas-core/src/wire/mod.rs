@@ -3,6 +3,7 @@
 //! A field that a request has and the server does not know is refused with its name: it would be a wish that is not met, or
 //! a slip of the pen. Between programs of the platform itself it is ignored, because they may differ by one version.
 
+pub mod app;
 mod heartbeat;
 mod log;
 

@@ -3,10 +3,15 @@
 //! A field that is missing has its default, and one that this version does not know is kept when the record is written
 //! again: an older server can lead beside a newer one, and be gone back to.
 
+mod app;
 mod launch;
 mod request;
 mod unknown;
 
+pub use app::{
+    ApplicationRecord, BackendRecord, BeforeRecord, GoalRecord, ReplicaRecord, RevisionRecord, RolloutReasonRecord,
+    RolloutRecord, VolumeRecord,
+};
 pub use launch::{LaunchRecord, LaunchState};
 pub use request::KeptAnswer;
 pub(crate) use request::KeptRequest;

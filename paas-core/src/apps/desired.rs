@@ -1,0 +1,203 @@
+//! What is recorded: what shall be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::model::EngineId;
+use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
+
+/// Everything that is recorded of one application.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Its name.
+    pub app: AppName,
+    /// What is to become of it.
+    pub goal: Goal,
+    /// The number of the revision that is to run.
+    pub target: u64,
+    /// Its revisions, by number: the target, and each that a container may be of.
+    pub revisions: BTreeMap<u64, Arc<AppSpec>>,
+    /// The newest revision that was rolled out entirely, to which a rollout that fails goes back.
+    pub last_done: Option<u64>,
+    /// The rollout that is under way.
+    pub rollout: Option<Rollout>,
+    /// Its replicas.
+    pub replicas: BTreeMap<Slot, Replica>,
+    /// The volumes that its slots have of their own.
+    pub volumes: Vec<Volume>,
+    /// The store may be an old one: nothing is done until somebody says that it is right.
+    pub observe_only: bool,
+    /// Heal even though more than half of the hosts are silent.
+    pub heal_now: bool,
+}
+
+impl Desired {
+    /// An application that shall run as its first revision says, and of which nothing is there: what a first apply is.
+    pub fn first(spec: AppSpec, now: Timestamp) -> Self {
+        Self {
+            app: spec.name.clone(),
+            goal: Goal::Run,
+            target: 1,
+            revisions: BTreeMap::from([(1, Arc::new(spec))]),
+            last_done: None,
+            rollout: Some(Rollout::new(1, RolloutReason::Apply, now)),
+            replicas: BTreeMap::new(),
+            volumes: Vec::new(),
+            observe_only: false,
+            heal_now: false,
+        }
+    }
+
+    /// What a component is in a revision.
+    pub fn component(&self, revision: u64, name: &ComponentName) -> Option<&ComponentSpec> {
+        self.revisions.get(&revision)?.components.get(name)
+    }
+
+    /// The components of the target.
+    pub(super) fn components(&self) -> impl Iterator<Item = (&ComponentName, &ComponentSpec)> {
+        self.revisions.get(&self.target).into_iter().flat_map(|app| &app.components)
+    }
+}
+
+/// What is to become of an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// It runs.
+    Run,
+    /// Its containers are stopped and kept.
+    Stop,
+    /// Nothing is left of it but its volumes.
+    Destroy,
+}
+
+/// What takes an application from one revision to another.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// The revision it leads to.
+    pub to: u64,
+    /// Why there is one.
+    pub reason: RolloutReason,
+    /// When it began. Containers that were made since then are its own.
+    pub started: Timestamp,
+    /// When a replica became ready last.
+    pub progressed: Timestamp,
+    /// How far the commands are that run before a component is replaced.
+    pub before: BTreeMap<ComponentName, BeforeState>,
+}
+
+impl Rollout {
+    /// One that begins now.
+    pub fn new(to: u64, reason: RolloutReason, now: Timestamp) -> Self {
+        Self { to, reason, started: now, progressed: now, before: BTreeMap::new() }
+    }
+}
+
+/// Why there is a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolloutReason {
+    /// Somebody applied a file.
+    Apply,
+    /// Somebody applied a file beside containers that no record names, which become replicas where they are the same.
+    Adopt,
+    /// Somebody changed the number of replicas.
+    Scale,
+    /// Every container is to be made again.
+    Restart,
+    /// Another rollout failed, or somebody wants an earlier revision.
+    Rollback {
+        /// Why.
+        why: String,
+    },
+}
+
+/// How far the command is that runs before a component is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeforeState {
+    /// It runs.
+    Running,
+    /// It ended with this exit code.
+    Ended(i64),
+    /// Nobody knows: its host is lost.
+    Unknown,
+}
+
+/// One place of a component that is to be filled. Shown as `web.2`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// The component.
+    pub component: ComponentName,
+    /// Its number, from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.component, self.number)
+    }
+}
+
+/// What is recorded of a slot, before Docker is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    /// The revision that it shall have.
+    pub revision: u64,
+    /// Counts the containers of the slot: that of the newest.
+    pub generation: u64,
+    /// The host of the newest.
+    pub engine: EngineId,
+    /// Those of its containers that take traffic, or finish what they took, by generation.
+    pub backends: BTreeMap<u64, Backend>,
+    /// Those of its containers that were stopped on purpose, by generation: how such a one ended says nothing.
+    pub stopped: BTreeSet<u64>,
+    /// The container of a failed rollout, which is kept for inspection, by generation.
+    pub kept: Option<u64>,
+    /// A container that was found, by generation, and the revision that it counts as.
+    pub adopted: Option<(u64, u64)>,
+    /// Hosts on which it failed through no fault of its own, or that were left because it crashed there again and again.
+    pub avoid: BTreeSet<EngineId>,
+    /// How often in a row it was restarted because it was unhealthy, and when last.
+    pub restarts: Option<(u32, Timestamp)>,
+}
+
+impl Replica {
+    /// A slot that shall have its first container there.
+    pub fn new(revision: u64, generation: u64, engine: EngineId) -> Self {
+        Self {
+            revision,
+            generation,
+            engine,
+            backends: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            kept: None,
+            adopted: None,
+            avoid: BTreeSet::new(),
+            restarts: None,
+        }
+    }
+}
+
+/// A container as a target of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// It takes traffic.
+    Serving,
+    /// It takes no more, and finishes what it has.
+    Draining {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// A volume that a slot has of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Whose it is.
+    pub slot: Slot,
+    /// Its name in the component.
+    pub name: String,
+    /// The host it is on.
+    pub engine: EngineId,
+}

@@ -1,0 +1,119 @@
+//! What engines say: what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Slot;
+use crate::model::app::{AppName, Sizes};
+use crate::model::{ContainerSpec, ContainerState, EngineId};
+
+/// Everything that was observed and may matter to one application.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// All engines of the platform. One that is not among them is gone for good: what ran there is made again elsewhere.
+    pub engines: BTreeMap<EngineId, Reach>,
+    /// The containers of the application, and those of others that have a name like one of its own. Also those on engines that
+    /// do not answer, as they were seen last.
+    pub containers: Vec<ObservedContainer>,
+    /// The volumes of slots that are there.
+    pub volumes: BTreeSet<(EngineId, Slot, String)>,
+}
+
+/// Whether an engine can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It answers, and its containers were read: what is not among them is not there.
+    Up,
+    /// It does not, and nobody else gets an answer.
+    Silent {
+        /// When it gave its last sign of life.
+        since: Timestamp,
+    },
+    /// The host lives, and its Docker does not answer.
+    DaemonGone {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Others get an answer: its containers go on serving.
+    CutOff,
+    /// Somebody said that it is gone for good.
+    Lost,
+}
+
+/// A container on an engine.
+#[derive(Clone, Debug)]
+pub struct ObservedContainer {
+    /// Its name, without a slash.
+    pub name: String,
+    /// Its engine.
+    pub engine: EngineId,
+    /// The slot of the application that it fills; nothing for a container of somebody else.
+    pub slot: Option<Slot>,
+    /// Its generation.
+    pub generation: u64,
+    /// The revision it was made of.
+    pub revision: u64,
+    /// What it does.
+    pub state: ContainerState,
+    /// When it began to do so: for a running one its start.
+    pub since: Timestamp,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What its health check says.
+    pub health: Health,
+    /// How it ended.
+    pub exit_code: Option<i64>,
+    /// When it ended by itself, in the last ten minutes, the oldest first.
+    pub exits: Vec<Timestamp>,
+    /// What Docker enforces; nothing while that is not known.
+    pub sizes: Option<Sizes>,
+    /// What it was asked to be, where that can be read back.
+    pub spec: Option<Arc<ContainerSpec>>,
+}
+
+/// What a health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// There is none.
+    Unchecked,
+    /// It has not succeeded since the start.
+    Starting,
+    /// It succeeds.
+    Healthy {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It failed so many times in a row as the component says.
+    Unhealthy {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// One container of a slot, there or to be made. Shown as `web.2.7 on host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The slot.
+    pub slot: Slot,
+    /// Counts the containers of the slot.
+    pub generation: u64,
+    /// The host.
+    pub engine: EngineId,
+}
+
+impl Instance {
+    /// Docker's name of the container. Dots, which no name of an application or a component has, keep `a-b` and `c` apart from
+    /// `a` and `b-c`.
+    pub fn container_name(&self, app: &AppName) -> String {
+        format!("{app}.{}.{}", self.slot, self.generation)
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} on {}", self.slot, self.generation, self.engine)
+    }
+}

@@ -1,0 +1,66 @@
+//! A rollout that cannot go on goes back, or stops.
+
+use super::view::{Candidate, Standing, View};
+use super::{Component, Planner};
+use crate::apps::{Action, Cause, Outcome, RolloutReason};
+use crate::model::app::{ComponentName, OnFailure};
+
+/// Why a rollout cannot go on.
+pub(super) struct Failure {
+    /// The component that cannot.
+    pub(super) component: ComponentName,
+    /// Why, in a sentence.
+    pub(super) why: String,
+    /// Whether that says something about the revision.
+    pub(super) may_roll_back: bool,
+}
+
+impl<'a> Planner<'a> {
+    /// Notes that nothing became ready for too long.
+    pub(super) fn note_no_progress(&mut self, components: &[Component<'a>]) {
+        let Some(component) = components.iter().find(|component| !component.is_settled()) else { return };
+        let seconds = component.spec.update.progress_ms / 1000;
+        let why = format!("no replica became ready for {seconds} s, and {} is not", component.name);
+        // A version is not to blame for a host that does not answer.
+        let is_held = |view: &View<'_>| view.fit.iter().chain(&view.old).any(Candidate::is_held);
+        let views = components.iter().flat_map(|component| &component.views);
+        let may_roll_back = views.filter(|view| !view.is_settled()).any(|view| !is_held(view));
+        self.failure = Some(Failure { component: component.name.clone(), why, may_roll_back });
+    }
+
+    /// Stops and keeps what has not passed its gate. Then everything goes back to the newest revision that was rolled out
+    /// entirely; or it stays as it is, and slots that still have their old container go back to that.
+    pub(super) fn fail(&mut self, components: &[Component<'a>], failure: Failure) {
+        let Some(rollout) = &self.desired.rollout else { return };
+        let cause = Cause::GateFailed(failure.why);
+        let spec = components.iter().find(|component| *component.name == failure.component).map(|found| found.spec);
+        let is_rollback = matches!(rollout.reason, RolloutReason::Rollback { .. });
+        let goes_back = failure.may_roll_back
+            && !is_rollback
+            && spec.is_some_and(|spec| spec.update.on_failure == OnFailure::Rollback);
+        let fallback = self.desired.last_done.filter(|number| goes_back && self.desired.revisions.contains_key(number));
+        for view in components.iter().flat_map(|component| &component.views) {
+            self.set_aside(view, fallback.is_some(), &cause);
+        }
+        match fallback {
+            Some(to) => self.step(Action::Rollback { to }, cause),
+            None => self.step(Action::Finish(Outcome::Stopped), cause),
+        }
+    }
+
+    fn set_aside(&mut self, view: &View<'a>, goes_back: bool, cause: &Cause) {
+        let in_gate = view.fit.as_ref().filter(|fit| self.is_in_gate(view, fit.container) && !fit.is_held());
+        // Without an old one there is nothing to go back to: what is there is better than nothing.
+        if let Some(fit) = in_gate.filter(|fit| !fit.is_good() && (goes_back || view.old.is_some())) {
+            self.step(Action::SetAside(view.instance(fit.container)), cause.clone());
+        }
+        let keeps_new = view.fit.as_ref().is_some_and(Candidate::is_good);
+        if let (false, false, Some(old), Some(replica)) = (goes_back, keeps_new, &view.old, view.replica) {
+            let revision = self.counts_as(old.container, replica);
+            let is_known = self.desired.component(revision, &view.slot.component).is_some();
+            if is_known && matches!(old.standing, Standing::Known(_)) {
+                self.step(Action::Assign { replica: view.instance(old.container), revision }, cause.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Compares what is recorded with what was observed.
+
+mod failure;
+mod place;
+mod presence;
+mod repair;
+mod status;
+mod surplus;
+mod update;
+mod view;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    Action, BeforeState, Cause, Desired, Goal, Instance, Observed, ObservedContainer, Outcome, RolloutReason, Slot,
+    Step, Subject,
+};
+use crate::model::EngineId;
+use crate::model::app::{ComponentName, ComponentSpec};
+use crate::scheduler::{Scheduler, Snapshot};
+use failure::Failure;
+use view::View;
+
+/// What is to be done next for one application, each with its cause. Nothing but waiting, or nothing at all, where it is as it is
+/// recorded.
+///
+/// `snapshot` is what `scheduler` chooses hosts from. The steps are carried out in their order, those of different slots also at
+/// once; after any of them, when something happens, and at the earliest time that one waits for, plan again.
+pub fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    snapshot: &Snapshot,
+    scheduler: &dyn Scheduler,
+    now: Timestamp,
+) -> Vec<Step> {
+    let mut by_slot: BTreeMap<&Slot, Vec<&ObservedContainer>> = BTreeMap::new();
+    for container in &observed.containers {
+        if let Some(slot) = &container.slot {
+            by_slot.entry(slot).or_default().push(container);
+        }
+    }
+    let mut planner = Planner {
+        desired,
+        observed,
+        by_slot,
+        scheduler,
+        now,
+        snapshot: Cow::Borrowed(snapshot),
+        placed: place::placed(desired),
+        steps: Vec::new(),
+        failure: None,
+    };
+    if desired.observe_only {
+        planner.wait(Subject::App, None, Cause::ObserveOnly);
+        return planner.steps;
+    }
+    if desired.goal == Goal::Run && !desired.revisions.contains_key(&desired.target) {
+        // Without it, everything would be too many.
+        planner.wait(Subject::App, None, Cause::UnknownRevision(desired.target));
+        return planner.steps;
+    }
+    match desired.goal {
+        Goal::Run => planner.run(),
+        Goal::Stop => planner.stop_all(),
+        Goal::Destroy => planner.destroy_all(),
+    }
+    planner.steps
+}
+
+/// What is known while a plan is made.
+struct Planner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    by_slot: BTreeMap<&'a Slot, Vec<&'a ObservedContainer>>,
+    scheduler: &'a dyn Scheduler,
+    now: Timestamp,
+    /// What is free, less what this plan takes.
+    snapshot: Cow<'a, Snapshot>,
+    /// How many replicas of each component each host has, with those of this plan.
+    placed: BTreeMap<ComponentName, BTreeMap<EngineId, usize>>,
+    steps: Vec<Step>,
+    /// Why the rollout cannot go on, if it cannot.
+    failure: Option<Failure>,
+}
+
+/// The slots of one component.
+struct Component<'a> {
+    name: &'a ComponentName,
+    spec: &'a ComponentSpec,
+    views: Vec<View<'a>>,
+}
+
+impl Component<'_> {
+    /// Whether every slot has what it is to have, and nothing old is left.
+    fn is_settled(&self) -> bool {
+        self.views.iter().all(View::is_settled)
+    }
+
+    /// How many slots have nothing that serves.
+    fn unavailable(&self) -> usize {
+        self.views.iter().filter(|view| !view.is_available()).count()
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn step(&mut self, action: Action, cause: Cause) {
+        self.steps.push(Step { action, cause });
+    }
+
+    /// Notes that something waits: at the latest until the rollout has no more time.
+    fn wait(&mut self, subject: Subject, until: Option<Timestamp>, cause: Cause) {
+        let deadline = self.deadline().filter(|&deadline| deadline > self.now);
+        let until = until.into_iter().chain(deadline).min();
+        self.step(Action::Wait { subject, until }, cause);
+    }
+
+    fn run(&mut self) {
+        let desired = self.desired;
+        let components: Vec<Component<'a>> =
+            desired.components().map(|(name, spec)| Component { name, spec, views: self.views(name, spec) }).collect();
+        for component in &components {
+            let unsettled = component
+                .spec
+                .dependencies()
+                .find(|name| components.iter().any(|other| other.name == *name && !other.is_settled()));
+            self.component(component, unsettled);
+        }
+        let is_settled = components.iter().all(Component::is_settled);
+        self.remove_surplus(&components, is_settled);
+        if self.failure.is_none() && !is_settled && self.deadline().is_some_and(|deadline| self.now >= deadline) {
+            self.note_no_progress(&components);
+        }
+        if let Some(failure) = self.failure.take() {
+            self.steps.clear();
+            self.fail(&components, failure);
+        } else if is_settled && self.steps.iter().all(|step| step.action.is_wait()) && !self.surplus_serves(&components)
+        {
+            self.finish();
+        }
+    }
+
+    fn component(&mut self, component: &Component<'a>, unsettled: Option<&ComponentName>) {
+        for view in &component.views {
+            self.care(component, view);
+        }
+        let may_roll = self.may_roll(component, unsettled);
+        for view in component.views.iter().filter(|view| view.is_empty()) {
+            // What was there before is put right at once; what is new waits for its turn.
+            if view.replica.is_some() || may_roll.is_ok() {
+                self.fill(component, view);
+            } else if let Err(cause) = &may_roll {
+                self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
+            }
+        }
+        self.replace(component, &may_roll);
+    }
+
+    /// Whether slots of a component may get their first container, or another one: its dependencies are ready, and its command
+    /// of before has ended well.
+    fn may_roll(&mut self, component: &Component<'a>, unsettled: Option<&ComponentName>) -> Result<(), Cause> {
+        let Some(rollout) = &self.desired.rollout else { return Ok(()) };
+        if component.views.iter().all(View::is_settled) {
+            return Ok(());
+        }
+        if let Some(name) = unsettled {
+            return Err(Cause::WaitsForComponent(name.clone()));
+        }
+        let Some(before) = component.spec.before.as_ref().filter(|_| rollout.reason == RolloutReason::Apply) else {
+            return Ok(());
+        };
+        let needs_it = component.views.iter().any(|view| view.fit.is_none());
+        match rollout.before.get(component.name) {
+            _ if !needs_it => Ok(()),
+            Some(BeforeState::Ended(0)) => Ok(()),
+            Some(BeforeState::Running) => Err(Cause::BeforeRuns),
+            Some(BeforeState::Unknown) if !before.retry => {
+                let why = "nobody knows how the command of before ended: its host is lost".to_owned();
+                self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: false });
+                Err(Cause::BeforeRuns)
+            }
+            Some(BeforeState::Ended(code)) => {
+                let why = format!("the command of before ended with {code}");
+                self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: true });
+                Err(Cause::BeforeRuns)
+            }
+            None | Some(BeforeState::Unknown) => {
+                self.step(Action::RunBefore(component.name.clone()), Cause::Declared);
+                Err(Cause::BeforeRuns)
+            }
+        }
+    }
+
+    /// When the rollout has made no progress for too long.
+    fn deadline(&self) -> Option<Timestamp> {
+        let rollout = self.desired.rollout.as_ref()?;
+        let progress = self.desired.components().map(|(_, spec)| spec.update.progress_ms).max()?;
+        Some(status::after(rollout.progressed, progress))
+    }
+
+    fn finish(&mut self) {
+        match self.desired.rollout.as_ref().map(|rollout| &rollout.reason) {
+            None => {}
+            Some(RolloutReason::Rollback { why }) => {
+                self.step(Action::Finish(Outcome::RolledBack), Cause::GateFailed(why.clone()));
+            }
+            Some(_) => self.step(Action::Finish(Outcome::Done), Cause::AllReady),
+        }
+    }
+}
+
+/// The container as an instance of its slot.
+fn instance(slot: &Slot, container: &ObservedContainer) -> Instance {
+    Instance { slot: slot.clone(), generation: container.generation, engine: container.engine.clone() }
+}

@@ -1,0 +1,174 @@
+//! Which host takes a container.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::view::View;
+use super::{Component, Planner};
+use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, Subject};
+use crate::model::EngineId;
+use crate::model::app::{ComponentName, ComponentSpec, Spread};
+use crate::scheduler::{PlacementRequest, Snapshot};
+
+/// How many replicas of each component each host has, by the records.
+pub(super) fn placed(desired: &Desired) -> BTreeMap<ComponentName, BTreeMap<EngineId, usize>> {
+    let mut placed: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
+    for (slot, replica) in &desired.replicas {
+        *placed.entry(slot.component.clone()).or_default().entry(replica.engine.clone()).or_default() += 1;
+    }
+    placed
+}
+
+/// Where a slot has to be because of its volumes.
+pub(super) struct VolumeHost {
+    /// The host that has some of them.
+    engine: Option<EngineId>,
+    /// Those that are to be made.
+    missing: Vec<String>,
+}
+
+impl<'a> Planner<'a> {
+    /// Chooses the host of one more container of a slot, from `snapshot`. The refusal is a sentence.
+    pub(super) fn choose(
+        &self,
+        snapshot: &Snapshot,
+        view: &View<'a>,
+        only: Option<EngineId>,
+        avoid: Option<&EngineId>,
+    ) -> Result<EngineId, String> {
+        let mut request = PlacementRequest::new(&view.spec.container_spec(), 1);
+        request.only = only;
+        request.except = self.unusable(view);
+        request.except.extend(avoid.cloned());
+        request.except.extend(view.replica.iter().flat_map(|replica| replica.avoid.iter().cloned()));
+        let place = |request: &PlacementRequest| {
+            let hosts = self.scheduler.place(snapshot, request).map_err(|refusal| refusal.to_string())?;
+            hosts.into_iter().next().ok_or_else(|| "no host was chosen".to_owned())
+        };
+        for preferred in self.preferences(view, &request) {
+            if let Ok(engine) = place(&preferred) {
+                return Ok(engine);
+            }
+        }
+        place(&request)
+    }
+
+    /// Narrower requests, the best first: hosts with the preferred labels, and those that have fewer of the component.
+    fn preferences(&self, view: &View<'a>, request: &PlacementRequest) -> Vec<PlacementRequest> {
+        if request.only.is_some() {
+            return Vec::new();
+        }
+        let labels = view.spec.place.prefer.iter().map(Some).chain([None]);
+        let none = BTreeMap::new();
+        let placed = self.placed.get(&view.slot.component).unwrap_or(&none);
+        let levels: BTreeSet<usize> = match view.spec.place.spread {
+            Spread::Host => placed.values().copied().chain([0]).collect(),
+            Spread::None => BTreeSet::from([usize::MAX]),
+        };
+        let mut requests = Vec::new();
+        for label in labels {
+            for &level in &levels {
+                let mut narrower = request.clone();
+                narrower.labels.extend(label.cloned());
+                let fuller = placed.iter().filter(|&(_, &count)| count > level).map(|(engine, _)| engine.clone());
+                narrower.except.extend(fuller);
+                requests.push(narrower);
+            }
+        }
+        requests
+    }
+
+    /// Hosts that do not answer us, and those where somebody else's container has the name.
+    fn unusable(&self, view: &View<'a>) -> BTreeSet<EngineId> {
+        let silent = self.observed.engines.keys().filter(|engine| !self.is_up(engine)).cloned();
+        silent.chain(self.in_the_way(view).map(|container| container.engine.clone())).collect()
+    }
+
+    /// Containers of somebody else that have the name of the next container of a slot.
+    fn in_the_way(&self, view: &View<'a>) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
+        let name = format!("{}.{}.{}", self.desired.app, view.slot, view.next_generation());
+        self.observed.containers.iter().filter(move |container| container.slot.is_none() && container.name == name)
+    }
+
+    fn no_room(&self, view: &View<'a>, refusal: String) -> Cause {
+        match self.in_the_way(view).next() {
+            Some(other) => Cause::NoRoom(format!(
+                "on {} somebody else's container is called {}; {refusal}",
+                other.engine, other.name
+            )),
+            None => Cause::NoRoom(refusal),
+        }
+    }
+
+    /// Makes a container for a slot, with the volumes that it lacks, or says why it cannot be.
+    pub(super) fn create(
+        &mut self,
+        component: &Component<'a>,
+        view: &View<'a>,
+        avoid: Option<EngineId>,
+        cause: Cause,
+    ) -> Result<(), Cause> {
+        let volumes = self.volume_host(view)?;
+        let only = volumes.engine.clone().or_else(|| view.only.clone());
+        let engine =
+            self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(|refusal| self.no_room(view, refusal))?;
+        for volume in volumes.missing {
+            let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone() };
+            self.step(action, Cause::NewVolume);
+        }
+        self.reserve(component.name, view.spec, &engine);
+        let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
+        self.step(Action::Create { replica, revision: view.revision, avoid }, cause);
+        Ok(())
+    }
+
+    /// As [`Planner::create`], and waits where it cannot be.
+    pub(super) fn create_or_wait(&mut self, component: &Component<'a>, view: &View<'a>, cause: Cause) {
+        if let Err(reason) = self.create(component, view, None, cause) {
+            self.wait(Subject::Slot(view.slot.clone()), None, reason);
+        }
+    }
+
+    fn reserve(&mut self, name: &ComponentName, spec: &ComponentSpec, engine: &EngineId) {
+        let request = PlacementRequest::new(&spec.container_spec(), 1);
+        self.snapshot.to_mut().reserve(engine, &request);
+        *self.placed.entry(name.clone()).or_default().entry(engine.clone()).or_default() += 1;
+    }
+
+    /// Where a slot has to be because of its volumes.
+    ///
+    /// # Errors
+    /// Why it can be nowhere now.
+    pub(super) fn volume_host(&self, view: &View<'a>) -> Result<VolumeHost, Cause> {
+        let mut host = VolumeHost { engine: None, missing: Vec::new() };
+        for name in view.spec.pinned_volumes() {
+            let record = self.desired.volumes.iter().find(|volume| volume.slot == view.slot && volume.name == name);
+            let Some(record) = record else {
+                host.missing.push(name.to_owned());
+                continue;
+            };
+            if !self.is_up(&record.engine) {
+                return Err(Cause::WaitsForHost(record.engine.clone()));
+            }
+            // Docker would silently make an empty one, and the program would start on it.
+            let key = (record.engine.clone(), view.slot.clone(), name.to_owned());
+            if !self.observed.volumes.contains(&key) {
+                return Err(Cause::VolumeGone { volume: name.to_owned(), engine: record.engine.clone() });
+            }
+            host.engine = Some(record.engine.clone());
+        }
+        if self.is_volume_in_use(view, None) {
+            return Err(Cause::VolumeInUse);
+        }
+        Ok(host)
+    }
+
+    /// Whether a container of the slot, other than that of a generation, may be using its volume for all that is known.
+    pub(super) fn is_volume_in_use(&self, view: &View<'a>, except: Option<u64>) -> bool {
+        let may_run = |other: &ObservedContainer| {
+            let host = self.observed.engines.get(&other.engine);
+            other.state.holds_resources() && host.is_some_and(|reach| *reach != Reach::Lost)
+        };
+        view.spec.is_pinned()
+            && self.containers_of(&view.slot).any(|other| Some(other.generation) != except && may_run(other))
+    }
+}

@@ -1,0 +1,88 @@
+//! What a container on an engine that may not answer counts as.
+
+use jiff::Timestamp;
+
+use super::Planner;
+use super::status::after;
+use crate::apps::{Cause, Reach};
+use crate::model::EngineId;
+use crate::model::app::{ComponentSpec, Replicas};
+
+/// So long a daemon may be away while its host lives: an upgrade of Docker takes 14 to 18 s, and is to move nothing.
+const DAEMON_GONE_MS: u64 = 60_000;
+/// A host that is silent for so long counts when it is looked whether more than half of them are.
+const LOST_MS: u64 = 5000;
+
+/// Whether what is on an engine can be reached, and counts.
+pub(super) enum Presence {
+    /// It can be reached.
+    Here,
+    /// It cannot be reached, and counts as if it served: for that reason, until that time.
+    Held(Cause, Option<Timestamp>),
+    /// It counts no more, for that reason.
+    Gone(Cause),
+}
+
+impl Planner<'_> {
+    /// What becomes of the containers of a component on an engine.
+    pub(super) fn presence(&self, engine: &EngineId, spec: &ComponentSpec) -> Presence {
+        let silent = |seconds| Cause::HostSilent { engine: engine.clone(), seconds };
+        let daemon_gone = |seconds| Cause::DaemonGone { engine: engine.clone(), seconds };
+        match self.observed.engines.get(engine) {
+            Some(Reach::Up) => Presence::Here,
+            Some(Reach::CutOff) => Presence::Held(Cause::CutOff(engine.clone()), None),
+            Some(Reach::Lost) | None => Presence::Gone(Cause::HostLost(engine.clone())),
+            Some(Reach::Silent { since }) => self.unanswered(engine, spec, *since, 0, silent),
+            Some(Reach::DaemonGone { since }) => self.unanswered(engine, spec, *since, DAEMON_GONE_MS, daemon_gone),
+        }
+    }
+
+    fn unanswered(
+        &self,
+        engine: &EngineId,
+        spec: &ComponentSpec,
+        since: Timestamp,
+        at_least_ms: u64,
+        cause: impl Fn(i64) -> Cause,
+    ) -> Presence {
+        let cause = cause(self.now.duration_since(since).as_secs());
+        if spec.is_pinned() {
+            return Presence::Held(Cause::WaitsForHost(engine.clone()), None);
+        }
+        if spec.replicas == Replicas::EachHost {
+            return Presence::Held(cause, None);
+        }
+        let Some(after_ms) = spec.heal.after_ms.filter(|_| !spec.heal.singleton) else {
+            return Presence::Held(Cause::NotHealed(engine.clone()), None);
+        };
+        let healed_at = after(since, after_ms.max(at_least_ms));
+        if self.now < healed_at {
+            return Presence::Held(cause, Some(healed_at));
+        }
+        match self.too_many_silent() {
+            Some(stopped) => Presence::Held(stopped, None),
+            None => Presence::Gone(cause),
+        }
+    }
+
+    /// Healing stops while more than half of the hosts are silent: then it is more likely that we are cut off.
+    fn too_many_silent(&self) -> Option<Cause> {
+        let hosts = self.observed.engines.values().filter(|reach| **reach != Reach::Lost);
+        let (of, silent) = (hosts.clone().count(), hosts.filter(|reach| self.is_silent(reach)).count());
+        (silent * 2 > of && !self.desired.heal_now).then_some(Cause::HealingStopped { silent, of })
+    }
+
+    /// Whether a host is silent for so long that what ran there is taken for dead.
+    pub(super) fn is_silent(&self, reach: &Reach) -> bool {
+        match reach {
+            Reach::Silent { since } => self.now >= after(*since, LOST_MS),
+            Reach::DaemonGone { since } => self.now >= after(*since, DAEMON_GONE_MS),
+            Reach::Up | Reach::CutOff | Reach::Lost => false,
+        }
+    }
+
+    /// Whether something new may be placed on an engine.
+    pub(super) fn is_up(&self, engine: &EngineId) -> bool {
+        self.observed.engines.get(engine) == Some(&Reach::Up)
+    }
+}

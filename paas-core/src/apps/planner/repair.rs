@@ -1,0 +1,246 @@
+//! Keeps what is as it should be, and puts right what is not.
+
+use jiff::Timestamp;
+
+use super::failure::Failure;
+use super::status::{Drain, Status, after, drained_at};
+use super::view::{Candidate, Standing, View};
+use super::{Component, Planner};
+use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
+use crate::model::app::Change;
+
+/// So long something may be unhealthy before it is restarted.
+const SICK_MS: u64 = 60_000;
+/// So long nothing is restarted while more than half are unhealthy.
+const MAJORITY_SICK_MS: u64 = 300_000;
+/// After so long in a crash loop another host is tried, once.
+const CRASH_LOOP_MS: u64 = 300_000;
+
+impl<'a> Planner<'a> {
+    /// Looks after the container that is as it should be, and takes away what is too many.
+    pub(super) fn care(&mut self, component: &Component<'a>, view: &View<'a>) {
+        for &container in &view.rest {
+            self.step(Action::Remove(view.instance(container)), Cause::Elsewhere);
+        }
+        if let Some(kept) = view.kept.filter(|kept| kept.state.holds_resources() && self.is_up(&kept.engine)) {
+            self.step(Action::Stop(view.instance(kept)), Cause::KeptRuns);
+        }
+        self.take_care_of_orphans(view);
+        let Some(fit) = &view.fit else { return };
+        let subject = || Subject::Slot(view.slot.clone());
+        let replica = view.instance(fit.container);
+        match &fit.standing {
+            Standing::Held(cause, until) => self.wait(subject(), *until, cause.clone()),
+            Standing::Known(status) => {
+                if let Some(why) = self.gate_failure(view, fit.container, status) {
+                    let failure = Failure { component: component.name.clone(), why, may_roll_back: true };
+                    self.failure.get_or_insert(failure);
+                    return;
+                }
+                let in_use = matches!(status, Status::NotStarted | Status::Ended)
+                    && self.is_volume_in_use(view, Some(fit.container.generation));
+                match status {
+                    _ if in_use => self.wait(subject(), None, Cause::VolumeInUse),
+                    Status::Ready | Status::Completed => self.settle(view, fit, *status == Status::Ready),
+                    Status::Starting(until) => self.wait(subject(), Some(*until), Cause::Starting),
+                    Status::Monitored(until) => self.wait(subject(), Some(*until), Cause::Monitored),
+                    Status::NotStarted => self.step(Action::Start(replica), Cause::NotStarted),
+                    Status::Paused => self.step(Action::Start(replica), Cause::Paused),
+                    Status::Ended => self.step(Action::Start(replica), Cause::Ended(fit.container.exit_code)),
+                    Status::Sick(since) => self.treat_sick(component, view, fit.container, *since),
+                    Status::CrashLooping(since) => self.treat_crash_loop(component, view, fit.container, *since),
+                }
+            }
+        }
+    }
+
+    /// Why a container that a rollout has made does not pass its gate.
+    fn gate_failure(&self, view: &View<'a>, container: &ObservedContainer, status: &Status) -> Option<String> {
+        if !self.is_in_gate(view, container) {
+            return None;
+        }
+        let name = view.instance(container);
+        let code = container.exit_code.map(|code| format!(" with {code}")).unwrap_or_default();
+        match status {
+            Status::Ended => Some(format!("{name} ended{code} before it was ready")),
+            Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
+            Status::Sick(_) => Some(format!("{name} did not become healthy in its time")),
+            Status::Starting(_) | Status::Monitored(_) if !container.exits.is_empty() => {
+                Some(format!("{name} ended{code} before it was ready"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a container was made by the rollout that is under way, and has not passed its gate.
+    pub(super) fn is_in_gate(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
+        let made_by_it = self.desired.rollout.as_ref().is_some_and(|rollout| container.created >= rollout.started);
+        let has_passed = view.replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
+        made_by_it && !has_passed
+    }
+
+    /// A container is good: the record, Docker and the pool are to say so, and its predecessor goes.
+    fn settle(&mut self, view: &View<'a>, fit: &Candidate<'a>, takes_traffic: bool) {
+        let container = fit.container;
+        let instance = view.instance(container);
+        let recorded = view.replica.map(|replica| (replica.revision, replica.generation, &replica.engine));
+        if recorded != Some((view.revision, container.generation, &container.engine)) {
+            let is_newer = view.replica.is_none_or(|replica| replica.revision != view.revision);
+            let cause = if is_newer { Cause::SameContainer } else { Cause::FillsTheSlot };
+            self.step(Action::Assign { replica: instance.clone(), revision: view.revision }, cause);
+        }
+        if container.name != instance.container_name(&self.desired.app) {
+            self.step(Action::Rename(instance.clone()), Cause::Renamed(container.name.clone()));
+        }
+        let wanted = view.spec.sizes();
+        if container.sizes.map(|sizes| sizes.change_to(&wanted)) == Some(Change::InPlace) {
+            self.step(Action::UpdateInPlace(instance.clone(), wanted), Cause::SizesDiffer);
+        }
+        let backend = view.replica.and_then(|replica| replica.backends.get(&container.generation));
+        if takes_traffic && backend != Some(&Backend::Serving) {
+            self.step(Action::Admit(instance), Cause::Ready);
+        }
+        if view.spec.is_pinned() && self.snapshot.get(&container.engine).is_some_and(|engine| engine.draining) {
+            let cause = Cause::PinnedToDrained(container.engine.clone());
+            self.wait(Subject::Slot(view.slot.clone()), None, cause);
+        }
+        if let Some(old) = &view.old {
+            self.retire(view, old, takes_traffic && backend != Some(&Backend::Serving));
+        }
+        self.remove_kept(view);
+    }
+
+    /// The predecessor of a container that is good drains and goes, once the other takes traffic.
+    fn retire(&mut self, view: &View<'a>, old: &Candidate<'a>, too_early: bool) {
+        let subject = Subject::Slot(view.slot.clone());
+        let instance = view.instance(old.container);
+        match (&old.standing, drained_at(view.replica, old.container.generation, view.spec)) {
+            (Standing::Held(cause, until), _) => self.wait(subject, *until, cause.clone()),
+            _ if too_early => {}
+            (Standing::Known(status), Drain::Serving) if status.is_good() => {
+                self.step(Action::Drain(instance), Cause::Replaced);
+            }
+            (Standing::Known(status), Drain::Until(until)) if status.is_good() && self.now < until => {
+                self.wait(subject, Some(until), Cause::Draining);
+            }
+            _ => self.step(Action::Remove(instance), Cause::Replaced),
+        }
+    }
+
+    /// What failed in an earlier rollout is kept until a later one has filled the slot.
+    fn remove_kept(&mut self, view: &View<'a>) {
+        let Some(rollout) = &self.desired.rollout else { return };
+        let Some(kept) = view.kept.filter(|kept| self.is_up(&kept.engine)) else { return };
+        let is_rollback = matches!(rollout.reason, RolloutReason::Rollback { .. });
+        if kept.created < rollout.started && !is_rollback {
+            self.step(Action::Remove(view.instance(kept)), Cause::NewRollout);
+        }
+    }
+
+    /// A container that no record names stays, and is adopted where that was asked for and it is the same.
+    fn take_care_of_orphans(&mut self, view: &View<'a>) {
+        let adopts = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
+        let wanted = view.spec.container_spec();
+        let is_same = |container: &ObservedContainer| container.spec.as_deref() == Some(&wanted);
+        let mut adopted = false;
+        for &orphan in &view.orphans {
+            let replica = view.instance(orphan);
+            if adopts && !adopted && self.is_up(&orphan.engine) && is_same(orphan) {
+                adopted = true;
+                self.step(Action::Adopt { replica, revision: view.revision }, Cause::Found);
+            } else {
+                self.wait(Subject::Slot(view.slot.clone()), None, Cause::Orphan(replica));
+            }
+        }
+    }
+
+    /// Restarted after a while, one of a component at a time, and none while most of them are unhealthy.
+    fn treat_sick(
+        &mut self,
+        component: &Component<'a>,
+        view: &View<'a>,
+        container: &ObservedContainer,
+        since: Timestamp,
+    ) {
+        let subject = Subject::Slot(view.slot.clone());
+        let cause = Cause::Sick { seconds: self.now.duration_since(since).as_secs() };
+        let mut sick: Vec<Timestamp> = component.views.iter().filter_map(View::sick_since).collect();
+        sick.sort();
+        let number = component.views.len();
+        // The time at which more than half of them were.
+        let majority = sick.get(number / 2).filter(|_| number > 1).map(|&time| after(time, MAJORITY_SICK_MS));
+        if let Some(until) = majority.filter(|&until| self.now < until) {
+            self.wait(subject, Some(until), Cause::MajoritySick { sick: sick.len(), of: number });
+            return;
+        }
+        let restarts = view.replica.and_then(|replica| replica.restarts);
+        let allowed = match restarts {
+            Some((count, last)) => after(last, SICK_MS << count.min(4)).max(after(since, SICK_MS)),
+            None => after(since, SICK_MS),
+        };
+        if self.now < allowed {
+            let cause = if restarts.is_some() { Cause::BackOff } else { cause };
+            self.wait(subject, Some(allowed), cause);
+        } else if component.views.iter().any(View::is_starting) || self.restarts_one_of(component) {
+            self.wait(subject, None, Cause::OthersFirst);
+        } else {
+            self.step(Action::Restart(view.instance(container)), cause);
+        }
+    }
+
+    fn restarts_one_of(&self, component: &Component<'a>) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(&step.action, Action::Restart(replica) if replica.slot.component == *component.name))
+    }
+
+    fn treat_crash_loop(
+        &mut self,
+        component: &Component<'a>,
+        view: &View<'a>,
+        container: &ObservedContainer,
+        since: Timestamp,
+    ) {
+        let cause = Cause::CrashLooping { exits: container.exits.len() };
+        let was_moved = view.replica.is_some_and(|replica| !replica.avoid.is_empty());
+        let can_move = !was_moved && !view.spec.is_pinned() && view.only.is_none();
+        let moves_at = after(since, CRASH_LOOP_MS);
+        let is_due = can_move && self.now >= moves_at;
+        if is_due && self.create(component, view, Some(container.engine.clone()), cause.clone()).is_ok() {
+            return;
+        }
+        self.wait(Subject::Slot(view.slot.clone()), Some(moves_at).filter(|_| can_move && !is_due), cause);
+    }
+
+    /// Fills a slot that has nothing.
+    pub(super) fn fill(&mut self, component: &Component<'a>, view: &View<'a>) {
+        let cause = match (&view.gone, view.replica) {
+            (Some((cause, _)), _) => cause.clone(),
+            (None, Some(_)) => Cause::Missing,
+            (None, None) => Cause::FirstStart,
+        };
+        if self.adopts(view) {
+            return;
+        }
+        self.create_or_wait(component, view, cause);
+    }
+
+    fn adopts(&self, view: &View<'a>) -> bool {
+        self.steps.iter().any(|step| matches!(&step.action, Action::Adopt { replica, .. } if replica.slot == view.slot))
+    }
+}
+
+impl View<'_> {
+    /// Since when its container is unhealthy.
+    fn sick_since(&self) -> Option<Timestamp> {
+        match self.fit.as_ref()?.standing {
+            Standing::Known(Status::Sick(since)) => Some(since),
+            _ => None,
+        }
+    }
+
+    fn is_starting(&self) -> bool {
+        let standing = self.fit.as_ref().map(|fit| &fit.standing);
+        matches!(standing, Some(Standing::Known(Status::Starting(_) | Status::Monitored(_))))
+    }
+}

@@ -1,0 +1,140 @@
+//! What a container is worth to its slot.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::apps::{Backend, Health, ObservedContainer, Replica};
+use crate::model::app::ComponentSpec;
+use crate::model::{ContainerState, RestartPolicy};
+
+/// So long a container without a health check has to run to be believed in.
+const SAME_START_MS: u64 = 5000;
+/// So many ends within ten minutes are a crash loop.
+const CRASHES: usize = 3;
+
+/// What a container on an engine that answers is worth to its slot.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Status {
+    /// It passed its gate.
+    Ready,
+    /// It ended well, and is not to be started again.
+    Completed,
+    /// It runs, and may pass its gate at that time at the latest.
+    Starting(Timestamp),
+    /// It is healthy, and passes its gate at that time if it stays so.
+    Monitored(Timestamp),
+    /// It runs and is unhealthy.
+    Sick(Timestamp),
+    /// It ends again and again, since that time.
+    CrashLooping(Timestamp),
+    /// It was created and not started.
+    NotStarted,
+    /// It is paused.
+    Paused,
+    /// It ended.
+    Ended,
+}
+
+pub(super) fn after(time: Timestamp, milliseconds: u64) -> Timestamp {
+    time.saturating_add(Duration::from_millis(milliseconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// Judges a container on an engine that answers.
+pub(super) fn judge(
+    container: &ObservedContainer,
+    spec: &ComponentSpec,
+    replica: Option<&Replica>,
+    now: Timestamp,
+) -> Status {
+    match container.state {
+        ContainerState::Created => Status::NotStarted,
+        ContainerState::Paused => Status::Paused,
+        ContainerState::Restarting => Status::CrashLooping(loop_began(container).unwrap_or(container.since)),
+        ContainerState::Stopped if ended_well(container, spec, replica) => Status::Completed,
+        ContainerState::Stopped | ContainerState::Unknown => {
+            loop_began(container).map_or(Status::Ended, Status::CrashLooping)
+        }
+        ContainerState::Running => judge_running(container, spec, replica, now),
+    }
+}
+
+fn judge_running(
+    container: &ObservedContainer,
+    spec: &ComponentSpec,
+    replica: Option<&Replica>,
+    now: Timestamp,
+) -> Status {
+    let serves = replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
+    let health = match container.health {
+        // Nobody has asked yet.
+        Health::Unchecked if spec.health.is_some() && !serves => Health::Starting,
+        health => health,
+    };
+    let healthy_since = match health {
+        Health::Unhealthy { since } => return Status::Sick(since),
+        Health::Starting => {
+            let last = after(container.since, spec.health.as_ref().map_or(60_000, |check| check.start_ms));
+            return if now < last { Status::Starting(last) } else { Status::Sick(last) };
+        }
+        Health::Healthy { since } => since,
+        Health::Unchecked => {
+            let believed = after(container.since, SAME_START_MS);
+            if now < believed && !serves {
+                return Status::Starting(believed);
+            }
+            believed
+        }
+    };
+    let ready = after(healthy_since, spec.update.monitor_ms);
+    if serves || now >= ready { Status::Ready } else { Status::Monitored(ready) }
+}
+
+/// When the end came that made it a crash loop.
+fn loop_began(container: &ObservedContainer) -> Option<Timestamp> {
+    container.exits.get(CRASHES - 1).copied()
+}
+
+fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
+    let was_stopped = replica.is_some_and(|replica| replica.stopped.contains(&container.generation));
+    let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
+    stays_ended && !was_stopped && container.exit_code == Some(0)
+}
+
+impl Status {
+    /// Whether the slot has what it is to have.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Ready | Self::Completed)
+    }
+
+    /// The better of two containers of one slot has the higher rank.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Ready | Self::Completed => 5,
+            Self::Monitored(_) => 3,
+            Self::Starting(_) => 2,
+            Self::Sick(_) | Self::Paused | Self::NotStarted => 1,
+            Self::CrashLooping(_) | Self::Ended => 0,
+        }
+    }
+}
+
+/// How long a container has to finish what it has, if it is draining.
+pub(super) fn drained_at(replica: Option<&Replica>, generation: u64, spec: &ComponentSpec) -> Drain {
+    match replica.and_then(|replica| replica.backends.get(&generation)) {
+        None => Drain::Outside,
+        Some(Backend::Serving) => Drain::Serving,
+        Some(Backend::Draining { since }) => Drain::Until(after(*since, spec.update.drain_ms)),
+    }
+}
+
+/// Whether a container takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// It takes none.
+    Outside,
+    /// It takes some.
+    Serving,
+    /// It takes no more, and has until then to finish.
+    Until(Timestamp),
+}

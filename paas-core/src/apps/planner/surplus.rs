@@ -1,0 +1,119 @@
+//! What is too many goes: slots beyond the number, components that left the file, and an application that is stopped or destroyed.
+
+use std::collections::BTreeSet;
+
+use super::status::{Drain, drained_at};
+use super::{Component, Planner, instance};
+use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
+use crate::model::ContainerState;
+use crate::model::app::ComponentSpec;
+
+impl<'a> Planner<'a> {
+    fn surplus<'p>(
+        &self,
+        components: &'p [Component<'a>],
+    ) -> impl Iterator<Item = (&'a Slot, &'a Replica)> + use<'a, 'p> {
+        let filled: BTreeSet<&Slot> =
+            components.iter().flat_map(|component| &component.views).map(|view| &view.slot).collect();
+        self.desired.replicas.iter().filter(move |(slot, _)| !filled.contains(*slot))
+    }
+
+    /// Whether something that is too many may serve somebody. What is on a silent host goes when that is back, and keeps no
+    /// rollout from ending.
+    pub(super) fn surplus_serves(&self, components: &[Component<'a>]) -> bool {
+        self.surplus(components).flat_map(|(slot, _)| self.containers_of(slot)).any(|container| {
+            let reach = self.observed.engines.get(&container.engine);
+            reach.is_some_and(|reach| *reach != Reach::Lost && !self.is_silent(reach))
+        })
+    }
+
+    /// Slots beyond the number go at once, those of components that left the file when everything else is ready.
+    pub(super) fn remove_surplus(&mut self, components: &[Component<'a>], is_settled: bool) {
+        for (slot, replica) in self.surplus(components).collect::<Vec<_>>() {
+            let is_declared = components.iter().any(|component| *component.name == slot.component);
+            if is_declared {
+                self.remove_slot(slot, replica, &Cause::Surplus, true);
+            } else if is_settled {
+                self.remove_slot(slot, replica, &Cause::LeftTheFile, true);
+            } else {
+                self.wait(Subject::Slot(slot.clone()), None, Cause::OthersFirst);
+            }
+        }
+    }
+
+    fn remove_slot(&mut self, slot: &Slot, replica: &Replica, cause: &Cause, drains: bool) {
+        let spec = self.desired.component(replica.revision, &slot.component);
+        let mut is_left = false;
+        for container in self.containers_of(slot) {
+            match self.observed.engines.get(&container.engine) {
+                None | Some(Reach::Lost) => continue,
+                Some(Reach::Up) => self.remove_one(slot, replica, container, spec.filter(|_| drains), cause),
+                // It goes when its host is back.
+                Some(Reach::CutOff) => {
+                    let cut_off = Cause::CutOff(container.engine.clone());
+                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
+                }
+                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
+                    let seconds = self.now.duration_since(*since).as_secs();
+                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
+                    self.wait(Subject::Slot(slot.clone()), None, silent);
+                }
+            }
+            is_left = true;
+        }
+        if !is_left {
+            self.step(Action::Forget(slot.clone()), Cause::NothingLeft);
+        }
+    }
+
+    fn remove_one(
+        &mut self,
+        slot: &Slot,
+        replica: &Replica,
+        container: &ObservedContainer,
+        drains: Option<&ComponentSpec>,
+        cause: &Cause,
+    ) {
+        let instance = instance(slot, container);
+        let runs = container.state == ContainerState::Running;
+        let drain = drains.filter(|_| runs).map(|spec| drained_at(Some(replica), container.generation, spec));
+        match drain {
+            Some(Drain::Serving) => self.step(Action::Drain(instance), cause.clone()),
+            Some(Drain::Until(until)) if self.now < until => {
+                self.wait(Subject::Slot(slot.clone()), Some(until), Cause::Draining);
+            }
+            _ => self.step(Action::Remove(instance), cause.clone()),
+        }
+    }
+
+    /// Every container is stopped, and kept.
+    pub(super) fn stop_all(&mut self) {
+        for container in &self.observed.containers {
+            let Some(slot) = container.slot.as_ref().filter(|slot| self.desired.replicas.contains_key(*slot)) else {
+                continue;
+            };
+            let is_stopped = matches!(container.state, ContainerState::Stopped | ContainerState::Created);
+            match self.observed.engines.get(&container.engine) {
+                _ if is_stopped => {}
+                Some(Reach::Up) => self.step(Action::Stop(instance(slot, container)), Cause::AppStopped),
+                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
+                    let seconds = self.now.duration_since(*since).as_secs();
+                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
+                    self.wait(Subject::Slot(slot.clone()), None, silent);
+                }
+                Some(Reach::CutOff) => {
+                    let cut_off = Cause::CutOff(container.engine.clone());
+                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
+                }
+                None | Some(Reach::Lost) => {}
+            }
+        }
+    }
+
+    /// Every container is removed, and then its record.
+    pub(super) fn destroy_all(&mut self) {
+        for (slot, replica) in &self.desired.replicas {
+            self.remove_slot(slot, replica, &Cause::AppDestroyed, false);
+        }
+    }
+}

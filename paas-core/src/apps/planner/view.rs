@@ -1,0 +1,278 @@
+//! What there is of each slot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::presence::Presence;
+use super::status::{Status, judge};
+use super::{Planner, instance};
+use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot};
+use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
+use crate::model::{ContainerState, EngineId};
+
+/// A slot that shall be filled, and what there is of it.
+pub(super) struct View<'a> {
+    pub(super) slot: Slot,
+    /// The revision it shall have, and what the component is in it.
+    pub(super) revision: u64,
+    pub(super) spec: &'a ComponentSpec,
+    pub(super) replica: Option<&'a Replica>,
+    /// The one host that will do, where there is one for each.
+    pub(super) only: Option<EngineId>,
+    /// The best of the containers that are as they should be.
+    pub(super) fit: Option<Candidate<'a>>,
+    /// The best of those that are not.
+    pub(super) old: Option<Candidate<'a>>,
+    /// Those that are neither, and can be reached.
+    pub(super) rest: Vec<&'a ObservedContainer>,
+    /// The one that failed in a rollout and is kept for inspection.
+    pub(super) kept: Option<&'a ObservedContainer>,
+    /// Those that no record names.
+    pub(super) orphans: Vec<&'a ObservedContainer>,
+    /// Why one counts no more, and its generation.
+    pub(super) gone: Option<(Cause, u64)>,
+}
+
+/// A container that may fill a slot.
+pub(super) struct Candidate<'a> {
+    pub(super) container: &'a ObservedContainer,
+    pub(super) standing: Standing,
+    /// Why it is not as it should be.
+    pub(super) unfit: Option<Cause>,
+}
+
+/// What is known of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Standing {
+    /// Its engine answers, and it is worth so much.
+    Known(Status),
+    /// Its engine does not, and it counts as if it served.
+    Held(Cause, Option<Timestamp>),
+}
+
+impl Candidate<'_> {
+    pub(super) fn is_good(&self) -> bool {
+        match &self.standing {
+            Standing::Known(status) => status.is_good(),
+            Standing::Held(..) => true,
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.standing, Standing::Held(..))
+    }
+
+    fn rank(&self) -> (u8, u64) {
+        let worth = match &self.standing {
+            Standing::Known(status) => status.rank(),
+            Standing::Held(..) => 4,
+        };
+        (worth, self.container.generation)
+    }
+}
+
+impl View<'_> {
+    /// Whether nothing fills it, right or wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fit.is_none() && self.old.is_none()
+    }
+
+    /// Whether something of it serves.
+    pub(super) fn is_available(&self) -> bool {
+        let serves = |candidate: &Candidate<'_>| {
+            let draining = self.replica.is_some_and(|replica| {
+                matches!(
+                    replica.backends.get(&candidate.container.generation),
+                    Some(crate::apps::Backend::Draining { .. })
+                )
+            });
+            candidate.is_good() && !draining
+        };
+        self.fit.iter().chain(&self.old).any(serves)
+    }
+
+    /// Whether it has what it is to have, and nothing old is left.
+    pub(super) fn is_settled(&self) -> bool {
+        let recorded = |candidate: &Candidate<'_>| {
+            let is_recorded = self.replica.is_some_and(|replica| {
+                (replica.revision, replica.generation) == (self.revision, candidate.container.generation)
+            });
+            candidate.is_good() && is_recorded
+        };
+        self.old.is_none() && self.fit.as_ref().is_some_and(recorded)
+    }
+
+    /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
+    /// cannot tell them apart.
+    fn drop_twin(&mut self) {
+        let generation = self.fit.as_ref().map(|fit| fit.container.generation);
+        if let Some(twin) = self.old.take_if(|old| Some(old.container.generation) == generation && !old.is_held()) {
+            self.rest.push(twin.container);
+        }
+    }
+
+    /// The generation of the next container.
+    pub(super) fn next_generation(&self) -> u64 {
+        let candidates = self.fit.iter().chain(&self.old).map(|candidate| candidate.container);
+        let others = self.rest.iter().chain(&self.kept).chain(&self.orphans).copied();
+        let seen = candidates.chain(others).map(|container| container.generation);
+        let gone = self.gone.iter().map(|(_, generation)| *generation);
+        seen.chain(gone).chain(self.replica.map(|replica| replica.generation)).max().unwrap_or(0) + 1
+    }
+
+    pub(super) fn instance(&self, container: &ObservedContainer) -> Instance {
+        instance(&self.slot, container)
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// The slots of a component of the target.
+    pub(super) fn views(&self, name: &'a ComponentName, spec: &'a ComponentSpec) -> Vec<View<'a>> {
+        let slots: Vec<(u32, Option<EngineId>)> = match spec.replicas {
+            Replicas::Count(count) => (1..=count).map(|number| (number, None)).collect(),
+            Replicas::EachHost => self.one_on_each_host(name, spec),
+        };
+        slots.into_iter().map(|(number, only)| self.view(name, spec, number, only)).collect()
+    }
+
+    /// A host that has a slot keeps it; each that has none gets the lowest number that is free.
+    fn one_on_each_host(&self, name: &ComponentName, spec: &ComponentSpec) -> Vec<(u32, Option<EngineId>)> {
+        let takes_it = |engine: &EngineId| {
+            let reach = self.observed.engines.get(engine);
+            let host = self.snapshot.get(engine).filter(|_| reach.is_some_and(|reach| *reach != Reach::Lost));
+            host.is_some_and(|host| !host.draining && spec.place.labels.is_subset(&host.labels))
+        };
+        let replicas = || self.desired.replicas.iter().filter(|(slot, _)| slot.component == *name);
+        let mut numbers: BTreeMap<&EngineId, (bool, u32)> = BTreeMap::new();
+        for (slot, replica) in replicas().filter(|(_, replica)| takes_it(&replica.engine)) {
+            // Of two on one host, which the number of replicas allowed before, the one that has its container there.
+            let is_elsewhere = !self
+                .containers_of(slot)
+                .any(|container| container.engine == replica.engine && replica.kept != Some(container.generation));
+            let kept = numbers.entry(&replica.engine).or_insert((is_elsewhere, slot.number));
+            *kept = (*kept).min((is_elsewhere, slot.number));
+        }
+        let mut taken: BTreeSet<u32> = replicas().map(|(slot, _)| slot.number).collect();
+        for engine in self.observed.engines.keys().filter(|engine| self.is_up(engine) && takes_it(engine)) {
+            numbers.entry(engine).or_insert_with(|| {
+                let number = (1..).find(|number| !taken.contains(number)).unwrap_or(u32::MAX);
+                taken.insert(number);
+                (true, number)
+            });
+        }
+        let mut slots: Vec<(u32, Option<EngineId>)> =
+            numbers.into_iter().map(|(engine, (_, number))| (number, Some(engine.clone()))).collect();
+        slots.sort();
+        slots
+    }
+
+    fn view(&self, name: &ComponentName, target: &'a ComponentSpec, number: u32, only: Option<EngineId>) -> View<'a> {
+        let desired = self.desired;
+        let slot = Slot { component: name.clone(), number };
+        let replica = desired.replicas.get(&slot);
+        // Between rollouts each slot has what it has, also where a rollout was stopped half way.
+        let own = replica.filter(|_| desired.rollout.is_none()).map(|replica| replica.revision);
+        let (revision, spec) = own
+            .and_then(|revision| Some((revision, desired.component(revision, name)?)))
+            .unwrap_or((desired.target, target));
+        let mut view = View {
+            slot,
+            revision,
+            spec,
+            replica,
+            only,
+            fit: None,
+            old: None,
+            rest: Vec::new(),
+            kept: None,
+            orphans: Vec::new(),
+            gone: None,
+        };
+        for container in self.containers_of(&view.slot) {
+            self.sort_in(&mut view, container);
+        }
+        view.drop_twin();
+        view
+    }
+
+    pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
+        self.by_slot.get(slot).cloned().unwrap_or_default().into_iter()
+    }
+
+    fn sort_in(&self, view: &mut View<'a>, container: &'a ObservedContainer) {
+        let Some(replica) = view.replica else {
+            view.orphans.push(container);
+            return;
+        };
+        if replica.kept == Some(container.generation) {
+            view.kept = Some(container);
+            return;
+        }
+        let standing = match self.presence(&container.engine, view.spec) {
+            Presence::Here if container.state == ContainerState::Unknown => {
+                Standing::Held(Cause::NotReadYet(container.engine.clone()), None)
+            }
+            Presence::Here => Standing::Known(judge(container, view.spec, view.replica, self.now)),
+            Presence::Held(cause, until) => Standing::Held(cause, until),
+            Presence::Gone(cause) => {
+                // It may come back, so its generation is not used again.
+                let newest = view.gone.as_ref().map_or(0, |(_, generation)| *generation);
+                view.gone = Some((cause, newest.max(container.generation)));
+                return;
+            }
+        };
+        let unfit = self.unfit(view, container, replica);
+        let candidate = Candidate { container, standing, unfit };
+        let place = if candidate.unfit.is_none() { &mut view.fit } else { &mut view.old };
+        let loser = match place {
+            Some(best) if best.rank() >= candidate.rank() => Some(candidate),
+            _ => place.replace(candidate),
+        };
+        view.rest.extend(loser.filter(|loser| !loser.is_held()).map(|loser| loser.container));
+    }
+
+    /// The revision that a container counts as.
+    pub(super) fn counts_as(&self, container: &ObservedContainer, replica: &Replica) -> u64 {
+        match replica.adopted {
+            Some((generation, revision)) if generation == container.generation => revision,
+            _ => container.revision,
+        }
+    }
+
+    /// Why a container is not what the slot shall have.
+    fn unfit(&self, view: &View<'a>, container: &ObservedContainer, replica: &Replica) -> Option<Cause> {
+        let revision = self.counts_as(container, replica);
+        let Some(own) = self.desired.component(revision, &view.slot.component) else {
+            return Some(Cause::UnknownRevision(revision));
+        };
+        let fields = own.fields_for_a_new_container(view.spec);
+        if !fields.is_empty() {
+            return Some(Cause::Changed(fields));
+        }
+        if let Some(Change::NewContainer(fields)) = container.sizes.map(|sizes| sizes.change_to(&view.spec.sizes())) {
+            return Some(Cause::Changed(fields));
+        }
+        let restart = self.desired.rollout.as_ref().filter(|rollout| rollout.reason == RolloutReason::Restart);
+        if restart.is_some_and(|rollout| container.created < rollout.started) {
+            return Some(Cause::Restart);
+        }
+        self.has_to_leave(view, container)
+    }
+
+    /// Why a container cannot stay on its host.
+    fn has_to_leave(&self, view: &View<'a>, container: &ObservedContainer) -> Option<Cause> {
+        if let Some(only) = view.only.as_ref().filter(|only| **only != container.engine) {
+            return Some(Cause::BelongsElsewhere(only.clone()));
+        }
+        if view.only.is_some() || view.spec.is_pinned() {
+            return None;
+        }
+        let host = self.snapshot.get(&container.engine)?;
+        if host.draining {
+            return Some(Cause::Drained(container.engine.clone()));
+        }
+        let lacking = view.spec.place.labels.iter().find(|label| !host.labels.contains(*label))?;
+        Some(Cause::LacksLabel { engine: container.engine.clone(), label: lacking.clone() })
+    }
+}

@@ -1,0 +1,125 @@
+//! What each step changes of what is recorded. The same whoever carries the steps out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    Action, Backend, BeforeState, Desired, Instance, Outcome, Replica, Rollout, RolloutReason, Slot, Step, Volume,
+};
+use crate::model::EngineId;
+use crate::model::app::AppSpec;
+
+impl Desired {
+    /// Makes a revision of `spec`, and begins a rollout to it that takes the place of one under way. The number of the revision.
+    pub fn begin(&mut self, spec: AppSpec, reason: RolloutReason, now: Timestamp) -> u64 {
+        let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
+        self.revisions.insert(number, Arc::new(spec));
+        self.target = number;
+        self.rollout = Some(Rollout::new(number, reason, now));
+        number
+    }
+
+    /// Notes a step: this is to be written down before Docker is asked for it.
+    pub fn record(&mut self, step: &Step, now: Timestamp) {
+        match &step.action {
+            Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine),
+            Action::Create { replica, revision, avoid } => self.record_create(replica, *revision, avoid.clone()),
+            Action::Restart(replica) => self.change(replica, |record| {
+                let count = record.restarts.map_or(0, |(count, _)| count);
+                record.restarts = Some((count + 1, now));
+            }),
+            Action::Start(replica) => self.change(replica, |record| {
+                record.stopped.remove(&replica.generation);
+            }),
+            Action::Stop(replica) => self.change(replica, |record| {
+                record.backends.remove(&replica.generation);
+                record.stopped.insert(replica.generation);
+            }),
+            Action::SetAside(replica) => self.change(replica, |record| {
+                record.backends.remove(&replica.generation);
+                record.stopped.insert(replica.generation);
+                record.kept = Some(replica.generation);
+            }),
+            Action::Remove(replica) => self.change(replica, |record| {
+                record.backends.remove(&replica.generation);
+                record.stopped.remove(&replica.generation);
+                record.kept = record.kept.filter(|&kept| kept != replica.generation);
+            }),
+            Action::Assign { replica, revision } => self.change(replica, |record| {
+                record.revision = *revision;
+                record.generation = replica.generation;
+                record.engine = replica.engine.clone();
+            }),
+            Action::Adopt { replica, revision } => self.record_adoption(replica, *revision),
+            Action::Admit(replica) => {
+                self.change(replica, |record| {
+                    record.backends.insert(replica.generation, Backend::Serving);
+                });
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.progressed = now;
+                }
+            }
+            Action::Drain(replica) => self.change(replica, |record| {
+                record.backends.insert(replica.generation, Backend::Draining { since: now });
+            }),
+            Action::Forget(slot) => drop(self.replicas.remove(slot)),
+            Action::RunBefore(component) => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.before.insert(component.clone(), BeforeState::Running);
+                }
+            }
+            Action::Rollback { to } => {
+                if let Some(spec) = self.revisions.get(to) {
+                    let spec = AppSpec::clone(spec);
+                    self.begin(spec, RolloutReason::Rollback { why: step.cause.to_string() }, now);
+                }
+            }
+            Action::Finish(outcome) => {
+                self.rollout = None;
+                if *outcome != Outcome::Stopped {
+                    self.last_done = Some(self.target);
+                }
+            }
+            Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
+        }
+    }
+
+    fn change(&mut self, replica: &Instance, change: impl FnOnce(&mut Replica)) {
+        if let Some(record) = self.replicas.get_mut(&replica.slot) {
+            change(record);
+        }
+    }
+
+    fn record_create(&mut self, replica: &Instance, revision: u64, avoid: Option<EngineId>) {
+        let record = self
+            .replicas
+            .entry(replica.slot.clone())
+            .or_insert_with(|| Replica::new(revision, replica.generation, replica.engine.clone()));
+        if record.revision != revision {
+            // What a host had against another version says nothing about this one.
+            record.avoid.clear();
+        }
+        record.revision = revision;
+        record.generation = replica.generation;
+        record.engine = replica.engine.clone();
+        record.avoid.extend(avoid);
+        record.restarts = None;
+    }
+
+    fn record_adoption(&mut self, replica: &Instance, revision: u64) {
+        let mut record = Replica::new(revision, replica.generation, replica.engine.clone());
+        record.adopted = Some((replica.generation, revision));
+        self.replicas.insert(replica.slot.clone(), record);
+        let spec = self.component(revision, &replica.slot.component);
+        let names: Vec<String> =
+            spec.map(|spec| spec.pinned_volumes().map(str::to_owned).collect()).unwrap_or_default();
+        for name in names {
+            self.add_volume(&replica.slot, &name, &replica.engine);
+        }
+    }
+
+    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId) {
+        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone() });
+    }
+}

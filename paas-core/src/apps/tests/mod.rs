@@ -1,0 +1,38 @@
+//! The planner in written situations, and in any.
+
+mod properties;
+mod rollouts;
+mod situations;
+mod troubles;
+mod world;
+
+use super::{Desired, Goal, Health, Reach, RolloutReason};
+use crate::model::ContainerState;
+use world::{World, engine, slot, spec};
+
+const WEB: &str = "[component.web]\nimage = 'web:1'\nreplicas = 3\nport = 80\nhealth = { http = '/up' }\n";
+const DB: &str = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nport = 5432\nhealth = { tcp = true }\n";
+
+/// A situation in which somebody would ask what is done now, and why. The answer stands beside the tests, one file each.
+macro_rules! situation {
+    ($name:ident, $world:expr) => {
+        #[test]
+        fn $name() {
+            let world: World = $world;
+            insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(stringify!($name), world.show());
+            });
+        }
+    };
+}
+use situation;
+
+/// Three replicas that run.
+fn web() -> World {
+    World::running(&["a", "b", "c"], WEB)
+}
+
+fn changed(mut world: World, change: impl FnOnce(&mut World)) -> World {
+    change(&mut world);
+    world
+}

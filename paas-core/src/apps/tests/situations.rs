@@ -1,0 +1,169 @@
+//! What is declared and applied: what does it do now, and why?
+
+use super::*;
+
+situation!(first_apply, World::new(&["a", "b", "c"], WEB));
+situation!(nothing_to_do, web());
+situation!(first_apply_with_a_volume, World::new(&["a", "b"], DB));
+situation!(first_apply_on_each_host, World::new(&["a", "b"], &WEB.replace("= 3", "= 'each-host'")));
+situation!(
+    each_host_when_a_host_joins,
+    changed(World::running(&["a", "b"], &WEB.replace("= 3", "= 'each-host'")), |world| {
+        world.observed.engines.insert(engine("c"), Reach::Up);
+        let host = world.host("a").clone();
+        world.hosts.insert(engine("c"), host);
+    })
+);
+situation!(
+    each_host_when_a_host_is_drained,
+    changed(World::running(&["a", "b"], &WEB.replace("= 3", "= 'each-host'")), |world| world.host("b").draining = true)
+);
+situation!(just_started, changed(World::new(&["a", "b", "c"], WEB), |world| world.pass(2)));
+situation!(scaled_up, changed(web(), |world| world.begin(&WEB.replace("= 3", "= 5"), RolloutReason::Scale)));
+situation!(scaled_down, changed(web(), |world| world.begin(&WEB.replace("= 3", "= 1"), RolloutReason::Scale)));
+situation!(
+    scaled_down_while_its_host_is_silent,
+    changed(web(), |world| {
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.silent_for("c", 2);
+    })
+);
+situation!(new_image, changed(web(), |world| world.apply(&WEB.replace("web:1", "web:2"))));
+situation!(new_environment, changed(web(), |world| world.apply(&format!("{WEB}env = {{ LOG = 'debug' }}"))));
+situation!(
+    new_image_two_at_a_time,
+    changed(web(), |world| world.apply(&format!("{}update = {{ parallel = 2 }}", WEB.replace("web:1", "web:2"))))
+);
+situation!(
+    new_image_with_the_new_one_monitored,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(3);
+    })
+);
+situation!(
+    new_image_with_the_old_one_draining,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(12);
+    })
+);
+situation!(
+    policies_and_routes_make_no_container,
+    changed(web(), |world| world.apply(&format!("{WEB}route = [{{ host = 'a.org' }}]\nupdate = {{ monitor = '9s' }}")))
+);
+situation!(more_memory_in_place, changed(web(), |world| world.apply(&format!("{WEB}memory = 512\ncpus = 0.5"))));
+situation!(
+    a_limit_that_is_taken_away,
+    changed(World::running(&["a"], &format!("{}cpus = 0.5", WEB.replace("= 3", "= 1"))), |world| world
+        .apply(&WEB.replace("= 3", "= 1")))
+);
+situation!(
+    a_new_version_stops_first,
+    changed(web(), |world| world
+        .apply(&format!("{}update = {{ order = 'stop-first' }}", WEB.replace("web:1", "web:2"))))
+);
+situation!(
+    a_fixed_port_stops_first,
+    changed(World::running(&["a"], &format!("{}publish = ['80:80']", WEB.replace("= 3", "= 1"))), |world| world
+        .apply(&format!("{}publish = ['80:80']", WEB.replace("= 3", "= 1").replace("web:1", "web:2"))))
+);
+situation!(
+    no_room_for_one_more,
+    changed(World::running(&["a"], &format!("{}memory = 3000", WEB.replace("= 3", "= 1"))), |world| world
+        .apply(&format!("{}memory = 3000", WEB.replace("= 3", "= 1").replace("web:1", "web:2"))))
+);
+situation!(
+    no_room_and_start_first,
+    changed(World::running(&["a"], &format!("{}memory = 3000", WEB.replace("= 3", "= 1"))), |world| world.apply(
+        &format!(
+            "{}memory = 3000\nupdate = {{ order = 'start-first' }}",
+            WEB.replace("= 3", "= 1").replace("web:1", "web:2")
+        )
+    ))
+);
+situation!(no_room_at_all, World::new(&["a"], &format!("{WEB}memory = 2000")));
+situation!(
+    a_new_version_with_a_volume,
+    changed(World::running(&["a", "b"], DB), |world| world.apply(&DB.replace("db:1", "db:2")))
+);
+situation!(
+    a_new_version_with_a_volume_drained,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.apply(&DB.replace("db:1", "db:2"));
+        world.pass(31);
+    })
+);
+situation!(
+    a_new_version_with_a_volume_stopped,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.apply(&DB.replace("db:1", "db:2"));
+        world.pass(32);
+    })
+);
+situation!(a_dependency_goes_first, World::new(&["a", "b"], &format!("{WEB}uses = ['db:5432']\n{DB}")));
+situation!(a_command_before, World::new(&["a", "b"], &format!("{WEB}before = {{ command = ['migrate'] }}")));
+situation!(
+    a_command_before_that_failed,
+    changed(World::running(&["a", "b"], &format!("{WEB}before = {{ command = ['migrate'] }}")), |world| {
+        world.apply(&format!("{}before = {{ command = ['migrate'] }}", WEB.replace("web:1", "web:2")));
+        world.act();
+        let rollout = world.desired.rollout.as_mut().unwrap();
+        rollout.before.values_mut().for_each(|state| *state = crate::apps::BeforeState::Ended(3));
+    })
+);
+situation!(
+    a_component_left_the_file,
+    changed(World::running(&["a", "b"], &format!("{WEB}{DB}")), |world| world.apply(WEB))
+);
+situation!(
+    a_component_left_the_file_while_others_change,
+    changed(World::running(&["a", "b"], &format!("{WEB}{DB}")), |world| world.apply(&WEB.replace("web:1", "web:2")))
+);
+situation!(
+    a_version_that_ends_at_once,
+    changed(web(), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(1);
+    })
+);
+situation!(
+    a_version_that_never_becomes_healthy,
+    changed(web(), |world| {
+        world.sick_revisions.insert(2);
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(60);
+    })
+);
+situation!(
+    a_broken_version_that_pauses,
+    changed(web(), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&format!("{}update = {{ on_failure = 'pause' }}", WEB.replace("web:1", "web:2")));
+        world.pass(1);
+    })
+);
+situation!(
+    a_broken_version_with_a_volume,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&DB.replace("db:1", "db:2"));
+        world.pass(33);
+    })
+);
+situation!(
+    a_broken_first_version,
+    changed(World::new(&["a", "b", "c"], WEB), |world| {
+        world.crashing_revisions.insert(1);
+        world.pass(1);
+    })
+);
+situation!(
+    no_progress,
+    changed(World::new(&["a"], &format!("{WEB}memory = 2000")), |world| {
+        while !world.show().contains("finish") {
+            world.pass(1);
+        }
+    })
+);

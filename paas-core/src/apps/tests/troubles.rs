@@ -1,0 +1,265 @@
+//! What goes wrong on hosts and in containers: what does it do now, and why?
+
+use super::*;
+
+situation!(a_host_is_silent_for_a_moment, changed(web(), |world| world.silent_for("b", 3)));
+situation!(a_host_is_silent, changed(web(), |world| world.silent_for("b", 5)));
+situation!(
+    a_host_is_silent_and_nothing_is_healed,
+    changed(World::running(&["a", "b", "c"], &format!("{WEB}heal = {{ after = 'never' }}")), |world| world
+        .silent_for("b", 500))
+);
+situation!(one_of_two_hosts_is_silent, changed(World::running(&["a", "b"], WEB), |world| world.silent_for("b", 6)));
+situation!(
+    most_hosts_are_silent,
+    changed(web(), |world| {
+        world.silent_for("b", 6);
+        world.silent_for("c", 6);
+    })
+);
+situation!(
+    most_hosts_are_silent_and_healing_is_asked_for,
+    changed(web(), |world| {
+        world.silent_for("b", 6);
+        world.silent_for("c", 6);
+        world.desired.heal_now = true;
+    })
+);
+situation!(
+    a_daemon_is_being_upgraded,
+    changed(web(), |world| {
+        let since = world.ago(18);
+        world.reach("b", Reach::DaemonGone { since });
+    })
+);
+situation!(
+    a_daemon_is_gone,
+    changed(web(), |world| {
+        let since = world.ago(60);
+        world.reach("b", Reach::DaemonGone { since });
+    })
+);
+situation!(a_host_is_cut_off, changed(web(), |world| world.reach("b", Reach::CutOff)));
+situation!(
+    a_host_is_back_and_its_slot_is_filled,
+    changed(web(), |world| {
+        world.silent_for("b", 5);
+        world.pass(20);
+        world.reach("b", Reach::Up);
+    })
+);
+situation!(
+    a_host_is_back_before_its_slot_is_filled,
+    changed(web(), |world| {
+        world.silent_for("b", 5);
+        world.pass(3);
+        world.reach("b", Reach::Up);
+    })
+);
+situation!(a_host_is_gone_for_good, changed(web(), |world| world.reach("b", Reach::Lost)));
+situation!(
+    a_volume_waits_for_its_host,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.silent_for("a", 600);
+    })
+);
+situation!(
+    the_host_of_a_volume_is_back_without_its_container,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.lose_container("db.1");
+    })
+);
+situation!(
+    the_data_of_a_volume_is_gone,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.lose_container("db.1");
+        world.observed.volumes.clear();
+    })
+);
+situation!(
+    a_crash_loop,
+    changed(web(), |world| {
+        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
+        let container = world.container("web.2");
+        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+    })
+);
+situation!(
+    a_crash_loop_for_five_minutes,
+    changed(web(), |world| {
+        let exits = (1..=9).rev().map(|number| world.ago(number * 60)).collect();
+        let container = world.container("web.2");
+        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+    })
+);
+situation!(
+    one_is_unhealthy,
+    changed(web(), |world| {
+        world.container("web.2").health = Health::Unhealthy { since: world.ago(20) };
+    })
+);
+situation!(
+    one_is_unhealthy_for_a_minute,
+    changed(web(), |world| {
+        world.container("web.2").health = Health::Unhealthy { since: world.ago(60) };
+    })
+);
+situation!(
+    most_are_unhealthy,
+    changed(web(), |world| {
+        for slot in ["web.1", "web.2"] {
+            world.container(slot).health = Health::Unhealthy { since: world.ago(100) };
+        }
+    })
+);
+situation!(
+    most_are_unhealthy_for_long,
+    changed(web(), |world| {
+        for slot in ["web.1", "web.2"] {
+            world.container(slot).health = Health::Unhealthy { since: world.ago(301) };
+        }
+    })
+);
+situation!(a_host_is_drained, changed(World::running(&["a", "b"], WEB), |world| world.host("a").draining = true));
+situation!(
+    the_host_of_a_volume_is_drained,
+    changed(World::running(&["a", "b"], DB), |world| world.host("a").draining = true)
+);
+situation!(
+    a_drained_host_while_one_is_missing,
+    changed(World::running(&["a", "b"], WEB), |world| {
+        world.host("a").draining = true;
+        world.container("web.2").state = ContainerState::Stopped;
+    })
+);
+situation!(
+    a_label_moved,
+    changed(World::new(&["a", "b"], &format!("{WEB}place = {{ labels = ['ssd'] }}")), |world| {
+        world.host("a").labels.insert("ssd".to_owned());
+        world.rest();
+        world.host("a").labels.clear();
+        world.host("b").labels.insert("ssd".to_owned());
+    })
+);
+situation!(
+    preferred_hosts_first,
+    changed(
+        World::new(&["a", "b", "c"], &format!("{WEB}place = {{ prefer = ['zone-b'], spread = 'none' }}")),
+        |world| {
+            world.host("b").labels.insert("zone-b".to_owned());
+        }
+    )
+);
+situation!(
+    a_rollout_waits_for_the_host_of_a_volume,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.apply(&DB.replace("db:1", "db:2"));
+        world.silent_for("a", 6);
+    })
+);
+situation!(
+    a_volume_that_the_failed_version_still_uses,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&DB.replace("db:1", "db:2"));
+        world.pass(34);
+        // Docker did not stop it.
+        world.container("db.1").state = ContainerState::Running;
+        world.desired.replicas.values_mut().for_each(|replica| replica.backends.clear());
+        let old = world.observed.containers.iter_mut().find(|container| container.generation == 1).unwrap();
+        old.state = ContainerState::Stopped;
+    })
+);
+situation!(
+    a_surplus_on_a_host_that_stays_silent,
+    changed(web(), |world| {
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.silent_for("c", 6);
+        world.act();
+    })
+);
+situation!(
+    somebody_elses_container_has_the_name,
+    changed(World::new(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        let mut foreign = World::running(&["a"], WEB).container("web.1").clone();
+        foreign.slot = None;
+        world.observed.containers.push(foreign);
+    })
+);
+situation!(
+    somebody_killed_stopped_paused_removed_and_renamed,
+    changed(World::running(&["a", "b", "c"], &WEB.replace("= 3", "= 5")), |world| {
+        let killed = world.container("web.1");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+        world.container("web.2").state = ContainerState::Paused;
+        world.lose_container("web.3");
+        world.container("web.4").name = "mine".to_owned();
+        world.container("web.5").state = ContainerState::Created;
+    })
+);
+situation!(
+    a_job_that_ended_well,
+    changed(World::running(&["a"], "[component.job]\nimage = 'job:1'\nrestart = 'on-failure'"), |world| {
+        let container = world.container("job.1");
+        (container.state, container.exit_code) = (ContainerState::Stopped, Some(0));
+    })
+);
+situation!(
+    half_a_rollout_found_by_a_new_leader,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        while world.observed.containers.len() < 4 || world.steps().iter().all(|step| step.action.is_wait()) {
+            world.pass(1);
+        }
+        // The next container was recorded, and its server died before it asked Docker.
+        let steps = world.steps();
+        let create = steps.iter().find(|step| step.to_string().starts_with("create web.2.2")).unwrap();
+        world.desired.record(create, world.now);
+    })
+);
+situation!(
+    a_restored_store,
+    changed(web(), |world| {
+        world.desired.observe_only = true;
+        world.desired.replicas.clear();
+    })
+);
+situation!(the_revision_that_is_to_run_is_missing, changed(web(), |world| world.desired.revisions.clear()));
+situation!(
+    orphans_of_a_lost_store,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(WEB), world.now);
+    })
+);
+situation!(
+    an_orphan_keeps_its_volume,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.desired = Desired::first(spec(DB), world.now);
+    })
+);
+situation!(
+    orphans_that_are_adopted,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("= 3", "= 4")), world.now);
+        world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(a_restart, changed(web(), |world| world.begin(WEB, RolloutReason::Restart)));
+situation!(an_application_that_is_stopped, changed(web(), |world| world.desired.goal = Goal::Stop));
+situation!(
+    an_application_that_is_started_again,
+    changed(web(), |world| {
+        world.desired.goal = Goal::Stop;
+        world.pass(3);
+        world.desired.goal = Goal::Run;
+    })
+);
+situation!(an_application_that_is_destroyed, changed(web(), |world| world.desired.goal = Goal::Destroy));
+situation!(
+    a_slot_of_which_nothing_is_left,
+    changed(web(), |world| {
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.lose_container("web.3");
+        assert!(world.desired.replicas.contains_key(&slot("web.3")));
+    })
+);

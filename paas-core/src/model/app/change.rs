@@ -1,0 +1,200 @@
+//! What takes a running container from one specification to another.
+
+use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
+use crate::model::{ContainerSpec, Cpus, MemoryMb, RestartPolicy};
+
+/// What Docker changes in a container without making a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Limit of CPU.
+    pub cpus: Option<Cpus>,
+    /// Limit of memory.
+    pub memory: MemoryMb,
+    /// What Docker does when the container ends by itself.
+    pub restart: RestartPolicy,
+}
+
+/// What it takes to give a container other sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: it has them.
+    None,
+    /// `docker update`.
+    InPlace,
+    /// A new container, because of these fields.
+    NewContainer(Vec<&'static str>),
+}
+
+impl Sizes {
+    /// What it takes to come from `self` to `wanted`.
+    ///
+    /// A limit that is taken away needs a new container: asked to do so, Docker answers that it did, and does nothing.
+    pub fn change_to(&self, wanted: &Self) -> Change {
+        if self == wanted {
+            return Change::None;
+        }
+        if self.cpus.is_some() && wanted.cpus.is_none() {
+            return Change::NewContainer(vec!["cpus"]);
+        }
+        Change::InPlace
+    }
+}
+
+impl ComponentSpec {
+    /// What Docker changes without making a new container.
+    pub fn sizes(&self) -> Sizes {
+        Sizes { cpus: self.cpus, memory: self.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION), restart: self.restart }
+    }
+
+    /// The fields in which `wanted` differs so that a new container is needed, by their names in the file.
+    ///
+    /// Not among them are the sizes, which Docker changes in place, and what is no part of the container: the number of
+    /// replicas, policies, routes, and checks that are made from outside.
+    pub fn fields_for_a_new_container(&self, wanted: &Self) -> Vec<&'static str> {
+        // Every field by its name: a new one does not compile before it stands here.
+        let Self {
+            image,
+            replicas: _,
+            entrypoint,
+            command,
+            env,
+            secrets,
+            configs,
+            cpus: _,
+            memory: _,
+            ports: _,
+            publish,
+            health,
+            stop,
+            update: _,
+            heal: _,
+            place: _,
+            before: _,
+            volumes,
+            restart: _,
+            routes: _,
+            uses,
+            depends_on: _,
+            allow: _,
+            docker,
+        } = self;
+        let mut fields = Vec::new();
+        let mut note = |name, differs: bool| {
+            if differs {
+                fields.push(name);
+            }
+        };
+        note("image", image.canonical() != wanted.image.canonical());
+        note("entrypoint", *entrypoint != wanted.entrypoint);
+        note("command", *command != wanted.command);
+        note("env", *env != wanted.env);
+        note("secrets", *secrets != wanted.secrets);
+        note("configs", *configs != wanted.configs);
+        note("publish", *publish != wanted.publish);
+        note("health", command_check(health.as_ref()) != command_check(wanted.health.as_ref()));
+        note("stop", *stop != wanted.stop);
+        note("volumes", *volumes != wanted.volumes);
+        note("uses", *uses != wanted.uses);
+        docker.note_differences(&wanted.docker, &mut note);
+        fields
+    }
+
+    /// The fields it has that are accepted, checked and kept, and that nothing carries out so far, by their names in the file:
+    /// [`ContainerSpec`] has no word for them, or nobody reads them yet.
+    pub fn fields_not_carried_out(&self) -> Vec<&'static str> {
+        let mut fields = Vec::new();
+        let mut note = |name, is_there: bool| {
+            if is_there {
+                fields.push(name);
+            }
+        };
+        note("allow", !self.allow.is_empty());
+        note("before", self.before.is_some());
+        note("configs", !self.configs.is_empty());
+        note("env.secret", self.env.values().any(|value| matches!(value, EnvValue::Secret { .. })));
+        note("health", self.health.is_some());
+        note("ports", !self.ports.is_empty());
+        note("route", !self.routes.is_empty());
+        note("secrets", !self.secrets.is_empty());
+        note("stop", self.stop != StopPolicy::default());
+        note("uses", !self.uses.is_empty());
+        note("volumes", self.volumes.values().any(|volume| !volume.is_host_path()));
+        let is_carried_out = |name| matches!(name, "hostname" | "cpuset");
+        let mut note_option = |name, is_there: bool| note(name, is_there && !is_carried_out(name));
+        self.docker.note_differences(&DockerOptions::default(), &mut note_option);
+        fields
+    }
+
+    /// The container that `run` would start for it, as far as [`ContainerSpec`] has words; see
+    /// [`ComponentSpec::fields_not_carried_out`].
+    pub fn container_spec(&self) -> ContainerSpec {
+        let variables = self.env.iter().filter_map(|(name, value)| match value {
+            EnvValue::Text(text) => Some((name.clone(), text.clone())),
+            EnvValue::Secret { .. } => None,
+        });
+        let volumes = self.volumes.iter().map(|(target, volume)| {
+            let mode = if volume.mode.is_empty() { String::new() } else { format!(":{}", volume.mode) };
+            format!("{}:{target}{mode}", volume.source)
+        });
+        ContainerSpec {
+            cpus: self.cpus,
+            cpuset: self.docker.cpuset.clone(),
+            memory: self.memory,
+            entrypoint: self.entrypoint.clone(),
+            args: self.command.clone(),
+            environment: variables.collect(),
+            hostname: self.docker.hostname.clone(),
+            labels: self.place.labels.clone(),
+            bind_ports: self.publish.clone(),
+            volumes: volumes.collect(),
+            restart_policy: self.restart,
+            ..ContainerSpec::new(self.image.clone())
+        }
+    }
+}
+
+/// The check that is part of the container: Docker runs it itself.
+fn command_check(health: Option<&HealthCheck>) -> Option<&HealthCheck> {
+    health.filter(|check| matches!(check.probe, Probe::Command(_)))
+}
+
+impl DockerOptions {
+    fn note_differences(&self, wanted: &Self, note: &mut impl FnMut(&'static str, bool)) {
+        let Self {
+            labels,
+            hostname,
+            user,
+            init,
+            cap_add,
+            cap_drop,
+            ulimits,
+            sysctls,
+            read_only,
+            tmpfs,
+            shm_size,
+            extra_hosts,
+            logging,
+            devices,
+            cpuset,
+            memory_reservation,
+            pids_limit,
+        } = self;
+        note("labels", *labels != wanted.labels);
+        note("hostname", *hostname != wanted.hostname);
+        note("user", *user != wanted.user);
+        note("init", *init != wanted.init);
+        note("cap_add", *cap_add != wanted.cap_add);
+        note("cap_drop", *cap_drop != wanted.cap_drop);
+        note("ulimits", *ulimits != wanted.ulimits);
+        note("sysctls", *sysctls != wanted.sysctls);
+        note("read_only", *read_only != wanted.read_only);
+        note("tmpfs", *tmpfs != wanted.tmpfs);
+        note("shm_size", *shm_size != wanted.shm_size);
+        note("extra_hosts", *extra_hosts != wanted.extra_hosts);
+        note("logging", *logging != wanted.logging);
+        note("devices", *devices != wanted.devices);
+        note("cpuset", *cpuset != wanted.cpuset);
+        note("memory_reservation", *memory_reservation != wanted.memory_reservation);
+        note("pids_limit", *pids_limit != wanted.pids_limit);
+    }
+}
