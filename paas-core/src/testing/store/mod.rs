@@ -98,7 +98,7 @@ pub async fn one_of_many_inserts_wins(store: &Arc<dyn Store>) {
         match outcome.unwrap() {
             (number, Ok(version)) => winners.push((number, version)),
             (_, refused) => {
-                assert_refused(refused, StoreErrorKind::AlreadyExists, "inserting a key that has a document")
+                assert_refused(refused, StoreErrorKind::AlreadyExists, "inserting a key that has a document");
             }
         }
     }
