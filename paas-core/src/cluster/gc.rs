@@ -247,7 +247,7 @@ impl Cluster {
             Err(error) => return Ok(Err(error)),
         };
         // Of an engine that is another one over again nothing is noted; the task that follows it decides how it goes on.
-        if self.is_twin(&handle, &found) {
+        if self.note_twin_among(&handle, &found) {
             handle.wake();
             return Ok(Ok(()));
         }

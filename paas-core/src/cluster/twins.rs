@@ -10,10 +10,10 @@ use crate::model::{ContainerId, EngineId, EngineStatus};
 
 impl Cluster {
     /// Whether one of the containers that were found on an engine is known of another one. Then it is noted as a duplicate of that.
-    pub(super) fn is_twin(&self, engine: &EngineHandle, found: &[ObservedContainer]) -> bool {
+    pub(super) fn note_twin_among(&self, engine: &EngineHandle, found: &[ObservedContainer]) -> bool {
         let twin = self.shared.view.read().twin_among(engine.id(), found);
         if let Some((other, container)) = twin {
-            self.is_twin_of(engine, &other, &container);
+            self.note_twin_of(engine, &other, &container);
             return true;
         }
         self.note_twin(engine)
@@ -23,11 +23,11 @@ impl Cluster {
     pub(super) fn note_twin(&self, engine: &EngineHandle) -> bool {
         let twin = self.with(engine, |view| view.take_twin(engine.id())).flatten();
         let Some((other, container)) = twin else { return false };
-        self.is_twin_of(engine, &other, &container);
+        self.note_twin_of(engine, &other, &container);
         true
     }
 
-    fn is_twin_of(&self, engine: &EngineHandle, other: &EngineId, container: &ContainerId) {
+    fn note_twin_of(&self, engine: &EngineHandle, other: &EngineId, container: &ContainerId) {
         let reason = format!(
             "container {} is on engine {other}, too: it is the same Docker daemon under another address, and one of the two engines \
              is to be deleted; or this machine was cloned: remove the containers that were copied with it, stop Docker here, delete \
@@ -40,8 +40,8 @@ impl Cluster {
     /// Notes that an engine is another one over again, or a copy of it.
     pub(super) fn set_duplicate(&self, engine: &EngineHandle, other: &EngineId, reason: String) {
         let was_one = engine.status() == EngineStatus::Duplicate;
-        self.set_status(engine, EngineStatus::Duplicate, Some(reason));
         self.with(engine, |view| view.set_same_as(engine.id(), other));
+        self.set_status(engine, EngineStatus::Duplicate, Some(reason));
         // What was noted of this one is of the other one, if they are one.
         if !was_one && let Some(other) = self.handle(other) {
             other.read_again();

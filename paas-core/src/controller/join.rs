@@ -125,8 +125,10 @@ impl Controller {
             let _one_of_this_host_at_a_time = sessions.locks.lock(id.as_str()).await;
             let Some(known) = sessions.of(&id, session) else { return Ok(()) };
             let revoked = controller.shared.registry.revoke(known.lease).await;
+            // Asked again it is to be tried again, and not to be taken for one that left.
+            revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })?;
             sessions.known.lock().remove(&id);
-            revoked.map_err(|error| ControllerError::Conflict { reason: error.to_string() })
+            Ok(())
         })
         .await
     }

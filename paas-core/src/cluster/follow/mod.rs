@@ -207,7 +207,7 @@ fn take_info(cluster: &Cluster, engine: &EngineHandle, info: EngineInfo, heard: 
 async fn read_all(cluster: &Cluster, engine: &EngineHandle) -> Result<bool, EngineError> {
     let ticket = cluster.ticket();
     let mut found = engine.client().list().await?;
-    if cluster.is_twin(engine, &found) {
+    if cluster.note_twin_among(engine, &found) {
         return Ok(false);
     }
     let orphans = cluster.recognise_all(engine.id(), &mut found, ticket);

@@ -204,7 +204,8 @@ impl Launches {
         if !is_it {
             return Verdict::Another;
         }
-        let is_elsewhere = on != engine && entry.stage != Stage::UnderWay;
+        // Those who are at it know it by the engine that it had.
+        let is_elsewhere = on != engine && !matches!(entry.stage, Stage::UnderWay | Stage::Settling);
         let verdict = match entry.stage {
             Stage::Interrupted => Verdict::Interrupted,
             Stage::Unwanted(why) => Verdict::Unwanted(why),

@@ -169,6 +169,27 @@ async fn a_container_that_starts_is_ours_also_where_its_host_is_another_engine_a
     assert_eq!(launches.judge(&twin, &[], &found("web", id(1)), key), Verdict::Ours);
 }
 
+/// Where it moved meanwhile, it would be settled on the one engine, and be waited for on the other without an end.
+#[tokio::test]
+async fn a_launch_that_is_being_settled_stays_where_it_is() {
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let store = Arc::new(GatedStore::new(inner));
+    let (launches, launch) = (on(&(store.clone() as Arc<dyn Store>)).await, new("web"));
+    let key = launch.launch;
+    drop(launches.begin(vec![launch]).await.unwrap());
+    store.close();
+    let settling = tokio::spawn({
+        let launches = launches.clone();
+        async move { launches.settle(&engine(), key, Some(&id(1)), 1).await.unwrap() }
+    });
+    store.until_one_waits().await;
+    let other: EngineId = "b".parse().unwrap();
+    assert_eq!(launches.judge(&other, &[engine()], &found("web", id(1)), key), Verdict::Ours);
+    store.open();
+    assert_eq!(settling.await.unwrap(), Some(Settled::Done(id(1))));
+    assert!(launches.is_settled(&engine(), key) && launches.is_settled(&other, key));
+}
+
 #[tokio::test]
 async fn what_a_launch_left_goes_where_its_engine_turned_out_to_be_another_one() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
