@@ -15,6 +15,7 @@ mod id;
 mod image;
 mod port;
 mod registry_login;
+mod restart_policy;
 mod role;
 mod spec;
 #[cfg(test)]
@@ -34,8 +35,9 @@ pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, Use
 pub use image::ImageRef;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};
+pub use restart_policy::RestartPolicy;
 pub use role::{Role, RoleName};
-pub use spec::{ContainerSpec, ContainerType, RestartPolicy};
+pub use spec::{ContainerSpec, ContainerType};
 pub use units::{Cpus, MemoryMb, Resources};
 
 /// A value that cannot be what it was given for.
