@@ -149,6 +149,7 @@ mod tests {
     use super::*;
 
     type Change = fn(&mut ContainerSpec);
+    type TimeOf = fn(&mut HealthCheck) -> &mut Option<Duration>;
 
     fn changed(change: Change) -> Result<(), Invalid> {
         let mut spec = ContainerSpec::new("httpd".parse().unwrap());
@@ -271,7 +272,7 @@ mod tests {
     fn every_time_of_a_health_check_is_looked_at_and_no_time_is_that_of_the_image() {
         let short = Some(Duration::from_nanos(999_999));
         let long = Some(Duration::from_secs(u64::MAX));
-        let fields: [(&str, fn(&mut HealthCheck) -> &mut Option<Duration>); 3] = [
+        let fields: [(&str, TimeOf); 3] = [
             ("health.interval", |health| &mut health.interval),
             ("health.timeout", |health| &mut health.timeout),
             ("health.start_period", |health| &mut health.start_period),
@@ -307,7 +308,8 @@ mod tests {
             |s| s.pids_limit = Some(MAX_PIDS),
             |s| s.stop_timeout = Some(0),
             |s| {
-                s.tmpfs = vec!["/run".into(), "/tmp:rw,noexec,size=64m,mode=1777,uid=1000".into(), "/x:size=50%".into()]
+                s.tmpfs =
+                    vec!["/run".into(), "/tmp:rw,noexec,size=64m,mode=1777,uid=1000".into(), "/x:size=50%".into()];
             },
             |s| (s.tmpfs, s.volumes) = (vec!["/data/tmp".into()], vec!["data:/data".into()]),
             |s| s.ulimits = limit("nofile", 1024, -1),
@@ -317,7 +319,7 @@ mod tests {
             |s| s.extra_hosts = vec!["db:10.0.0.1".into(), "db:fd00::1".into(), "host.docker:host-gateway".into()],
             |s| {
                 s.devices =
-                    vec!["/dev/fuse".into(), "/dev/a:/dev/b".into(), "/dev/c:r".into(), "/dev/d:/dev/e:mw".into()]
+                    vec!["/dev/fuse".into(), "/dev/a:/dev/b".into(), "/dev/c:r".into(), "/dev/d:/dev/e:mw".into()];
             },
             |s| s.logging = logging("json-file", "max-size", "-1"),
             |s| s.logging = logging("example.org/plugin:2", "anything", ""),
