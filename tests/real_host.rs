@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use paas_core::model::EngineAddress;
 use paas_core::testing::docker;
 use reqwest::StatusCode;
@@ -478,11 +478,55 @@ async fn everything_of_a_description_survives_a_restart() {
         "type": "service", "bind_ports": [{"proto": "tcp", "host_ip": "127.0.0.1", "container_port": 80}],
         "user_data": "free text\nof two lines", "volumes": ["/data"], "links": {front["name"].as_str().unwrap(): "front"},
         "restart_policy": {"name": "on-failure", "maximum_retry": 3}, "publish": true, "network_mode": "bridge",
+        "user": "1000:1000", "init": true, "read_only": true, "tmpfs": ["/run:size=1m"], "shm_size": 8,
+        "cap_add": ["SYS_NICE"], "cap_drop": ["MKNOD", "NET_RAW"], "ulimits": {"nofile": {"soft": 512, "hard": 1024}},
+        "sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"}, "extra_hosts": ["elsewhere:10.0.0.5", "six:fd00::5"],
+        "logging": {"driver": "json-file", "options": {"max-size": "1m"}}, "devices": ["/dev/zero:/dev/nothing:r"],
+        "memory_reservation": 16, "pids_limit": 50, "stop_signal": "SIGINT", "stop_timeout": 1,
+        "health": {"command": ["true"], "interval": "1s", "timeout": "1s", "start_period": "5s", "retries": 2},
+        "docker_labels": {"org.example.label": "a = b"},
     });
     let run = api.post("/api/containers", spec.clone()).await;
     assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
     let before = run.body[0].clone();
     assert_eq!(before["image"], spec);
+    let id = before["id"].as_str().unwrap();
+    let client = docker::client(&address).await;
+    let inspected = async || client.inspect_container(id, None::<InspectContainerOptions>).await.unwrap();
+    let raw = inspected().await;
+    let shown = (serde_json::to_value(raw.config).unwrap(), serde_json::to_value(raw.host_config).unwrap());
+    for (field, value) in [
+        ("User", json!("1000:1000")),
+        ("StopSignal", json!("SIGINT")),
+        ("StopTimeout", json!(1)),
+        (
+            "Healthcheck",
+            json!({"Test": ["CMD", "true"], "Interval": 1_000_000_000, "Timeout": 1_000_000_000,
+            "StartPeriod": 5_000_000_000_u64, "Retries": 2}),
+        ),
+    ] {
+        assert_eq!(shown.0[field], value, "{field}");
+    }
+    assert_eq!(shown.0["Labels"]["org.example.label"], json!("a = b"));
+    for (field, value) in [
+        ("Init", json!(true)),
+        ("ReadonlyRootfs", json!(true)),
+        ("Tmpfs", json!({"/run": "size=1m"})),
+        ("ShmSize", json!(8 << 20)),
+        ("Ulimits", json!([{"Name": "nofile", "Soft": 512, "Hard": 1024}])),
+        ("Sysctls", json!({"net.ipv4.ip_unprivileged_port_start": "0"})),
+        ("ExtraHosts", json!(["elsewhere:10.0.0.5", "six:fd00::5"])),
+        ("Devices", json!([{"PathOnHost": "/dev/zero", "PathInContainer": "/dev/nothing", "CgroupPermissions": "r"}])),
+        ("MemoryReservation", json!(16 << 20)),
+        ("PidsLimit", json!(50)),
+    ] {
+        assert_eq!(shown.1[field], value, "{field}");
+    }
+    let healthy = || async {
+        let health = inspected().await.state.and_then(|state| state.health).and_then(|health| health.status);
+        health.is_some_and(|status| status.to_string() == "healthy")
+    };
+    assert!(eventually(Duration::from_secs(20), healthy).await, "Docker makes the check");
     server.kill();
     server.start_again().await;
     let api = server.admin().await;

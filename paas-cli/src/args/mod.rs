@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod docker;
 mod engine;
 mod run;
 #[cfg(test)]
@@ -337,7 +338,7 @@ fn names_in(lines: impl BufRead) -> Result<Vec<String>, Failure> {
 /// The time a container gets to end by itself.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Grace {
-    /// Kill it when it has not ended after so many seconds, 0 to 3600; 10 when not given
+    /// Kill it when it has not ended after so many seconds, 0 to 3600; as many as its --stop-timeout, or 10, when not given
     #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub(crate) timeout: Option<u32>,
 }

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 use paas_core::model::{BindPort, ContainerSpec, ContainerType, Cpus, ImageRef, MemoryMb, RestartPolicy};
 use serde_json::{Map, Value};
 
+use super::docker::DockerArgs;
 use super::{Once, values};
 use crate::client::RunOptions;
 use crate::failure::Failure;
@@ -16,7 +17,8 @@ use crate::failure::Failure;
 Types: service is placed on any engine with every label asked for; unique on an engine that has no container of that \
 image; multi both; host on the engine that the label host:ID names.
 
-What is given as an option takes the place of what the file says; --env and --link are added to it.
+What is given as an option takes the place of what the file says; --env, --link, --ulimit, --sysctl, --log-opt, \
+--docker-label and what is said of the health check are added to it.
 
 Example: paas-cli run --name httpd --port tcp/::80 --memory 100 --pull false")]
 pub(crate) struct RunArgs {
@@ -90,6 +92,9 @@ pub(crate) struct RunArgs {
     /// Arguments of the program, after those of --arg
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<String>,
+    // Last, since what follows would stand under its heading.
+    #[command(flatten)]
+    docker: DockerArgs,
 }
 
 impl RunArgs {
@@ -138,17 +143,18 @@ impl RunArgs {
         if let Some(network) = self.network {
             spec.network_mode = network;
         }
+        self.docker.put_into(spec);
         Ok(())
     }
 }
 
-fn put<T>(field: &mut Option<T>, given: Option<T>) {
+pub(super) fn put<T>(field: &mut Option<T>, given: Option<T>) {
     if given.is_some() {
         *field = given;
     }
 }
 
-fn put_all<T>(field: &mut Vec<T>, given: Vec<T>) {
+pub(super) fn put_all<T>(field: &mut Vec<T>, given: Vec<T>) {
     if !given.is_empty() {
         *field = given;
     }

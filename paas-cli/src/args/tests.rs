@@ -69,6 +69,51 @@ fn every_option_reaches_the_description() {
 }
 
 #[test]
+fn every_option_that_docker_has_reaches_the_description() {
+    let line = "run --name web --user 1000:www --init --read-only --tmpfs /run --tmpfs /tmp:size=64m --shm-size 128m --cap-add \
+        cap_net_admin --cap-add sys_time --cap-drop all --ulimit nofile=1024:2048 --ulimit core=0 --sysctl \
+        net.core.somaxconn=1024 --add-host db:10.0.0.5 --add-host v6=fd00::1 --log-driver json-file --log-opt max-size=10m \
+        --log-opt tag=a=b --device /dev/fuse --device /dev/a:/dev/b:r --memory-reservation 64m --pids-limit -1 --stop-signal \
+        int --stop-timeout 30 --health-cmd true --health-interval 1m30s --health-timeout 500ms --health-start-period 1h \
+        --health-retries 5 --docker-label org.example=x";
+    let expected = r#"{"name": "web", "user": "1000:www", "init": true, "read_only": true, "tmpfs": ["/run", "/tmp:size=64m"],
+        "shm_size": 128, "cap_add": ["NET_ADMIN", "SYS_TIME"], "cap_drop": ["ALL"],
+        "ulimits": {"nofile": {"soft": 1024, "hard": 2048}, "core": 0}, "sysctls": {"net.core.somaxconn": "1024"},
+        "extra_hosts": ["db:10.0.0.5", "v6:fd00::1"], "logging": {"driver": "json-file", "options": {"max-size": "10m",
+        "tag": "a=b"}}, "devices": ["/dev/fuse", "/dev/a:/dev/b:r"], "memory_reservation": 64, "pids_limit": -1,
+        "stop_signal": "SIGINT", "stop_timeout": 30, "health": {"command": "true", "interval": "90s", "timeout": "500ms",
+        "start_period": "1h", "retries": 5}, "docker_labels": {"org.example": "x"}}"#;
+    assert_eq!(spec(line).unwrap(), serde_json::from_str(expected).unwrap());
+    let health = spec("run --name web --no-healthcheck --init=false").unwrap();
+    assert_eq!(
+        health,
+        serde_json::from_str(r#"{"name": "web", "health": {"disabled": true}, "init": false}"#).unwrap()
+    );
+    let not_both = parse("run --name web --no-healthcheck --health-retries 1").unwrap_err();
+    assert_eq!(not_both.kind(), clap::error::ErrorKind::ArgumentConflict);
+}
+
+#[test]
+fn options_of_docker_change_single_fields_of_a_file() {
+    let (_place, path) = file(
+        r#"{"name": "web", "health": {"command": ["up"], "interval": "5s"}, "cap_add": ["KILL"], "tmpfs": ["/a"],
+            "logging": {"driver": "local", "options": {"max-size": "1m"}}, "sysctls": {"net.a": "1", "net.b": "1"}}"#,
+    );
+    let found =
+        spec(&format!("run --file {path} --health-retries 2 --cap-add MKNOD --log-opt max-file=2 --sysctl net.b=2"))
+            .unwrap();
+    let expected = r#"{"name": "web", "health": {"command": ["up"], "interval": "5s", "retries": 2}, "cap_add": ["MKNOD"],
+        "tmpfs": ["/a"], "logging": {"driver": "local", "options": {"max-size": "1m", "max-file": "2"}},
+        "sysctls": {"net.a": "1", "net.b": "2"}}"#;
+    assert_eq!(found, serde_json::from_str(expected).unwrap());
+    let other_driver = spec(&format!("run --file {path} --log-driver none --no-healthcheck")).unwrap();
+    assert!(other_driver.logging.unwrap().options.is_empty() && other_driver.health.unwrap().disabled);
+    let again = file(r#"{"name": "web", "health": {"disabled": true}}"#);
+    let health = spec(&format!("run --file {} --health-cmd up", again.1)).unwrap().health.unwrap();
+    assert!(!health.disabled && health.command.is_some());
+}
+
+#[test]
 fn options_take_the_place_of_what_a_file_says() {
     let (_place, path) = file(
         r#"{"name": "old", "memory": 64, "environment": {"A": "1", "B": "2"}, "args": ["x"], "type": "unique",
@@ -110,6 +155,10 @@ fn what_no_server_would_take_is_refused_here() {
         "run --name web --network host --port 80",
         "run --name web --type host",
         "run --name web --volume relative",
+        "run --name web --tmpfs relative",
+        "run --name web --shm-size 0m",
+        "run --name web --pids-limit 0",
+        "run --name web --sysctl vm.swappiness=1",
         &format!("run --file {unknown}"),
         &format!("run --file {no_object}"),
     ] {
@@ -151,6 +200,11 @@ fn wrong_usage_is_told_by_the_parser() {
         "run --name web --restart never",
         "run --name web --type gang",
         "run --name web --memory lots",
+        "run --name web --shm-size 64",
+        "run --name web --cap-add ROOT",
+        "run --name web --ulimit nofile",
+        "run --name web --stop-signal NOTHING",
+        "run --name web --health-interval 5",
         "destroy",
         "stop",
         "stop a --timeout 3601",

@@ -1,7 +1,9 @@
 //! Values as they are typed.
 
-use jiff::{Span, SpanRelativeTo, Timestamp};
-use paas_core::model::{ContainerType, Cpus, Invalid, RestartPolicy};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use paas_core::model::{ContainerType, Cpus, Invalid, MemoryMb, RestartPolicy, Ulimit};
 
 /// `KEY=VALUE`; the value may be empty and may hold more `=`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
@@ -45,6 +47,45 @@ pub(super) fn container_type(text: &str) -> Result<ContainerType, String> {
 pub(super) fn cpus(text: &str) -> Result<Cpus, String> {
     let number: f64 = text.parse().map_err(|_| "write a number of CPUs such as 2 or 0.5".to_owned())?;
     Cpus::try_from(number).map_err(|invalid| invalid.message)
+}
+
+/// `64m` or `1g`, as Docker writes sizes. A number alone is bytes to Docker and megabytes elsewhere here, so it is refused.
+pub(super) fn size(text: &str) -> Result<MemoryMb, String> {
+    let lower = text.to_ascii_lowercase();
+    let size = lower.strip_suffix('b').unwrap_or(&lower);
+    let (digits, megabytes) = match (size.strip_suffix('m'), size.strip_suffix('g')) {
+        (Some(digits), _) => (digits, 1),
+        (_, Some(digits)) => (digits, 1024),
+        _ => ("", 0),
+    };
+    let number = digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let size = number.and_then(|number| number.checked_mul(megabytes)).map(MemoryMb::new);
+    size.ok_or_else(|| "write a size in whole megabytes or gigabytes, such as 64m or 1g".to_owned())
+}
+
+/// `NAME=SOFT:HARD`, or `NAME=BOTH`.
+pub(super) fn ulimit(text: &str) -> Result<(String, Ulimit), String> {
+    let (name, limit) = variable(text).map_err(|_| "write NAME=SOFT:HARD, such as nofile=1024:2048".to_owned())?;
+    Ok((name, plain(limit.parse())?))
+}
+
+/// `NAME:ADDRESS`, or `NAME=ADDRESS` as newer versions of Docker have it.
+pub(super) fn extra_host(text: &str) -> Result<String, String> {
+    match text.split_once(['=', ':']) {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => {
+            Ok(format!("{name}:{}", address.trim_start_matches('[').trim_end_matches(']')))
+        }
+        _ => Err("write NAME:ADDRESS".to_owned()),
+    }
+}
+
+/// How long something takes, as Docker writes it: `1m30s`, `500ms`, `0`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let read = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    read.ok_or_else(|| "write a time such as 30s, 1m30s or 500ms".to_owned())
 }
 
 /// A message without the field's name on the wire, for where the option is named beside it.
@@ -127,6 +168,49 @@ mod tests {
         for bad in ["", "yesterday", "-10m", "10", "1y", "99999999999999999999"] {
             let read = since_before(now, bad);
             assert!(read.is_err() || bad == "10", "{bad:?} was taken as {read:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        let megabytes = |text: &str| size(text).map(MemoryMb::mb);
+        assert_eq!((megabytes("64m"), megabytes("2G"), megabytes("128MB")), (Ok(64), Ok(2048), Ok(128)));
+        for bad in [
+            "",
+            "64",
+            "64k",
+            "m",
+            "-1m",
+            "+1m",
+            "1.5g",
+            "64mm",
+            "64b",
+            "99999999999999999999g",
+            "18446744073709551615g",
+        ] {
+            assert!(size(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn limits_hosts_and_times_are_written_as_docker_has_them() {
+        let limit = |name: &str, soft, hard| Ok((name.to_owned(), Ulimit { soft, hard }));
+        assert_eq!(ulimit("nofile=1024:2048"), limit("nofile", 1024, 2048));
+        assert_eq!(ulimit("core=-1"), limit("core", -1, -1));
+        for bad in ["nofile", "nofile=", "=1", "nofile=1:", "nofile=a:b", "nofile=1:2:3"] {
+            assert!(ulimit(bad).is_err(), "{bad:?} was taken");
+        }
+        for (given, written) in [("db:10.0.0.5", "db:10.0.0.5"), ("db=10.0.0.5", "db:10.0.0.5"), ("db:[::1]", "db:::1")]
+        {
+            assert_eq!(extra_host(given).unwrap(), written);
+        }
+        assert!(extra_host("db").is_err() && extra_host("db:").is_err() && extra_host(":10.0.0.5").is_err());
+        let times = [("1m30s", 90_000), ("500ms", 500), ("1.5s", 1500), ("0", 0), ("0s", 0), ("2h", 7_200_000)];
+        for (text, milliseconds) in times {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for bad in ["", "30", "-1s", "soon", "1s -2s"] {
+            assert!(duration(bad).is_err(), "{bad:?} was taken");
         }
     }
 

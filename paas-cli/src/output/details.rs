@@ -1,6 +1,12 @@
 //! One thing in full, as a list of names and values.
 
-use paas_core::model::{Account, ClusterInfo, Container, ContainerSpec, Engine, RestartPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use paas_core::model::{
+    Account, Capability, ClusterInfo, Container, ContainerSpec, Engine, HealthCheck, HealthCommand, MemoryMb,
+    RestartPolicy,
+};
 
 use super::table::of_fields;
 use super::tables::{container_name, container_state, engine_status, ports, time};
@@ -33,7 +39,7 @@ pub(crate) fn container(container: &Container) -> String {
 
 fn describe(fields: &mut Fields, spec: &ContainerSpec) {
     let reserved = spec.reserved();
-    let pairs = |map: &std::collections::BTreeMap<String, String>, between: &str| {
+    let pairs = |map: &BTreeMap<String, String>, between: &str| {
         map.iter().map(|(key, value)| format!("{key}{between}{value}")).collect::<Vec<_>>().join(" ")
     };
     put(fields, "CPUS", reserved.cpus.to_string());
@@ -55,14 +61,60 @@ fn describe(fields: &mut Fields, spec: &ContainerSpec) {
     if let Some(data) = &spec.user_data {
         put(fields, "USER DATA", format!("{} bytes", data.len()));
     }
+    describe_runtime(fields, spec);
+}
+
+/// What goes to Docker as it is.
+fn describe_runtime(fields: &mut Fields, spec: &ContainerSpec) {
+    let pairs = |map: &BTreeMap<String, String>| words(map.iter().map(|(key, value)| format!("{key}={value}")));
+    let names = |all: &BTreeSet<Capability>| all.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(",");
+    let megabytes = |size: Option<MemoryMb>| size.map(|size| format!("{size}MB")).unwrap_or_default();
+    put(fields, "USER", spec.user.clone().unwrap_or_default());
+    put(fields, "INIT", spec.init.map(yes_or_no).unwrap_or_default());
+    put(fields, "READ ONLY", if spec.read_only { "yes" } else { "" });
+    put(fields, "TMPFS", words(&spec.tmpfs));
+    put(fields, "SHM SIZE", megabytes(spec.shm_size));
+    put(fields, "CAP ADD", names(&spec.cap_add));
+    put(fields, "CAP DROP", names(&spec.cap_drop));
+    put(fields, "ULIMITS", words(spec.ulimits.iter().map(|(name, limit)| format!("{name}={limit}"))));
+    put(fields, "SYSCTLS", pairs(&spec.sysctls));
+    put(fields, "EXTRA HOSTS", words(&spec.extra_hosts));
+    if let Some(logging) = &spec.logging {
+        put(fields, "LOG DRIVER", logging.driver.clone().unwrap_or_default());
+        put(fields, "LOG OPTIONS", pairs(&logging.options));
+    }
+    put(fields, "DEVICES", words(&spec.devices));
+    put(fields, "MEMORY RESERVATION", megabytes(spec.memory_reservation));
+    put(fields, "PIDS LIMIT", spec.pids_limit.map(|limit| limit.to_string()).unwrap_or_default());
+    put(fields, "STOP SIGNAL", spec.stop_signal.as_ref().map(ToString::to_string).unwrap_or_default());
+    put(fields, "STOP TIMEOUT", spec.stop_timeout.map(|seconds| format!("{seconds}s")).unwrap_or_default());
+    put(fields, "HEALTH CHECK", spec.health.as_ref().map(health).unwrap_or_default());
+    put(fields, "DOCKER LABELS", pairs(&spec.docker_labels));
+}
+
+fn health(check: &HealthCheck) -> String {
+    let command = match &check.command {
+        _ if check.disabled => return "none".to_owned(),
+        None => "that of the image".to_owned(),
+        Some(HealthCommand::Shell(line)) => line.clone(),
+        Some(HealthCommand::Exec(program)) => words(program),
+    };
+    let times = [("interval", check.interval), ("timeout", check.timeout), ("start period", check.start_period)];
+    let times = times.into_iter().filter_map(|(name, time)| {
+        let time = SignedDuration::try_from(time?).ok()?;
+        Some(format!("{name} {time:#}"))
+    });
+    let retries = check.retries.map(|retries| format!("retries {retries}"));
+    let how: Vec<String> = times.chain(retries).collect();
+    if how.is_empty() { command } else { format!("{command} ({})", how.join(", ")) }
 }
 
 /// Words as a shell would take them apart again.
-fn words(words: &[String]) -> String {
+fn words(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    let quoted = words.iter().map(|word| match !word.is_empty() && word.chars().all(plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    let quoted = words.into_iter().map(|word| match word.as_ref() {
+        word if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
     });
     quoted.collect::<Vec<_>>().join(" ")
 }

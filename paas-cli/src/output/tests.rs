@@ -72,6 +72,19 @@ fn one_container_in_full() {
 }
 
 #[test]
+fn what_goes_to_docker_as_it_is_is_shown_as_well() {
+    let mut containers: Vec<Container> = read(CONTAINERS);
+    let spec = r#"{"name": "web", "user": "1000", "init": false, "read_only": true, "tmpfs": ["/run", "/t:size=1m"],
+        "shm_size": 32, "cap_add": ["NET_ADMIN", "MKNOD"], "cap_drop": ["ALL"], "ulimits": {"nofile": {"soft": 1, "hard": 2}},
+        "sysctls": {"net.ipv4.ip_local_port_range": "1024 65000"}, "extra_hosts": ["db:10.0.0.5"], "logging": {"driver": "local",
+        "options": {"max-size": "1m"}}, "devices": ["/dev/fuse"], "memory_reservation": 32, "pids_limit": 100,
+        "stop_signal": "SIGINT", "stop_timeout": 30, "health": {"command": ["pg_isready", "-d", "a b"], "interval": "90s",
+        "retries": 3}, "docker_labels": {"org.example": "x"}}"#;
+    containers[0].image = std::sync::Arc::new(read(spec));
+    insta::assert_snapshot!(details::container(&containers[0]));
+}
+
+#[test]
 fn one_engine_in_full() {
     let engines: Vec<Engine> = read(ENGINES);
     insta::assert_snapshot!(details::engine(&engines[0]));

@@ -59,6 +59,12 @@ impl Controller {
         }
     }
 
+    /// How long a container has to end when nobody says: its own `stop_timeout`, if it is there and has one.
+    pub fn own_grace(&self, reference: &str) -> Option<Duration> {
+        let known = self.resolve(reference).ok()?;
+        known.container.image.stop_timeout.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// Starts a container that is stopped, where it is. One that runs already is left as it is.
     ///
     /// # Errors

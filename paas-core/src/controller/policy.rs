@@ -7,7 +7,7 @@
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
-use crate::model::{ContainerSpec, EngineAddress};
+use crate::model::{Capability, ContainerSpec, Device, EngineAddress, Logging};
 
 /// What may be asked of the hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub struct Policy {
     /// Whether accounts other than admins may use the network of the host, and of containers that are not theirs. Not by
     /// default.
     pub host_network: bool,
+    /// Capabilities beyond Docker's own that accounts other than admins may ask for; [`Capability::ALL`] opens all. None by default.
+    pub capabilities: Vec<Capability>,
+    /// Devices of the hosts that they may ask for, and folders with everything below: absolute paths. None by default.
+    pub devices: Vec<String>,
+    /// Settings of the kernel that they may change in a container: names, or beginnings of names with `*` behind. None by default.
+    pub sysctls: Vec<String>,
+    /// Drivers by which they may send output away from the hosts. None by default; those that keep it there are open.
+    pub log_drivers: Vec<String>,
     /// Whether accounts other than admins may add engines at sockets of the server's own machine (`unix://`), and hosts with a
     /// join token register such. Not by default.
     pub unix_engines: bool,
@@ -27,7 +35,16 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { host_paths: Vec::new(), host_network: false, unix_engines: false, simulated_engines: true }
+        Self {
+            host_paths: Vec::new(),
+            host_network: false,
+            capabilities: Vec::new(),
+            devices: Vec::new(),
+            sysctls: Vec::new(),
+            log_drivers: Vec::new(),
+            unix_engines: false,
+            simulated_engines: true,
+        }
     }
 }
 
@@ -45,6 +62,10 @@ impl Policy {
         let ContainerSpec {
             volumes,
             network_mode,
+            cap_add,
+            devices,
+            sysctls,
+            logging,
             name: _,
             cpus: _,
             cpuset: _,
@@ -61,12 +82,73 @@ impl Policy {
             links: _,
             restart_policy: _,
             publish: _,
+            user: _,
+            init: _,
+            read_only: _,
+            tmpfs: _,
+            shm_size: _,
+            cap_drop: _,
+            ulimits: _,
+            extra_hosts: _,
+            memory_reservation: _,
+            pids_limit: _,
+            stop_signal: _,
+            stop_timeout: _,
+            health: _,
+            docker_labels: _,
         } = spec;
         volumes.iter().try_for_each(|volume| self.check_volume(volume))?;
         if network_mode == "host" && !self.host_network {
             return refused("network_mode", "the network of the host is for admins (setting: --allow-host-network)");
         }
-        Ok(())
+        cap_add.iter().try_for_each(|capability| self.check_capability(*capability))?;
+        devices.iter().try_for_each(|device| self.check_device(device))?;
+        sysctls.keys().try_for_each(|name| self.check_sysctl(name))?;
+        logging.as_ref().map_or(Ok(()), |logging| self.check_logging(logging))
+    }
+
+    fn check_capability(&self, capability: Capability) -> Result<(), Refused> {
+        let open = &self.capabilities;
+        if capability.is_default() || open.contains(&capability) || open.contains(&Capability::ALL) {
+            return Ok(());
+        }
+        let reason = format!("{capability} is not among those that Docker gives, and for admins");
+        refused("cap_add", format!("{reason} (setting: --allow-capabilities)"))
+    }
+
+    fn check_device(&self, text: &str) -> Result<(), Refused> {
+        // One that is none is refused as that.
+        let Ok(device) = Device::parse(text) else { return Ok(()) };
+        let path = components(device.host);
+        let allows =
+            |open: &String| matches!((components(open), &path), (Some(open), Some(path)) if path.starts_with(&open));
+        if self.devices.iter().any(allows) {
+            return Ok(());
+        }
+        refused("devices", format!("{:?} of the host is for admins (setting: --allow-devices)", device.host))
+    }
+
+    fn check_sysctl(&self, name: &str) -> Result<(), Refused> {
+        let allows = |open: &String| match open.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == open,
+        };
+        if self.sysctls.iter().any(allows) {
+            return Ok(());
+        }
+        refused("sysctls", format!("{name}, a setting of the kernel, is for admins (setting: --allow-sysctls)"))
+    }
+
+    fn check_logging(&self, logging: &Logging) -> Result<(), Refused> {
+        let is_open = logging.driver.as_ref().is_some_and(|driver| self.log_drivers.contains(driver));
+        if is_open || logging.stays_on_the_host() {
+            return Ok(());
+        }
+        let what = match &logging.driver {
+            Some(driver) => format!("the driver {driver} may send output away from the host, and"),
+            None => "options that may send output away from the host need a driver by its name, which".to_owned(),
+        };
+        refused("logging", format!("{what} is for admins (setting: --allow-log-drivers)"))
     }
 
     fn check_volume(&self, volume: &str) -> Result<(), Refused> {
@@ -204,6 +286,70 @@ mod tests {
         }
         assert!(policy(&[]).check_volume("/srv:/x").unwrap_err().1.contains("--allow-host-paths"));
         assert!(policy(&["srv", "/a/.."]).check_volume("/srv:/x").is_err(), "what is no folder opens nothing");
+    }
+
+    fn asking(change: impl Fn(&mut ContainerSpec)) -> ContainerSpec {
+        let mut spec = ContainerSpec::new("web".parse().unwrap());
+        change(&mut spec);
+        spec
+    }
+
+    #[test]
+    fn what_reaches_beyond_a_container_is_closed_until_it_is_named() {
+        let capability = |name: &str| asking(|spec| spec.cap_add = [name.parse().unwrap()].into());
+        let device = |path: &str| asking(|spec| spec.devices = vec![path.to_owned()]);
+        let sysctl = |name: &str| asking(|spec| drop(spec.sysctls.insert(name.to_owned(), "1".to_owned())));
+        let logging = |driver: Option<&str>, option: &str| {
+            let options = std::collections::BTreeMap::from([(option.to_owned(), "x".to_owned())]);
+            let logging = Logging { driver: driver.map(str::to_owned), options };
+            asking(|spec| spec.logging = Some(logging.clone()))
+        };
+        let strict = Policy::default();
+        let open = Policy {
+            capabilities: vec!["NET_ADMIN".parse().unwrap()],
+            devices: vec!["/dev/fuse".into(), "/dev/dri/".into()],
+            sysctls: vec!["net.ipv4.*".into(), "kernel.sem".into()],
+            log_drivers: vec!["fluentd".into()],
+            ..Policy::default()
+        };
+        for (spec, field, setting) in [
+            (capability("NET_ADMIN"), "cap_add", "--allow-capabilities"),
+            (device("/dev/fuse"), "devices", "--allow-devices"),
+            (device("/dev/dri/card0:/dev/x:r"), "devices", "--allow-devices"),
+            (sysctl("net.ipv4.ip_forward"), "sysctls", "--allow-sysctls"),
+            (sysctl("kernel.sem"), "sysctls", "--allow-sysctls"),
+            (logging(Some("fluentd"), "tag"), "logging", "--allow-log-drivers"),
+        ] {
+            let refused = strict.check_spec(&spec).unwrap_err();
+            assert!(refused.0 == field && refused.1.contains(setting), "{refused:?}");
+            assert_eq!(open.check_spec(&spec), Ok(()), "{field}");
+        }
+        for (spec, field) in [
+            (capability("SYS_ADMIN"), "cap_add"),
+            (capability("ALL"), "cap_add"),
+            (device("/dev/sda"), "devices"),
+            (device("/dev/dri/../sda"), "devices"),
+            (device("/dev/fuse2:/dev/fuse"), "devices"),
+            (sysctl("net.core.somaxconn"), "sysctls"),
+            (sysctl("kernel.shmmax"), "sysctls"),
+            (logging(Some("syslog"), "tag"), "logging"),
+            (logging(None, "syslog-address"), "logging"),
+        ] {
+            assert_eq!(open.check_spec(&spec).unwrap_err().0, field, "{spec:?}");
+        }
+        let all = Policy { capabilities: vec![Capability::ALL], devices: vec!["/".into()], ..Policy::default() };
+        assert_eq!(all.check_spec(&capability("SYS_ADMIN")), Ok(()));
+        assert_eq!(all.check_spec(&device("/dev/sda")), Ok(()));
+        // What every container has, and what stays where it is, is open.
+        for spec in [
+            capability("NET_RAW"),
+            asking(|spec| spec.cap_drop = [Capability::ALL].into()),
+            logging(Some("json-file"), "max-size"),
+            logging(Some("journald"), "tag"),
+            logging(None, "max-size"),
+        ] {
+            assert_eq!(strict.check_spec(&spec), Ok(()), "{spec:?}");
+        }
     }
 
     #[test]

@@ -38,13 +38,19 @@ pub(super) fn launch_text(labels: &HashMap<String, String>) -> Option<&str> {
     labels.get(KEY_LAUNCH).map(String::as_str)
 }
 
+/// Whether a platform writes labels of that name.
+#[cfg(feature = "docker")]
+pub(super) fn is_own(key: &str) -> bool {
+    key.starts_with("paas.")
+}
+
 /// Takes everything away that a platform wrote: what is left are the labels of somebody else's container.
 #[cfg(feature = "docker")]
 pub(super) fn strip(labels: &mut HashMap<String, String>) {
-    labels.retain(|key, _| !key.starts_with("paas."));
+    labels.retain(|key, _| !is_own(key));
 }
 
-/// The labels of a container that is to be made.
+/// The labels of a container that is to be made: those that its description asks for, and ours, which come before them.
 pub fn write(request: &CreateRequest) -> HashMap<String, String> {
     // A spec has no map with keys other than strings, so it always has a JSON form.
     let spec = serde_json::to_string(&request.spec).unwrap_or_default();
@@ -60,7 +66,8 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
         (KEY_OWNER, OWNER_RUN.to_owned()),
         (KEY_REQUEST, mark.unwrap_or_default()),
     ];
-    labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let of_user = request.spec.docker_labels.clone().into_iter();
+    of_user.chain(labels.into_iter().map(|(key, value)| (key.to_owned(), value))).collect()
 }
 
 /// What is written on the container called `name`, with or without Docker's slash: nothing for one that no platform made,
@@ -89,19 +96,7 @@ fn read_spec(text: &str) -> Option<(ContainerSpec, BTreeMap<String, serde_json::
     if let Ok(spec) = serde_json::from_str(text) {
         return Some((spec, BTreeMap::new()));
     }
-    let given: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-    let (mut known, mut unknown) = (serde_json::Map::new(), BTreeMap::new());
-    known.insert("name".to_owned(), given.get("name")?.clone());
-    let mut spec: ContainerSpec = serde_json::from_value(known.clone().into()).ok()?;
-    for (field, value) in given.into_iter().filter(|(field, _)| field != "name") {
-        let mut with = known.clone();
-        with.insert(field.clone(), value.clone());
-        match serde_json::from_value(with.clone().into()) {
-            Ok(read) => (known, spec) = (with, read),
-            Err(_) => drop(unknown.insert(field, value)),
-        }
-    }
-    Some((spec, unknown))
+    ContainerSpec::read_known(serde_json::from_str(text).ok()?)
 }
 
 #[cfg(test)]
@@ -147,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_the_users_own_are_beside_ours_and_never_in_their_place() {
+        let mut spec = httpd();
+        spec.docker_labels =
+            [("org.example", "x"), (KEY_USER, "root")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let labels = write(&request(spec.clone()));
+        assert_eq!((labels["org.example"].as_str(), labels[KEY_USER].as_str()), ("x", "admin"));
+        assert_eq!(read(&labels, "/httpd-1").unwrap().0, spec);
+    }
+
+    #[test]
     fn others_and_spoiled_labels_are_nobodys() {
         assert!(read(&HashMap::new(), "a").is_none());
         let spoiled =
@@ -177,7 +182,8 @@ mod tests {
         let (spec, managed) = read(&full, "/whatever").unwrap();
         assert_eq!(serde_json::to_string(&spec).unwrap(), full[KEY_SPEC], "every field is read, and written so");
         assert_eq!(managed.group, spec.group());
-        assert_ne!(managed.group, httpd().group());
+        // Fields that came later change the identity of no container that is without them.
+        assert_eq!(managed.group.as_str(), "90e38300aa4780c3");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub struct Container {
     /// Docker's name of it, with the slash that Docker puts before it.
     pub name: String,
     /// What it was asked to be. For a container that somebody else started: as much of it as Docker shows.
+    #[serde(deserialize_with = "super::later::known")]
     pub image: Arc<ContainerSpec>,
     /// The engine it is on.
     pub engine: Arc<EngineSummary>,
@@ -88,5 +89,27 @@ impl ContainerState {
 impl fmt::Display for ContainerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_server_shows_of_a_description_is_no_reason_not_to_show_the_rest() {
+        let id = "a".repeat(64);
+        let read = |image: &str| {
+            let engine = r#"{"id": "e", "addr": "tcp://e", "cpus": 1, "memory": 1, "labels": []}"#;
+            serde_json::from_str::<Container>(&format!(
+                r#"{{"id": "{id}", "name": "/a", "image": {image}, "engine": {engine}, "state": "running",
+                    "created": "2026-01-01T00:00:00Z", "managed": true}}"#
+            ))
+        };
+        let later = read(r#"{"name": "httpd", "user": "www", "later": {"a": 1}, "type": "gang"}"#).unwrap();
+        let mut expected = ContainerSpec::new("httpd".parse().unwrap());
+        expected.user = Some("www".to_owned());
+        assert_eq!(*later.image, expected);
+        assert!(read(r#"{"memory": 64}"#).is_err() && read("7").is_err(), "but there is an image");
     }
 }

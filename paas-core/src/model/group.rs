@@ -7,7 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{BindPort, ContainerSpec, ContainerType, Cpus, ImageRef, MemoryMb, RestartPolicy};
+use super::{
+    BindPort, Capability, ContainerSpec, ContainerType, Cpus, HealthCheck, ImageRef, Logging, MemoryMb, RestartPolicy,
+    Signal, Ulimit,
+};
 
 /// Name of the set of containers that were asked to be the same in every field. Scaling counts and changes such a set.
 ///
@@ -87,6 +90,42 @@ struct Canonical<'a> {
     publish: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     network_mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init: Option<bool>,
+    #[serde(skip_serializing_if = "is_default")]
+    read_only: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tmpfs: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shm_size: Option<MemoryMb>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    cap_add: &'a BTreeSet<Capability>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    cap_drop: &'a BTreeSet<Capability>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ulimits: &'a BTreeMap<String, Ulimit>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sysctls: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    extra_hosts: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logging: Option<&'a Logging>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    devices: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_reservation: Option<MemoryMb>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids_limit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_signal: Option<&'a Signal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a HealthCheck>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    docker_labels: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Canonical<'a> {
@@ -111,6 +150,24 @@ impl<'a> Canonical<'a> {
             restart_policy,
             publish,
             network_mode,
+            user,
+            init,
+            read_only,
+            tmpfs,
+            shm_size,
+            cap_add,
+            cap_drop,
+            ulimits,
+            sysctls,
+            extra_hosts,
+            logging,
+            devices,
+            memory_reservation,
+            pids_limit,
+            stop_signal,
+            stop_timeout,
+            health,
+            docker_labels,
         } = spec;
         Self {
             name,
@@ -131,6 +188,24 @@ impl<'a> Canonical<'a> {
             restart_policy: *restart_policy,
             publish: *publish,
             network_mode: Some(network_mode.as_str()).filter(|mode| *mode != "bridge"),
+            user: user.as_deref(),
+            init: *init,
+            read_only: *read_only,
+            tmpfs,
+            shm_size: *shm_size,
+            cap_add,
+            cap_drop,
+            ulimits,
+            sysctls,
+            extra_hosts,
+            logging: logging.as_ref(),
+            devices,
+            memory_reservation: *memory_reservation,
+            pids_limit: *pids_limit,
+            stop_signal: stop_signal.as_ref(),
+            stop_timeout: *stop_timeout,
+            health: health.as_ref(),
+            docker_labels,
         }
     }
 }
@@ -171,6 +246,21 @@ mod tests {
         assert_eq!(canonical(&spec()), r#"{"name":"httpd:2"}"#);
         let plain = Sha256::digest(r#"{"name":"httpd:2"}"#);
         assert_eq!(spec().group().as_str(), hex::encode(&plain[..8]));
+    }
+
+    #[test]
+    fn every_field_is_part_of_the_identity() {
+        let full: serde_json::Value = serde_json::from_str(include_str!("golden/spec-full.json")).unwrap();
+        let least = spec().group();
+        for (field, value) in full.as_object().unwrap().iter().filter(|(field, _)| *field != "name") {
+            let one = serde_json::json!({"name": "httpd:2", field: value});
+            let other: ContainerSpec = serde_json::from_value(one).unwrap();
+            assert_ne!(other.group(), least, "{field}");
+            let written = serde_json::to_value(Canonical::of(&other)).unwrap();
+            assert_eq!(written, serde_json::json!({"name": "httpd:2", field: value}), "and nothing else is");
+        }
+        let whole: ContainerSpec = serde_json::from_value(full.clone()).unwrap();
+        assert_eq!(serde_json::to_value(Canonical::of(&whole)).unwrap(), full);
     }
 
     #[test]

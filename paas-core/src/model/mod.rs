@@ -7,36 +7,53 @@
 mod account;
 mod address;
 pub mod app;
+mod capability;
 mod cluster;
 mod container;
+mod device;
 mod engine;
 mod event;
 mod group;
+mod health;
 mod id;
 mod image;
+mod later;
+mod logging;
 mod port;
 mod registry_login;
+mod restart_policy;
 mod role;
+mod runtime;
+mod signal;
 mod spec;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tmpfs;
+mod ulimit;
 mod units;
 mod validation;
 mod volume;
 
 pub use account::{Account, NewAccount};
 pub use address::{EngineAddress, SimulatedHost};
+pub use capability::Capability;
 pub use cluster::ClusterInfo;
 pub use container::{Container, ContainerState, EngineSummary};
+pub use device::Device;
 pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, HostUsage, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
 pub use group::Group;
+pub use health::{HealthCheck, HealthCommand};
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;
+pub use logging::Logging;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};
+pub use restart_policy::RestartPolicy;
 pub use role::{Role, RoleName};
-pub use spec::{ContainerSpec, ContainerType, RestartPolicy};
+pub use signal::Signal;
+pub use spec::{ContainerSpec, ContainerType};
+pub use ulimit::Ulimit;
 pub use units::{Cpus, MemoryMb, Resources};
 
 /// A value that cannot be what it was given for.

@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BindPort, Cpus, EngineId, HostPort, ImageRef, Invalid, MemoryMb, Resources};
+use super::{
+    BindPort, Capability, Cpus, EngineId, HealthCheck, HostPort, ImageRef, Logging, MemoryMb, Resources, RestartPolicy,
+    Signal, Ulimit,
+};
 
 /// The description of a container: everything that a run request says about it, and everything that an inspected
 /// container gives back. It is written on the container itself as a label, so it survives the loss of every database.
@@ -68,6 +71,61 @@ pub struct ContainerSpec {
     /// `bridge` (default), `host`, `none`, `container:<name>` or the name of a Docker network.
     #[serde(default = "default_network")]
     pub network_mode: String,
+    /// User, and perhaps group, that the program runs as, by name or number: `1000:1000`. The image's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Whether Docker puts a small program before that of the image, which takes care of processes that nobody waits for. What the
+    /// host does by itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<bool>,
+    /// Nothing can be written but to volumes and `tmpfs`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// File systems in memory, as Docker writes them: `/run`, `/tmp:size=64m`. What is in them counts as memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<String>,
+    /// Size of `/dev/shm` in MB, which counts as memory; Docker has 64 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_size: Option<MemoryMb>,
+    /// Capabilities beyond those that Docker gives.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cap_add: BTreeSet<Capability>,
+    /// Capabilities that Docker gives, and this one does without.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cap_drop: BTreeSet<Capability>,
+    /// Limits of each process, by name: `nofile`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Settings of the kernel that the container has for itself: `net.core.somaxconn`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// Host names that it knows beside others, as Docker writes them: `db.example.org:10.0.0.5`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<String>,
+    /// Where its output goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Logging>,
+    /// Devices of the host, as Docker writes them: `/dev/fuse`, `/dev/sda:/dev/xvda:r`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Memory in MB that the kernel leaves to it when the host runs short; at most `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_reservation: Option<MemoryMb>,
+    /// How many processes and threads it may have; -1 for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<i64>,
+    /// The signal that asks it to end; that of the image, or `SIGTERM`, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<Signal>,
+    /// How many seconds it has to end before it is killed, where a stop does not say; 10 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u32>,
+    /// How Docker finds out whether it is well; as the image says when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// Labels for Docker and whoever else reads them. `labels` are those of the engine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub docker_labels: BTreeMap<String, String>,
 }
 
 fn default_network() -> String {
@@ -105,6 +163,24 @@ impl ContainerSpec {
             restart_policy: RestartPolicy::default(),
             publish: false,
             network_mode: default_network(),
+            user: None,
+            init: None,
+            read_only: false,
+            tmpfs: Vec::new(),
+            shm_size: None,
+            cap_add: BTreeSet::new(),
+            cap_drop: BTreeSet::new(),
+            ulimits: BTreeMap::new(),
+            sysctls: BTreeMap::new(),
+            extra_hosts: Vec::new(),
+            logging: None,
+            devices: Vec::new(),
+            memory_reservation: None,
+            pids_limit: None,
+            stop_signal: None,
+            stop_timeout: None,
+            health: None,
+            docker_labels: BTreeMap::new(),
         }
     }
 
@@ -184,75 +260,6 @@ impl fmt::Display for ContainerType {
     }
 }
 
-/// What Docker does when a container ends by itself. On the wire `{"name": "on-failure", "maximum_retry": 3}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", try_from = "WrittenPolicy")]
-pub enum RestartPolicy {
-    /// Leave it stopped.
-    #[default]
-    No,
-    /// Start it again, always.
-    Always,
-    /// Start it again, unless it was stopped on purpose.
-    UnlessStopped,
-    /// Start it again when it failed.
-    OnFailure {
-        /// Give up after so many times; 0 for never.
-        #[serde(default)]
-        maximum_retry: u32,
-    },
-}
-
-/// A policy as it is written: only one of them gives up some time.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenPolicy {
-    name: PolicyName,
-    #[serde(default)]
-    maximum_retry: u32,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum PolicyName {
-    No,
-    Always,
-    UnlessStopped,
-    OnFailure,
-}
-
-impl TryFrom<WrittenPolicy> for RestartPolicy {
-    type Error = Invalid;
-
-    fn try_from(written: WrittenPolicy) -> Result<Self, Invalid> {
-        let WrittenPolicy { name, maximum_retry } = written;
-        let policy = match name {
-            PolicyName::OnFailure => return Ok(Self::OnFailure { maximum_retry }),
-            PolicyName::No => Self::No,
-            PolicyName::Always => Self::Always,
-            PolicyName::UnlessStopped => Self::UnlessStopped,
-        };
-        // 0 is what "not given" is to Docker.
-        if maximum_retry != 0 {
-            let message = format!("maximum_retry is for on-failure; {} has no end", policy.name());
-            return Err(Invalid::new("restart_policy", message));
-        }
-        Ok(policy)
-    }
-}
-
-impl RestartPolicy {
-    /// The name as Docker writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Always => "always",
-            Self::UnlessStopped => "unless-stopped",
-            Self::OnFailure { .. } => "on-failure",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,27 +292,36 @@ mod tests {
     }
 
     #[test]
-    fn only_a_policy_that_may_give_up_says_when() {
-        let read = |text: &str| serde_json::from_str::<RestartPolicy>(text);
-        for name in ["no", "always", "unless-stopped"] {
-            let policy = read(&format!(r#"{{"name":"{name}","maximum_retry":0}}"#)).unwrap();
-            assert_eq!(policy, read(&format!(r#"{{"name":"{name}"}}"#)).unwrap());
-            assert_eq!(policy.name(), name);
-            let refused = read(&format!(r#"{{"name":"{name}","maximum_retry":3}}"#)).unwrap_err().to_string();
-            assert!(refused.contains("maximum_retry is for on-failure"), "{refused}");
+    fn what_can_be_written_in_several_ways_is_read_in_all_of_them() {
+        let text = r#"{"name":"httpd","cap_add":["cap_net_admin","NET_ADMIN"],"ulimits":{"nofile":1024},"stop_signal":"int",
+            "health":{"command":"curl localhost || exit 1","interval":"1m30s","timeout":"1.5s"}}"#;
+        let parsed: ContainerSpec = serde_json::from_str(text).unwrap();
+        let written = serde_json::to_value(&parsed).unwrap();
+        assert_eq!(written["cap_add"], serde_json::json!(["NET_ADMIN"]));
+        assert_eq!(written["ulimits"], serde_json::json!({"nofile": {"soft": 1024, "hard": 1024}}));
+        assert_eq!((&written["stop_signal"], &written["health"]["interval"]), (&"SIGINT".into(), &"1m 30s".into()));
+        let (health, milliseconds) = (parsed.health.unwrap(), std::time::Duration::from_millis);
+        assert_eq!((health.interval, health.timeout), (Some(milliseconds(90_000)), Some(milliseconds(1500))));
+        assert_eq!(health.command, Some(crate::model::HealthCommand::Shell("curl localhost || exit 1".into())));
+        for wrong in [
+            r#""cap_add":["ROOT"]"#,
+            r#""stop_signal":"SIGNOTHING""#,
+            r#""shm_size":-1"#,
+            r#""ulimits":{"nofile":{"soft":1}}"#,
+            r#""health":{"interval":"-1s"}"#,
+            r#""health":{"interval":5}"#,
+            r#""logging":{"drvier":"local"}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<ContainerSpec>(&format!(r#"{{"name":"httpd",{wrong}}}"#)).is_err(),
+                "{wrong}"
+            );
         }
-        assert!(read(r#"{"name":"always","retries":3}"#).is_err(), "what is not known is refused for all of them");
-        let on_failure = read(r#"{"name":"on-failure","maximum_retry":3}"#).unwrap();
-        assert_eq!(on_failure, RestartPolicy::OnFailure { maximum_retry: 3 });
     }
 
     #[test]
     fn every_field_comes_back_as_it_was() {
-        let text = r#"{"name":"httpd","cpus":0.5,"cpuset":"0","memory":64,"entrypoint":["/bin/sh"],"args":["-c","true"],
-            "environment":{"A":"1"},"hostname":"web","domainname":"example.org","type":"host","labels":["host:local"],
-            "bind_ports":[{"proto":"tcp","host_ip":"127.0.0.1","port":8080,"container_port":80}],"user_data":"hi",
-            "volumes":["data:/data"],"links":{"db":"database"},
-            "restart_policy":{"name":"on-failure","maximum_retry":3},"publish":true,"network_mode":"bridge"}"#;
+        let text = include_str!("golden/spec-full.json");
         let parsed: ContainerSpec = serde_json::from_str(text).unwrap();
         parsed.validate().unwrap();
         let given: serde_json::Value = serde_json::from_str(text).unwrap();

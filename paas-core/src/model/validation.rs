@@ -30,7 +30,8 @@ impl ContainerSpec {
         volume::validate(&self.volumes)?;
         self.validate_placement()?;
         self.validate_ports()?;
-        self.validate_network()
+        self.validate_network()?;
+        self.validate_runtime()
     }
 
     /// What is written like an image, and is one for no Docker.

@@ -93,8 +93,15 @@ fn check_mode(mode: &str, is_directory: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// The path inside of a volume that is written as it should be, as [`cleaned`] has it.
+pub(super) fn target(volume: &str) -> String {
+    let mut parts = volume.split(':');
+    let first = parts.next().unwrap_or_default();
+    cleaned(parts.next().unwrap_or(first))
+}
+
 /// A path without what does not change where it leads. Empty for the root itself.
-fn cleaned(path: &str) -> String {
+pub(super) fn cleaned(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {

@@ -17,7 +17,8 @@ use crate::engine::{
     CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, LogOptions, LogStream, ObservedContainer, Result,
 };
 use crate::model::{
-    ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, LaunchId, MemoryMb, Resources, RestartPolicy,
+    ContainerId, ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, ImageRef, LaunchId, MemoryMb,
+    Resources, RestartPolicy, Ulimit,
 };
 
 /// How long to wait for what must happen.
@@ -189,6 +190,20 @@ impl Bench {
         spec.links = BTreeMap::from([(other.name.clone(), "other".to_owned())]);
         spec.restart_policy = RestartPolicy::OnFailure { maximum_retry: 3 };
         spec.publish = true;
+        spec.user = Some("0:0".to_owned());
+        spec.read_only = true;
+        spec.tmpfs = vec!["/run:size=1m".to_owned()];
+        spec.shm_size = Some(MemoryMb::new(8));
+        spec.cap_drop = ["MKNOD".parse().unwrap()].into();
+        spec.ulimits = BTreeMap::from([("core".to_owned(), Ulimit { soft: 0, hard: 0 })]);
+        spec.extra_hosts = vec!["elsewhere:10.0.0.5".to_owned()];
+        spec.memory_reservation = Some(MemoryMb::new(8));
+        spec.pids_limit = Some(100);
+        spec.stop_signal = Some("SIGINT".parse().unwrap());
+        spec.stop_timeout = Some(30);
+        let command = Some(HealthCommand::Exec(vec!["echo".to_owned()]));
+        spec.health = Some(HealthCheck { command, interval: Some(Duration::from_secs(60)), ..HealthCheck::default() });
+        spec.docker_labels = BTreeMap::from([("org.example.label".to_owned(), "a = b".to_owned())]);
         let mut request = self.request(spec.clone());
         request.links = vec![(other.name.trim_start_matches('/').to_owned(), "other".to_owned())];
         let id = self.engine.create(&request).await.unwrap().id;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, ValueEnum};
 use paas_core::cluster::ProbeKind;
+use paas_core::model::Capability;
 use serde::Deserialize;
 
 use super::units::{Size, Span};
@@ -98,6 +99,22 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_ALLOW_HOST_NETWORK", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(super) allow_host_network: Option<bool>,
+    /// Capabilities beyond Docker's own that accounts other than admins may give containers, such as NET_ADMIN; ALL for all of
+    /// them; several times, or several with commas. Default: none.
+    #[arg(long, env = "PAAS_ALLOW_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
+    pub(super) allow_capabilities: Option<Vec<Capability>>,
+    /// Devices of the hosts that accounts other than admins may give containers, such as /dev/fuse, and folders of them with
+    /// everything below; several times, or several with commas. Default: none.
+    #[arg(long, env = "PAAS_ALLOW_DEVICES", value_name = "PATH", value_delimiter = ',')]
+    pub(super) allow_devices: Option<Vec<String>>,
+    /// Settings of the kernel that accounts other than admins may change within a container: net.core.somaxconn, or net.ipv4.* for
+    /// all that begin so; several times, or several with commas. Default: none.
+    #[arg(long, env = "PAAS_ALLOW_SYSCTLS", value_name = "NAME", value_delimiter = ',')]
+    pub(super) allow_sysctls: Option<Vec<String>>,
+    /// Log drivers by which accounts other than admins may send output away from the hosts, such as fluentd; several times, or
+    /// several with commas. Default: none; json-file, local, journald and none are open to everybody.
+    #[arg(long, env = "PAAS_ALLOW_LOG_DRIVERS", value_name = "NAME", value_delimiter = ',')]
+    pub(super) allow_log_drivers: Option<Vec<String>>,
     /// Let accounts other than admins add engines at unix:// (sockets of this machine), and agents with a join token register
     /// them.
     #[arg(long, env = "PAAS_ALLOW_UNIX_ENGINES", value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -249,6 +266,10 @@ impl Settings {
             no_engine,
             allow_host_paths: self.allow_host_paths.or(below.allow_host_paths),
             allow_host_network: self.allow_host_network.or(below.allow_host_network),
+            allow_capabilities: self.allow_capabilities.or(below.allow_capabilities),
+            allow_devices: self.allow_devices.or(below.allow_devices),
+            allow_sysctls: self.allow_sysctls.or(below.allow_sysctls),
+            allow_log_drivers: self.allow_log_drivers.or(below.allow_log_drivers),
             allow_unix_engines: self.allow_unix_engines.or(below.allow_unix_engines),
             allow_simulated: self.allow_simulated.or(below.allow_simulated),
             admin_password_file: self.admin_password_file.or(below.admin_password_file),

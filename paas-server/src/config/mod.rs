@@ -246,6 +246,10 @@ impl Config {
             policy: Policy {
                 host_paths: settings.allow_host_paths.unwrap_or_default(),
                 host_network: settings.allow_host_network.unwrap_or(false),
+                capabilities: settings.allow_capabilities.unwrap_or_default(),
+                devices: settings.allow_devices.unwrap_or_default(),
+                sysctls: settings.allow_sysctls.unwrap_or_default(),
+                log_drivers: settings.allow_log_drivers.unwrap_or_default(),
                 unix_engines: settings.allow_unix_engines.unwrap_or(false),
                 simulated_engines: settings.allow_simulated.unwrap_or(false),
             },
@@ -283,9 +287,14 @@ impl Config {
             return Err(Invalid::new("overbooking", message));
         }
         let is_folder = |path: &String| path.starts_with('/') && !path.split('/').any(|part| part == "..");
-        if let Some(path) = self.policy.host_paths.iter().find(|path| !is_folder(path)) {
-            let message = format!("must be absolute paths without '..', as in /srv, not {path:?}");
-            return Err(Invalid::new("allow-host-paths", message));
+        for (setting, paths, example) in [
+            ("allow-host-paths", &self.policy.host_paths, "/srv"),
+            ("allow-devices", &self.policy.devices, "/dev/fuse"),
+        ] {
+            if let Some(path) = paths.iter().find(|path| !is_folder(path)) {
+                let message = format!("must be absolute paths without '..', as in {example}, not {path:?}");
+                return Err(Invalid::new(setting, message));
+            }
         }
         let (store, registry) = (self.store_url(), self.registry.clone());
         let for_one = [store.scheme(), registry.scheme()].into_iter().find(|&scheme| SERVE_ONE.contains(&scheme));
@@ -370,9 +379,23 @@ impl fmt::Display for Config {
             }
             EnginesAtStart::None => writeln!(f, "no_engine = true")?,
         }
-        let Policy { host_paths, host_network, unix_engines, simulated_engines } = &self.policy;
+        let Policy {
+            host_paths,
+            host_network,
+            capabilities,
+            devices,
+            sysctls,
+            log_drivers,
+            unix_engines,
+            simulated_engines,
+        } = &self.policy;
         writeln!(f, "allow_host_paths = {}", serde_json::Value::from(host_paths.clone()))?;
         writeln!(f, "allow_host_network = {host_network}")?;
+        let capabilities: Vec<&str> = capabilities.iter().map(|capability| capability.as_str()).collect();
+        writeln!(f, "allow_capabilities = {}", serde_json::Value::from(capabilities))?;
+        writeln!(f, "allow_devices = {}", serde_json::Value::from(devices.clone()))?;
+        writeln!(f, "allow_sysctls = {}", serde_json::Value::from(sysctls.clone()))?;
+        writeln!(f, "allow_log_drivers = {}", serde_json::Value::from(log_drivers.clone()))?;
         writeln!(f, "allow_unix_engines = {unix_engines}")?;
         writeln!(f, "allow_simulated = {simulated_engines}")?;
         if let Some(AdminPassword::File(file)) = &self.admin_password {

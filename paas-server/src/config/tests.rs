@@ -191,6 +191,25 @@ fn the_policy_is_strict_unless_it_is_told_otherwise() {
     assert!(open.host_network && open.simulated_engines && !open.unix_engines);
     let by_file = with_file("allow_host_paths = [\"/srv\"]\nallow_unix_engines = true", &[]).unwrap().policy;
     assert!(by_file.unix_engines && by_file.host_paths == ["/srv"]);
+    let Policy { capabilities, devices, sysctls, log_drivers, .. } = strict;
+    assert!(capabilities.is_empty() && devices.is_empty() && sysctls.is_empty() && log_drivers.is_empty());
+    let flags = [
+        "--allow-capabilities",
+        "cap_net_admin,SYS_TIME",
+        "--allow-devices",
+        "/dev/fuse",
+        "--allow-log-drivers",
+        "gelf",
+    ];
+    let flags = [&flags[..], &["--allow-sysctls", "net.core.somaxconn,net.ipv4.*"]].concat();
+    let Policy { capabilities, devices, sysctls, log_drivers, .. } = of(&flags).unwrap().policy;
+    assert_eq!(capabilities.iter().map(|one| one.as_str()).collect::<Vec<_>>(), ["NET_ADMIN", "SYS_TIME"]);
+    assert_eq!((devices.as_slice(), log_drivers.as_slice()), (&["/dev/fuse".to_owned()][..], &["gelf".to_owned()][..]));
+    assert_eq!(sysctls, ["net.core.somaxconn", "net.ipv4.*"]);
+    assert!(
+        of(&["--allow-capabilities", "ROOT"]).is_err() && with_file("allow_capabilities = [\"ROOT\"]", &[]).is_err()
+    );
+    assert!(of(&["--allow-devices", "fuse"]).unwrap_err().to_string().contains("allow-devices"));
     for wrong in ["srv", "/srv/../etc", ""] {
         let error = of(&["--allow-host-paths", wrong]).unwrap_err().to_string();
         assert!(error.contains("allow-host-paths"), "{error}");

@@ -94,18 +94,20 @@ pub(crate) async fn start(State(app): State<App>, caller: Caller, Id(id): Id, _:
 }
 
 pub(crate) async fn stop(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
-    app.controller.stop(&caller.actor(), &id, grace(&uri)?).await?;
+    app.controller.stop(&caller.actor(), &id, grace(&app, &id, &uri)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn restart(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
-    app.controller.restart(&caller.actor(), &id, grace(&uri)?).await?;
+    app.controller.restart(&caller.actor(), &id, grace(&app, &id, &uri)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn grace(uri: &Uri) -> Answer<Duration> {
+/// As long as the request says, or as the container itself does.
+fn grace(app: &App, id: &str, uri: &Uri) -> Answer<Duration> {
     let seconds = Params::of(uri, &["timeout"])?.number("timeout", 0, LONGEST_GRACE)?;
-    Ok(Duration::from_secs(seconds.unwrap_or(DEFAULT_GRACE)))
+    let own = || app.controller.own_grace(id).unwrap_or(Duration::from_secs(DEFAULT_GRACE));
+    Ok(seconds.map_or_else(own, Duration::from_secs))
 }
 
 pub(crate) async fn destroy(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {

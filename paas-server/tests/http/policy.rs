@@ -1,6 +1,7 @@
 //! What each role may ask of a host: over HTTP, with the sentence that says which setting opens it.
 
 use paas_core::controller::Policy;
+use paas_core::model::Capability;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Api, Server, Start, unique};
@@ -14,6 +15,10 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         (containers, run("volumes", json!(["data:/d", "/srv/../etc:/x:ro"])), "volumes", "--allow-host-paths"),
         (containers, run("volumes", json!(["/var/run/docker.sock:/s"])), "volumes", "--allow-host-paths"),
         (containers, run("network_mode", json!("host")), "network_mode", "--allow-host-network"),
+        (containers, run("cap_add", json!(["sys_admin"])), "cap_add", "--allow-capabilities"),
+        (containers, run("devices", json!(["/dev/fuse"])), "devices", "--allow-devices"),
+        (containers, run("sysctls", json!({"net.core.somaxconn": "1"})), "sysctls", "--allow-sysctls"),
+        (containers, run("logging", json!({"driver": "syslog"})), "logging", "--allow-log-drivers"),
         ("/api/engines", json!({"id": "u", "addr": "unix:///nowhere/docker.sock"}), "addr", "--allow-unix-engines"),
     ]
 }
@@ -36,14 +41,27 @@ async fn what_opens_a_host_is_refused_to_users_and_not_to_admins() {
     for (path, body, ..) in cases() {
         assert_ne!(admin.post(path, &body).await.status, 403, "{body}");
     }
-    for open in [json!({"name": "web", "volumes": ["data:/d"]}), json!({"name": "web", "network_mode": "none"})] {
+    for open in [
+        json!({"name": "web", "volumes": ["data:/d"]}),
+        json!({"name": "web", "network_mode": "none"}),
+        json!({"name": "web", "cap_add": ["NET_RAW"], "cap_drop": ["ALL"], "logging": {"driver": "local"}}),
+    ] {
         assert_eq!(user.post("/api/containers", &open).await.status, 201, "{open}");
     }
 }
 
 #[tokio::test]
 async fn each_setting_opens_what_it_says() {
-    let open = Policy { host_paths: vec!["/".into()], host_network: true, unix_engines: true, ..Policy::default() };
+    let open = Policy {
+        host_paths: vec!["/".into()],
+        host_network: true,
+        capabilities: vec![Capability::ALL],
+        devices: vec!["/dev".into()],
+        sysctls: vec!["net.*".into()],
+        log_drivers: vec!["syslog".into()],
+        unix_engines: true,
+        ..Policy::default()
+    };
     let server = Server::with(with(open)).await;
     let user = server.login("user").await;
     for (path, body, ..) in cases() {

@@ -68,6 +68,19 @@ async fn ids_may_be_shortened_as_long_as_they_fit_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_says_itself_how_long_it_has_to_end() {
+    let platform = Platform::of(&["a"]).await;
+    let patient = platform.run(ContainerSpec { stop_timeout: Some(120), ..web() }, 1).await.started[0].clone();
+    let other = platform.run(web(), 1).await.started[0].clone();
+    let own = |name: &str| platform.controller.own_grace(name);
+    assert_eq!(
+        (own(patient.id.as_str()), own(&patient.name)),
+        (Some(Duration::from_secs(120)), Some(Duration::from_secs(120)))
+    );
+    assert_eq!((own(other.id.as_str()), own("nobody")), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stopped_container_is_not_started_where_there_is_no_room() {
     let platform = Platform::of(&["a"]).await;
     let id = platform.run(web(), 1).await.started[0].id.to_string();

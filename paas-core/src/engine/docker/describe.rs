@@ -7,7 +7,8 @@ use bollard::models::{
     RestartPolicy as DockerRestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::engine::{CreateRequest, LogRotation, labels};
+use super::runtime;
+use crate::engine::{CreateRequest, labels};
 use crate::model::{BindPort, ContainerSpec, Cpus, RestartPolicy};
 
 /// The weight that the kernel gives one CPU, and the least and most it takes.
@@ -25,6 +26,7 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
     let (host_links, network_links) =
         if spec.named_network().is_some() { (Vec::new(), links) } else { (links, Vec::new()) };
     let reserved = spec.reserved();
+    let (body, host_config) = runtime::write(spec);
     let host_config = HostConfig {
         cpu_shares: Some(cpu_shares(reserved.cpus)),
         nano_cpus: spec.cpus.map(Cpus::nano),
@@ -39,7 +41,7 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         publish_all_ports: Some(spec.publish),
         restart_policy: Some(restart_policy(spec.restart_policy)),
         log_config,
-        ..HostConfig::default()
+        ..host_config
     };
     let networking_config = some(network_links).map(|links| NetworkingConfig {
         endpoints_config: Some(HashMap::from([(
@@ -59,7 +61,7 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         volumes: some(anonymous),
         host_config: Some(host_config),
         networking_config,
-        ..ContainerCreateBody::default()
+        ..body
     }
 }
 
@@ -67,19 +69,6 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
 fn cpu_shares(cpus: Cpus) -> i64 {
     let shares = cpus.milli().saturating_mul(SHARES_PER_CPU) / 1000;
     shares.clamp(MIN_SHARES, MAX_SHARES) as i64
-}
-
-/// How much output the daemon keeps, for the drivers that keep it in files of their own. The driver is named, so that the
-/// options never meet one that does not take them.
-pub(super) fn log_config(driver: String, rotation: LogRotation) -> Option<HostConfigLogConfig> {
-    if !matches!(&*driver, "json-file" | "local") {
-        return None;
-    }
-    let options = [
-        ("max-size".to_owned(), format!("{}m", rotation.max_size_mb)),
-        ("max-file".to_owned(), rotation.max_files.to_string()),
-    ];
-    Some(HostConfigLogConfig { typ: Some(driver), config: Some(options.into()) })
 }
 
 fn environment(spec: &ContainerSpec) -> Vec<String> {
@@ -117,6 +106,6 @@ fn restart_policy(policy: RestartPolicy) -> DockerRestartPolicy {
 }
 
 /// Nothing for an empty list: Docker then takes the image's own.
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }

@@ -85,6 +85,7 @@ fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
         (409, _) => Kind::Conflict,
         (_, Subject::Start) if is_port_taken(message) => Kind::PortTaken,
         (_, Subject::Start) if is_bad_command(message) => Kind::Refused,
+        (_, Subject::Start) if is_missing_device(message) => Kind::Unable,
         // What no host takes is refused before any is asked, so what is left is what this one does not have: CPUs, a
         // runtime, a device, a driver.
         (400, Subject::Start | Subject::Creation) => Kind::Unable,
@@ -124,6 +125,12 @@ fn is_bad_command(message: &str) -> bool {
         "argument list too long",
     ];
     reasons.iter().any(|reason| failed.contains(reason))
+}
+
+/// Docker looks for the devices that a container asks for when it starts it, and answers with status 500 where its host has not
+/// got one. Another host may have.
+fn is_missing_device(message: &str) -> bool {
+    message.contains("error gathering device information")
 }
 
 /// Registries and Docker between them answer a pull of what does not exist, or needs another login, with 404, 500 or an
@@ -228,7 +235,7 @@ mod tests {
         // A device that is not there is no command that is not there.
         let device =
             "error gathering device information while adding custom device \"/dev/x\": no such file or directory";
-        assert_eq!(kind(Subject::Start, 500, device), Kind::Failed);
+        assert_eq!(kind(Subject::Start, 500, device), Kind::Unable);
         let mount = "OCI runtime create failed: error mounting \"/x\" to rootfs: no such file or directory: unknown";
         assert_eq!(kind(Subject::Start, 500, mount), Kind::Failed);
         for kind in [Kind::Unable, Kind::Failed] {

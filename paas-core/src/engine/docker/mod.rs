@@ -12,6 +12,7 @@ mod lines;
 mod logs;
 mod observed;
 mod pull;
+mod runtime;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -153,21 +154,28 @@ impl Docker {
         }
     }
 
-    /// What the host is told of the output of a container: nothing where it goes to where Docker does not keep it itself.
+    /// What the host is told of the output of a container: nothing where nobody asks for anything, or where Docker does not keep
+    /// it itself.
     async fn log_config(&self, request: &CreateRequest) -> Result<Option<HostConfigLogConfig>> {
-        let Some(rotation) = request.log_rotation else { return Ok(None) };
-        let known = self.log_driver.lock().clone();
-        let driver = match known {
+        let (asked, rotation) = (request.spec.logging.as_ref(), request.log_rotation);
+        let driver = match asked.and_then(|asked| asked.driver.clone()) {
             Some(driver) => Some(driver),
-            // Nobody asked yet what it is.
-            None => {
-                let call = self.call("create the container", Subject::Host);
-                let driver = call.within(deadlines::ASK, self.client.info()).await?.logging_driver;
-                self.log_driver.lock().clone_from(&driver);
-                driver
-            }
+            None if rotation.is_none() => None,
+            None => self.own_log_driver().await?,
         };
-        Ok(driver.and_then(|driver| describe::log_config(driver, rotation)))
+        Ok(runtime::log_config(driver, asked, rotation))
+    }
+
+    async fn own_log_driver(&self) -> Result<Option<String>> {
+        let known = self.log_driver.lock().clone();
+        if known.is_some() {
+            return Ok(known);
+        }
+        // Nobody asked yet what it is.
+        let call = self.call("create the container", Subject::Host);
+        let driver = call.within(deadlines::ASK, self.client.info()).await?.logging_driver;
+        self.log_driver.lock().clone_from(&driver);
+        Ok(driver)
     }
 
     /// Docker says 404 for a missing container, and for a network or another thing that a container needs. Only the

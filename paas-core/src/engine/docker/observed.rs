@@ -9,6 +9,7 @@ use bollard::models::{
 };
 use jiff::Timestamp;
 
+use super::runtime;
 use crate::engine::{ObservedContainer, labels};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
@@ -156,8 +157,8 @@ fn enforced((cpus, memory): (Option<Cpus>, Option<MemoryMb>), asked: Resources) 
 /// As much of a description as Docker shows of somebody else's container.
 fn shown_spec(id: &ContainerId, image_id: Option<&str>, config: ContainerConfig, host: HostConfig) -> ContainerSpec {
     let image_id = image_id.map(str::to_owned);
-    let mut spec = ContainerSpec::new(image_ref(&[config.image, image_id]));
-    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let mut spec = ContainerSpec::new(image_ref(&[config.image.clone(), image_id]));
+    runtime::read(&mut spec, &config, &host);
     spec.cpus = cpu_limit(&host);
     spec.memory = host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil);
     spec.cpuset = non_empty(host.cpuset_cpus);
@@ -185,6 +186,11 @@ fn shown_spec(id: &ContainerId, image_id: Option<&str>, config: ContainerConfig,
     spec
 }
 
+/// What is given: Docker shows some of what is not as an empty text.
+pub(super) fn non_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
 /// The first text that is an image reference. A container whose image has no readable name still takes room, and must
 /// not be lost for that.
 fn image_ref(candidates: &[Option<String>]) -> ImageRef {
@@ -202,7 +208,7 @@ fn cpu_limit(host: &HostConfig) -> Option<Cpus> {
     Some(Cpus::from_nano_ceil(quota.saturating_mul(1_000_000_000) / period.unsigned_abs()))
 }
 
-fn positive(number: i64) -> Option<u64> {
+pub(super) fn positive(number: i64) -> Option<u64> {
     u64::try_from(number).ok().filter(|&number| number > 0)
 }
 

@@ -64,6 +64,34 @@ async fn output_is_limited_where_the_daemon_keeps_it_itself_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn output_goes_where_it_is_asked_to_go_and_is_limited_where_nobody_says_how() {
+    let none: [(&str, &str); 0] = [];
+    let limits = [("max-size", "10m"), ("max-file", "3")];
+    let cases = [
+        ("json-file", json!({"driver": "local"}), "local", limits.to_vec()),
+        ("journald", json!({"driver": "local"}), "local", limits.to_vec()),
+        ("json-file", json!({"driver": "syslog"}), "syslog", none.to_vec()),
+        ("json-file", json!({"driver": "none"}), "none", none.to_vec()),
+        ("json-file", json!({"options": {"tag": "x"}}), "json-file", [&limits[..], &[("tag", "x")]].concat()),
+        ("journald", json!({"options": {"tag": "x"}}), "journald", vec![("tag", "x")]),
+        // One file of that size is what Docker makes of it; it is not made three.
+        ("local", json!({"options": {"max-size": "1m"}}), "local", vec![("max-size", "1m")]),
+        ("local", json!({"options": {"max-file": "2"}}), "local", vec![("max-size", "10m"), ("max-file", "2")]),
+    ];
+    for (own, asked, driver, options) in cases {
+        let host = host(own, 201, json!({"Id": ID, "Warnings": []})).await;
+        let mut request = request(Some(LogRotation { max_size_mb: 10, max_files: 3 }));
+        request.spec.logging = Some(serde_json::from_value(asked.clone()).unwrap());
+        host.docker.create(&request).await.unwrap();
+        let sent: Value = serde_json::from_slice(&host.asked.lock().last().unwrap().body).unwrap();
+        let sent = &sent["HostConfig"]["LogConfig"];
+        let options: serde_json::Map<_, _> = options.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
+        assert_eq!(sent["Type"], json!(driver), "{own}: {asked}");
+        assert_eq!(sent["Config"].as_object().cloned().unwrap_or_default(), options, "{own}: {asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_paused_container_is_not_started_and_docker_says_what_to_do() {
     let hint = "cannot start a paused container, try unpause instead";
     let host = daemon("1.44", move |asked| match &*asked.path {

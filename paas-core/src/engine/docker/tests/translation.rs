@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, CreateImageInfo, EventMessage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::pull::Layers;
 use super::super::{describe, events, observed, whole_seconds};
 use super::web;
 use crate::engine::{CreateRequest, EventDetail, ObservedContainer, labels};
-use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb, Resources, RestartPolicy};
+use crate::model::{ContainerSpec, ContainerState, Cpus, HealthCheck, LaunchId, MemoryMb, Resources, RestartPolicy};
 
 const ID: &str = "714e01115f76714e01115f76714e01115f76714e01115f76714e01115f764e01";
 
@@ -180,6 +180,102 @@ fn the_limits_of_others_count_and_the_default_where_they_have_none() {
     assert_eq!(reserved(json!({"CpuQuota": 50_000})).cpus, Cpus::from_milli(500));
     assert_eq!(reserved(json!({"CpuQuota": 50_000, "CpuPeriod": 25_000})).cpus, Cpus::from_milli(2000));
     assert_eq!(reserved(json!({"CpuQuota": -1, "Memory": -1})), default);
+}
+
+/// A description that says everything.
+fn full() -> ContainerSpec {
+    serde_json::from_str(include_str!("../../../model/golden/spec-full.json")).unwrap()
+}
+
+#[test]
+fn what_goes_to_docker_as_it_is_is_written_as_docker_wants_it() {
+    let body = body(full());
+    assert_eq!(
+        (&body["User"], &body["StopSignal"], &body["StopTimeout"]),
+        (&json!("1000:www"), &json!("SIGINT"), &json!(30))
+    );
+    let second = 1_000_000_000_u64;
+    let health = json!({"Test": ["CMD", "true"], "Interval": 2 * second, "Timeout": 1_500_000_000_u64,
+        "StartPeriod": 90 * second, "Retries": 3});
+    assert_eq!(body["Healthcheck"], health);
+    assert_eq!(body["Labels"]["org.example"], json!("x"));
+    let expected = json!({
+        "Init": false, "ReadonlyRootfs": true, "Tmpfs": {"/run": "size=1m"}, "ShmSize": 32 << 20, "CapAdd": ["NET_ADMIN"],
+        "CapDrop": ["ALL"], "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": -1}],
+        "Sysctls": {"net.core.somaxconn": "1024"}, "ExtraHosts": ["db:10.0.0.5"],
+        "Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
+        "MemoryReservation": 32 << 20, "PidsLimit": 100,
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(body["HostConfig"][field], *value, "{field}");
+    }
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_sent() {
+    let body = body(ContainerSpec { user_data: None, ..web() });
+    for field in ["User", "StopSignal", "StopTimeout", "Healthcheck"] {
+        assert_eq!(body.get(field), None, "{field}");
+    }
+    let host = &body["HostConfig"];
+    let of_host =
+        ["Init", "ReadonlyRootfs", "Tmpfs", "ShmSize", "CapAdd", "CapDrop", "Ulimits", "Sysctls", "ExtraHosts"];
+    for field in of_host.into_iter().chain(["LogConfig", "Devices", "MemoryReservation", "PidsLimit"]) {
+        assert_eq!(host.get(field), None, "{field}");
+    }
+}
+
+#[test]
+fn a_health_check_is_a_line_for_the_shell_a_program_that_of_the_image_or_none() {
+    for (health, test) in [
+        (json!({"command": "a | b"}), json!(["CMD-SHELL", "a | b"])),
+        (json!({"command": ["a", "b c"]}), json!(["CMD", "a", "b c"])),
+        (json!({"retries": 2}), Value::Null),
+        (json!({"disabled": true}), json!(["NONE"])),
+    ] {
+        let health: HealthCheck = serde_json::from_value(health).unwrap();
+        let sent = body(ContainerSpec { health: Some(health.clone()), ..web() })["Healthcheck"].clone();
+        assert_eq!(sent["Test"], test);
+        let shown = inspected(json!({"Config": {"Image": "httpd", "Healthcheck": sent}})).spec;
+        assert_eq!(shown.health, Some(health));
+    }
+}
+
+#[test]
+fn what_docker_was_told_of_somebody_elses_container_is_shown_as_it_was_told() {
+    let (asked, mut sent) = (full(), body(full()));
+    // Without its format nobody takes the rest of the platform's labels for its own.
+    sent["Labels"].as_object_mut().unwrap().remove("paas.version");
+    let mut host = sent["HostConfig"].take();
+    host["LogConfig"] = json!({"Type": "local", "Config": {"max-size": "1m"}});
+    let shown = inspected(json!({"Name": "/web-1", "Config": sent, "HostConfig": host}));
+    assert!(shown.managed.is_none());
+    let (asked, shown) = (serde_json::to_value(asked).unwrap(), serde_json::to_value(shown.spec).unwrap());
+    // Which engine it is for, and what becomes of a text for the program and of links, Docker is not told in so many words.
+    const OURS: [&str; 5] = ["type", "labels", "user_data", "environment", "links"];
+    for field in asked.as_object().unwrap().keys().filter(|field| !OURS.contains(&field.as_str())) {
+        assert_eq!(shown[field], asked[field], "{field}");
+    }
+}
+
+#[test]
+fn what_docker_shows_of_everything_by_default_says_nothing() {
+    let shown = inspected(json!({
+        "Config": {"Image": "httpd:2", "User": "", "StopSignal": "SIGTERM", "Labels": {}, "Healthcheck": {}},
+        "HostConfig": {
+            "Init": null, "ReadonlyRootfs": false, "ShmSize": 64 << 20, "CapAdd": null, "CapDrop": null, "Ulimits": null,
+            "ExtraHosts": null, "LogConfig": {"Type": "json-file", "Config": {}}, "Devices": [], "MemoryReservation": 0,
+            "PidsLimit": 0,
+        },
+    }));
+    assert_eq!(shown.spec, ContainerSpec::new("httpd:2".parse().unwrap()));
+    let of_later_docker = inspected(json!({
+        "Config": {"Image": "httpd:2"},
+        "HostConfig": {"CapAdd": ["CAP_NET_ADMIN", "CAP_OF_LATER"], "Tmpfs": {"/b": "", "/a": "rw"}, "PidsLimit": -1},
+    }))
+    .spec;
+    assert_eq!(of_later_docker.cap_add.iter().map(|one| one.as_str()).collect::<Vec<_>>(), ["NET_ADMIN"]);
+    assert_eq!((of_later_docker.tmpfs, of_later_docker.pids_limit), (vec!["/a:rw".into(), "/b".into()], None));
 }
 
 #[test]
