@@ -31,7 +31,9 @@ impl Planner<'_> {
         match self.observed.engines.get(engine) {
             Some(Reach::Up) => Presence::Here,
             Some(Reach::CutOff) => Presence::Held(Cause::CutOff(engine.clone()), None),
-            Some(Reach::Lost) | None => Presence::Gone(Cause::HostLost(engine.clone())),
+            Some(Reach::Lost) => Presence::Gone(Cause::HostLost(engine.clone())),
+            // That nobody knows it says nothing about what runs there.
+            None => Presence::Held(Cause::HostUnknown(engine.clone()), None),
             Some(Reach::Silent { since }) => self.unanswered(engine, spec, *since, 0, silent),
             Some(Reach::DaemonGone { since }) => self.unanswered(engine, spec, *since, DAEMON_GONE_MS, daemon_gone),
         }
@@ -79,6 +81,25 @@ impl Planner<'_> {
             Reach::DaemonGone { since } => self.now >= after(*since, DAEMON_GONE_MS),
             Reach::Up | Reach::CutOff | Reach::Lost => false,
         }
+    }
+
+    /// Why an engine does not answer us, if it does not.
+    pub(super) fn no_answer(&self, engine: &EngineId) -> Option<Cause> {
+        let seconds = |since: &Timestamp| self.now.duration_since(*since).as_secs();
+        let engine = engine.clone();
+        match self.observed.engines.get(&engine) {
+            Some(Reach::Up) => None,
+            Some(Reach::Silent { since }) => Some(Cause::HostSilent { engine, seconds: seconds(since) }),
+            Some(Reach::DaemonGone { since }) => Some(Cause::DaemonGone { engine, seconds: seconds(since) }),
+            Some(Reach::CutOff) => Some(Cause::CutOff(engine)),
+            Some(Reach::Lost) => Some(Cause::HostLost(engine)),
+            None => Some(Cause::HostUnknown(engine)),
+        }
+    }
+
+    /// Whether somebody said that an engine is gone for good.
+    pub(super) fn is_lost(&self, engine: &EngineId) -> bool {
+        self.observed.engines.get(engine) == Some(&Reach::Lost)
     }
 
     /// Whether something new may be placed on an engine.

@@ -26,8 +26,11 @@ impl<'a> Planner<'a> {
             self.step(Action::Stop(view.instance(kept)), Cause::KeptRuns);
         }
         self.take_care_of_orphans(view);
-        let Some(fit) = &view.fit else { return };
         let subject = || Subject::Slot(view.slot.clone());
+        if let Some((cause, until)) = &view.unseen {
+            return self.wait(subject(), *until, cause.clone());
+        }
+        let Some(fit) = &view.fit else { return };
         let replica = view.instance(fit.container);
         match &fit.standing {
             Standing::Held(cause, until) => self.wait(subject(), *until, cause.clone()),

@@ -23,7 +23,7 @@ impl<'a> Planner<'a> {
     pub(super) fn surplus_serves(&self, components: &[Component<'a>]) -> bool {
         self.surplus(components).flat_map(|(slot, _)| self.containers_of(slot)).any(|container| {
             let reach = self.observed.engines.get(&container.engine);
-            reach.is_some_and(|reach| *reach != Reach::Lost && !self.is_silent(reach))
+            reach.is_none_or(|reach| *reach != Reach::Lost && !self.is_silent(reach))
         })
     }
 
@@ -45,20 +45,20 @@ impl<'a> Planner<'a> {
         let spec = self.desired.component(replica.revision, &slot.component);
         let mut is_left = false;
         for container in self.containers_of(slot) {
-            match self.observed.engines.get(&container.engine) {
-                None | Some(Reach::Lost) => continue,
-                Some(Reach::Up) => self.remove_one(slot, replica, container, spec.filter(|_| drains), cause),
-                // It goes when its host is back.
-                Some(Reach::CutOff) => {
-                    let cut_off = Cause::CutOff(container.engine.clone());
-                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
-                }
-                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
-                    let seconds = self.now.duration_since(*since).as_secs();
-                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
-                    self.wait(Subject::Slot(slot.clone()), None, silent);
-                }
+            if self.is_lost(&container.engine) {
+                continue;
             }
+            match self.no_answer(&container.engine) {
+                None => self.remove_one(slot, replica, container, spec.filter(|_| drains), cause),
+                // It goes when its host is back.
+                Some(reason) => self.wait(Subject::Slot(slot.clone()), None, reason),
+            }
+            is_left = true;
+        }
+        // A container that nobody has seen since this server leads may be there all the same.
+        let is_unseen = self.containers_of(slot).all(|container| container.generation != replica.generation);
+        if let Some(reason) = self.no_answer(&replica.engine).filter(|_| is_unseen && !self.is_lost(&replica.engine)) {
+            self.wait(Subject::Slot(slot.clone()), None, reason);
             is_left = true;
         }
         if !is_left {
@@ -93,19 +93,12 @@ impl<'a> Planner<'a> {
                 continue;
             };
             let is_stopped = matches!(container.state, ContainerState::Stopped | ContainerState::Created);
-            match self.observed.engines.get(&container.engine) {
-                _ if is_stopped => {}
-                Some(Reach::Up) => self.step(Action::Stop(instance(slot, container)), Cause::AppStopped),
-                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
-                    let seconds = self.now.duration_since(*since).as_secs();
-                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
-                    self.wait(Subject::Slot(slot.clone()), None, silent);
-                }
-                Some(Reach::CutOff) => {
-                    let cut_off = Cause::CutOff(container.engine.clone());
-                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
-                }
-                None | Some(Reach::Lost) => {}
+            if is_stopped || self.is_lost(&container.engine) {
+                continue;
+            }
+            match self.no_answer(&container.engine) {
+                None => self.step(Action::Stop(instance(slot, container)), Cause::AppStopped),
+                Some(reason) => self.wait(Subject::Slot(slot.clone()), None, reason),
             }
         }
     }

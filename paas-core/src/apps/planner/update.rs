@@ -28,7 +28,7 @@ impl<'a> Planner<'a> {
             parallel: component.spec.update.parallel.of(component.views.len()),
         };
         let mut views: Vec<&View<'a>> =
-            component.views.iter().filter(|view| view.fit.is_none() && view.old.is_some()).collect();
+            component.views.iter().filter(|view| view.fit.is_none() && view.unseen.is_none()).collect();
         // Those that serve nobody lose nothing.
         views.sort_by_key(|view| (view.is_available(), view.slot.number));
         for view in views {

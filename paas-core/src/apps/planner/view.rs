@@ -32,6 +32,9 @@ pub(super) struct View<'a> {
     pub(super) orphans: Vec<&'a ObservedContainer>,
     /// Why one counts no more, and its generation.
     pub(super) gone: Option<(Cause, u64)>,
+    /// Why the newest container, which only the record names, counts as if it served, and until when. Nothing while another one
+    /// is better.
+    pub(super) unseen: Option<(Cause, Option<Timestamp>)>,
 }
 
 /// A container that may fill a slot.
@@ -75,7 +78,7 @@ impl Candidate<'_> {
 impl View<'_> {
     /// Whether nothing fills it, right or wrong.
     pub(super) fn is_empty(&self) -> bool {
-        self.fit.is_none() && self.old.is_none()
+        self.fit.is_none() && self.old.is_none() && self.unseen.is_none()
     }
 
     /// Whether something of it serves.
@@ -89,7 +92,7 @@ impl View<'_> {
             });
             candidate.is_good() && !draining
         };
-        self.fit.iter().chain(&self.old).any(serves)
+        self.unseen.is_some() || self.fit.iter().chain(&self.old).any(serves)
     }
 
     /// Whether it has what it is to have, and nothing old is left.
@@ -100,7 +103,8 @@ impl View<'_> {
             });
             candidate.is_good() && is_recorded
         };
-        self.old.is_none() && self.fit.as_ref().is_some_and(recorded)
+        let is_unseen = self.unseen.is_some() && self.replica.is_some_and(|replica| replica.revision == self.revision);
+        self.old.is_none() && self.fit.as_ref().map_or(is_unseen, recorded)
     }
 
     /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
@@ -139,8 +143,8 @@ impl<'a> Planner<'a> {
     /// A host that has a slot keeps it; each that has none gets the lowest number that is free.
     fn one_on_each_host(&self, name: &ComponentName, spec: &ComponentSpec) -> Vec<(u32, Option<EngineId>)> {
         let takes_it = |engine: &EngineId| {
-            let reach = self.observed.engines.get(engine);
-            let host = self.snapshot.get(engine).filter(|_| reach.is_some_and(|reach| *reach != Reach::Lost));
+            let is_lost = self.observed.engines.get(engine) == Some(&Reach::Lost);
+            let host = self.snapshot.get(engine).filter(|_| !is_lost);
             host.is_some_and(|host| !host.draining && spec.place.labels.is_subset(&host.labels))
         };
         let replicas = || self.desired.replicas.iter().filter(|(slot, _)| slot.component == *name);
@@ -188,12 +192,38 @@ impl<'a> Planner<'a> {
             kept: None,
             orphans: Vec::new(),
             gone: None,
+            unseen: None,
         };
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);
         }
         view.drop_twin();
+        self.judge_unseen(&mut view);
         view
+    }
+
+    /// A container that the record names, and that nobody has seen since this server leads, is judged by its host.
+    fn judge_unseen(&self, view: &mut View<'a>) {
+        let Some(replica) = view.replica else { return };
+        if self.containers_of(&view.slot).any(|container| container.generation == replica.generation) {
+            return;
+        }
+        match self.presence(&replica.engine, view.spec) {
+            // Its host was read, and does not have it.
+            Presence::Here => {}
+            Presence::Held(cause, until) => {
+                let own = self.desired.component(replica.revision, &view.slot.component);
+                let is_fit = own.is_some_and(|own| own.fields_for_a_new_container(view.spec).is_empty());
+                let other = view.fit.as_ref().or(view.old.as_ref().filter(|_| !is_fit));
+                if !other.is_some_and(Candidate::is_good) {
+                    view.unseen = Some((cause, until));
+                }
+            }
+            Presence::Gone(cause) => {
+                let newest = view.gone.as_ref().map_or(0, |(_, generation)| *generation);
+                view.gone = Some((cause, newest.max(replica.generation)));
+            }
+        }
     }
 
     pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {

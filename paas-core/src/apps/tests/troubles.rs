@@ -41,6 +41,44 @@ situation!(
 );
 situation!(a_host_is_cut_off, changed(web(), |world| world.reach("b", Reach::CutOff)));
 situation!(
+    a_silent_host_that_a_new_leader_has_not_seen,
+    changed(web(), |world| world.not_seen("b", Reach::Silent { since: world.ago(3) }))
+);
+situation!(
+    a_silent_host_that_a_new_leader_has_not_seen_in_time,
+    changed(web(), |world| world.not_seen("b", Reach::Silent { since: world.ago(5) }))
+);
+situation!(a_cut_off_host_that_a_new_leader_has_not_seen, changed(web(), |world| world.not_seen("b", Reach::CutOff)));
+situation!(
+    a_singleton_that_a_new_leader_has_not_seen,
+    changed(
+        World::running(&["a", "b"], &format!("{}heal = {{ singleton = true }}", WEB.replace("= 3", "= 1"))),
+        |world| world.not_seen("a", Reach::Silent { since: world.ago(500) })
+    )
+);
+situation!(
+    a_surplus_that_a_new_leader_has_not_seen,
+    changed(web(), |world| {
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.not_seen("c", Reach::Silent { since: world.ago(500) });
+    })
+);
+situation!(
+    a_new_image_while_a_new_leader_has_not_seen_a_host,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.not_seen("a", Reach::CutOff);
+    })
+);
+situation!(
+    a_host_that_is_not_known,
+    changed(web(), |world| {
+        world.not_seen("b", Reach::CutOff);
+        world.observed.engines.remove(&engine("b"));
+        world.hosts.remove(&engine("b"));
+    })
+);
+situation!(
     a_host_is_back_and_its_slot_is_filled,
     changed(web(), |world| {
         world.silent_for("b", 5);
