@@ -222,6 +222,7 @@ pub enum Cause {
     PinnedToDrained(EngineId),
     Orphan(Instance),
     ObserveOnly,
+    RolloutStopped(u64),
 }
 
 impl fmt::Display for Cause {
@@ -289,6 +290,7 @@ impl fmt::Display for Cause {
             Self::BackOff => f.write_str("unhealthy, and restarted not long ago"),
             Self::PinnedToDrained(engine) => write!(f, "host {engine} is drained, and has its volume"),
             Self::Orphan(replica) => write!(f, "orphaned: no record names {replica}"),
+            Self::RolloutStopped(number) => write!(f, "the rollout of revision {number} was stopped"),
             Self::ObserveOnly => f.write_str("the store may be an old one; nothing is done before 'reconcile resume'"),
         }
     }

@@ -20,7 +20,8 @@ pub struct Desired {
     pub target: u64,
     /// Its revisions, by number: the target, and each that a container may be of.
     pub revisions: BTreeMap<u64, Arc<AppSpec>>,
-    /// The newest revision that was rolled out entirely, to which a rollout that fails goes back.
+    /// The newest revision that was rolled out entirely, to which a rollout that fails goes back. Without a rollout under way, a
+    /// target that is not this one was stopped: no slot gets its first container, and nothing is removed for it.
     pub last_done: Option<u64>,
     /// The rollout that is under way.
     pub rollout: Option<Rollout>,
@@ -54,6 +55,12 @@ impl Desired {
     /// What a component is in a revision.
     pub fn component(&self, revision: u64, name: &ComponentName) -> Option<&ComponentSpec> {
         self.revisions.get(&revision)?.components.get(name)
+    }
+
+    /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
+    /// rollout was stopped, and nobody knows whether the rest of it would work.
+    pub(super) fn is_target_good(&self) -> bool {
+        self.rollout.is_some() || self.last_done == Some(self.target)
     }
 
     /// The components of the target.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::status::{Drain, drained_at};
+use super::status::{Drain, drained_at, judge};
 use super::{Component, Planner, instance};
-use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
+use crate::apps::{Action, Backend, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
 use crate::model::ContainerState;
 use crate::model::app::ComponentSpec;
 
@@ -27,11 +27,14 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Slots beyond the number go at once, those of components that left the file when everything else is ready.
+    /// Slots beyond the number go at once, those of components that left the file when everything else is ready. None goes for a
+    /// revision whose rollout was stopped: what runs of an older one may still use it.
     pub(super) fn remove_surplus(&mut self, components: &[Component<'a>], is_settled: bool) {
         for (slot, replica) in self.surplus(components).collect::<Vec<_>>() {
             let is_declared = components.iter().any(|component| *component.name == slot.component);
-            if is_declared {
+            if !self.desired.is_target_good() {
+                self.keep_slot(slot, replica);
+            } else if is_declared {
                 self.remove_slot(slot, replica, &Cause::Surplus, true);
             } else if is_settled {
                 self.remove_slot(slot, replica, &Cause::LeftTheFile, true);
@@ -39,6 +42,20 @@ impl<'a> Planner<'a> {
                 self.wait(Subject::Slot(slot.clone()), None, Cause::OthersFirst);
             }
         }
+    }
+
+    /// What was on its way out when the rollout stopped takes traffic again.
+    fn keep_slot(&mut self, slot: &Slot, replica: &Replica) {
+        let cause = Cause::RolloutStopped(self.desired.target);
+        let drains = |generation| matches!(replica.backends.get(&generation), Some(Backend::Draining { .. }));
+        let spec = self.desired.component(replica.revision, &slot.component);
+        for container in self.containers_of(slot) {
+            let is_good = spec.is_some_and(|spec| judge(container, spec, Some(replica), self.now).is_good());
+            if drains(container.generation) && is_good && self.is_up(&container.engine) {
+                self.step(Action::Admit(instance(slot, container)), cause.clone());
+            }
+        }
+        self.wait(Subject::Slot(slot.clone()), None, cause);
     }
 
     fn remove_slot(&mut self, slot: &Slot, replica: &Replica, cause: &Cause, drains: bool) {
