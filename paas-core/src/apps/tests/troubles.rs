@@ -18,6 +18,13 @@ situation!(
     })
 );
 situation!(
+    most_hosts_are_silent_one_since_just_now,
+    changed(web(), |world| {
+        world.silent_for("b", 6);
+        world.silent_for("c", 1);
+    })
+);
+situation!(
     most_hosts_are_silent_and_healing_is_asked_for,
     changed(web(), |world| {
         world.silent_for("b", 6);
@@ -193,6 +200,14 @@ situation!(
     changed(World::running(&["a", "b"], DB), |world| {
         world.apply(&DB.replace("db:1", "db:2"));
         world.silent_for("a", 6);
+    })
+);
+situation!(
+    a_slot_that_cannot_be_replaced_takes_no_turn_from_others,
+    changed(World::running(&["a", "b"], &format!("{}memory = 3000", WEB.replace("= 3", "= 'each-host'"))), |world| {
+        let start_first = "memory = 3000\nupdate = { order = 'start-first' }";
+        world.apply(&format!("{}{start_first}", WEB.replace("= 3", "= 'each-host'").replace("web:1", "web:2")));
+        world.host("b").memory = 8192;
     })
 );
 situation!(
