@@ -87,7 +87,7 @@ pub struct Rollout {
     pub to: u64,
     /// Why there is one.
     pub reason: RolloutReason,
-    /// When it began. Containers that were made since then are its own.
+    /// When it began.
     pub started: Timestamp,
     /// When a replica became ready last.
     pub progressed: Timestamp,
@@ -155,6 +155,12 @@ pub struct Replica {
     pub generation: u64,
     /// The host of the newest.
     pub engine: EngineId,
+    /// Its containers, by generation: those that were made or adopted for it, the last hundred of them. Any other container of
+    /// the slot is an orphan.
+    pub made: BTreeSet<u64>,
+    /// The newest generation when the last rollout began: newer ones were made by that rollout. Clocks of hosts differ, so the
+    /// time at which a container was made does not tell.
+    pub before_rollout: u64,
     /// Those of its containers that take traffic, or finish what they took, by generation.
     pub backends: BTreeMap<u64, Backend>,
     /// Those of its containers that were stopped on purpose, by generation: how such a one ended says nothing.
@@ -176,6 +182,8 @@ impl Replica {
             revision,
             generation,
             engine,
+            made: BTreeSet::from([generation]),
+            before_rollout: 0,
             backends: BTreeMap::new(),
             stopped: BTreeSet::new(),
             kept: None,
@@ -183,6 +191,11 @@ impl Replica {
             avoid: BTreeSet::new(),
             restarts: None,
         }
+    }
+
+    /// The highest generation that is recorded.
+    pub(super) fn newest(&self) -> u64 {
+        self.made.last().copied().unwrap_or(0).max(self.generation)
     }
 }
 

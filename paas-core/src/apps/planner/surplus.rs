@@ -21,7 +21,7 @@ impl<'a> Planner<'a> {
     /// Whether something that is too many may serve somebody. What is on a silent host goes when that is back, and keeps no
     /// rollout from ending.
     pub(super) fn surplus_serves(&self, components: &[Component<'a>]) -> bool {
-        self.surplus(components).flat_map(|(slot, _)| self.containers_of(slot)).any(|container| {
+        self.surplus(components).flat_map(|(slot, replica)| self.made_for(slot, replica)).any(|container| {
             let reach = self.observed.engines.get(&container.engine);
             reach.is_none_or(|reach| *reach != Reach::Lost && !self.is_silent(reach))
         })
@@ -45,11 +45,11 @@ impl<'a> Planner<'a> {
     }
 
     /// What was on its way out when the rollout stopped takes traffic again.
-    fn keep_slot(&mut self, slot: &Slot, replica: &Replica) {
+    fn keep_slot(&mut self, slot: &Slot, replica: &'a Replica) {
         let cause = Cause::RolloutStopped(self.desired.target);
         let drains = |generation| matches!(replica.backends.get(&generation), Some(Backend::Draining { .. }));
         let spec = self.desired.component(replica.revision, &slot.component);
-        for container in self.containers_of(slot) {
+        for container in self.made_for(slot, replica) {
             let is_good = spec.is_some_and(|spec| judge(container, spec, Some(replica), self.now).is_good());
             if drains(container.generation) && is_good && self.is_up(&container.engine) {
                 self.step(Action::Admit(instance(slot, container)), cause.clone());
@@ -58,10 +58,10 @@ impl<'a> Planner<'a> {
         self.wait(Subject::Slot(slot.clone()), None, cause);
     }
 
-    fn remove_slot(&mut self, slot: &Slot, replica: &Replica, cause: &Cause, drains: bool) {
+    fn remove_slot(&mut self, slot: &Slot, replica: &'a Replica, cause: &Cause, drains: bool) {
         let spec = self.desired.component(replica.revision, &slot.component);
         let mut is_left = false;
-        for container in self.containers_of(slot) {
+        for container in self.made_for(slot, replica) {
             if self.is_lost(&container.engine) {
                 continue;
             }
@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
             is_left = true;
         }
         // A container that nobody has seen since this server leads may be there all the same.
-        let is_unseen = self.containers_of(slot).all(|container| container.generation != replica.generation);
+        let is_unseen = self.made_for(slot, replica).all(|container| container.generation != replica.generation);
         if let Some(reason) = self.no_answer(&replica.engine).filter(|_| is_unseen && !self.is_lost(&replica.engine)) {
             self.wait(Subject::Slot(slot.clone()), None, reason);
             is_left = true;
@@ -86,7 +86,7 @@ impl<'a> Planner<'a> {
     fn remove_one(
         &mut self,
         slot: &Slot,
-        replica: &Replica,
+        replica: &'a Replica,
         container: &ObservedContainer,
         drains: Option<&ComponentSpec>,
         cause: &Cause,
@@ -106,9 +106,10 @@ impl<'a> Planner<'a> {
     /// Every container is stopped, and kept.
     pub(super) fn stop_all(&mut self) {
         for container in &self.observed.containers {
-            let Some(slot) = container.slot.as_ref().filter(|slot| self.desired.replicas.contains_key(*slot)) else {
+            let Some(slot) = &container.slot else { continue };
+            if self.desired.replicas.get(slot).is_none_or(|replica| !replica.made.contains(&container.generation)) {
                 continue;
-            };
+            }
             let is_stopped = matches!(container.state, ContainerState::Stopped | ContainerState::Created);
             if is_stopped || self.is_lost(&container.engine) {
                 continue;

@@ -28,7 +28,7 @@ pub(super) struct View<'a> {
     pub(super) rest: Vec<&'a ObservedContainer>,
     /// The one that failed in a rollout and is kept for inspection.
     pub(super) kept: Option<&'a ObservedContainer>,
-    /// Those that no record names.
+    /// Those that were not made for the record of the slot.
     pub(super) orphans: Vec<&'a ObservedContainer>,
     /// Why one counts no more, and its generation.
     pub(super) gone: Option<(Cause, u64)>,
@@ -122,7 +122,7 @@ impl View<'_> {
         let others = self.rest.iter().chain(&self.kept).chain(&self.orphans).copied();
         let seen = candidates.chain(others).map(|container| container.generation);
         let gone = self.gone.iter().map(|(_, generation)| *generation);
-        seen.chain(gone).chain(self.replica.map(|replica| replica.generation)).max().unwrap_or(0) + 1
+        seen.chain(gone).chain(self.replica.map(Replica::newest)).max().unwrap_or(0) + 1
     }
 
     pub(super) fn instance(&self, container: &ObservedContainer) -> Instance {
@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
         for (slot, replica) in replicas().filter(|(_, replica)| takes_it(&replica.engine)) {
             // Of two on one host, which the number of replicas allowed before, the one that has its container there.
             let is_elsewhere = !self
-                .containers_of(slot)
+                .made_for(slot, replica)
                 .any(|container| container.engine == replica.engine && replica.kept != Some(container.generation));
             let kept = numbers.entry(&replica.engine).or_insert((is_elsewhere, slot.number));
             *kept = (*kept).min((is_elsewhere, slot.number));
@@ -226,12 +226,21 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Those of the containers of a slot that were made for its record.
+    pub(super) fn made_for(
+        &self,
+        slot: &Slot,
+        replica: &'a Replica,
+    ) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
+        self.containers_of(slot).filter(|container| replica.made.contains(&container.generation))
+    }
+
     pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
         self.by_slot.get(slot).cloned().unwrap_or_default().into_iter()
     }
 
     fn sort_in(&self, view: &mut View<'a>, container: &'a ObservedContainer) {
-        let Some(replica) = view.replica else {
+        let Some(replica) = view.replica.filter(|replica| replica.made.contains(&container.generation)) else {
             view.orphans.push(container);
             return;
         };
@@ -284,7 +293,7 @@ impl<'a> Planner<'a> {
             return Some(Cause::Changed(fields));
         }
         let restart = self.desired.rollout.as_ref().filter(|rollout| rollout.reason == RolloutReason::Restart);
-        if restart.is_some_and(|rollout| container.created < rollout.started) {
+        if restart.is_some() && container.generation <= replica.before_rollout {
             return Some(Cause::Restart);
         }
         self.has_to_leave(view, container)

@@ -114,6 +114,8 @@ fn happen(world: &mut World, mishap: &Mishap) {
             if let Some(replica) = replicas.values_mut().nth(which) {
                 *replica = Replica {
                     backends: replica.backends.clone(),
+                    made: replica.made.clone(),
+                    before_rollout: replica.before_rollout,
                     ..Replica::new(replica.revision, 0, replica.engine.clone())
                 };
             }

@@ -147,6 +147,15 @@ situation!(
     })
 );
 situation!(
+    a_version_that_ends_at_once_where_the_clock_of_its_host_is_behind,
+    changed(web(), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(1);
+        world.container("web.1").created = world.ago(3600);
+    })
+);
+situation!(
     a_version_that_never_becomes_healthy,
     changed(web(), |world| {
         world.sick_revisions.insert(2);

@@ -285,6 +285,21 @@ situation!(
     })
 );
 situation!(
+    orphans_beside_which_others_were_made,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("web:1", "web:2").replace("= 3", "= 1")), world.now);
+        world.rest();
+    })
+);
+situation!(
+    an_application_with_an_orphan_that_is_destroyed,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("= 3", "= 1")), world.now);
+        world.rest();
+        world.desired.goal = Goal::Destroy;
+    })
+);
+situation!(
     an_orphan_keeps_its_volume,
     changed(World::running(&["a", "b"], DB), |world| {
         world.desired = Desired::first(spec(DB), world.now);
@@ -295,6 +310,13 @@ situation!(
     changed(web(), |world| {
         world.desired = Desired::first(spec(&WEB.replace("= 3", "= 4")), world.now);
         world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
+    a_restart_where_the_clock_of_a_host_is_ahead,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.container("web.1").created = world.now + jiff::SignedDuration::from_hours(1);
+        world.begin(&WEB.replace("= 3", "= 1"), RolloutReason::Restart);
     })
 );
 situation!(a_restart, changed(web(), |world| world.begin(WEB, RolloutReason::Restart)));
