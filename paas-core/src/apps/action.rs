@@ -177,6 +177,7 @@ pub enum Cause {
     HostSilent { engine: EngineId, seconds: i64 },
     DaemonGone { engine: EngineId, seconds: i64 },
     HostLost(EngineId),
+    HostUnknown(EngineId),
     NotStarted,
     Ended(Option<i64>),
     Paused,
@@ -221,6 +222,7 @@ pub enum Cause {
     PinnedToDrained(EngineId),
     Orphan(Instance),
     ObserveOnly,
+    RolloutStopped(u64),
 }
 
 impl fmt::Display for Cause {
@@ -237,6 +239,9 @@ impl fmt::Display for Cause {
             Self::HostSilent { engine, seconds } => write!(f, "host {engine} is silent for {seconds} s"),
             Self::DaemonGone { engine, seconds } => write!(f, "Docker on {engine} does not answer for {seconds} s"),
             Self::HostLost(engine) => write!(f, "host {engine} is gone for good"),
+            Self::HostUnknown(engine) => {
+                write!(f, "host {engine} is not known, and nobody said that it is gone for good")
+            }
             Self::NotStarted => f.write_str("it was created and not started"),
             Self::Ended(Some(code)) => write!(f, "it ended with {code}"),
             Self::Ended(None) => f.write_str("it ended"),
@@ -285,6 +290,7 @@ impl fmt::Display for Cause {
             Self::BackOff => f.write_str("unhealthy, and restarted not long ago"),
             Self::PinnedToDrained(engine) => write!(f, "host {engine} is drained, and has its volume"),
             Self::Orphan(replica) => write!(f, "orphaned: no record names {replica}"),
+            Self::RolloutStopped(number) => write!(f, "the rollout of revision {number} was stopped"),
             Self::ObserveOnly => f.write_str("the store may be an old one; nothing is done before 'reconcile resume'"),
         }
     }

@@ -20,7 +20,8 @@ pub struct Desired {
     pub target: u64,
     /// Its revisions, by number: the target, and each that a container may be of.
     pub revisions: BTreeMap<u64, Arc<AppSpec>>,
-    /// The newest revision that was rolled out entirely, to which a rollout that fails goes back.
+    /// The newest revision that was rolled out entirely, to which a rollout that fails goes back. Without a rollout under way, a
+    /// target that is not this one was stopped: no slot gets its first container, and nothing is removed for it.
     pub last_done: Option<u64>,
     /// The rollout that is under way.
     pub rollout: Option<Rollout>,
@@ -56,6 +57,12 @@ impl Desired {
         self.revisions.get(&revision)?.components.get(name)
     }
 
+    /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
+    /// rollout was stopped, and nobody knows whether the rest of it would work.
+    pub(super) fn is_target_good(&self) -> bool {
+        self.rollout.is_some() || self.last_done == Some(self.target)
+    }
+
     /// The components of the target.
     pub(super) fn components(&self) -> impl Iterator<Item = (&ComponentName, &ComponentSpec)> {
         self.revisions.get(&self.target).into_iter().flat_map(|app| &app.components)
@@ -80,7 +87,7 @@ pub struct Rollout {
     pub to: u64,
     /// Why there is one.
     pub reason: RolloutReason,
-    /// When it began. Containers that were made since then are its own.
+    /// When it began.
     pub started: Timestamp,
     /// When a replica became ready last.
     pub progressed: Timestamp,
@@ -148,6 +155,12 @@ pub struct Replica {
     pub generation: u64,
     /// The host of the newest.
     pub engine: EngineId,
+    /// Its containers, by generation: those that were made or adopted for it, the last hundred of them. Any other container of
+    /// the slot is an orphan.
+    pub made: BTreeSet<u64>,
+    /// The newest generation when the last rollout began: newer ones were made by that rollout. Clocks of hosts differ, so the
+    /// time at which a container was made does not tell.
+    pub before_rollout: u64,
     /// Those of its containers that take traffic, or finish what they took, by generation.
     pub backends: BTreeMap<u64, Backend>,
     /// Those of its containers that were stopped on purpose, by generation: how such a one ended says nothing.
@@ -169,6 +182,8 @@ impl Replica {
             revision,
             generation,
             engine,
+            made: BTreeSet::from([generation]),
+            before_rollout: 0,
             backends: BTreeMap::new(),
             stopped: BTreeSet::new(),
             kept: None,
@@ -176,6 +191,11 @@ impl Replica {
             avoid: BTreeSet::new(),
             restarts: None,
         }
+    }
+
+    /// The highest generation that is recorded.
+    pub(super) fn newest(&self) -> u64 {
+        self.made.last().copied().unwrap_or(0).max(self.generation)
     }
 }
 

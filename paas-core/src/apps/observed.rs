@@ -13,10 +13,11 @@ use crate::model::{ContainerSpec, ContainerState, EngineId};
 /// Everything that was observed and may matter to one application.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// All engines of the platform. One that is not among them is gone for good: what ran there is made again elsewhere.
+    /// All engines of the platform. What is recorded on one that is not among them counts as if it ran: only [`Reach::Lost`] says
+    /// that it is gone for good, and is made again elsewhere.
     pub engines: BTreeMap<EngineId, Reach>,
     /// The containers of the application, and those of others that have a name like one of its own. Also those on engines that
-    /// do not answer, as they were seen last.
+    /// do not answer, as they were seen last, if they were: a server that has just become the leader has not seen them.
     pub containers: Vec<ObservedContainer>,
     /// The volumes of slots that are there.
     pub volumes: BTreeSet<(EngineId, Slot, String)>,

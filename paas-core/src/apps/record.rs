@@ -10,12 +10,18 @@ use super::{
 use crate::model::EngineId;
 use crate::model::app::AppSpec;
 
+/// How many generations of a slot are remembered. One that a host brings back after more of them is an orphan.
+const GENERATIONS: usize = 100;
+
 impl Desired {
     /// Makes a revision of `spec`, and begins a rollout to it that takes the place of one under way. The number of the revision.
     pub fn begin(&mut self, spec: AppSpec, reason: RolloutReason, now: Timestamp) -> u64 {
         let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
         self.revisions.insert(number, Arc::new(spec));
         self.target = number;
+        for replica in self.replicas.values_mut() {
+            replica.before_rollout = replica.newest();
+        }
         self.rollout = Some(Rollout::new(number, reason, now));
         number
     }
@@ -103,12 +109,17 @@ impl Desired {
         record.revision = revision;
         record.generation = replica.generation;
         record.engine = replica.engine.clone();
+        record.made.insert(replica.generation);
+        if record.made.len() > GENERATIONS {
+            record.made.pop_first();
+        }
         record.avoid.extend(avoid);
         record.restarts = None;
     }
 
     fn record_adoption(&mut self, replica: &Instance, revision: u64) {
         let mut record = Replica::new(revision, replica.generation, replica.engine.clone());
+        record.before_rollout = replica.generation;
         record.adopted = Some((replica.generation, revision));
         self.replicas.insert(replica.slot.clone(), record);
         let spec = self.component(revision, &replica.slot.component);

@@ -22,7 +22,8 @@ impl<'a> Planner<'a> {
         let seconds = component.spec.update.progress_ms / 1000;
         let why = format!("no replica became ready for {seconds} s, and {} is not", component.name);
         // A version is not to blame for a host that does not answer.
-        let is_held = |view: &View<'_>| view.fit.iter().chain(&view.old).any(Candidate::is_held);
+        let is_held =
+            |view: &View<'_>| view.unseen.is_some() || view.fit.iter().chain(&view.old).any(Candidate::is_held);
         let views = components.iter().flat_map(|component| &component.views);
         let may_roll_back = views.filter(|view| !view.is_settled()).any(|view| !is_held(view));
         self.failure = Some(Failure { component: component.name.clone(), why, may_roll_back });

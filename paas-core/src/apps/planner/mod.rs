@@ -147,12 +147,18 @@ impl<'a> Planner<'a> {
             self.care(component, view);
         }
         let may_roll = self.may_roll(component, unsettled);
+        let may_begin = if self.desired.is_target_good() {
+            may_roll.clone()
+        } else {
+            Err(Cause::RolloutStopped(self.desired.target))
+        };
         for view in component.views.iter().filter(|view| view.is_empty()) {
             // What was there before is put right at once; what is new waits for its turn.
-            if view.replica.is_some() || may_roll.is_ok() {
-                self.fill(component, view);
-            } else if let Err(cause) = &may_roll {
-                self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
+            match &may_begin {
+                Err(cause) if view.replica.is_none() => {
+                    self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
+                }
+                _ => self.fill(component, view),
             }
         }
         self.replace(component, &may_roll);

@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
     pub(super) fn is_volume_in_use(&self, view: &View<'a>, except: Option<u64>) -> bool {
         let may_run = |other: &ObservedContainer| {
             let host = self.observed.engines.get(&other.engine);
-            other.state.holds_resources() && host.is_some_and(|reach| *reach != Reach::Lost)
+            other.state.holds_resources() && host != Some(&Reach::Lost)
         };
         view.spec.is_pinned()
             && self.containers_of(&view.slot).any(|other| Some(other.generation) != except && may_run(other))

@@ -8,9 +8,9 @@ use crate::apps::{Cause, Reach};
 use crate::model::EngineId;
 use crate::model::app::{ComponentSpec, Replicas};
 
-/// So long a daemon may be away while its host lives: an upgrade of Docker takes 14 to 18 s, and is to move nothing.
+/// How long a daemon may be away while its host lives. An upgrade of Docker takes 14 to 18 s, and shall move nothing.
 const DAEMON_GONE_MS: u64 = 60_000;
-/// A host that is silent for so long counts when it is looked whether more than half of them are.
+/// How long a host has to be silent before a rollout ends without what is too many on it.
 const LOST_MS: u64 = 5000;
 
 /// Whether what is on an engine can be reached, and counts.
@@ -31,7 +31,9 @@ impl Planner<'_> {
         match self.observed.engines.get(engine) {
             Some(Reach::Up) => Presence::Here,
             Some(Reach::CutOff) => Presence::Held(Cause::CutOff(engine.clone()), None),
-            Some(Reach::Lost) | None => Presence::Gone(Cause::HostLost(engine.clone())),
+            Some(Reach::Lost) => Presence::Gone(Cause::HostLost(engine.clone())),
+            // That nobody knows it says nothing about what runs there.
+            None => Presence::Held(Cause::HostUnknown(engine.clone()), None),
             Some(Reach::Silent { since }) => self.unanswered(engine, spec, *since, 0, silent),
             Some(Reach::DaemonGone { since }) => self.unanswered(engine, spec, *since, DAEMON_GONE_MS, daemon_gone),
         }
@@ -65,10 +67,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Healing stops while more than half of the hosts are silent: then it is more likely that we are cut off.
+    /// Healing stops while more than half of the hosts are silent: then it is more likely that we are cut off. Each counts as soon
+    /// as it is silent, since they seldom fall silent in the same second; one whose daemon alone is away after a while.
     fn too_many_silent(&self) -> Option<Cause> {
         let hosts = self.observed.engines.values().filter(|reach| **reach != Reach::Lost);
-        let (of, silent) = (hosts.clone().count(), hosts.filter(|reach| self.is_silent(reach)).count());
+        let falls_silent = |reach: &Reach| matches!(reach, Reach::Silent { .. }) || self.is_silent(reach);
+        let (of, silent) = (hosts.clone().count(), hosts.filter(|reach| falls_silent(reach)).count());
         (silent * 2 > of && !self.desired.heal_now).then_some(Cause::HealingStopped { silent, of })
     }
 
@@ -79,6 +83,25 @@ impl Planner<'_> {
             Reach::DaemonGone { since } => self.now >= after(*since, DAEMON_GONE_MS),
             Reach::Up | Reach::CutOff | Reach::Lost => false,
         }
+    }
+
+    /// Why an engine does not answer us, if it does not.
+    pub(super) fn no_answer(&self, engine: &EngineId) -> Option<Cause> {
+        let seconds = |since: &Timestamp| self.now.duration_since(*since).as_secs();
+        let engine = engine.clone();
+        match self.observed.engines.get(&engine) {
+            Some(Reach::Up) => None,
+            Some(Reach::Silent { since }) => Some(Cause::HostSilent { engine, seconds: seconds(since) }),
+            Some(Reach::DaemonGone { since }) => Some(Cause::DaemonGone { engine, seconds: seconds(since) }),
+            Some(Reach::CutOff) => Some(Cause::CutOff(engine)),
+            Some(Reach::Lost) => Some(Cause::HostLost(engine)),
+            None => Some(Cause::HostUnknown(engine)),
+        }
+    }
+
+    /// Whether somebody said that an engine is gone for good.
+    pub(super) fn is_lost(&self, engine: &EngineId) -> bool {
+        self.observed.engines.get(engine) == Some(&Reach::Lost)
     }
 
     /// Whether something new may be placed on an engine.

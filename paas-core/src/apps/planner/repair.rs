@@ -26,8 +26,11 @@ impl<'a> Planner<'a> {
             self.step(Action::Stop(view.instance(kept)), Cause::KeptRuns);
         }
         self.take_care_of_orphans(view);
-        let Some(fit) = &view.fit else { return };
         let subject = || Subject::Slot(view.slot.clone());
+        if let Some((cause, until)) = &view.unseen {
+            return self.wait(subject(), *until, cause.clone());
+        }
+        let Some(fit) = &view.fit else { return };
         let replica = view.instance(fit.container);
         match &fit.standing {
             Standing::Held(cause, until) => self.wait(subject(), *until, cause.clone()),
@@ -74,9 +77,8 @@ impl<'a> Planner<'a> {
 
     /// Whether a container was made by the rollout that is under way, and has not passed its gate.
     pub(super) fn is_in_gate(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
-        let made_by_it = self.desired.rollout.as_ref().is_some_and(|rollout| container.created >= rollout.started);
-        let has_passed = view.replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
-        made_by_it && !has_passed
+        let Some(replica) = view.replica.filter(|_| self.desired.rollout.is_some()) else { return false };
+        container.generation > replica.before_rollout && !replica.backends.contains_key(&container.generation)
     }
 
     /// A container is good: the record, Docker and the pool are to say so, and its predecessor goes.
@@ -132,14 +134,17 @@ impl<'a> Planner<'a> {
         let Some(rollout) = &self.desired.rollout else { return };
         let Some(kept) = view.kept.filter(|kept| self.is_up(&kept.engine)) else { return };
         let is_rollback = matches!(rollout.reason, RolloutReason::Rollback { .. });
-        if kept.created < rollout.started && !is_rollback {
+        let is_of_an_earlier_one = view.replica.is_some_and(|replica| kept.generation <= replica.before_rollout);
+        if is_of_an_earlier_one && !is_rollback {
             self.step(Action::Remove(view.instance(kept)), Cause::NewRollout);
         }
     }
 
-    /// A container that no record names stays, and is adopted where that was asked for and it is the same.
+    /// A container that was not made for the record of its slot stays. It is adopted where that was asked for, the slot has no
+    /// record, and it is the same.
     fn take_care_of_orphans(&mut self, view: &View<'a>) {
-        let adopts = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
+        let rollout = self.desired.rollout.as_ref().filter(|_| view.replica.is_none());
+        let adopts = rollout.is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
         let wanted = view.spec.container_spec();
         let is_same = |container: &ObservedContainer| container.spec.as_deref() == Some(&wanted);
         let mut adopted = false;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::status::{Drain, drained_at};
+use super::status::{Drain, drained_at, judge};
 use super::{Component, Planner, instance};
-use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
+use crate::apps::{Action, Backend, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
 use crate::model::ContainerState;
 use crate::model::app::ComponentSpec;
 
@@ -21,17 +21,20 @@ impl<'a> Planner<'a> {
     /// Whether something that is too many may serve somebody. What is on a silent host goes when that is back, and keeps no
     /// rollout from ending.
     pub(super) fn surplus_serves(&self, components: &[Component<'a>]) -> bool {
-        self.surplus(components).flat_map(|(slot, _)| self.containers_of(slot)).any(|container| {
+        self.surplus(components).flat_map(|(slot, replica)| self.made_for(slot, replica)).any(|container| {
             let reach = self.observed.engines.get(&container.engine);
-            reach.is_some_and(|reach| *reach != Reach::Lost && !self.is_silent(reach))
+            reach.is_none_or(|reach| *reach != Reach::Lost && !self.is_silent(reach))
         })
     }
 
-    /// Slots beyond the number go at once, those of components that left the file when everything else is ready.
+    /// Slots beyond the number go at once, those of components that left the file when everything else is ready. None goes for a
+    /// revision whose rollout was stopped: what runs of an older one may still use it.
     pub(super) fn remove_surplus(&mut self, components: &[Component<'a>], is_settled: bool) {
         for (slot, replica) in self.surplus(components).collect::<Vec<_>>() {
             let is_declared = components.iter().any(|component| *component.name == slot.component);
-            if is_declared {
+            if !self.desired.is_target_good() {
+                self.keep_slot(slot, replica);
+            } else if is_declared {
                 self.remove_slot(slot, replica, &Cause::Surplus, true);
             } else if is_settled {
                 self.remove_slot(slot, replica, &Cause::LeftTheFile, true);
@@ -41,24 +44,38 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn remove_slot(&mut self, slot: &Slot, replica: &Replica, cause: &Cause, drains: bool) {
+    /// What was on its way out when the rollout stopped takes traffic again.
+    fn keep_slot(&mut self, slot: &Slot, replica: &'a Replica) {
+        let cause = Cause::RolloutStopped(self.desired.target);
+        let drains = |generation| matches!(replica.backends.get(&generation), Some(Backend::Draining { .. }));
+        let spec = self.desired.component(replica.revision, &slot.component);
+        for container in self.made_for(slot, replica) {
+            let is_good = spec.is_some_and(|spec| judge(container, spec, Some(replica), self.now).is_good());
+            if drains(container.generation) && is_good && self.is_up(&container.engine) {
+                self.step(Action::Admit(instance(slot, container)), cause.clone());
+            }
+        }
+        self.wait(Subject::Slot(slot.clone()), None, cause);
+    }
+
+    fn remove_slot(&mut self, slot: &Slot, replica: &'a Replica, cause: &Cause, drains: bool) {
         let spec = self.desired.component(replica.revision, &slot.component);
         let mut is_left = false;
-        for container in self.containers_of(slot) {
-            match self.observed.engines.get(&container.engine) {
-                None | Some(Reach::Lost) => continue,
-                Some(Reach::Up) => self.remove_one(slot, replica, container, spec.filter(|_| drains), cause),
-                // It goes when its host is back.
-                Some(Reach::CutOff) => {
-                    let cut_off = Cause::CutOff(container.engine.clone());
-                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
-                }
-                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
-                    let seconds = self.now.duration_since(*since).as_secs();
-                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
-                    self.wait(Subject::Slot(slot.clone()), None, silent);
-                }
+        for container in self.made_for(slot, replica) {
+            if self.is_lost(&container.engine) {
+                continue;
             }
+            match self.no_answer(&container.engine) {
+                None => self.remove_one(slot, replica, container, spec.filter(|_| drains), cause),
+                // It goes when its host is back.
+                Some(reason) => self.wait(Subject::Slot(slot.clone()), None, reason),
+            }
+            is_left = true;
+        }
+        // A container that nobody has seen since this server leads may be there all the same.
+        let is_unseen = self.made_for(slot, replica).all(|container| container.generation != replica.generation);
+        if let Some(reason) = self.no_answer(&replica.engine).filter(|_| is_unseen && !self.is_lost(&replica.engine)) {
+            self.wait(Subject::Slot(slot.clone()), None, reason);
             is_left = true;
         }
         if !is_left {
@@ -69,7 +86,7 @@ impl<'a> Planner<'a> {
     fn remove_one(
         &mut self,
         slot: &Slot,
-        replica: &Replica,
+        replica: &'a Replica,
         container: &ObservedContainer,
         drains: Option<&ComponentSpec>,
         cause: &Cause,
@@ -89,23 +106,17 @@ impl<'a> Planner<'a> {
     /// Every container is stopped, and kept.
     pub(super) fn stop_all(&mut self) {
         for container in &self.observed.containers {
-            let Some(slot) = container.slot.as_ref().filter(|slot| self.desired.replicas.contains_key(*slot)) else {
+            let Some(slot) = &container.slot else { continue };
+            if self.desired.replicas.get(slot).is_none_or(|replica| !replica.made.contains(&container.generation)) {
                 continue;
-            };
+            }
             let is_stopped = matches!(container.state, ContainerState::Stopped | ContainerState::Created);
-            match self.observed.engines.get(&container.engine) {
-                _ if is_stopped => {}
-                Some(Reach::Up) => self.step(Action::Stop(instance(slot, container)), Cause::AppStopped),
-                Some(Reach::Silent { since } | Reach::DaemonGone { since }) => {
-                    let seconds = self.now.duration_since(*since).as_secs();
-                    let silent = Cause::HostSilent { engine: container.engine.clone(), seconds };
-                    self.wait(Subject::Slot(slot.clone()), None, silent);
-                }
-                Some(Reach::CutOff) => {
-                    let cut_off = Cause::CutOff(container.engine.clone());
-                    self.wait(Subject::Slot(slot.clone()), None, cut_off);
-                }
-                None | Some(Reach::Lost) => {}
+            if is_stopped || self.is_lost(&container.engine) {
+                continue;
+            }
+            match self.no_answer(&container.engine) {
+                None => self.step(Action::Stop(instance(slot, container)), Cause::AppStopped),
+                Some(reason) => self.wait(Subject::Slot(slot.clone()), None, reason),
             }
         }
     }

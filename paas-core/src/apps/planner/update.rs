@@ -28,7 +28,7 @@ impl<'a> Planner<'a> {
             parallel: component.spec.update.parallel.of(component.views.len()),
         };
         let mut views: Vec<&View<'a>> =
-            component.views.iter().filter(|view| view.fit.is_none() && view.old.is_some()).collect();
+            component.views.iter().filter(|view| view.fit.is_none() && view.unseen.is_none()).collect();
         // Those that serve nobody lose nothing.
         views.sort_by_key(|view| (view.is_available(), view.slot.number));
         for view in views {
@@ -61,13 +61,31 @@ impl<'a> Planner<'a> {
             _ if budget.in_flight >= if is_move { 1 } else { budget.parallel } => {
                 return self.wait(subject, None, Cause::OthersFirst);
             }
-            _ => budget.in_flight += 1,
+            _ => {}
         }
+        let steps = self.steps.len();
+        self.begin_or_go_on(component, view, (old, status), (cause, is_move), budget);
+        // One that cannot begin takes no turn from the others.
+        if !is_begun && self.steps.iter().skip(steps).any(|step| !step.action.is_wait()) {
+            budget.in_flight += 1;
+        }
+    }
+
+    fn begin_or_go_on(
+        &mut self,
+        component: &Component<'a>,
+        view: &View<'a>,
+        (old, status): (&Candidate<'a>, &Status),
+        (cause, is_move): (Cause, bool),
+        budget: &mut Budget,
+    ) {
         let order = view.spec.update.order;
         if (order != UpdateOrder::StopFirst || is_move) && !view.spec.is_pinned() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
-                Err(reason) if is_move || order == UpdateOrder::StartFirst => return self.wait(subject, None, reason),
+                Err(reason) if is_move || order == UpdateOrder::StartFirst => {
+                    return self.wait(Subject::Slot(view.slot.clone()), None, reason);
+                }
                 Err(_) => {}
             }
         }

@@ -28,10 +28,13 @@ pub(super) struct View<'a> {
     pub(super) rest: Vec<&'a ObservedContainer>,
     /// The one that failed in a rollout and is kept for inspection.
     pub(super) kept: Option<&'a ObservedContainer>,
-    /// Those that no record names.
+    /// Those that were not made for the record of the slot.
     pub(super) orphans: Vec<&'a ObservedContainer>,
     /// Why one counts no more, and its generation.
     pub(super) gone: Option<(Cause, u64)>,
+    /// Why the newest container, which only the record names, counts as if it served, and until when. Nothing while another one
+    /// is better.
+    pub(super) unseen: Option<(Cause, Option<Timestamp>)>,
 }
 
 /// A container that may fill a slot.
@@ -75,7 +78,7 @@ impl Candidate<'_> {
 impl View<'_> {
     /// Whether nothing fills it, right or wrong.
     pub(super) fn is_empty(&self) -> bool {
-        self.fit.is_none() && self.old.is_none()
+        self.fit.is_none() && self.old.is_none() && self.unseen.is_none()
     }
 
     /// Whether something of it serves.
@@ -89,7 +92,7 @@ impl View<'_> {
             });
             candidate.is_good() && !draining
         };
-        self.fit.iter().chain(&self.old).any(serves)
+        self.unseen.is_some() || self.fit.iter().chain(&self.old).any(serves)
     }
 
     /// Whether it has what it is to have, and nothing old is left.
@@ -100,7 +103,8 @@ impl View<'_> {
             });
             candidate.is_good() && is_recorded
         };
-        self.old.is_none() && self.fit.as_ref().is_some_and(recorded)
+        let is_unseen = self.unseen.is_some() && self.replica.is_some_and(|replica| replica.revision == self.revision);
+        self.old.is_none() && self.fit.as_ref().map_or(is_unseen, recorded)
     }
 
     /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
@@ -118,7 +122,7 @@ impl View<'_> {
         let others = self.rest.iter().chain(&self.kept).chain(&self.orphans).copied();
         let seen = candidates.chain(others).map(|container| container.generation);
         let gone = self.gone.iter().map(|(_, generation)| *generation);
-        seen.chain(gone).chain(self.replica.map(|replica| replica.generation)).max().unwrap_or(0) + 1
+        seen.chain(gone).chain(self.replica.map(Replica::newest)).max().unwrap_or(0) + 1
     }
 
     pub(super) fn instance(&self, container: &ObservedContainer) -> Instance {
@@ -139,8 +143,8 @@ impl<'a> Planner<'a> {
     /// A host that has a slot keeps it; each that has none gets the lowest number that is free.
     fn one_on_each_host(&self, name: &ComponentName, spec: &ComponentSpec) -> Vec<(u32, Option<EngineId>)> {
         let takes_it = |engine: &EngineId| {
-            let reach = self.observed.engines.get(engine);
-            let host = self.snapshot.get(engine).filter(|_| reach.is_some_and(|reach| *reach != Reach::Lost));
+            let is_lost = self.observed.engines.get(engine) == Some(&Reach::Lost);
+            let host = self.snapshot.get(engine).filter(|_| !is_lost);
             host.is_some_and(|host| !host.draining && spec.place.labels.is_subset(&host.labels))
         };
         let replicas = || self.desired.replicas.iter().filter(|(slot, _)| slot.component == *name);
@@ -148,7 +152,7 @@ impl<'a> Planner<'a> {
         for (slot, replica) in replicas().filter(|(_, replica)| takes_it(&replica.engine)) {
             // Of two on one host, which the number of replicas allowed before, the one that has its container there.
             let is_elsewhere = !self
-                .containers_of(slot)
+                .made_for(slot, replica)
                 .any(|container| container.engine == replica.engine && replica.kept != Some(container.generation));
             let kept = numbers.entry(&replica.engine).or_insert((is_elsewhere, slot.number));
             *kept = (*kept).min((is_elsewhere, slot.number));
@@ -188,12 +192,47 @@ impl<'a> Planner<'a> {
             kept: None,
             orphans: Vec::new(),
             gone: None,
+            unseen: None,
         };
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);
         }
         view.drop_twin();
+        self.judge_unseen(&mut view);
         view
+    }
+
+    /// A container that the record names, and that nobody has seen since this server leads, is judged by its host.
+    fn judge_unseen(&self, view: &mut View<'a>) {
+        let Some(replica) = view.replica else { return };
+        if self.containers_of(&view.slot).any(|container| container.generation == replica.generation) {
+            return;
+        }
+        match self.presence(&replica.engine, view.spec) {
+            // Its host was read, and does not have it.
+            Presence::Here => {}
+            Presence::Held(cause, until) => {
+                let own = self.desired.component(replica.revision, &view.slot.component);
+                let is_fit = own.is_some_and(|own| own.fields_for_a_new_container(view.spec).is_empty());
+                let other = view.fit.as_ref().or(view.old.as_ref().filter(|_| !is_fit));
+                if !other.is_some_and(Candidate::is_good) {
+                    view.unseen = Some((cause, until));
+                }
+            }
+            Presence::Gone(cause) => {
+                let newest = view.gone.as_ref().map_or(0, |(_, generation)| *generation);
+                view.gone = Some((cause, newest.max(replica.generation)));
+            }
+        }
+    }
+
+    /// Those of the containers of a slot that were made for its record.
+    pub(super) fn made_for(
+        &self,
+        slot: &Slot,
+        replica: &'a Replica,
+    ) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
+        self.containers_of(slot).filter(|container| replica.made.contains(&container.generation))
     }
 
     pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
@@ -201,7 +240,7 @@ impl<'a> Planner<'a> {
     }
 
     fn sort_in(&self, view: &mut View<'a>, container: &'a ObservedContainer) {
-        let Some(replica) = view.replica else {
+        let Some(replica) = view.replica.filter(|replica| replica.made.contains(&container.generation)) else {
             view.orphans.push(container);
             return;
         };
@@ -254,7 +293,7 @@ impl<'a> Planner<'a> {
             return Some(Cause::Changed(fields));
         }
         let restart = self.desired.rollout.as_ref().filter(|rollout| rollout.reason == RolloutReason::Restart);
-        if restart.is_some_and(|rollout| container.created < rollout.started) {
+        if restart.is_some() && container.generation <= replica.before_rollout {
             return Some(Cause::Restart);
         }
         self.has_to_leave(view, container)

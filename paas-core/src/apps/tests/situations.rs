@@ -113,6 +113,24 @@ situation!(
     })
 );
 situation!(
+    after_a_first_apply_whose_command_before_failed,
+    changed(World::new(&["a", "b"], &format!("{WEB}before = {{ command = ['migrate'] }}")), |world| {
+        world.act();
+        let rollout = world.desired.rollout.as_mut().unwrap();
+        rollout.before.values_mut().for_each(|state| *state = crate::apps::BeforeState::Ended(3));
+        world.rest();
+    })
+);
+situation!(
+    after_a_stopped_rollout_to_fewer_components_and_replicas,
+    changed(World::running(&["a", "b", "c"], &format!("{WEB}{DB}")), |world| {
+        world.crashing_revisions.insert(2);
+        let fewer = WEB.replace("web:1", "web:2").replace("= 3", "= 2");
+        world.apply(&format!("{fewer}update = {{ on_failure = 'pause' }}"));
+        world.rest();
+    })
+);
+situation!(
     a_component_left_the_file,
     changed(World::running(&["a", "b"], &format!("{WEB}{DB}")), |world| world.apply(WEB))
 );
@@ -126,6 +144,15 @@ situation!(
         world.crashing_revisions.insert(2);
         world.apply(&WEB.replace("web:1", "web:2"));
         world.pass(1);
+    })
+);
+situation!(
+    a_version_that_ends_at_once_where_the_clock_of_its_host_is_behind,
+    changed(web(), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(1);
+        world.container("web.1").created = world.ago(3600);
     })
 );
 situation!(

@@ -18,6 +18,13 @@ situation!(
     })
 );
 situation!(
+    most_hosts_are_silent_one_since_just_now,
+    changed(web(), |world| {
+        world.silent_for("b", 6);
+        world.silent_for("c", 1);
+    })
+);
+situation!(
     most_hosts_are_silent_and_healing_is_asked_for,
     changed(web(), |world| {
         world.silent_for("b", 6);
@@ -40,6 +47,44 @@ situation!(
     })
 );
 situation!(a_host_is_cut_off, changed(web(), |world| world.reach("b", Reach::CutOff)));
+situation!(
+    a_silent_host_that_a_new_leader_has_not_seen,
+    changed(web(), |world| world.not_seen("b", Reach::Silent { since: world.ago(3) }))
+);
+situation!(
+    a_silent_host_that_a_new_leader_has_not_seen_in_time,
+    changed(web(), |world| world.not_seen("b", Reach::Silent { since: world.ago(5) }))
+);
+situation!(a_cut_off_host_that_a_new_leader_has_not_seen, changed(web(), |world| world.not_seen("b", Reach::CutOff)));
+situation!(
+    a_singleton_that_a_new_leader_has_not_seen,
+    changed(
+        World::running(&["a", "b"], &format!("{}heal = {{ singleton = true }}", WEB.replace("= 3", "= 1"))),
+        |world| world.not_seen("a", Reach::Silent { since: world.ago(500) })
+    )
+);
+situation!(
+    a_surplus_that_a_new_leader_has_not_seen,
+    changed(web(), |world| {
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.not_seen("c", Reach::Silent { since: world.ago(500) });
+    })
+);
+situation!(
+    a_new_image_while_a_new_leader_has_not_seen_a_host,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.not_seen("a", Reach::CutOff);
+    })
+);
+situation!(
+    a_host_that_is_not_known,
+    changed(web(), |world| {
+        world.not_seen("b", Reach::CutOff);
+        world.observed.engines.remove(&engine("b"));
+        world.hosts.remove(&engine("b"));
+    })
+);
 situation!(
     a_host_is_back_and_its_slot_is_filled,
     changed(web(), |world| {
@@ -158,6 +203,14 @@ situation!(
     })
 );
 situation!(
+    a_slot_that_cannot_be_replaced_takes_no_turn_from_others,
+    changed(World::running(&["a", "b"], &format!("{}memory = 3000", WEB.replace("= 3", "= 'each-host'"))), |world| {
+        let start_first = "memory = 3000\nupdate = { order = 'start-first' }";
+        world.apply(&format!("{}{start_first}", WEB.replace("= 3", "= 'each-host'").replace("web:1", "web:2")));
+        world.host("b").memory = 8192;
+    })
+);
+situation!(
     a_volume_that_the_failed_version_still_uses,
     changed(World::running(&["a", "b"], DB), |world| {
         world.crashing_revisions.insert(2);
@@ -232,6 +285,21 @@ situation!(
     })
 );
 situation!(
+    orphans_beside_which_others_were_made,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("web:1", "web:2").replace("= 3", "= 1")), world.now);
+        world.rest();
+    })
+);
+situation!(
+    an_application_with_an_orphan_that_is_destroyed,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("= 3", "= 1")), world.now);
+        world.rest();
+        world.desired.goal = Goal::Destroy;
+    })
+);
+situation!(
     an_orphan_keeps_its_volume,
     changed(World::running(&["a", "b"], DB), |world| {
         world.desired = Desired::first(spec(DB), world.now);
@@ -242,6 +310,13 @@ situation!(
     changed(web(), |world| {
         world.desired = Desired::first(spec(&WEB.replace("= 3", "= 4")), world.now);
         world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
+    a_restart_where_the_clock_of_a_host_is_ahead,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.container("web.1").created = world.now + jiff::SignedDuration::from_hours(1);
+        world.begin(&WEB.replace("= 3", "= 1"), RolloutReason::Restart);
     })
 );
 situation!(a_restart, changed(web(), |world| world.begin(WEB, RolloutReason::Restart)));

@@ -105,6 +105,12 @@ impl World {
         self.reach(id, Reach::Silent { since: self.ago(seconds) });
     }
 
+    /// Another server leads now, and the host has not answered it yet.
+    pub(super) fn not_seen(&mut self, id: &str, reach: Reach) {
+        self.reach(id, reach);
+        self.observed.containers.retain(|container| container.engine.as_str() != id);
+    }
+
     pub(super) fn ago(&self, seconds: i64) -> Timestamp {
         self.now - SignedDuration::from_secs(seconds)
     }
