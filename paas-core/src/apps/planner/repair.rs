@@ -77,7 +77,9 @@ impl<'a> Planner<'a> {
 
     /// Whether a container was made by the rollout that is under way, and has not passed its gate.
     pub(super) fn is_in_gate(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
-        let Some(replica) = view.replica.filter(|_| self.desired.rollout.is_some()) else { return false };
+        // What was made again of an older revision says nothing about the one that is rolled out.
+        let is_target = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.to == view.revision);
+        let Some(replica) = view.replica.filter(|_| is_target) else { return false };
         container.generation > replica.before_rollout && !replica.backends.contains_key(&container.generation)
     }
 
