@@ -9,11 +9,11 @@ use super::{Component, Planner};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
 use crate::model::app::Change;
 
-/// So long something may be unhealthy before it is restarted.
+/// How long a container may be unhealthy before it is restarted.
 const SICK_MS: u64 = 60_000;
-/// So long nothing is restarted while more than half are unhealthy.
+/// How long nothing is restarted while more than half of the replicas are unhealthy.
 const MAJORITY_SICK_MS: u64 = 300_000;
-/// After so long in a crash loop another host is tried, once.
+/// How long a crash loop lasts before another host is tried, once.
 const CRASH_LOOP_MS: u64 = 300_000;
 
 impl<'a> Planner<'a> {

@@ -48,7 +48,7 @@ pub(super) struct Candidate<'a> {
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
-    /// Its engine answers, and it is worth so much.
+    /// Its engine answers, and this is its status.
     Known(Status),
     /// Its engine does not, and it counts as if it served.
     Held(Cause, Option<Timestamp>),
