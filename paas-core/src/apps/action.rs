@@ -277,7 +277,7 @@ impl fmt::Display for Cause {
             }
             Self::WaitsForHost(engine) => write!(f, "waits for host {engine}, which has its volume"),
             Self::NotHealed(engine) => write!(f, "host {engine} is silent, and the component is not healed"),
-            Self::VolumeGone { volume, engine } => write!(f, "volume data is gone from {engine}: {volume}"),
+            Self::VolumeGone { volume, engine } => write!(f, "host {engine} no longer has volume {volume}"),
             Self::VolumeInUse => f.write_str("another container may still use its volume"),
             Self::NoRoom(refusal) => write!(f, "pending: {refusal}"),
             Self::WaitsForComponent(name) => write!(f, "{name} is to be ready first"),

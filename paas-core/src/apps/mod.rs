@@ -4,8 +4,8 @@
 //! written down as numbered *revisions*, and a *rollout* leads from one to the next.
 //!
 //! [`plan`] compares what is recorded ([`Desired`]) with what the engines say ([`Observed`]) and says what to do next. It is pure
-//! and holds no other truth: whoever calls it again after something happened, or after nothing did, gets what is right then. So a
-//! step that was forgotten costs time and never correctness, and another server can go on at any moment.
+//! and keeps nothing between two calls: each call answers from what is there at that time. A step that was missed costs time and
+//! never correctness, and another server can go on at any moment.
 //!
 //! ```
 //! use std::collections::BTreeMap;

@@ -87,7 +87,7 @@ pub enum Health {
         /// Since when.
         since: Timestamp,
     },
-    /// It failed so many times in a row as the component says.
+    /// It failed as many times in a row as the component allows.
     Unhealthy {
         /// Since when.
         since: Timestamp,

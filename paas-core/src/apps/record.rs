@@ -1,4 +1,4 @@
-//! What each step changes of what is recorded. The same whoever carries the steps out.
+//! What each step changes of what is recorded. A server and a simulation share it.
 
 use std::sync::Arc;
 

@@ -56,11 +56,15 @@ impl<'a> Planner<'a> {
             self.step(Action::SetAside(view.instance(fit.container)), cause.clone());
         }
         let keeps_new = view.fit.as_ref().is_some_and(Candidate::is_good);
-        if let (false, false, Some(old), Some(replica)) = (goes_back, keeps_new, &view.old, view.replica) {
+        // The record names the one that stays, and no longer the one that is kept only for inspection.
+        if let (false, Some(old), Some(replica)) = (keeps_new, &view.old, view.replica) {
             let revision = self.counts_as(old.container, replica);
             let is_known = self.desired.component(revision, &view.slot.component).is_some();
-            if is_known && matches!(old.standing, Standing::Known(_)) {
-                self.step(Action::Assign { replica: view.instance(old.container), revision }, cause.clone());
+            let stays = view.instance(old.container);
+            let is_recorded =
+                (replica.revision, replica.generation, &replica.engine) == (revision, stays.generation, &stays.engine);
+            if is_known && !is_recorded && matches!(old.standing, Standing::Known(_)) {
+                self.step(Action::Assign { replica: stays, revision }, cause.clone());
             }
         }
     }

@@ -143,22 +143,25 @@ impl<'a> Planner<'a> {
     }
 
     fn component(&mut self, component: &Component<'a>, unsettled: Option<&ComponentName>) {
-        for view in &component.views {
-            self.care(component, view);
-        }
         let may_roll = self.may_roll(component, unsettled);
+        // Until it may roll, what is there is looked after as it was recorded, and not by the target.
+        let recorded = may_roll.is_err().then(|| self.recorded(component));
+        let tended = recorded.as_ref().unwrap_or(component);
+        for view in &tended.views {
+            self.care(tended, view);
+        }
         let may_begin = if self.desired.is_target_good() {
             may_roll.clone()
         } else {
             Err(Cause::RolloutStopped(self.desired.target))
         };
-        for view in component.views.iter().filter(|view| view.is_empty()) {
+        for view in tended.views.iter().filter(|view| view.is_empty()) {
             // What was there before is put right at once; what is new waits for its turn.
             match &may_begin {
                 Err(cause) if view.replica.is_none() => {
                     self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
                 }
-                _ => self.fill(component, view),
+                _ => self.fill(tended, view),
             }
         }
         self.replace(component, &may_roll);

@@ -76,7 +76,7 @@ impl Planner<'_> {
         (silent * 2 > of && !self.desired.heal_now).then_some(Cause::HealingStopped { silent, of })
     }
 
-    /// Whether a host is silent for so long that what ran there is taken for dead.
+    /// Whether a host has been silent long enough for what ran there to be taken for dead.
     pub(super) fn is_silent(&self, reach: &Reach) -> bool {
         match reach {
             Reach::Silent { since } => self.now >= after(*since, LOST_MS),

@@ -9,11 +9,11 @@ use super::{Component, Planner};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
 use crate::model::app::Change;
 
-/// So long something may be unhealthy before it is restarted.
+/// How long a container may be unhealthy before it is restarted.
 const SICK_MS: u64 = 60_000;
-/// So long nothing is restarted while more than half are unhealthy.
+/// How long nothing is restarted while more than half of the replicas are unhealthy.
 const MAJORITY_SICK_MS: u64 = 300_000;
-/// After so long in a crash loop another host is tried, once.
+/// How long a crash loop lasts before another host is tried, once.
 const CRASH_LOOP_MS: u64 = 300_000;
 
 impl<'a> Planner<'a> {
@@ -77,7 +77,9 @@ impl<'a> Planner<'a> {
 
     /// Whether a container was made by the rollout that is under way, and has not passed its gate.
     pub(super) fn is_in_gate(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
-        let Some(replica) = view.replica.filter(|_| self.desired.rollout.is_some()) else { return false };
+        // What was made again of an older revision says nothing about the one that is rolled out.
+        let is_target = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.to == view.revision);
+        let Some(replica) = view.replica.filter(|_| is_target) else { return false };
         container.generation > replica.before_rollout && !replica.backends.contains_key(&container.generation)
     }
 

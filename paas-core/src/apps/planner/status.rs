@@ -8,9 +8,9 @@ use crate::apps::{Backend, Health, ObservedContainer, Replica};
 use crate::model::app::ComponentSpec;
 use crate::model::{ContainerState, RestartPolicy};
 
-/// So long a container without a health check has to run to be believed in.
+/// How long a container without a health check has to run before it counts as healthy.
 const SAME_START_MS: u64 = 5000;
-/// So many ends within ten minutes are a crash loop.
+/// How often a container has to end within ten minutes to be in a crash loop.
 const CRASHES: usize = 3;
 
 /// What a container on an engine that answers is worth to its slot.

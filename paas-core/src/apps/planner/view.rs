@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::presence::Presence;
 use super::status::{Status, judge};
-use super::{Planner, instance};
+use super::{Component, Planner, instance};
 use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot};
 use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
 use crate::model::{ContainerState, EngineId};
@@ -48,7 +48,7 @@ pub(super) struct Candidate<'a> {
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
-    /// Its engine answers, and it is worth so much.
+    /// Its engine answers, and this is its status.
     Known(Status),
     /// Its engine does not, and it counts as if it served.
     Held(Cause, Option<Timestamp>),
@@ -131,13 +131,22 @@ impl View<'_> {
 }
 
 impl<'a> Planner<'a> {
+    /// The same component with each slot as its record has it.
+    pub(super) fn recorded(&self, component: &Component<'a>) -> Component<'a> {
+        let Component { name, spec, .. } = *component;
+        let own = |view: &View<'a>| self.view(name, spec, view.slot.number, view.only.clone(), true);
+        Component { name, spec, views: component.views.iter().map(own).collect() }
+    }
+
     /// The slots of a component of the target.
     pub(super) fn views(&self, name: &'a ComponentName, spec: &'a ComponentSpec) -> Vec<View<'a>> {
         let slots: Vec<(u32, Option<EngineId>)> = match spec.replicas {
             Replicas::Count(count) => (1..=count).map(|number| (number, None)).collect(),
             Replicas::EachHost => self.one_on_each_host(name, spec),
         };
-        slots.into_iter().map(|(number, only)| self.view(name, spec, number, only)).collect()
+        // Between rollouts each slot has what it has, also where a rollout was stopped half way.
+        let as_recorded = self.desired.rollout.is_none();
+        slots.into_iter().map(|(number, only)| self.view(name, spec, number, only, as_recorded)).collect()
     }
 
     /// A host that has a slot keeps it; each that has none gets the lowest number that is free.
@@ -171,12 +180,18 @@ impl<'a> Planner<'a> {
         slots
     }
 
-    fn view(&self, name: &ComponentName, target: &'a ComponentSpec, number: u32, only: Option<EngineId>) -> View<'a> {
+    fn view(
+        &self,
+        name: &ComponentName,
+        target: &'a ComponentSpec,
+        number: u32,
+        only: Option<EngineId>,
+        as_recorded: bool,
+    ) -> View<'a> {
         let desired = self.desired;
         let slot = Slot { component: name.clone(), number };
         let replica = desired.replicas.get(&slot);
-        // Between rollouts each slot has what it has, also where a rollout was stopped half way.
-        let own = replica.filter(|_| desired.rollout.is_none()).map(|replica| replica.revision);
+        let own = replica.filter(|_| as_recorded).map(|replica| replica.revision);
         let (revision, spec) = own
             .and_then(|revision| Some((revision, desired.component(revision, name)?)))
             .unwrap_or((desired.target, target));

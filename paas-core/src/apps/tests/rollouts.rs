@@ -158,6 +158,25 @@ fn a_second_apply_takes_the_place_of_the_first() {
 }
 
 #[test]
+fn what_vanishes_while_the_command_before_runs_is_made_again_as_it_was() {
+    let mut world = World::running(&["a", "b", "c"], WEB);
+    world.apply(&format!("{}before = {{ command = ['migrate'] }}", WEB.replace("web:1", "web:2")));
+    world.act();
+    world.lose_container("web.2");
+    for _ in 0..20 {
+        world.act();
+        world.tick();
+        let before = &mut world.desired.rollout.as_mut().unwrap().before;
+        before.values_mut().for_each(|state| *state = crate::apps::BeforeState::Running);
+    }
+    assert!(revisions(&world).iter().all(|(_, revision, _)| *revision == 1), "{}", world.show());
+    assert_eq!(world.serving("web"), 3, "{}", world.show());
+    world.rest();
+    assert!(revisions(&world).iter().all(|(_, revision, _)| *revision == 2), "{}", world.show());
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (3, Outcome::Done));
+}
+
+#[test]
 fn a_restart_makes_every_container_again() {
     let mut world = World::running(&["a", "b", "c"], WEB);
     let began = world.now;
@@ -188,4 +207,16 @@ fn planning_one_of_many_applications_is_quick() {
     }
     // Below a millisecond when optimised; here it is only seen that nothing grows out of hand.
     assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_version_that_fails_on_another_host_leaves_each_host_its_own() {
+    let each = "[component.web]\nimage = 'web:1'\nreplicas = 'each-host'\nport = 80\npublish = ['80:80']\n";
+    let mut world = World::running(&["a", "b", "c"], each);
+    world.crashing_revisions.insert(2);
+    let one = each.replace("'each-host'", "1").replace("web:1", "web:2");
+    world.apply(&format!("{one}update = {{ order = 'start-first' }}"));
+    world.rest();
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{}", world.show());
+    assert_eq!(world.serving("web"), 3, "{}", world.show());
 }

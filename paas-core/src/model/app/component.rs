@@ -92,11 +92,6 @@ impl ComponentSpec {
         self.volumes.values().filter(|volume| volume.pins()).map(|volume| volume.source.as_str())
     }
 
-    /// Whether it asks for a port of the host by number.
-    pub fn has_fixed_port(&self) -> bool {
-        self.publish.iter().any(|port| port.host().is_some())
-    }
-
     /// The components of its own application that are to be ready before it.
     pub fn dependencies(&self) -> impl Iterator<Item = &ComponentName> {
         let used = self.uses.iter().filter(|used| used.app.is_none()).map(|used| &used.component);
@@ -118,7 +113,7 @@ pub struct SecretFile {
 pub struct ConfigFile {
     /// The name of the file beside the application's own.
     pub source: String,
-    /// SHA-256 of its content in hexadecimal digits, which whoever sends the file fills in.
+    /// SHA-256 of its content in hexadecimal digits; the client that sends the file fills it in.
     #[serde(default)]
     pub sha256: Option<String>,
     /// Permissions of the file.
@@ -136,7 +131,7 @@ pub struct HealthCheck {
     pub timeout_ms: u64,
     /// How long a replica may take to become healthy after its start.
     pub start_ms: u64,
-    /// So many failures in a row make it unhealthy.
+    /// How many failures in a row make it unhealthy.
     pub failures: u32,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// How many replicas a component has. Written as a number, or as `each-host`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replicas {
-    /// So many.
+    /// This number.
     Count(u32),
     /// One on each host that the component may be placed on.
     EachHost,
@@ -17,9 +17,9 @@ pub enum Replicas {
 /// How many replicas are replaced at a time. Written as a number, or as a percentage such as `25%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parallel {
-    /// So many.
+    /// This number.
     Count(u32),
-    /// So many of a hundred, rounded down, and one at least.
+    /// A percentage, rounded down, and one at least.
     Percent(u8),
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Period(u64);
 
 impl Period {
-    /// So many milliseconds.
+    /// A length of time in milliseconds.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
