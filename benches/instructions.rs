@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
@@ -216,6 +217,7 @@ fn ask(path: impl Fn(&str) -> String, times: usize) {
     let (mut connection, request) = runtime.block_on(async {
         let controller = platform(100).await;
         assert_eq!(run(&controller, 3_000).await, 3_000);
+        until_quiet(&controller).await;
         let token = controller.login("admin", "benchmarks have no secrets").await.unwrap().token;
         let middle = controller.containers(true)[1_500].id.clone();
         let mut connection = load::Connection::open(served(controller)).await.unwrap();
@@ -231,6 +233,20 @@ fn ask(path: impl Fn(&str) -> String, times: usize) {
             }
         });
     });
+}
+
+/// Waits until nothing is recorded any more of what was done before.
+async fn until_quiet(controller: &Controller) {
+    let newest = async || controller.events(1).await.unwrap().first().map(|event| event.id);
+    let mut last = newest().await;
+    loop {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let now = newest().await;
+        if now == last {
+            return;
+        }
+        last = now;
+    }
 }
 
 /// Where a server listens from now on.
