@@ -12,6 +12,20 @@ const FORMS: &str = "write /path, name:/path or /host/path:/path, with :ro or an
 const MAX_PATH: usize = 4095;
 const MAX_NAME: usize = 255;
 
+/// What may be mounted below `/proc`; anything else runc refuses.
+const OF_PROC: [&str; 10] = [
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/slabinfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/sys/crypto/fips_enabled",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/uptime",
+];
+
 /// Checks all volumes of a container.
 ///
 /// # Errors
@@ -45,6 +59,10 @@ pub(super) fn validate(volumes: &[String]) -> Result<(), Invalid> {
         let target = cleaned(target);
         if target.is_empty() {
             return Err(wrong("nothing can be mounted in the place of everything; name a directory"));
+        }
+        let is_of_host = source.is_some_and(|source| source.starts_with('/') && cleaned(source) == "proc");
+        if target == "proc" && !is_of_host || target.starts_with("proc/") && !OF_PROC.contains(&&*target) {
+            return Err(wrong("nothing can be mounted in the place of what the kernel shows in /proc"));
         }
         // Where one has no source, Docker lets the other have its way.
         if source.is_some() && !targets.insert(target) {
@@ -134,6 +152,9 @@ mod tests {
             "data:/b:z",
             "/:/host",
             "/tmp:/sys",
+            "/proc:/proc",
+            "/lxcfs/meminfo:/proc/meminfo",
+            "/x:/process",
             "/a/../b:/c/./d",
         ] {
             check(&[volume]).unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -168,6 +189,11 @@ mod tests {
             "/",
             "/tmp:/",
             "/tmp:/..",
+            "/a:/proc",
+            "data:/proc",
+            "/proc",
+            "/tmp:/proc/x",
+            "/tmp:/x/../proc//y",
             "/tmp://",
             "/a:/b:banana",
             "/a:/b:RO",

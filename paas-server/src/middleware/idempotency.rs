@@ -50,7 +50,7 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
         _ => next.run(request).await,
     };
     // Of tokens nothing follows that would make them good; their routes say what there is to say.
-    if is_of_platform && app.controller.store_state().records_waiting > 0 {
+    if is_of_platform && response.status().is_success() && app.controller.store_state().records_waiting > 0 {
         return with_warning(response, Some(FOLLOWS));
     }
     response
@@ -84,7 +84,11 @@ pub(crate) fn has_key(headers: &HeaderMap) -> bool {
 }
 
 fn key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    let mut values = headers.get_all(KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::invalid("Idempotency-Key", "must be given once"));
+    }
     let text = value.to_str().unwrap_or_default();
     if !(1..=LONGEST_KEY).contains(&text.len()) || text.contains(' ') {
         let message = format!("must be 1 to {LONGEST_KEY} visible ASCII characters; a UUID is good");

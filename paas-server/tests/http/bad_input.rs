@@ -38,6 +38,7 @@ async fn descriptions_of_containers_that_cannot_be() {
     let cases = vec![
         bad(json!({}), "body"),
         bad(json!([]), "body"),
+        bad(json!(["httpd"]), "body"),
         bad(json!("httpd"), "body"),
         bad(json!({"name": "httpd", "memroy": 64}), "memroy"),
         bad(json!({"name": "httpd", "memory": "much"}), "memory"),

@@ -144,4 +144,8 @@ async fn a_key_that_is_none_is_refused() {
     assert!(server.controller.containers(true).is_empty());
     let reads = with_key(&user, "reads", Method::GET, "/api/containers", &Value::Null).await;
     assert_eq!((reads.status, reads.header("idempotent-replayed")), (200, ""));
+    let two = user.request(Method::POST, "/api/containers").json(&json!({"name": "web"}));
+    let two = Answer::of(two.header("idempotency-key", "a").header("idempotency-key", "b")).await;
+    two.is_problem(400, "invalid_request");
+    assert_eq!(two.json()["field"], "Idempotency-Key");
 }

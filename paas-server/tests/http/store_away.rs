@@ -42,7 +42,9 @@ async fn with_a_full_disk_an_operator_can_log_in_look_stop_and_destroy() {
     // What would change records is not done, and nothing of it is kept.
     let account = json!({"username": "anna", "password": PASSWORD, "role": "user"});
     let add = || api.request(Method::POST, "/api/accounts").json(&account).header("idempotency-key", "add");
-    Answer::of(add()).await.is_problem(503, "store_unavailable");
+    let refused = Answer::of(add()).await;
+    refused.is_problem(503, "store_unavailable");
+    assert_eq!(refused.header("x-paas-warning"), "", "nothing was done whose record could follow");
     let run = || {
         let request = api.request(Method::POST, "/api/containers").json(&json!({"name": "web", "memory": 64}));
         request.header("idempotency-key", "run")
