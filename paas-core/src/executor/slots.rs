@@ -2,8 +2,8 @@
 //!
 //! A start is mostly work of the daemon and the kernel, 0.2 s of CPU time each. With fewer at once than CPUs some of them idle;
 //! from then on the rate hardly grows, and every start takes longer. One at a time leaves waits unused also on one CPU, so it
-//! is never less than two. Measured on three hosts with two CPUs (`docs/benchmarks.md`), two at once come within a twelfth of
-//! the best of one, two, four and eight, with starts half as long as at four. To go by the measured rate was tried and given
+//! is never less than two. Measured on three hosts with two CPUs (`docs/benchmarks.md`), two at once come within a tenth of the
+//! best of one, two, four and eight, with starts half as long as at four. To go by the measured rate was tried and given
 //! up: hosts that share CPUs, as virtual machines do, each gain by more at once what the others lose, until all are at the most.
 
 use std::collections::HashMap;

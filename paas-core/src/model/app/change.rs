@@ -100,7 +100,7 @@ impl ComponentSpec {
     }
 
     /// The fields it has that are accepted, checked and kept, and that nothing carries out so far, by their names in the file:
-    /// [`ContainerSpec`] has no word for them, or nobody reads them yet.
+    /// [`ComponentSpec::container_spec`] does not pass them on yet.
     pub fn fields_not_carried_out(&self) -> Vec<&'static str> {
         let mut fields = Vec::new();
         let mut note = |name, is_there: bool| {
@@ -125,8 +125,7 @@ impl ComponentSpec {
         fields
     }
 
-    /// The container that `run` would start for it, as far as [`ContainerSpec`] has words; see
-    /// [`ComponentSpec::fields_not_carried_out`].
+    /// The container that `run` would start for it, without [`ComponentSpec::fields_not_carried_out`].
     pub fn container_spec(&self) -> ContainerSpec {
         let variables = self.env.iter().filter_map(|(name, value)| match value {
             EnvValue::Text(text) => Some((name.clone(), text.clone())),
