@@ -113,6 +113,40 @@ pub enum Outcome {
 }
 
 impl Action {
+    /// The container that it is about, if it is about one.
+    pub fn replica(&self) -> Option<&Instance> {
+        match self {
+            Self::Create { replica, .. }
+            | Self::Start(replica)
+            | Self::Restart(replica)
+            | Self::Stop(replica)
+            | Self::SetAside(replica)
+            | Self::Remove(replica)
+            | Self::Rename(replica)
+            | Self::UpdateInPlace(replica, _)
+            | Self::Assign { replica, .. }
+            | Self::Adopt { replica, .. }
+            | Self::Admit(replica)
+            | Self::Drain(replica) => Some(replica),
+            Self::CreateVolume { .. }
+            | Self::Forget(_)
+            | Self::RunBefore(_)
+            | Self::Rollback { .. }
+            | Self::Finish(_)
+            | Self::Wait { .. } => None,
+        }
+    }
+
+    /// The slot that it is about, if it is about one.
+    pub fn slot(&self) -> Option<&Slot> {
+        match self {
+            Self::CreateVolume { slot, .. } | Self::Forget(slot) | Self::Wait { subject: Subject::Slot(slot), .. } => {
+                Some(slot)
+            }
+            other => other.replica().map(|replica| &replica.slot),
+        }
+    }
+
     /// Whether it is nothing but waiting.
     pub fn is_wait(&self) -> bool {
         matches!(self, Self::Wait { .. })

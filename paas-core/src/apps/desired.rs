@@ -52,6 +52,22 @@ impl Desired {
         }
     }
 
+    /// An application that nobody has declared yet.
+    pub(crate) fn none(app: AppName) -> Self {
+        Self {
+            app,
+            goal: Goal::Run,
+            target: 0,
+            revisions: BTreeMap::new(),
+            last_done: None,
+            rollout: None,
+            replicas: BTreeMap::new(),
+            volumes: Vec::new(),
+            observe_only: false,
+            heal_now: false,
+        }
+    }
+
     /// What a component is in a revision.
     pub fn component(&self, revision: u64, name: &ComponentName) -> Option<&ComponentSpec> {
         self.revisions.get(&revision)?.components.get(name)

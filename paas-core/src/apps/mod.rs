@@ -30,10 +30,15 @@
 //! ```
 
 mod action;
+mod convert;
 mod desired;
+pub(crate) mod difference;
+pub(crate) mod documents;
 mod observed;
 mod planner;
+pub(crate) mod reconciler;
 mod record;
+mod status;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,7 @@ use super::operations::Operations;
 use super::records::Records;
 use super::requests::AnswersToCome;
 use super::{ConnectorBox, Controller, ControllerError, Result, Settings, Shared};
+use crate::apps::reconciler::Apps;
 use crate::auth::Authenticator;
 use crate::background::Background;
 use crate::clock::Clock;
@@ -238,9 +239,12 @@ impl ControllerBuilder {
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), publisher.clone(), answers.clone()));
+        let apps = Apps::load(store.clone(), publisher.clone(), self.clock.clone());
+        let apps = Arc::new(apps.await.map_err(ControllerError::Store)?);
         let shared = Shared {
             cluster,
             auth,
+            apps,
             records,
             answers,
             watched,

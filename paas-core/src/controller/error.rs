@@ -54,6 +54,32 @@ pub enum ControllerError {
         /// Which of them, to which engine, and what to do.
         reason: String,
     },
+    /// There is no such application.
+    #[error("there is no application '{name}'; list the applications to see their names")]
+    AppNotFound {
+        /// What was asked for.
+        name: String,
+    },
+    /// The application has no such revision, or it is not kept any more.
+    #[error("application {app} has no revision {revision}; its history lists those that are kept")]
+    RevisionNotFound {
+        /// The application.
+        app: String,
+        /// What was asked for.
+        revision: u64,
+    },
+    /// The application is not what it was when the change was planned.
+    #[error("{reason}")]
+    AppChanged {
+        /// What is different, and what to do.
+        reason: String,
+    },
+    /// A rollout has to end first, or its place has to be taken on purpose.
+    #[error("{reason}")]
+    RolloutUnderWay {
+        /// Which, and what to do.
+        reason: String,
+    },
     /// There is not enough room, or no engine passes the filters.
     #[error(transparent)]
     NoRoom(Refusal),
@@ -112,6 +138,10 @@ impl ControllerError {
             | Self::EngineNotFound { .. }
             | Self::RegistryLoginNotFound { .. }
             | Self::EngineExists { .. }
+            | Self::AppNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::AppChanged { .. }
+            | Self::RolloutUnderWay { .. }
             | Self::NoRoom(_)
             | Self::Conflict { .. }
             | Self::KeyReused { .. }

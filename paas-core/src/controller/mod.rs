@@ -15,6 +15,7 @@
 
 mod accounts;
 mod actor;
+mod apps;
 mod builder;
 mod change;
 mod containers;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::apps::reconciler::{Apps, follow_applications};
 use crate::auth::Authenticator;
 use crate::background::{Background, Report};
 use crate::clock::Clock;
@@ -96,6 +98,7 @@ struct Shared {
     settings: Settings,
     cluster: Cluster,
     auth: Authenticator,
+    apps: Arc<Apps>,
     /// For writes to several collections at once.
     store: Arc<dyn Store>,
     /// How the store answers.
@@ -180,6 +183,11 @@ impl Controller {
         let controller = self.in_background();
         let forget = move |report| controller.clone().forget_old_requests(report);
         background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
+        let (apps, executor) = (self.shared.apps.clone(), self.in_background().executor());
+        let (table, stop) = (background.clone(), closing.clone());
+        background.spawn("apps/follow", None, closing.clone(), move |_| {
+            follow_applications(apps.clone(), executor.clone(), table.clone(), stop.clone())
+        });
         let (controller, period) = (self.in_background(), Some(settings.retention.interval));
         let forget = move |report| controller.clone().forget_old_events(report);
         background.spawn("events/forget", period, closing.clone(), forget);

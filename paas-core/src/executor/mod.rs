@@ -6,6 +6,7 @@
 mod launch;
 mod progress;
 mod pull;
+mod replica;
 pub(crate) mod slots;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::store::StoreError;
 pub(crate) use launch::{LaunchPlan, Launcher};
 pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub(crate) use pull::Pulls;
+pub(crate) use replica::NewReplica;
 use slots::Slots;
 
 /// The login that an engine pulls an image with.

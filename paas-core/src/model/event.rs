@@ -160,11 +160,35 @@ pub enum EventKind {
     DestroyContainer,
     /// What an interrupted launch had left on a host was removed.
     CleanUp,
+    /// An application was declared, or declared in another way.
+    ApplyApp,
+    /// A component got another number of replicas.
+    ScaleApp,
+    /// An application goes back to an earlier revision.
+    RollbackApp,
+    /// All replicas of an application are made again.
+    RestartApp,
+    /// An application was stopped.
+    StopApp,
+    /// A stopped application runs again.
+    StartApp,
+    /// An application is removed, or was.
+    DestroyApp,
+    /// A rollout ended, or goes back.
+    Rollout,
+    /// Something is done about a replica of an application.
+    Replica,
+    /// Healing goes on although more than half of the hosts are silent.
+    HealNow,
+    /// Applications are acted on again after a store was restored.
+    ResumeReconciling,
+    /// A host is gone for good.
+    HostLost,
     /// Anything else, by its own name.
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 24] = [
+const NAMES: [(&str, EventKind); 36] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -189,6 +213,18 @@ const NAMES: [(&str, EventKind); 24] = [
     ("restart-container", EventKind::RestartContainer),
     ("destroy-container", EventKind::DestroyContainer),
     ("clean-up", EventKind::CleanUp),
+    ("apply-app", EventKind::ApplyApp),
+    ("scale-app", EventKind::ScaleApp),
+    ("rollback-app", EventKind::RollbackApp),
+    ("restart-app", EventKind::RestartApp),
+    ("stop-app", EventKind::StopApp),
+    ("start-app", EventKind::StartApp),
+    ("destroy-app", EventKind::DestroyApp),
+    ("rollout", EventKind::Rollout),
+    ("replica", EventKind::Replica),
+    ("heal-now", EventKind::HealNow),
+    ("resume-reconciling", EventKind::ResumeReconciling),
+    ("host-lost", EventKind::HostLost),
 ];
 
 impl EventKind {

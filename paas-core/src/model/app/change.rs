@@ -1,7 +1,7 @@
 //! What takes a running container from one specification to another.
 
-use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
-use crate::model::{ContainerSpec, Cpus, MemoryMb, RestartPolicy};
+use super::{ComponentSpec, DockerOptions, HealthCheck, Probe};
+use crate::model::{Cpus, MemoryMb, RestartPolicy};
 
 /// What Docker changes in a container without making a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,58 +97,6 @@ impl ComponentSpec {
         note("uses", *uses != wanted.uses);
         docker.note_differences(&wanted.docker, &mut note);
         fields
-    }
-
-    /// The fields it has that are accepted, checked and kept, and that nothing carries out so far, by their names in the file:
-    /// [`ComponentSpec::container_spec`] does not pass them on yet.
-    pub fn fields_not_carried_out(&self) -> Vec<&'static str> {
-        let mut fields = Vec::new();
-        let mut note = |name, is_there: bool| {
-            if is_there {
-                fields.push(name);
-            }
-        };
-        note("allow", !self.allow.is_empty());
-        note("before", self.before.is_some());
-        note("configs", !self.configs.is_empty());
-        note("env.secret", self.env.values().any(|value| matches!(value, EnvValue::Secret { .. })));
-        note("health", self.health.is_some());
-        note("ports", !self.ports.is_empty());
-        note("route", !self.routes.is_empty());
-        note("secrets", !self.secrets.is_empty());
-        note("stop", self.stop != StopPolicy::default());
-        note("uses", !self.uses.is_empty());
-        note("volumes", self.volumes.values().any(|volume| !volume.is_host_path()));
-        let is_carried_out = |name| matches!(name, "hostname" | "cpuset");
-        let mut note_option = |name, is_there: bool| note(name, is_there && !is_carried_out(name));
-        self.docker.note_differences(&DockerOptions::default(), &mut note_option);
-        fields
-    }
-
-    /// The container that `run` would start for it, without [`ComponentSpec::fields_not_carried_out`].
-    pub fn container_spec(&self) -> ContainerSpec {
-        let variables = self.env.iter().filter_map(|(name, value)| match value {
-            EnvValue::Text(text) => Some((name.clone(), text.clone())),
-            EnvValue::Secret { .. } => None,
-        });
-        let volumes = self.volumes.iter().map(|(target, volume)| {
-            let mode = if volume.mode.is_empty() { String::new() } else { format!(":{}", volume.mode) };
-            format!("{}:{target}{mode}", volume.source)
-        });
-        ContainerSpec {
-            cpus: self.cpus,
-            cpuset: self.docker.cpuset.clone(),
-            memory: self.memory,
-            entrypoint: self.entrypoint.clone(),
-            args: self.command.clone(),
-            environment: variables.collect(),
-            hostname: self.docker.hostname.clone(),
-            labels: self.place.labels.clone(),
-            bind_ports: self.publish.clone(),
-            volumes: volumes.collect(),
-            restart_policy: self.restart,
-            ..ContainerSpec::new(self.image.clone())
-        }
     }
 }
 

@@ -135,6 +135,14 @@ pub struct HealthCheck {
     pub failures: u32,
 }
 
+impl HealthCheck {
+    /// That the port of a name takes connections: what is looked at where nothing is declared but a port.
+    pub fn of_port(name: String) -> Self {
+        let probe = Probe::Tcp { port: name };
+        Self { probe, interval_ms: 2000, timeout_ms: 1000, start_ms: 60_000, failures: 3 }
+    }
+}
+
 /// What a health check tries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -273,6 +281,12 @@ impl VolumeMount {
     /// Whether it is a directory of the host.
     pub fn is_host_path(&self) -> bool {
         self.source.starts_with('/')
+    }
+
+    /// As Docker writes it, with the name that it has on the host.
+    pub fn mount(&self, name: &str, target: &str) -> String {
+        let mode = if self.mode.is_empty() { String::new() } else { format!(":{}", self.mode) };
+        format!("{name}:{target}{mode}")
     }
 
     /// Whether each slot has one of its own, which stays on its host.

@@ -2,6 +2,7 @@
 
 mod change;
 mod component;
+mod container;
 mod docker;
 mod validate;
 mod values;

@@ -116,7 +116,7 @@ fn within(name: &ComponentName, wrong: Invalid) -> Invalid {
 
 impl ComponentSpec {
     fn validate(&self) -> Result<(), Invalid> {
-        self.container_spec().validate().map_err(in_words_of_the_file)?;
+        self.checked_container_spec()?.validate().map_err(in_words_of_the_file)?;
         if let Replicas::Count(count) = self.replicas
             && count > MAX_REPLICAS
         {

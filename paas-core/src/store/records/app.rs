@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::model::EngineId;
 use crate::model::app::{AppName, AppSpec, ComponentName};
@@ -13,6 +14,11 @@ const FORMAT: u32 = 1;
 
 const fn first_format() -> u32 {
     1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 type Unknown = serde_json::Map<String, serde_json::Value>;
@@ -34,6 +40,12 @@ pub struct ApplicationRecord {
     /// The rollout that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutRecord>,
+    /// How the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndedRecord>,
+    /// Its volumes go with it when it is destroyed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_volumes: bool,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -55,6 +67,35 @@ pub enum GoalRecord {
     Unknown,
 }
 
+/// How a rollout ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRecord {
+    /// The revision it led to.
+    pub to: u64,
+    /// How.
+    pub outcome: OutcomeRecord,
+    /// Why, in a sentence, where it was not done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutcomeRecord {
+    /// Everything is as the revision says.
+    Done,
+    /// Everything is as it was before.
+    RolledBack,
+    /// It ended in between.
+    Stopped,
+    /// Something that a later version invented.
+    #[serde(other)]
+    Unknown,
+}
+
 /// A rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolloutRecord {
@@ -72,6 +113,9 @@ pub struct RolloutRecord {
     /// The commands that go before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<ComponentName, BeforeRecord>,
+    /// What a later version added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// Why there is a rollout.
@@ -125,6 +169,19 @@ pub struct RevisionRecord {
     pub unknown: Unknown,
 }
 
+impl VolumeRecord {
+    /// Its key. Names of volumes may be longer than a key, so they are not in it as they are.
+    pub fn key(app: &AppName, component: &ComponentName, slot: u32, name: &str) -> String {
+        let digest = Sha256::digest(name.as_bytes());
+        format!("{app}/{component}/{slot}/{}", hex::encode(&digest[..8]))
+    }
+
+    /// A volume that is going to be made.
+    pub fn new(app: AppName, component: ComponentName, slot: u32, name: String, engine: EngineId, created: Timestamp) -> Self {
+        Self { format: FORMAT, app, component, slot, name, engine, created, unknown: Unknown::new() }
+    }
+}
+
 impl RevisionRecord {
     /// Its key: revisions of an application are in order.
     pub fn key(app: &AppName, number: u64) -> String {
@@ -144,6 +201,12 @@ pub struct ReplicaRecord {
     pub generation: u64,
     /// The host of the newest.
     pub engine: EngineId,
+    /// Its containers, by generation: those that were made or adopted for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub made: BTreeSet<u64>,
+    /// The newest generation when the last rollout began.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub before_rollout: u64,
     /// Those of its containers that take traffic, or finish what they took.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<BackendRecord>,
@@ -208,14 +271,16 @@ pub struct VolumeRecord {
 }
 
 impl ApplicationRecord {
-    /// An application whose first revision is to be rolled out.
-    pub fn new(rollout: RolloutRecord) -> Self {
+    /// An application that is to run as one of its revisions.
+    pub fn new(target: u64) -> Self {
         Self {
             format: FORMAT,
-            target: rollout.to,
+            target,
             last_done: None,
             goal: GoalRecord::Run,
-            rollout: Some(rollout),
+            rollout: None,
+            ended: None,
+            delete_volumes: false,
             unknown: Unknown::new(),
         }
     }
@@ -236,6 +301,8 @@ impl ReplicaRecord {
             revision,
             generation,
             engine,
+            made: BTreeSet::from([generation]),
+            before_rollout: 0,
             backends: Vec::new(),
             stopped: BTreeSet::new(),
             kept: None,

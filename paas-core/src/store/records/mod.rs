@@ -9,7 +9,7 @@ mod request;
 mod unknown;
 
 pub use app::{
-    ApplicationRecord, BackendRecord, BeforeRecord, GoalRecord, ReplicaRecord, RevisionRecord, RolloutReasonRecord,
+    ApplicationRecord, BackendRecord, BeforeRecord, EndedRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RevisionRecord, RolloutReasonRecord,
     RolloutRecord, VolumeRecord,
 };
 pub use launch::{LaunchRecord, LaunchState};

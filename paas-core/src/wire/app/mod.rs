@@ -1,5 +1,6 @@
-//! The file that declares an application: `paas.toml`, and the same as JSON.
+//! Applications over HTTP: the file that declares one (`paas.toml`, and the same as JSON), and what is asked and answered.
 
+mod answer;
 mod component;
 mod export;
 mod file;
@@ -12,6 +13,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use answer::{
+    AppPlan, AppState, AppStatus, AppSummary, Applied, ApplyRequest, ComponentStatus, FieldChange, PlannedStep,
+    ReplicaStatus, RestartRequest, Revision, RevisionSummary, RollbackRequest, RolloutOutcome, RolloutResult,
+    RolloutStatus, ScaleRequest,
+};
 pub use component::{
     BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,

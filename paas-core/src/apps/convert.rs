@@ -1,0 +1,156 @@
+//! From what is kept in the store to what the planner reads, and back.
+
+use super::{Backend, BeforeState, Goal, Outcome, Replica, Rollout, RolloutReason, Slot, Volume};
+use crate::model::app::AppName;
+use crate::store::records::{
+    BackendRecord, BeforeRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RolloutReasonRecord, RolloutRecord,
+    VolumeRecord,
+};
+
+/// What is to become of an application; nothing where a later version invented it.
+pub(super) fn goal_of(record: GoalRecord) -> Option<Goal> {
+    match record {
+        GoalRecord::Run => Some(Goal::Run),
+        GoalRecord::Stop => Some(Goal::Stop),
+        GoalRecord::Destroy => Some(Goal::Destroy),
+        GoalRecord::Unknown => None,
+    }
+}
+
+impl From<Goal> for GoalRecord {
+    fn from(goal: Goal) -> Self {
+        match goal {
+            Goal::Run => Self::Run,
+            Goal::Stop => Self::Stop,
+            Goal::Destroy => Self::Destroy,
+        }
+    }
+}
+
+impl From<Outcome> for OutcomeRecord {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::RolledBack => Self::RolledBack,
+            Outcome::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// The rollout of a record; nothing where a later version began it for a reason of its own.
+pub(super) fn rollout_of(record: &RolloutRecord) -> Option<Rollout> {
+    let reason = match record.reason {
+        RolloutReasonRecord::Apply => RolloutReason::Apply,
+        RolloutReasonRecord::Adopt => RolloutReason::Adopt,
+        RolloutReasonRecord::Scale => RolloutReason::Scale,
+        RolloutReasonRecord::Restart => RolloutReason::Restart,
+        RolloutReasonRecord::Rollback => RolloutReason::Rollback { why: record.why.clone() },
+        RolloutReasonRecord::Unknown => return None,
+    };
+    let before = record.before.iter().map(|(name, before)| (name.clone(), (*before).into())).collect();
+    Some(Rollout { before, progressed: record.progressed, ..Rollout::new(record.to, reason, record.started) })
+}
+
+impl RolloutRecord {
+    /// What is kept of a rollout, with what `known` has beside it.
+    pub(in crate::apps) fn of(rollout: &Rollout, known: Option<&Self>) -> Self {
+        let (reason, why) = match &rollout.reason {
+            RolloutReason::Apply => (RolloutReasonRecord::Apply, String::new()),
+            RolloutReason::Adopt => (RolloutReasonRecord::Adopt, String::new()),
+            RolloutReason::Scale => (RolloutReasonRecord::Scale, String::new()),
+            RolloutReason::Restart => (RolloutReasonRecord::Restart, String::new()),
+            RolloutReason::Rollback { why } => (RolloutReasonRecord::Rollback, why.clone()),
+        };
+        Self {
+            to: rollout.to,
+            reason,
+            why,
+            started: rollout.started,
+            progressed: rollout.progressed,
+            before: rollout.before.iter().map(|(name, state)| (name.clone(), (*state).into())).collect(),
+            unknown: known.filter(|known| known.to == rollout.to).map(|known| known.unknown.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<BeforeRecord> for BeforeState {
+    fn from(record: BeforeRecord) -> Self {
+        match (record.lost, record.exit_code) {
+            (true, _) => Self::Unknown,
+            (false, Some(code)) => Self::Ended(code),
+            (false, None) => Self::Running,
+        }
+    }
+}
+
+impl From<BeforeState> for BeforeRecord {
+    fn from(state: BeforeState) -> Self {
+        match state {
+            BeforeState::Running => Self { exit_code: None, lost: false },
+            BeforeState::Ended(code) => Self { exit_code: Some(code), lost: false },
+            BeforeState::Unknown => Self { exit_code: None, lost: true },
+        }
+    }
+}
+
+impl From<&ReplicaRecord> for Replica {
+    fn from(record: &ReplicaRecord) -> Self {
+        let backend = |backend: &BackendRecord| {
+            let state = backend.draining.map_or(Backend::Serving, |since| Backend::Draining { since });
+            (backend.generation, state)
+        };
+        let mut replica = Self::new(record.revision, record.generation, record.engine.clone());
+        replica.made.extend(&record.made);
+        replica.before_rollout = record.before_rollout;
+        replica.backends = record.backends.iter().map(backend).collect();
+        replica.stopped.clone_from(&record.stopped);
+        replica.kept = record.kept;
+        replica.adopted = record.adopted;
+        replica.avoid.clone_from(&record.avoid);
+        replica.restarts = record.restarts;
+        replica
+    }
+}
+
+impl ReplicaRecord {
+    /// What is kept of a slot, with what `known` has beside it.
+    pub(in crate::apps) fn of(replica: &Replica, known: Option<&Self>) -> Self {
+        let backend = |(&generation, backend): (&u64, &Backend)| BackendRecord {
+            generation,
+            draining: match backend {
+                Backend::Serving => None,
+                Backend::Draining { since } => Some(*since),
+            },
+        };
+        Self {
+            made: replica.made.clone(),
+            before_rollout: replica.before_rollout,
+            backends: replica.backends.iter().map(backend).collect(),
+            stopped: replica.stopped.clone(),
+            kept: replica.kept,
+            adopted: replica.adopted,
+            avoid: replica.avoid.clone(),
+            restarts: replica.restarts,
+            unknown: known.map(|known| known.unknown.clone()).unwrap_or_default(),
+            ..Self::new(replica.revision, replica.generation, replica.engine.clone())
+        }
+    }
+}
+
+impl From<&VolumeRecord> for Volume {
+    fn from(record: &VolumeRecord) -> Self {
+        let slot = Slot { component: record.component.clone(), number: record.slot };
+        Self { slot, name: record.name.clone(), engine: record.engine.clone() }
+    }
+}
+
+/// What Docker calls the volume of a slot.
+pub(super) fn volume_name(app: &AppName, slot: &Slot, name: &str) -> String {
+    format!("{app}.{slot}.{name}")
+}
+
+/// The slot of a replica's key.
+pub(super) fn slot_of(app: &AppName, key: &str) -> Option<Slot> {
+    let (component, number) = key.strip_prefix(app.as_str())?.strip_prefix('/')?.split_once('/')?;
+    Some(Slot { component: component.parse().ok()?, number: number.parse().ok()? })
+}

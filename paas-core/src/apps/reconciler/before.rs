@@ -1,0 +1,128 @@
+//! The command that runs once before a component is replaced.
+
+use std::time::Duration;
+
+use super::create::{component, container_spec, network};
+use super::{App, Apps, Target};
+use crate::apps::documents::Beside;
+use crate::apps::{Action, BeforeState, Cause, Desired, Step};
+use crate::cluster::{EngineReach, ReplicaContainer};
+use crate::engine::{EngineError, EngineErrorKind, ReplicaLabels};
+use crate::executor::{Executor, NewReplica};
+use crate::model::app::{BeforeCommand, ComponentName};
+use crate::model::{ContainerState, RestartPolicy};
+use crate::scheduler::PlacementRequest;
+use crate::store::Result;
+
+/// How a command ended that took too long, as `timeout` says it.
+const TOOK_TOO_LONG: i64 = 124;
+/// How a command ended that could not be started, as a shell says it.
+const COULD_NOT_START: i64 = 126;
+
+impl Apps {
+    /// Notes how commands ended that were running, and gives the steps for those of which nothing is left: each is run at least
+    /// once.
+    pub(super) fn steps_of_before(&self, executor: &Executor, app: &App, desired: &mut Desired) -> Vec<Step> {
+        let now = self.now();
+        let target = desired.target;
+        let mut steps = Vec::new();
+        let mut states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
+        let running = states.iter_mut().filter(|(_, state)| **state == BeforeState::Running);
+        let commands = executor.cluster.replicas(&app.name);
+        for (name, state) in running {
+            if app.in_flight.lock().contains_key(&Target::Before(name.clone())) {
+                continue;
+            }
+            let Some(before) = desired.component(target, name).and_then(|component| component.before.as_ref()) else {
+                continue;
+            };
+            match commands.iter().find(|container| is_command(container, name, target)) {
+                Some(container) => {
+                    if let Some(code) = exit_of(container, before, now) {
+                        *state = BeforeState::Ended(code);
+                    }
+                }
+                // On a host that does not answer it may run, or have ended.
+                None if are_all_up(executor) => {
+                    steps.push(Step { action: Action::RunBefore(name.clone()), cause: Cause::Declared });
+                }
+                None => {}
+            }
+        }
+        if let Some(rollout) = &mut desired.rollout {
+            rollout.before = states;
+        }
+        steps
+    }
+
+    /// Starts the command of a component, on any host.
+    pub(super) async fn run_before(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        name: &ComponentName,
+    ) -> Result<(), EngineError> {
+        let revision = desired.target;
+        let component = component(desired, revision, name)?;
+        let command = component.before.as_ref().map(|before| before.command.clone()).unwrap_or_default();
+        let mut wanted = component.container_spec();
+        wanted.bind_ports.clear();
+        wanted.volumes.retain(|volume| volume.starts_with('/'));
+        let refused = |refusal: crate::scheduler::Refusal| {
+            EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
+        };
+        let places = executor.cluster.place_anywhere(PlacementRequest::new(&wanted, 1)).await.map_err(refused)?;
+        let Some(place) = places.into_iter().next() else { return Ok(()) };
+        let engine = place.engine().clone();
+        drop(place);
+        let mut spec = container_spec(executor, component, &engine);
+        (spec.bind_ports, spec.volumes) = (wanted.bind_ports, wanted.volumes);
+        (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
+        let new = NewReplica {
+            name: format!("{}.{name}.before.r{revision}", app.name),
+            labels: ReplicaLabels {
+                app: app.name.clone(),
+                component: name.clone(),
+                slot: None,
+                generation: revision,
+                revision,
+            },
+            network: network(app, &spec, None),
+            spec,
+            volumes: Vec::new(),
+        };
+        executor.make_replica(&engine, &new).await.map(drop)
+    }
+
+    /// Writes down that a command could not be started: it counts as one that failed.
+    pub(super) async fn note_before_failed(&self, app: &App, name: &ComponentName) -> Result<()> {
+        let held = self.documents(app).await?;
+        let mut desired = Desired::clone(held.desired());
+        if let Some(rollout) = &mut desired.rollout {
+            rollout.before.insert(name.clone(), BeforeState::Ended(COULD_NOT_START));
+        }
+        let change = held.documents().change_to(desired, &Beside::default(), self.now())?;
+        held.commit(change, Vec::new()).await
+    }
+}
+
+fn is_command(container: &ReplicaContainer, component: &ComponentName, revision: u64) -> bool {
+    let labels = &container.labels;
+    labels.slot.is_none() && labels.component == *component && labels.revision == revision
+}
+
+/// How a command ended, if it did, or has to.
+fn exit_of(container: &ReplicaContainer, before: &BeforeCommand, now: jiff::Timestamp) -> Option<i64> {
+    match container.state {
+        ContainerState::Stopped => Some(container.run.exit_code.unwrap_or(COULD_NOT_START)),
+        _ => {
+            let ran = Duration::try_from(now.duration_since(container.run.started?)).unwrap_or_default();
+            (ran > Duration::from_millis(before.timeout_ms)).then_some(TOOK_TOO_LONG)
+        }
+    }
+}
+
+fn are_all_up(executor: &Executor) -> bool {
+    executor.cluster.reaches().values().all(|reach| *reach == EngineReach::Up)
+}

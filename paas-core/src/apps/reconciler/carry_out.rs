@@ -1,0 +1,171 @@
+//! Has Docker do what was decided and written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{App, Apps};
+use crate::apps::convert::volume_name;
+use crate::apps::{Action, Desired, Instance, Slot, Step};
+use crate::cluster::ReplicaContainer;
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, VolumeRequest};
+use crate::executor::Executor;
+use crate::model::EngineId;
+use crate::model::app::StopPolicy;
+
+impl Apps {
+    /// Carries steps out, one after the other, until one fails.
+    pub(super) async fn carry_out(&self, executor: &Executor, app: &App, desired: &Desired, steps: Vec<Step>) {
+        for step in steps {
+            let Err(error) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
+            tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
+            let written = match &step.action {
+                Action::Create { replica, .. } => self.note_failure(app, replica, &error).await,
+                Action::RunBefore(component) => self.note_before_failed(app, component).await,
+                _ => Ok(()),
+            };
+            if let Err(error) = written {
+                // The next round finds that nothing came of it.
+                tracing::warn!(app = %app.name, %error, "that a step failed was not written down");
+            }
+            // What failed for a moment is not tried again in the same moment.
+            tokio::time::sleep(PAUSE).await;
+            return;
+        }
+    }
+
+    async fn carry_out_one(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        action: &Action,
+    ) -> Result<(), EngineError> {
+        match action {
+            Action::CreateVolume { slot, volume, engine } => self.make_volume(executor, app, slot, volume, engine).await,
+            Action::Create { replica, revision, .. } => {
+                self.create(executor, app, desired, replica, *revision).await
+            },
+            Action::Start(replica) => {
+                let target = Target::find(executor, app, replica)?;
+                executor.start_replica(&target.container).await
+            }
+            Action::Restart(replica) => {
+                let target = Target::find(executor, app, replica)?;
+                let grace = target.grace(desired);
+                target.change(executor, target.engine.restart(&target.container.id, grace)).await
+            }
+            Action::Stop(replica) | Action::SetAside(replica) => {
+                let target = Target::find(executor, app, replica)?;
+                let grace = target.grace(desired);
+                target.change(executor, target.engine.stop(&target.container.id, grace)).await
+            }
+            Action::Remove(replica) => Target::find(executor, app, replica)?.remove(executor, desired).await,
+            Action::Rename(replica) => {
+                let target = Target::find(executor, app, replica)?;
+                let name = replica.container_name(&app.name);
+                target.change(executor, target.engine.rename(&target.container.id, &name)).await
+            }
+            Action::UpdateInPlace(replica, sizes) => {
+                let target = Target::find(executor, app, replica)?;
+                target.change(executor, target.engine.update(&target.container.id, sizes)).await
+            }
+            Action::RunBefore(component) => self.run_before(executor, app, desired, component).await,
+            Action::Assign { .. }
+            | Action::Adopt { .. }
+            | Action::Admit(_)
+            | Action::Drain(_)
+            | Action::Forget(_)
+            | Action::Rollback { .. }
+            | Action::Finish(_)
+            | Action::Wait { .. } => Ok(()),
+        }
+    }
+
+    async fn make_volume(
+        &self,
+        executor: &Executor,
+        app: &App,
+        slot: &Slot,
+        volume: &str,
+        engine: &EngineId,
+    ) -> Result<(), EngineError> {
+        let cluster = &executor.cluster;
+        let connection = cluster.connection(engine).ok_or_else(|| deleted("make the volume"))?;
+        let request = VolumeRequest {
+            name: volume_name(&app.name, slot, volume),
+            platform: cluster.platform().to_owned(),
+            app: app.name.clone(),
+            component: slot.component.clone(),
+            slot: slot.number,
+        };
+        cluster.while_up(engine, connection.create_volume(&request)).await?;
+        cluster.note_volume(engine, &request.name);
+        Ok(())
+    }
+}
+
+/// How long nothing more is done for a slot after a step of it failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The container that a step is about, and the way to it.
+struct Target {
+    container: ReplicaContainer,
+    engine: Arc<dyn DockerEngine>,
+}
+
+impl Target {
+    fn find(executor: &Executor, app: &App, replica: &Instance) -> Result<Self, EngineError> {
+        let is_it = |container: &ReplicaContainer| {
+            container.labels.component == replica.slot.component
+                && container.labels.slot == Some(replica.slot.number)
+                && container.labels.generation == replica.generation
+                && container.engine == replica.engine
+        };
+        let found = executor.cluster.replicas(&app.name).into_iter().find(is_it);
+        let kind = EngineErrorKind::NoSuchContainer;
+        let container = found.ok_or_else(|| EngineError::new(kind, "find the container", "it is gone"))?;
+        let engine = executor.cluster.connection(&replica.engine).ok_or_else(|| deleted("reach the container"))?;
+        Ok(Self { container, engine })
+    }
+
+    /// How long it has to end.
+    fn grace(&self, desired: &Desired) -> Duration {
+        let labels = &self.container.labels;
+        let stop = desired.component(labels.revision, &labels.component).map(|component| &component.stop);
+        Duration::from_millis(stop.map_or(StopPolicy::default().grace_ms, |stop| stop.grace_ms))
+    }
+
+    /// Has it changed, and looks how it is then.
+    async fn change(
+        &self,
+        executor: &Executor,
+        change: impl Future<Output = Result<(), EngineError>>,
+    ) -> Result<(), EngineError> {
+        let ReplicaContainer { engine, id, .. } = &self.container;
+        let cluster = &executor.cluster;
+        let outcome = cluster.while_up(engine, change).await;
+        let _ = cluster.while_up(engine, cluster.refresh(engine, id)).await;
+        outcome
+    }
+
+    async fn remove(&self, executor: &Executor, desired: &Desired) -> Result<(), EngineError> {
+        let ReplicaContainer { engine, id, state, .. } = &self.container;
+        let cluster = &executor.cluster;
+        if state.holds_resources() {
+            cluster.while_up(engine, self.engine.stop(id, self.grace(desired))).await?;
+        }
+        let _slot = executor.slots.removal(engine).await;
+        let _removal = cluster.removing(id);
+        match cluster.while_up(engine, self.engine.remove(id)).await {
+            Err(error) if error.kind() != EngineErrorKind::NoSuchContainer => Err(error),
+            _ => {
+                cluster.removed(id);
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn deleted(operation: &'static str) -> EngineError {
+    EngineError::new(EngineErrorKind::Unreachable, operation, "the engine was deleted")
+}

@@ -1,0 +1,99 @@
+//! What a replica's container is made of.
+
+use std::collections::BTreeMap;
+
+use super::probe::published_for_check;
+use super::{App, Apps};
+use crate::apps::convert::volume_name;
+use crate::apps::documents::Beside;
+use crate::apps::{Desired, Instance, Slot};
+use crate::engine::{AppNetwork, EngineError, EngineErrorKind, ReplicaLabels};
+use crate::executor::{Executor, NewReplica};
+use crate::model::app::{AppName, ComponentName, ComponentSpec};
+use crate::model::{ContainerSpec, EngineId};
+use crate::store::Result;
+
+/// Docker's name of the network of an application.
+pub(super) fn network_name(app: &AppName) -> String {
+    format!("paas-{app}")
+}
+
+impl Apps {
+    /// Makes the container of a replica and starts it.
+    pub(super) async fn create(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        replica: &Instance,
+        revision: u64,
+    ) -> Result<(), EngineError> {
+        let Instance { slot, generation, engine } = replica;
+        let component = component(desired, revision, &slot.component)?;
+        let mut spec = container_spec(executor, component, engine);
+        spec.volumes = volumes(app, component, slot);
+        let volumes = component.pinned_volumes().map(|name| volume_name(&app.name, slot, name)).collect();
+        let new = NewReplica {
+            name: replica.container_name(&app.name),
+            labels: ReplicaLabels {
+                app: app.name.clone(),
+                component: slot.component.clone(),
+                slot: Some(slot.number),
+                generation: *generation,
+                revision,
+            },
+            network: network(app, &spec, Some(&slot.component)),
+            spec,
+            volumes,
+        };
+        executor.make_replica(engine, &new).await.map(drop)
+    }
+
+    /// Writes down that a container could not be made.
+    pub(super) async fn note_failure(&self, app: &App, replica: &Instance, error: &EngineError) -> Result<()> {
+        let held = self.documents(app).await?;
+        let mut desired = Desired::clone(held.desired());
+        let now = self.now();
+        let of_host = error.is_of_the_engine() && error.kind() != EngineErrorKind::NoSuchImage;
+        desired.note_failure(&replica.slot, replica.generation, &replica.engine, error.to_string(), of_host, now);
+        let change = held.documents().change_to(desired, &Beside::default(), now)?;
+        held.commit(change, Vec::new()).await
+    }
+}
+
+/// What a component is in a revision.
+pub(super) fn component<'a>(
+    desired: &'a Desired,
+    revision: u64,
+    name: &ComponentName,
+) -> Result<&'a ComponentSpec, EngineError> {
+    desired.component(revision, name).ok_or_else(|| {
+        let detail = format!("revision {revision} has no component {name}");
+        EngineError::new(EngineErrorKind::Refused, "make the container", detail)
+    })
+}
+
+/// What Docker is asked for on an engine, with a port for the check of health where that needs one.
+pub(super) fn container_spec(executor: &Executor, component: &ComponentSpec, engine: &EngineId) -> ContainerSpec {
+    let mut spec = component.container_spec();
+    // Labels choose the engine, which was done.
+    let address = executor.cluster.engine_spec(engine).map(|engine| engine.addr.clone());
+    spec.bind_ports.extend(address.and_then(|address| published_for_check(component, &address)));
+    spec
+}
+
+/// The network of the application, in which other components find one by its name.
+pub(super) fn network(app: &App, spec: &ContainerSpec, alias: Option<&ComponentName>) -> Option<AppNetwork> {
+    let aliases = alias.map(ToString::to_string).into_iter().collect();
+    (spec.network_mode == "bridge").then(|| AppNetwork { name: network_name(&app.name), aliases })
+}
+
+fn volumes(app: &App, component: &ComponentSpec, slot: &Slot) -> Vec<String> {
+    let named: BTreeMap<_, _> = component.volumes.iter().collect();
+    let mount = |(target, volume): (&String, &crate::model::app::VolumeMount)| {
+        let name =
+            if volume.pins() { volume_name(&app.name, slot, &volume.source) } else { volume.source.clone() };
+        volume.mount(&name, target)
+    };
+    named.into_iter().map(mount).collect()
+}

@@ -1,0 +1,241 @@
+//! Makes applications what they are declared to be.
+//!
+//! One task per application, woken by a change of its documents, of its containers, of an engine, or by the time. Each round reads
+//! everything anew, asks the planner what to do next, writes that down, and has it carried out. Steps of different slots are
+//! carried out at once; a slot gets new steps when those before have ended. Nothing is kept in memory that a new leader would
+//! miss: what it does not know (what a probe said, when a container ended) it learns again, and that costs time only.
+
+mod before;
+mod carry_out;
+mod create;
+mod follow;
+mod health;
+mod observe;
+mod probe;
+mod removal;
+mod round;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{MutexGuard, Notify};
+
+use super::documents::{Change, Documents, Tables};
+use super::{Desired, Instance, Slot};
+use crate::clock::Clock;
+use crate::events::Publisher;
+use crate::model::app::AppName;
+use crate::store::{Result, Store, Write};
+use health::Health;
+use probe::Probes;
+
+pub(crate) use follow::follow_applications;
+
+/// The applications of a platform: what is kept of them, and what is under way.
+#[derive(Debug)]
+pub(crate) struct Apps {
+    store: Arc<dyn Store>,
+    tables: Tables,
+    publisher: Publisher,
+    clock: Clock,
+    all: RwLock<BTreeMap<AppName, Arc<App>>>,
+    /// Rings when an application was added.
+    added: Notify,
+    /// The store may be an old one: nothing is done until somebody says that it is right.
+    observe_only: AtomicBool,
+    /// Heal even though more than half of the hosts are silent.
+    heal_now: AtomicBool,
+}
+
+/// One application.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) name: AppName,
+    /// Held while a change of it is decided and written.
+    kept: tokio::sync::Mutex<Kept>,
+    /// What is kept, for those who only look; nothing before it was read.
+    shown: RwLock<Option<Arc<Documents>>>,
+    /// Rings when there may be something to do.
+    wake: Arc<Notify>,
+    /// What is being done, by slot.
+    in_flight: Mutex<BTreeMap<Target, Option<Making>>>,
+    health: Mutex<Health>,
+    probes: Probes,
+}
+
+/// What is kept of an application.
+#[derive(Debug)]
+struct Kept {
+    documents: Documents,
+    /// Not so before it was read, and when a write left open what the store has.
+    is_read: bool,
+}
+
+/// What steps are carried out for, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Slot(Slot),
+    /// The command that goes before a component is replaced.
+    Before(crate::model::app::ComponentName),
+}
+
+/// A container that is being made and may not be seen yet.
+#[derive(Clone, Debug)]
+struct Making {
+    replica: Instance,
+    revision: u64,
+    since: jiff::Timestamp,
+}
+
+impl Apps {
+    /// The applications that are kept in a store. Nothing is done for them yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn load(store: Arc<dyn Store>, publisher: Publisher, clock: Clock) -> Result<Self> {
+        let tables = Tables::new(&store);
+        let apps = Self {
+            store,
+            tables,
+            publisher,
+            clock,
+            all: RwLock::default(),
+            added: Notify::new(),
+            observe_only: AtomicBool::new(false),
+            heal_now: AtomicBool::new(false),
+        };
+        for name in apps.tables.names().await? {
+            let app = apps.app(&name);
+            // One that cannot be read keeps no other from being looked after.
+            if let Err(error) = apps.documents(&app).await {
+                tracing::error!(app = %name, %error, "what is kept of an application cannot be read");
+            }
+        }
+        Ok(apps)
+    }
+
+    /// All applications, by name, also one that is being declared at this moment.
+    pub(crate) fn all(&self) -> Vec<Arc<App>> {
+        self.all.read().values().cloned().collect()
+    }
+
+    /// The application of that name, whether or not there is one.
+    pub(crate) fn app(&self, name: &AppName) -> Arc<App> {
+        if let Some(app) = self.all.read().get(name) {
+            return app.clone();
+        }
+        let mut all = self.all.write();
+        let app = all.entry(name.clone()).or_insert_with(|| Arc::new(self.unknown(name))).clone();
+        self.added.notify_one();
+        app
+    }
+
+    /// An application that nothing is known of, to look at what it would be.
+    pub(crate) fn unknown(&self, name: &AppName) -> App {
+        App::new(name.clone(), Documents::none(self.tables.clone(), name))
+    }
+
+    /// The application of that name, if anything is known of it.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<App>> {
+        let name: AppName = name.parse().ok()?;
+        self.all.read().get(&name).cloned()
+    }
+
+    /// Has all of them looked at.
+    pub(crate) fn wake_all(&self) {
+        self.all.read().values().for_each(|app| app.wake());
+    }
+
+    /// Heals from now on although more than half of the hosts are silent, until they answer again.
+    pub(crate) fn heal_now(&self) {
+        self.heal_now.store(true, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// What is kept of an application, for a change of it: nobody else changes it meanwhile.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn documents<'a>(&'a self, app: &'a App) -> Result<Held<'a>> {
+        let mut kept = app.kept.lock().await;
+        if !kept.is_read {
+            kept.documents = Documents::load(self.tables.clone(), &app.name).await?;
+            kept.is_read = true;
+            app.show(&kept.documents);
+        }
+        Ok(Held { apps: self, app, kept })
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+}
+
+impl App {
+    fn new(name: AppName, documents: Documents) -> Self {
+        Self {
+            name,
+            kept: tokio::sync::Mutex::new(Kept { documents, is_read: false }),
+            shown: RwLock::default(),
+            wake: Arc::new(Notify::new()),
+            in_flight: Mutex::default(),
+            health: Mutex::default(),
+            probes: Probes::default(),
+        }
+    }
+
+    /// Has it looked at.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    fn show(&self, documents: &Documents) {
+        *self.shown.write() = Some(Arc::new(documents.clone()));
+    }
+
+    /// What is kept of it, if there is such an application.
+    pub(crate) fn shown(&self) -> Option<Arc<Documents>> {
+        self.shown.read().clone().filter(|documents| documents.is_there())
+    }
+
+    /// Whether anything is being done for it.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.in_flight.lock().is_empty()
+    }
+}
+
+/// What is kept of an application, held for a change.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    apps: &'a Apps,
+    app: &'a App,
+    kept: MutexGuard<'a, Kept>,
+}
+
+impl Held<'_> {
+    /// What is kept.
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.kept.documents
+    }
+
+    /// What the planner reads.
+    pub(crate) fn desired(&self) -> &Desired {
+        self.kept.documents.desired()
+    }
+
+    /// Writes a change, with what belongs to it, and has the application looked at.
+    ///
+    /// # Errors
+    /// The store did not take all of it. It is read again before the next change.
+    pub(crate) async fn commit(mut self, change: Change, with: Vec<Write>) -> Result<()> {
+        self.kept.is_read = false;
+        let documents = change.commit(&*self.apps.store, with).await?;
+        self.app.show(&documents);
+        *self.kept = Kept { documents, is_read: true };
+        self.app.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! What there is, as the planner reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{App, Apps, Making};
+use crate::apps::convert::volume_name;
+use crate::apps::{Desired, Health, Observed, ObservedContainer, Reach, Slot};
+use crate::cluster::{Cluster, EngineReach, ReplicaContainer};
+use crate::executor::Executor;
+use crate::model::app::{ComponentSpec, Sizes};
+use crate::model::{ContainerState, EngineId, MemoryMb};
+
+impl Apps {
+    /// Everything that was observed and may matter to an application.
+    pub(super) fn observe(&self, executor: &Executor, app: &App, desired: &Desired, now: Timestamp) -> Observed {
+        let cluster = &executor.cluster;
+        let known = cluster.replicas(&app.name);
+        let seen: BTreeSet<String> = known.iter().map(|container| container.name.clone()).collect();
+        app.probe(cluster, desired, &known);
+        let mut containers: Vec<ObservedContainer> = known
+            .iter()
+            .filter(|container| container.labels.slot.is_some())
+            .map(|container| app.observed(desired, container, now))
+            .collect();
+        let being_made = app.in_flight.lock().values().flatten().cloned().collect::<Vec<_>>();
+        let unseen = being_made.iter().filter(|making| !seen.contains(&making.replica.container_name(&app.name)));
+        containers.extend(unseen.map(|making| not_seen_yet(app, making)));
+        let others = cluster.named_like(&format!("{}.", app.name));
+        containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
+        Observed { engines: reaches(cluster), containers, volumes: volumes(cluster, desired) }
+    }
+}
+
+impl App {
+    fn observed(&self, desired: &Desired, container: &ReplicaContainer, now: Timestamp) -> ObservedContainer {
+        let ReplicaContainer { labels, run, state, created, .. } = container;
+        let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
+        let component = desired.component(labels.revision, &labels.component);
+        let since = match state {
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => run.started,
+            ContainerState::Stopped | ContainerState::Unknown => run.ended,
+            ContainerState::Created => None,
+        };
+        ObservedContainer {
+            name: container.name.clone(),
+            engine: container.engine.clone(),
+            slot,
+            generation: labels.generation,
+            revision: labels.revision,
+            state: *state,
+            since: since.unwrap_or(*created),
+            created: *created,
+            health: self.health_of(container, component, now),
+            exit_code: run.exit_code,
+            exits: container.exits.clone(),
+            sizes: container.limits_known.then(|| sizes(container)),
+            spec: Some(container.spec.clone()),
+        }
+    }
+
+    fn health_of(&self, container: &ReplicaContainer, component: Option<&ComponentSpec>, now: Timestamp) -> Health {
+        if container.state != ContainerState::Running {
+            return Health::Unchecked;
+        }
+        let probed = component.and_then(|component| self.probes.health(&container.id, component));
+        probed.unwrap_or_else(|| self.health.lock().of_docker(container, now))
+    }
+}
+
+/// What Docker enforces.
+fn sizes(container: &ReplicaContainer) -> Sizes {
+    let spec = &container.spec;
+    Sizes {
+        cpus: spec.cpus,
+        memory: spec.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION),
+        restart: spec.restart_policy,
+    }
+}
+
+/// A container that Docker is being asked for.
+fn not_seen_yet(app: &App, making: &Making) -> ObservedContainer {
+    let Making { replica, revision, since } = making;
+    ObservedContainer {
+        name: replica.container_name(&app.name),
+        engine: replica.engine.clone(),
+        slot: Some(replica.slot.clone()),
+        generation: replica.generation,
+        revision: *revision,
+        state: ContainerState::Created,
+        since: *since,
+        created: *since,
+        health: Health::Unchecked,
+        exit_code: None,
+        exits: Vec::new(),
+        sizes: None,
+        spec: None,
+    }
+}
+
+fn of_somebody_else(name: String, engine: EngineId, now: Timestamp) -> ObservedContainer {
+    ObservedContainer {
+        name,
+        engine,
+        slot: None,
+        generation: 0,
+        revision: 0,
+        state: ContainerState::Running,
+        since: now,
+        created: now,
+        health: Health::Unchecked,
+        exit_code: None,
+        exits: Vec::new(),
+        sizes: None,
+        spec: None,
+    }
+}
+
+fn reaches(cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
+    let reach = |reach: EngineReach| match reach {
+        EngineReach::Up => Reach::Up,
+        EngineReach::NotRead { since } | EngineReach::Silent { since } => Reach::Silent { since },
+        EngineReach::DaemonGone { since } => Reach::DaemonGone { since },
+    };
+    cluster.reaches().into_iter().map(|(engine, found)| (engine, reach(found))).collect()
+}
+
+/// The volumes of slots that are there, of those that are recorded.
+fn volumes(cluster: &Cluster, desired: &Desired) -> BTreeSet<(EngineId, Slot, String)> {
+    if desired.volumes.is_empty() {
+        return BTreeSet::new();
+    }
+    let there = cluster.volumes();
+    let recorded = desired.volumes.iter().filter(|volume| {
+        there.contains(&(volume.engine.clone(), volume_name(&desired.app, &volume.slot, &volume.name)))
+    });
+    recorded.map(|volume| (volume.engine.clone(), volume.slot.clone(), volume.name.clone())).collect()
+}

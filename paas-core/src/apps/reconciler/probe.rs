@@ -1,0 +1,194 @@
+//! Checks of health that this server makes: of a path, or of a port that takes a connection.
+//!
+//! A container on the server's own machine is asked at its own address, any other one at a port that was published on its engine
+//! for that.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::App;
+use crate::apps::{Desired, Health};
+use crate::cluster::{Cluster, ReplicaContainer};
+use crate::model::app::{ComponentSpec, HealthCheck, Probe};
+use crate::model::{BindPort, BoundPort, ContainerId, ContainerState, EngineAddress, Protocol};
+use crate::net;
+
+/// The checks that are made, by container.
+#[derive(Debug, Default)]
+pub(super) struct Probes(Mutex<HashMap<ContainerId, Made>>);
+
+/// A check that is made, and what it said. It ends when this is dropped.
+#[derive(Debug)]
+struct Made {
+    check: HealthCheck,
+    at: Place,
+    started: Option<Timestamp>,
+    said: Arc<Mutex<Said>>,
+    _stop: DropGuard,
+}
+
+/// Where a container is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    host: String,
+    port: u16,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    health: Option<Health>,
+    failures: u32,
+}
+
+/// The check of a component that the platform makes itself, and the port in the container that it is made at.
+pub(super) fn check_of(component: &ComponentSpec) -> Option<(HealthCheck, u16)> {
+    match &component.health {
+        Some(check) => match &check.probe {
+            Probe::Http { port, .. } | Probe::Tcp { port } => {
+                component.ports.get(port).map(|port| (check.clone(), *port))
+            }
+            Probe::Command(_) => None,
+        },
+        // Nothing is declared but a port: that it takes connections is what is known of it.
+        None => component.ports.iter().next().map(|(name, port)| (HealthCheck::of_port(name.clone()), *port)),
+    }
+}
+
+/// The port that is published for the check, where the container's own address cannot be reached.
+pub(super) fn published_for_check(component: &ComponentSpec, address: &EngineAddress) -> Option<BindPort> {
+    let (EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. }) = address else { return None };
+    let (_, container_port) = check_of(component)?;
+    let is_published = component.publish.iter().any(|port| port.container_port == container_port);
+    let host_ip = net::without_brackets(host).parse().ok();
+    let port = BindPort { proto: Protocol::Tcp, host_ip, host_port: None, container_port };
+    (!is_published).then_some(port)
+}
+
+impl Probes {
+    /// What the check of a container said; nothing where none is made by this server.
+    pub(super) fn health(&self, id: &ContainerId, component: &ComponentSpec) -> Option<Health> {
+        check_of(component)?;
+        let made = self.0.lock();
+        let said = made.get(id)?.said.lock();
+        Some(said.health.unwrap_or(Health::Starting))
+    }
+}
+
+impl App {
+    /// Sees to it that each container that runs is checked as its component says, and no other.
+    pub(super) fn probe(&self, cluster: &Cluster, desired: &Desired, known: &[ReplicaContainer]) {
+        self.health.lock().retain(|id| known.iter().any(|container| container.id == *id));
+        let mut made = self.probes.0.lock();
+        let mut wanted = HashMap::new();
+        for container in known.iter().filter(|container| container.state == ContainerState::Running) {
+            let component = desired.component(container.labels.revision, &container.labels.component);
+            let Some((check, port)) = component.and_then(check_of) else { continue };
+            let Some(at) = place_of(cluster, container, port) else { continue };
+            wanted.insert(container.id.clone(), (check, at, container.run.started));
+        }
+        made.retain(|id, made| {
+            wanted.get(id).is_some_and(|(check, at, started)| {
+                made.check == *check && made.at == *at && made.started == *started
+            })
+        });
+        for (id, (check, at, started)) in wanted {
+            made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started));
+        }
+    }
+
+    fn begin_probe(&self, cluster: &Cluster, check: HealthCheck, at: Place, started: Option<Timestamp>) -> Made {
+        let stop = cluster.background().stopping().child_token();
+        let said = Arc::<Mutex<Said>>::default();
+        let (ends, wake) = (stop.clone(), self.wake.clone());
+        let asking = keep_asking(check.clone(), at.clone(), said.clone(), wake);
+        cluster.background().tracker().spawn(async move { ends.run_until_cancelled(asking).await });
+        Made { check, at, started, said, _stop: stop.drop_guard() }
+    }
+}
+
+/// Where a port of a container is reached from here.
+fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Option<Place> {
+    let spec = cluster.engine_spec(&container.engine)?;
+    let is_it = |bound: &&BoundPort| bound.container_port == port && bound.proto == Protocol::Tcp;
+    match &spec.addr {
+        EngineAddress::Unix(_) => Some(Place { host: container.run.address?.to_string(), port }),
+        EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. } => {
+            let bound = container.ports.iter().find(is_it)?;
+            Some(Place { host: net::without_brackets(host).to_owned(), port: bound.host_port })
+        }
+        EngineAddress::Simulated(_) => None,
+    }
+}
+
+async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake: Arc<Notify>) {
+    loop {
+        let is_well = timeout(Duration::from_millis(check.timeout_ms), ask(&check.probe, &at)).await.unwrap_or(false);
+        if said.lock().note(is_well, check.failures) {
+            wake.notify_one();
+        }
+        sleep(Duration::from_millis(check.interval_ms)).await;
+    }
+}
+
+impl Said {
+    /// Notes an answer. Whether the health is another one now.
+    fn note(&mut self, is_well: bool, allowed: u32) -> bool {
+        let before = self.health;
+        let since = Timestamp::now();
+        if is_well {
+            self.failures = 0;
+            if !matches!(before, Some(Health::Healthy { .. })) {
+                self.health = Some(Health::Healthy { since });
+            }
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            // One that never was well is starting, for as long as it may.
+            if matches!(before, Some(Health::Healthy { .. })) && self.failures >= allowed {
+                self.health = Some(Health::Unhealthy { since });
+            }
+        }
+        self.health != before
+    }
+}
+
+async fn ask(probe: &Probe, at: &Place) -> bool {
+    let Ok(connection) = net::connect(&at.host, at.port).await else { return false };
+    match probe {
+        Probe::Http { path, .. } => {
+            let status = ask_path(connection, at, path).await;
+            status.is_some_and(|status| (200..400).contains(&status))
+        }
+        Probe::Tcp { .. } | Probe::Command(_) => true,
+    }
+}
+
+/// The status that a GET of a path is answered with.
+#[cfg(feature = "docker")]
+async fn ask_path(connection: TcpStream, at: &Place, path: &str) -> Option<u16> {
+    let (mut sender, exchange) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(connection)).await.ok()?;
+    let request = hyper::Request::get(path)
+        .header(hyper::header::HOST, format!("{}:{}", at.host, at.port))
+        .header(hyper::header::USER_AGENT, "paas-health")
+        .body(String::new())
+        .ok()?;
+    tokio::select! {
+        answer = sender.send_request(request) => answer.ok().map(|answer| answer.status().as_u16()),
+        _ = exchange => None,
+    }
+}
+
+/// Without Docker there is no container that could be asked.
+#[cfg(not(feature = "docker"))]
+async fn ask_path(_connection: TcpStream, _at: &Place, _path: &str) -> Option<u16> {
+    None
+}

@@ -1,0 +1,52 @@
+//! What is left to do when the containers of an application are gone.
+
+use super::create::network_name;
+use super::round::Next;
+use super::{Apps, Held};
+use crate::apps::convert::volume_name;
+use crate::apps::Observed;
+use crate::executor::Executor;
+use crate::model::{Event, EventKind};
+use crate::store::Result;
+
+impl Apps {
+    /// Forgets an application that was destroyed, when nothing of it is left: its networks go, and its volumes where that was
+    /// asked for. Hosts that do not answer keep a network without containers.
+    pub(super) async fn forget_when_nothing_is_left(
+        &self,
+        executor: &Executor,
+        held: Held<'_>,
+        observed: &Observed,
+    ) -> Result<Next> {
+        let desired = held.desired().clone();
+        let is_left = observed.containers.iter().any(|container| container.slot.is_some());
+        if is_left || !desired.replicas.is_empty() {
+            return Ok(Next::At(None));
+        }
+        let cluster = &executor.cluster;
+        for engine in cluster.engines_up() {
+            let Some(connection) = cluster.connection(&engine) else { continue };
+            let removed = cluster.while_up(&engine, connection.remove_network(&network_name(&desired.app))).await;
+            if let Err(error) = removed {
+                tracing::warn!(app = %desired.app, %engine, %error, "the network of an application stays");
+            }
+        }
+        let removes_volumes = held.documents().removes_volumes();
+        if removes_volumes {
+            for volume in &desired.volumes {
+                let name = volume_name(&desired.app, &volume.slot, &volume.name);
+                let Some(connection) = cluster.connection(&volume.engine) else { continue };
+                if let Err(error) = cluster.while_up(&volume.engine, connection.remove_volume(&name)).await {
+                    tracing::warn!(app = %desired.app, engine = %volume.engine, %error, "volume {name} stays");
+                    return Ok(Next::At(None));
+                }
+            }
+        }
+        let event = Event::new(EventKind::DestroyApp, format!("{}: nothing of it is left", desired.app)).tagged("app");
+        let insertion = self.publisher.insertion(&event)?;
+        let change = held.documents().removal(removes_volumes);
+        held.commit(change, vec![insertion]).await?;
+        self.publisher.publish(event).await;
+        Ok(Next::At(None))
+    }
+}

@@ -1,0 +1,193 @@
+//! One round: what is to be done next is planned, written down, and begun.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+
+use super::{App, Apps, Making, Target};
+use crate::apps::documents::Beside;
+use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Step, plan};
+use crate::executor::Executor;
+use crate::model::{Event, EventKind};
+use crate::store::records::{EndedRecord, OutcomeRecord};
+use crate::store::{Result, Write};
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At once.
+    Again,
+    /// At that time at the latest, where there is one.
+    At(Option<Timestamp>),
+}
+
+impl Apps {
+    /// Looks after an application once.
+    ///
+    /// # Errors
+    /// The store did not answer, or did not take the steps: none of them is begun.
+    pub(super) async fn round(self: &Arc<Self>, executor: &Executor, app: &Arc<App>) -> Result<Next> {
+        let held = self.documents(app).await?;
+        if !held.documents().is_there() || held.documents().is_foreign() {
+            return Ok(Next::At(None));
+        }
+        let now = self.now();
+        let mut desired = self.as_it_counts(held.desired());
+        let observed = self.observe(executor, app, &desired, now);
+        let mut steps = self.steps_of_before(executor, app, &mut desired);
+        steps.extend(executor.cluster.with_snapshot(|snapshot| {
+            plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)
+        }));
+        let until = steps.iter().filter_map(time_to_wait_for).min();
+        steps.retain(|step| !step.action.is_wait() && !app.is_in_flight(step));
+        if steps.is_empty() && desired.goal == Goal::Destroy && !app.is_busy() {
+            return self.forget_when_nothing_is_left(executor, held, &observed).await;
+        }
+        let before = held.desired().clone();
+        let mut beside = Beside::default();
+        for step in &steps {
+            beside.ended = beside.ended.or(end_of(&desired, step, now));
+            desired.record(step, now);
+        }
+        (desired.observe_only, desired.heal_now) = (before.observe_only, before.heal_now);
+        let change = held.documents().change_to(desired, &beside, now)?;
+        let events: Vec<Event> = steps.iter().filter_map(|step| event_of(app, step)).collect();
+        if steps.is_empty() && change.is_empty() {
+            return Ok(Next::At(until));
+        }
+        let insertions = events.iter().map(|event| self.publisher.insertion(event)).collect::<Result<Vec<Write>>>()?;
+        let desired = change.desired();
+        held.commit(change, insertions).await?;
+        for event in events {
+            self.publisher.publish(event).await;
+        }
+        self.begin(executor, app, &desired, steps, now);
+        Ok(Next::Again)
+    }
+
+    /// What is kept of an application, with what holds for all of them.
+    fn as_it_counts(&self, desired: &Desired) -> Desired {
+        Desired {
+            observe_only: self.observe_only.load(Ordering::Relaxed),
+            heal_now: self.heal_now.load(Ordering::Relaxed),
+            ..desired.clone()
+        }
+    }
+
+    /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done.
+    pub(crate) fn look(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
+        let now = self.now();
+        let desired = self.as_it_counts(desired);
+        let observed = self.observe(executor, app, &desired, now);
+        let scheduler = &**executor.cluster.scheduler();
+        let steps = executor.cluster.with_snapshot(|snapshot| plan(&desired, &observed, snapshot, scheduler, now));
+        (observed, steps)
+    }
+
+    /// Has steps carried out: those of one slot one after the other, those of different slots at once.
+    fn begin(
+        self: &Arc<Self>,
+        executor: &Executor,
+        app: &Arc<App>,
+        desired: &Arc<Desired>,
+        steps: Vec<Step>,
+        now: Timestamp,
+    ) {
+        let mut by_target: BTreeMap<Target, Vec<Step>> = BTreeMap::new();
+        for step in steps {
+            if let Some(target) = target_in_docker(&step.action) {
+                by_target.entry(target).or_default().push(step);
+            }
+        }
+        for (target, steps) in by_target {
+            app.in_flight.lock().insert(target.clone(), making(&steps, now));
+            let (apps, executor, app, desired) = (self.clone(), executor.clone(), app.clone(), desired.clone());
+            let tracker = executor.cluster.background().tracker().clone();
+            tracker.spawn(async move {
+                let closing = executor.closing.clone();
+                let done = InFlight { app: app.clone(), target };
+                closing.run_until_cancelled(apps.carry_out(&executor, &app, &desired, steps)).await;
+                drop(done);
+            });
+        }
+    }
+}
+
+/// Steps are under way until this is dropped.
+struct InFlight {
+    app: Arc<App>,
+    target: Target,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.app.in_flight.lock().remove(&self.target);
+        self.app.wake();
+    }
+}
+
+impl App {
+    /// Whether steps are under way for what a step is of.
+    fn is_in_flight(&self, step: &Step) -> bool {
+        target(&step.action).is_some_and(|target| self.in_flight.lock().contains_key(&target))
+    }
+}
+
+fn time_to_wait_for(step: &Step) -> Option<Timestamp> {
+    match &step.action {
+        Action::Wait { until, .. } => *until,
+        _ => None,
+    }
+}
+
+/// What a step is of, where it is of one slot or one command.
+fn target(action: &Action) -> Option<Target> {
+    match action {
+        Action::RunBefore(component) => Some(Target::Before(component.clone())),
+        other => other.slot().cloned().map(Target::Slot),
+    }
+}
+
+/// The same, where Docker is asked for it.
+fn target_in_docker(action: &Action) -> Option<Target> {
+    match action {
+        Action::Assign { .. } | Action::Adopt { .. } | Action::Admit(_) | Action::Drain(_) | Action::Forget(_) => None,
+        other => target(other),
+    }
+}
+
+fn making(steps: &[Step], now: Timestamp) -> Option<Making> {
+    steps.iter().find_map(|step| match &step.action {
+        Action::Create { replica, revision, .. } => {
+            Some(Making { replica: replica.clone(), revision: *revision, since: now })
+        }
+        _ => None,
+    })
+}
+
+/// How a rollout ended, if it ends by that step.
+fn end_of(desired: &Desired, step: &Step, now: Timestamp) -> Option<EndedRecord> {
+    let Action::Finish(outcome) = &step.action else { return None };
+    let why = match (outcome, desired.rollout.as_ref().map(|rollout| &rollout.reason)) {
+        (Outcome::Done, _) => String::new(),
+        (Outcome::RolledBack, Some(RolloutReason::Rollback { why })) => why.clone(),
+        _ => step.cause.to_string(),
+    };
+    Some(EndedRecord { to: desired.target, outcome: OutcomeRecord::from(*outcome), why, at: now })
+}
+
+/// The event that tells of a step. What only brings the records in line is none.
+fn event_of(app: &App, step: &Step) -> Option<Event> {
+    let kind = match &step.action {
+        Action::Finish(_) | Action::Rollback { .. } => EventKind::Rollout,
+        Action::Assign { .. } | Action::Forget(_) | Action::Wait { .. } => return None,
+        _ => EventKind::Replica,
+    };
+    let mut event = Event::new(kind, format!("{}: {step}", app.name)).tagged("app");
+    event.name = Some(app.name.to_string());
+    event.engine = step.action.replica().map(|replica| replica.engine.clone());
+    event.reason = Some(step.cause.to_string());
+    Some(event)
+}

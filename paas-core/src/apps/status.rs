@@ -1,0 +1,194 @@
+//! How an application is, for people and programs.
+
+use std::sync::Arc;
+
+use super::documents::Documents;
+use super::reconciler::{App, Apps};
+use super::{Backend, Desired, Goal, Observed, ObservedContainer, Reach, Replica, RolloutReason, Slot, Step};
+use crate::cluster::{Cluster, ReplicaContainer};
+use crate::executor::Executor;
+use crate::model::app::{ComponentName, ComponentSpec, Replicas};
+use crate::model::{ContainerState, EngineAddress};
+use crate::store::records::{EndedRecord, OutcomeRecord};
+use crate::wire::app::{
+    AppState, AppStatus, AppSummary, ComponentStatus, ReplicaStatus, RolloutOutcome, RolloutResult, RolloutStatus,
+};
+
+impl Apps {
+    /// How an application is; nothing where there is none.
+    pub(crate) fn status(&self, executor: &Executor, app: &Arc<App>) -> Option<AppStatus> {
+        let documents = app.shown()?;
+        let (observed, steps) = self.look(executor, app, documents.desired());
+        let known = executor.cluster.replicas(&app.name);
+        let looked = Looked { cluster: &executor.cluster, desired: documents.desired(), observed, steps, known };
+        Some(looked.status(&documents))
+    }
+}
+
+/// What there is, and what is to be done.
+struct Looked<'a> {
+    cluster: &'a Cluster,
+    desired: &'a Desired,
+    observed: Observed,
+    steps: Vec<Step>,
+    known: Vec<ReplicaContainer>,
+}
+
+impl Looked<'_> {
+    fn status(&self, documents: &Documents) -> AppStatus {
+        let component: std::collections::BTreeMap<ComponentName, ComponentStatus> =
+            self.desired.components().map(|(name, spec)| (name.clone(), self.component(name, spec))).collect();
+        let ready = component.values().map(|component| component.ready).sum();
+        let replicas = component.values().map(|component| component.replicas.len()).sum();
+        let changed = documents.revisions().next_back().map(|(_, revision)| revision.created);
+        let rollout = self.desired.rollout.as_ref();
+        let summary = AppSummary {
+            name: self.desired.app.clone(),
+            state: self.state(ready == replicas),
+            revision: self.desired.target,
+            ready,
+            replicas,
+            components: component.keys().cloned().collect(),
+            changed: changed.unwrap_or_default(),
+        };
+        let no_slot = |step: &&Step| step.action.slot().is_none();
+        AppStatus {
+            summary,
+            rollout: rollout.map(|rollout| RolloutStatus {
+                to: rollout.to,
+                reason: reason_of(&rollout.reason).to_owned(),
+                why: why_of(&rollout.reason).to_owned(),
+                started: rollout.started,
+            }),
+            last_rollout: documents.ended().map(result_of),
+            component,
+            notes: self.steps.iter().filter(no_slot).map(ToString::to_string).collect(),
+        }
+    }
+
+    fn state(&self, is_ready: bool) -> AppState {
+        match self.desired.goal {
+            Goal::Destroy => AppState::Removing,
+            Goal::Stop => AppState::Stopped,
+            Goal::Run if self.desired.rollout.is_some() => AppState::RollingOut,
+            Goal::Run if !self.desired.is_target_good() => AppState::RolloutStopped,
+            Goal::Run if is_ready => AppState::Running,
+            Goal::Run => AppState::Degraded,
+        }
+    }
+
+    fn component(&self, name: &ComponentName, spec: &ComponentSpec) -> ComponentStatus {
+        let declared = match spec.replicas {
+            Replicas::Count(count) => count,
+            Replicas::EachHost => 0,
+        };
+        let kept = self.desired.replicas.keys().filter(|slot| slot.component == *name).map(|slot| slot.number);
+        let mut numbers: Vec<u32> = (1..=declared).chain(kept).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let slots = numbers.into_iter().map(|number| Slot { component: name.clone(), number });
+        let replicas: Vec<ReplicaStatus> = slots.map(|slot| self.replica(&slot)).collect();
+        let serves = |status: &&ReplicaStatus| {
+            let slot = Slot { component: name.clone(), number: status.slot };
+            status.slot <= declared.max(u32::from(declared == 0) * u32::MAX) && self.serves(&slot)
+        };
+        let ready = replicas.iter().filter(serves).count();
+        ComponentStatus { image: spec.image.to_string(), declared: spec.replicas, ready, replicas }
+    }
+
+    /// Whether a container of a slot serves, the newest or one before.
+    fn serves(&self, slot: &Slot) -> bool {
+        let Some(replica) = self.desired.replicas.get(slot) else { return false };
+        let serves = |container: &ObservedContainer| {
+            replica.backends.get(&container.generation) == Some(&Backend::Serving)
+                && (container.state == ContainerState::Running || is_completed(container))
+                && self.observed.engines.get(&container.engine) == Some(&Reach::Up)
+        };
+        self.containers_of(slot).any(serves)
+    }
+
+    fn containers_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = &'a ObservedContainer> {
+        self.observed.containers.iter().filter(move |container| container.slot.as_ref() == Some(slot))
+    }
+
+    fn replica(&self, slot: &Slot) -> ReplicaStatus {
+        let replica = self.desired.replicas.get(slot);
+        let newest = replica.and_then(|replica| {
+            self.containers_of(slot)
+                .find(|found| found.generation == replica.generation && found.engine == replica.engine)
+        });
+        let known = newest.and_then(|newest| self.known.iter().find(|known| known.name == newest.name));
+        let step = self.steps.iter().find(|step| step.action.slot() == Some(slot));
+        ReplicaStatus {
+            slot: slot.number,
+            revision: replica.map(|replica| replica.revision),
+            engine: replica.map(|replica| replica.engine.clone()),
+            container: known.map(|known| known.id.clone()),
+            name: newest.map(|newest| newest.name.clone()).unwrap_or_default(),
+            state: self.word(replica, newest).to_owned(),
+            reason: step.map(|step| step.cause.to_string()).unwrap_or_default(),
+            ports: known.map(|known| self.ports(known)).unwrap_or_default(),
+        }
+    }
+
+    /// How a replica is, in a word.
+    fn word(&self, replica: Option<&Replica>, container: Option<&ObservedContainer>) -> &'static str {
+        let Some(replica) = replica else { return "pending" };
+        if self.observed.engines.get(&replica.engine) != Some(&Reach::Up) {
+            return "unreachable";
+        }
+        let Some(container) = container else { return "missing" };
+        match (container.state, container.health, replica.backends.get(&container.generation)) {
+            (ContainerState::Running, super::Health::Unhealthy { .. }, _) => "unhealthy",
+            (ContainerState::Running, _, Some(Backend::Serving)) => "ready",
+            (ContainerState::Running, _, Some(Backend::Draining { .. })) => "draining",
+            (ContainerState::Running | ContainerState::Created, _, _) => "starting",
+            (ContainerState::Paused, _, _) => "paused",
+            (ContainerState::Restarting, _, _) => "crash-looping",
+            (ContainerState::Stopped | ContainerState::Unknown, _, Some(Backend::Serving)) if is_completed(container) => {
+                "completed"
+            }
+            (ContainerState::Stopped | ContainerState::Unknown, _, _) => "stopped",
+        }
+    }
+
+    fn ports(&self, known: &ReplicaContainer) -> Vec<String> {
+        let spec = self.cluster.engine_spec(&known.engine);
+        let host = match spec.as_ref().map(|spec| &spec.addr) {
+            Some(EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. }) => host.clone(),
+            _ => "localhost".to_owned(),
+        };
+        known.ports.iter().map(|port| format!("{} → {host}:{}", port.container_port, port.host_port)).collect()
+    }
+}
+
+fn is_completed(container: &ObservedContainer) -> bool {
+    container.state == ContainerState::Stopped && container.exit_code == Some(0)
+}
+
+fn reason_of(reason: &RolloutReason) -> &'static str {
+    match reason {
+        RolloutReason::Apply => "apply",
+        RolloutReason::Adopt => "adopt",
+        RolloutReason::Scale => "scale",
+        RolloutReason::Restart => "restart",
+        RolloutReason::Rollback { .. } => "rollback",
+    }
+}
+
+fn why_of(reason: &RolloutReason) -> &str {
+    match reason {
+        RolloutReason::Rollback { why } => why,
+        _ => "",
+    }
+}
+
+fn result_of(ended: &EndedRecord) -> RolloutResult {
+    let outcome = match ended.outcome {
+        OutcomeRecord::Done => RolloutOutcome::Done,
+        OutcomeRecord::RolledBack => RolloutOutcome::RolledBack,
+        OutcomeRecord::Stopped => RolloutOutcome::Stopped,
+        OutcomeRecord::Unknown => RolloutOutcome::Unknown,
+    };
+    RolloutResult { to: ended.to, outcome, why: ended.why.clone(), ended: ended.at }
+}

@@ -1,0 +1,167 @@
+//! Makes and starts the containers of applications, each on the engine that was chosen for it.
+
+use futures::StreamExt;
+
+use super::Executor;
+use crate::cluster::{ReplicaContainer, Reservation};
+use crate::engine::{
+    AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
+};
+use crate::model::{ContainerId, ContainerSpec, EngineId};
+use crate::scheduler::PlacementRequest;
+
+/// A container of an application that is to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewReplica {
+    /// Docker's name, which no other container of the application ever has.
+    pub(crate) name: String,
+    pub(crate) labels: ReplicaLabels,
+    /// What it is to be, with the values of secrets.
+    pub(crate) spec: ContainerSpec,
+    /// The network of its application, unless it is to be in another one.
+    pub(crate) network: Option<AppNetwork>,
+    /// The volumes that have to be there already, by Docker's name.
+    pub(crate) volumes: Vec<String>,
+}
+
+impl Executor {
+    /// Makes a container on an engine and starts it, or goes on with the one that was made before the answer was lost. When it
+    /// fails nothing is left, unless the engine does not answer.
+    ///
+    /// # Errors
+    /// What the engine said, or why there is no room for it there.
+    pub(crate) async fn make_replica(&self, engine: &EngineId, new: &NewReplica) -> Result<ContainerId, EngineError> {
+        let reservation = self.reserve_replica(engine, new)?;
+        let gone = || EngineError::new(EngineErrorKind::Unreachable, MAKE, "the engine was deleted");
+        let connection = reservation.connection().ok_or_else(gone)?;
+        self.cluster.while_up(engine, self.prepare(&*connection, engine, new)).await?;
+        let slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
+        let id = self.cluster.while_up(engine, self.create_replica(&*connection, engine, new, &reservation)).await?;
+        if let Err(error) = self.cluster.while_up(engine, connection.start(&id)).await {
+            self.discard(&*connection, engine, &id).await;
+            return Err(error);
+        }
+        drop(slot);
+        let seen = self.cluster.ticket();
+        let found = self.cluster.while_up(engine, connection.inspect(&id)).await?;
+        reservation.commit(found, seen);
+        Ok(id)
+    }
+
+    /// Starts a container that is there, or lets one go on that is paused.
+    ///
+    /// # Errors
+    /// What the engine said, or why it has no room for it any more.
+    pub(crate) async fn start_replica(&self, container: &ReplicaContainer) -> Result<(), EngineError> {
+        let ReplicaContainer { id, engine, .. } = container;
+        let reserved = self.cluster.reserve_start(id);
+        let no_room = |refusal| EngineError::new(EngineErrorKind::Unable, START, format!("{refusal}"));
+        let reservation = reserved.transpose().map_err(no_room)?;
+        let gone = || EngineError::new(EngineErrorKind::Unreachable, START, "the engine was deleted");
+        let connection = self.cluster.connection(engine).ok_or_else(gone)?;
+        let _slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
+        let outcome = self.cluster.while_up(engine, connection.start(id)).await;
+        // Whether it worked or not: the engine knows how the container is now.
+        let _ = self.cluster.while_up(engine, self.cluster.refresh(engine, id)).await;
+        drop(reservation);
+        outcome
+    }
+
+    fn reserve_replica(&self, engine: &EngineId, new: &NewReplica) -> Result<Reservation, EngineError> {
+        let request = PlacementRequest { only: Some(engine.clone()), ..PlacementRequest::new(&new.spec, 1) };
+        let no_room = |refusal: String| EngineError::new(EngineErrorKind::Unable, MAKE, refusal);
+        let placed = self.cluster.place(request).map_err(|refusal| no_room(refusal.to_string()))?;
+        placed.into_iter().next().ok_or_else(|| no_room("no engine was chosen".to_owned()))
+    }
+
+    /// Sees to it that its network is there, and that its volumes are: Docker would silently make empty ones.
+    async fn prepare(
+        &self,
+        connection: &dyn DockerEngine,
+        engine: &EngineId,
+        new: &NewReplica,
+    ) -> Result<(), EngineError> {
+        for volume in &new.volumes {
+            if !connection.has_volume(volume).await? {
+                let detail = format!("volume {volume} is gone from {engine}");
+                return Err(EngineError::new(EngineErrorKind::Unable, MAKE, detail));
+            }
+        }
+        let Some(network) = &new.network else { return Ok(()) };
+        let platform = self.cluster.platform().to_owned();
+        let request = NetworkRequest { name: network.name.clone(), platform, app: new.labels.app.clone() };
+        connection.create_network(&request).await
+    }
+
+    async fn create_replica(
+        &self,
+        connection: &dyn DockerEngine,
+        engine: &EngineId,
+        new: &NewReplica,
+        reservation: &Reservation,
+    ) -> Result<ContainerId, EngineError> {
+        let request = CreateRequest {
+            name: new.name.clone(),
+            spec: new.spec.clone(),
+            links: Vec::new(),
+            platform: self.cluster.platform().to_owned(),
+            engine: engine.clone(),
+            launch: reservation.launch(),
+            user: String::new(),
+            mark: None,
+            log_rotation: self.log_rotation,
+            replica: Some(new.labels.clone()),
+            network: new.network.clone(),
+        };
+        let mut created = connection.create(&request).await;
+        if created.as_ref().is_err_and(|error| error.kind() == EngineErrorKind::NoSuchImage) {
+            self.pull_for(connection, engine, new).await?;
+            created = connection.create(&request).await;
+        }
+        match created {
+            Ok(created) => {
+                for warning in &created.warnings {
+                    tracing::warn!(%engine, container = new.name, "{warning}");
+                }
+                Ok(created.id)
+            }
+            // It was made before, and the answer was lost.
+            Err(error) if error.kind() == EngineErrorKind::Conflict => {
+                let all = connection.list().await?;
+                let is_it = |found: &&crate::engine::ObservedContainer| {
+                    let labels = found.managed.as_ref().and_then(|managed| managed.replica());
+                    found.name.trim_start_matches('/') == new.name && labels == Some(&new.labels)
+                };
+                all.iter().find(is_it).map(|found| found.id.clone()).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn pull_for(
+        &self,
+        connection: &dyn DockerEngine,
+        engine: &EngineId,
+        new: &NewReplica,
+    ) -> Result<(), EngineError> {
+        let image = &new.spec.name;
+        let login = (self.find_login)(engine.clone(), image.clone()).await?;
+        let mut progress = connection.pull(image, login).await?;
+        while let Some(step) = progress.next().await {
+            step?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was made and cannot be started. What cannot be removed is found again, and goes then.
+    async fn discard(&self, connection: &dyn DockerEngine, engine: &EngineId, id: &ContainerId) {
+        let _removal = self.cluster.removing(id);
+        match self.cluster.while_up(engine, connection.remove(id)).await {
+            Ok(()) => self.cluster.removed(id),
+            Err(error) => tracing::warn!(%engine, container = id.short(), %error, "what cannot be started stays"),
+        }
+    }
+}
+
+const MAKE: &str = "make the container";
+const START: &str = "start the container";
