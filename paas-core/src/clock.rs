@@ -9,9 +9,17 @@ use parking_lot::Mutex;
 
 /// A clock. Cheap to clone; every clone shows the same time.
 #[derive(Clone, Default)]
-pub struct Clock {
-    /// What somebody sets by hand; nothing for the clocks of this machine.
-    manual: Option<Arc<Mutex<Manual>>>,
+pub struct Clock(Source);
+
+#[derive(Clone, Default)]
+enum Source {
+    /// The clocks of this machine.
+    #[default]
+    System,
+    /// What somebody sets by hand.
+    Manual(Arc<Mutex<Manual>>),
+    /// The time that it was at an instant, and since then that of tokio.
+    Tokio(Timestamp, tokio::time::Instant),
 }
 
 #[derive(Clone, Copy)]
@@ -28,26 +36,36 @@ impl Clock {
 
     /// A clock that stands at `wall`, until it is set on by hand.
     pub fn manual(wall: Timestamp) -> Self {
-        Self { manual: Some(Arc::new(Mutex::new(Manual { wall, since_boot: Duration::ZERO }))) }
+        Self(Source::Manual(Arc::new(Mutex::new(Manual { wall, since_boot: Duration::ZERO }))))
+    }
+
+    /// A clock that shows `wall` now and goes on with tokio's, which a test can have stand still while there is something to do.
+    pub fn with_tokio(wall: Timestamp) -> Self {
+        Self(Source::Tokio(wall, tokio::time::Instant::now()))
     }
 
     /// The time of day. It may step, forwards and back.
     pub fn now(&self) -> Timestamp {
-        self.manual.as_ref().map_or_else(Timestamp::now, |manual| manual.lock().wall)
+        match &self.0 {
+            Source::System => Timestamp::now(),
+            Source::Manual(manual) => manual.lock().wall,
+            Source::Tokio(wall, start) => wall.saturating_add(start.elapsed()).unwrap_or(Timestamp::MAX),
+        }
     }
 
     /// How long the machine is up. It never steps back, and goes on while the machine sleeps, which what tokio and
     /// [`std::time::Instant`] go by does not.
     pub fn since_boot(&self) -> Duration {
-        match &self.manual {
-            Some(manual) => manual.lock().since_boot,
-            None => boot_time(),
+        match &self.0 {
+            Source::System => boot_time(),
+            Source::Manual(manual) => manual.lock().since_boot,
+            Source::Tokio(_, start) => start.elapsed(),
         }
     }
 
     /// Lets time pass on a clock that is set by hand; those of the machine go by themselves.
     pub fn advance(&self, by: Duration) {
-        if let Some(manual) = &self.manual {
+        if let Source::Manual(manual) = &self.0 {
             let mut manual = manual.lock();
             manual.since_boot += by;
             manual.wall = manual.wall.saturating_add(by).unwrap_or(Timestamp::MAX);
@@ -56,7 +74,7 @@ impl Clock {
 
     /// Lets the time of day of a clock that is set by hand step, as an operator or NTP does.
     pub fn step(&self, by: SignedDuration) {
-        if let Some(manual) = &self.manual {
+        if let Source::Manual(manual) = &self.0 {
             let mut manual = manual.lock();
             manual.wall = manual.wall.saturating_add(by).unwrap_or(manual.wall);
         }
@@ -65,7 +83,11 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.manual.is_some() { "manual" } else { "system" };
+        let kind = match self.0 {
+            Source::System => "system",
+            Source::Manual(_) => "manual",
+            Source::Tokio(..) => "tokio",
+        };
         f.debug_struct("Clock").field("kind", &kind).field("now", &self.now()).finish()
     }
 }

@@ -9,7 +9,7 @@ use crate::apps::documents::Beside;
 use crate::apps::reconciler::{App, Held};
 use crate::apps::{Action, Cause, Desired, Goal, RolloutReason, Step};
 use crate::model::app::{AppName, AppSpec, ComponentName, EnvValue, Replicas};
-use crate::model::{Container, Event, EventKind, Invalid};
+use crate::model::{Container, EngineId, EngineStatus, Event, EventKind, Invalid};
 use crate::store::records::RevisionRecord;
 use crate::wire::app::{
     AppPlan, AppRequest, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, PlannedStep, RestartRequest,
@@ -296,6 +296,69 @@ impl Controller {
         self.record(actor.sign(event)).await?;
         self.shared.apps.heal_now();
         Ok(())
+    }
+
+    /// Acts on applications again after a store was restored or is older than what runs.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn resume_reconciling(&self, actor: &Actor) -> Result<()> {
+        self.owned(actor, |controller, actor| async move {
+            controller.check_open()?;
+            controller.shared.apps.resume().await.map_err(ControllerError::Store)?;
+            let event = Event::new(EventKind::ResumeReconciling, "applications are acted on again");
+            controller.record(actor.sign(event)).await
+        })
+        .await
+    }
+
+    /// Says that a host is gone for good: what ran there is made elsewhere, with empty volumes where `lose_volumes` says so. Gives
+    /// the volumes that are lost, by name.
+    ///
+    /// # Errors
+    /// [`ControllerError::EngineNotFound`]; [`ControllerError::Conflict`] for a host that answers, and for one that has volumes
+    /// without `lose_volumes`.
+    pub async fn host_lost(&self, actor: &Actor, engine: &EngineId, lose_volumes: bool) -> Result<Vec<String>> {
+        let engine = engine.clone();
+        self.owned(actor, move |controller, actor| async move {
+            controller.check_open()?;
+            controller.host_lost_now(&actor, &engine, lose_volumes).await
+        })
+        .await
+    }
+
+    async fn host_lost_now(&self, actor: &Actor, engine: &EngineId, lose_volumes: bool) -> Result<Vec<String>> {
+        let apps = &self.shared.apps;
+        let conflict = |reason| Err(ControllerError::Conflict { reason });
+        match self.shared.cluster.status(engine) {
+            None => return Err(ControllerError::EngineNotFound { id: engine.to_string() }),
+            Some(EngineStatus::Up | EngineStatus::Suspect) => {
+                return conflict(format!("host {engine} answers; drain it to have it emptied"));
+            }
+            Some(_) => {}
+        }
+        let on_it = apps.volumes_on(engine);
+        let names: Vec<String> =
+            on_it.iter().map(|(app, volume)| format!("{}/{} {}", app.name, volume.slot, volume.name)).collect();
+        if !names.is_empty() && !lose_volumes {
+            let reason = format!(
+                "host {engine} has volumes that would be lost: {}; say --lose-volumes where that is to be",
+                names.join(", ")
+            );
+            return conflict(reason);
+        }
+        for (app, _) in on_it {
+            let held = apps.documents(&app).await.map_err(ControllerError::Store)?;
+            let mut desired = held.desired().clone();
+            desired.volumes.retain(|volume| volume.engine != *engine);
+            let change = held.documents().change_to(desired, &Beside::default(), apps.now());
+            let change = change.map_err(ControllerError::Store)?;
+            held.commit(change, Vec::new()).await.map_err(ControllerError::Store)?;
+        }
+        apps.lose_host(engine).await.map_err(ControllerError::Store)?;
+        let event = Event::new(EventKind::HostLost, format!("host {engine} is gone for good")).on(engine);
+        self.record(actor.sign(event)).await?;
+        Ok(names)
     }
 
     fn known_app(&self, name: &str) -> Result<Arc<App>> {

@@ -44,7 +44,10 @@ pub(crate) async fn follow_applications(apps: Arc<Apps>, executor: Executor, bac
                         app.wake();
                     }
                 }
-                Ok(AppChange::Engines) | Err(RecvError::Lagged(_)) => apps.wake_all(),
+                Ok(AppChange::Engines) | Err(RecvError::Lagged(_)) => {
+                    apps.look_for_returned(&executor.cluster).await;
+                    apps.wake_all();
+                }
                 Err(RecvError::Closed) => return,
             },
         }

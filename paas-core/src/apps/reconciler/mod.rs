@@ -7,6 +7,7 @@
 
 mod before;
 mod carry_out;
+mod caution;
 mod create;
 mod follow;
 mod health;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
 use crate::store::{Result, Store, Write};
+use caution::Caution;
 use health::Health;
 use probe::Probes;
 
@@ -43,6 +45,7 @@ pub(crate) struct Apps {
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Rings when an application was added.
     added: Notify,
+    caution: Caution,
     /// The store may be an old one: nothing is done until somebody says that it is right.
     observe_only: AtomicBool,
     /// Heal even though more than half of the hosts are silent.
@@ -95,7 +98,7 @@ impl Apps {
     /// # Errors
     /// The store cannot be read.
     pub(crate) async fn load(store: Arc<dyn Store>, publisher: Publisher, clock: Clock) -> Result<Self> {
-        let tables = Tables::new(&store);
+        let (tables, caution) = (Tables::new(&store), Caution::new(&store));
         let apps = Self {
             store,
             tables,
@@ -103,10 +106,16 @@ impl Apps {
             clock,
             all: RwLock::default(),
             added: Notify::new(),
+            caution,
             observe_only: AtomicBool::new(false),
             heal_now: AtomicBool::new(false),
         };
-        for name in apps.tables.names().await? {
+        let names = apps.tables.names().await?;
+        if apps.caution.load(!names.is_empty()).await? {
+            tracing::warn!("the store is a copy, so nothing is done for applications; 'reconcile resume' has it go on");
+            apps.observe_only.store(true, Ordering::Relaxed);
+        }
+        for name in names {
             let app = apps.app(&name);
             // One that cannot be read keeps no other from being looked after.
             if let Err(error) = apps.documents(&app).await {

@@ -18,6 +18,7 @@ impl Apps {
         let cluster = &executor.cluster;
         let known = cluster.replicas(&app.name);
         let seen: BTreeSet<String> = known.iter().map(|container| container.name.clone()).collect();
+        self.look_for_newer(app, desired, &known);
         app.probe(cluster, desired, &known);
         let mut containers: Vec<ObservedContainer> = known
             .iter()
@@ -29,7 +30,26 @@ impl Apps {
         containers.extend(unseen.map(|making| not_seen_yet(app, making)));
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
-        Observed { engines: reaches(cluster), containers, volumes: volumes(cluster, desired) }
+        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired) }
+    }
+}
+
+impl Apps {
+    fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
+        let reach = |reach: EngineReach| match reach {
+            EngineReach::Up => Reach::Up,
+            EngineReach::NotRead { since } | EngineReach::Silent { since } => Reach::Silent { since },
+            EngineReach::DaemonGone { since } => Reach::DaemonGone { since },
+        };
+        let mut reaches: BTreeMap<EngineId, Reach> =
+            cluster.reaches().into_iter().map(|(engine, found)| (engine, reach(found))).collect();
+        for engine in self.caution.lost() {
+            let known = reaches.entry(engine).or_insert(Reach::Lost);
+            if *known != Reach::Up {
+                *known = Reach::Lost;
+            }
+        }
+        reaches
     }
 }
 
@@ -115,15 +135,6 @@ fn of_somebody_else(name: String, engine: EngineId, now: Timestamp) -> ObservedC
         sizes: None,
         spec: None,
     }
-}
-
-fn reaches(cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
-    let reach = |reach: EngineReach| match reach {
-        EngineReach::Up => Reach::Up,
-        EngineReach::NotRead { since } | EngineReach::Silent { since } => Reach::Silent { since },
-        EngineReach::DaemonGone { since } => Reach::DaemonGone { since },
-    };
-    cluster.reaches().into_iter().map(|(engine, found)| (engine, reach(found))).collect()
 }
 
 /// The volumes of slots that are there, of those that are recorded.

@@ -1,5 +1,6 @@
 //! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
 
+mod apps;
 mod background;
 mod changes;
 mod engines;

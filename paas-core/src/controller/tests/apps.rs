@@ -1,0 +1,199 @@
+//! Applications on simulated hosts: what is declared comes to be, and stays so.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::ContainerState;
+use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
+
+/// A platform whose clock goes with the time of the test.
+async fn platform(names: &[&str]) -> Platform {
+    let mut platform = Platform::without_engines(names).await;
+    platform.controller = start(&platform).await;
+    for name in names {
+        platform.add(name).await;
+    }
+    platform
+}
+
+async fn start(platform: &Platform) -> Controller {
+    let clock = Clock::with_tokio(Timestamp::now());
+    builder(&platform.hosts, platform.store.clone(), platform.events.clone()).clock(clock).build().await.unwrap()
+}
+
+fn request(text: &str) -> ApplyRequest {
+    let text = format!("app = 'shop'\n{text}");
+    ApplyRequest { app: read_files(&[("paas.toml", &text)], |_| None).unwrap(), ..ApplyRequest::default() }
+}
+
+fn web(image: &str, replicas: u32) -> ApplyRequest {
+    request(&format!("[component.web]\nimage = '{image}'\nreplicas = {replicas}\nupdate = {{ drain = '1s' }}"))
+}
+
+impl Platform {
+    /// Waits until the application is as declared.
+    async fn settled(&self) -> AppStatus {
+        self.app_until(|app| app.summary.state == AppState::Running && app.rollout.is_none()).await
+    }
+
+    async fn app_until(&self, is_so: impl Fn(&AppStatus) -> bool) -> AppStatus {
+        let reached = || self.controller.app("shop").is_ok_and(|app| is_so(&app));
+        assert!(eventually(reached).await, "{:#?}", self.controller.app("shop"));
+        self.controller.app("shop").unwrap()
+    }
+
+    /// The images of the containers that really run, in their order.
+    fn images(&self) -> Vec<String> {
+        let all = self.hosts.values().flat_map(SimulatedEngine::really_there);
+        let running = all.filter(|found| found.state == ContainerState::Running);
+        let mut images: Vec<String> = running.map(|found| found.spec.name.to_string()).collect();
+        images.sort();
+        images
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_declared_comes_to_be_and_comes_back() {
+    let platform = platform(&["one", "two"]).await;
+    let applied = platform.controller.apply_app(&ann(), "shop", web("web:1", 3)).await.unwrap();
+    assert_eq!((applied.revision, applied.changed), (1, true));
+    let app = platform.settled().await;
+    assert_eq!((app.summary.ready, app.summary.replicas), (3, 3));
+    assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done);
+    assert_eq!(platform.images(), ["web:1", "web:1", "web:1"]);
+    // Applied again it is there already.
+    let again = platform.controller.apply_app(&ann(), "shop", web("web:1", 3)).await.unwrap();
+    assert_eq!((again.revision, again.changed), (1, false));
+
+    // Somebody removes one behind the platform's back.
+    let (_, container) = platform.controller.app_containers("shop", None).unwrap().remove(0);
+    let host = platform.host(container.engine.id.as_str());
+    host.remove(&container.id).await.unwrap();
+    platform.app_until(|app| app.summary.ready < 3).await;
+    platform.settled().await;
+    assert_eq!(platform.really_there(), 3);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_version_replaces_the_old_one_and_one_call_takes_it_back() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 3)).await.unwrap();
+    platform.settled().await;
+    controller.apply_app(&ann(), "shop", web("web:2", 3)).await.unwrap();
+    let app = platform.settled().await;
+    assert_eq!((app.summary.revision, platform.images()), (2, vec!["web:2".to_owned(); 3]));
+    controller.rollback_app(&ann(), "shop", Default::default()).await.unwrap();
+    let app = platform.settled().await;
+    assert_eq!((app.summary.revision, platform.images()), (3, vec!["web:1".to_owned(); 3]));
+    assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done, "it was asked for");
+    let images: Vec<String> = controller
+        .app_revisions("shop")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|revision| revision.images.into_values().collect::<String>())
+        .collect();
+    assert_eq!(images, ["web:1", "web:2", "web:1"], "the newest first");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_cannot_run_leaves_the_old_one_serving_and_says_why() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    controller.apply_app(&ann(), "shop", web("missing:2", 2)).await.unwrap();
+    let app = platform.settled().await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(result.outcome, RolloutOutcome::RolledBack);
+    assert!(result.why.contains("missing:2"), "{}", result.why);
+    assert_eq!(platform.images(), ["web:1", "web:1"]);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_dies_is_left_and_one_that_returns_has_nothing_twice() {
+    let platform = platform(&["one", "two", "three"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 6)).await.unwrap();
+    platform.settled().await;
+    platform.host("one").set_reachable(false);
+    platform.app_until(|app| app.summary.ready < 6).await;
+    platform.settled().await;
+    platform.host("one").set_reachable(true);
+    platform.until("one", EngineStatus::Up).await;
+    assert!(eventually(|| platform.really_there() == 6).await, "{}", platform.really_there());
+    platform.settled().await;
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_server_goes_on_where_one_died() {
+    let mut platform = platform(&["one", "two"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 4)).await.unwrap();
+    platform.settled().await;
+    platform.controller.apply_app(&ann(), "shop", web("web:2", 4)).await.unwrap();
+    platform.app_until(|app| platform.images().contains(&"web:2".to_owned()) && app.rollout.is_some()).await;
+    platform.controller.shared.cluster.shutdown().await;
+    platform.controller = start(&platform).await;
+    platform.settled().await;
+    assert_eq!(platform.images(), vec!["web:2".to_owned(); 4]);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaling_changes_the_number_alone_and_a_file_without_one_keeps_it() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    let scale = ScaleRequest { component: None, replicas: 5 };
+    controller.scale_app(&ann(), "shop", scale).await.unwrap();
+    platform.app_until(|app| app.summary.ready == 5).await;
+    let file = request("[component.web]\nimage = 'web:1'\nupdate = { drain = '1s' }");
+    assert!(!controller.apply_app(&ann(), "shop", file).await.unwrap().changed);
+    controller.scale_app(&ann(), "shop", ScaleRequest { component: None, replicas: 1 }).await.unwrap();
+    platform.settled().await;
+    assert!(eventually(|| platform.really_there() == 1).await);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_destroyed_leaves_nothing_but_its_volumes() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nupdate = { drain = '1s' }";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    assert!(platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+    controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    assert!(eventually(|| controller.app("shop").is_err()).await, "{:#?}", controller.app("shop"));
+    assert_eq!(platform.really_there(), 0);
+    assert!(platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+    // Declared again, it finds its data.
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    controller.destroy_app(&ann(), "shop", true).await.unwrap();
+    assert!(eventually(|| controller.app("shop").is_err()).await);
+    assert!(!platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_at_once_are_one_and_a_refusal() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let based = |image: &str, base| ApplyRequest { base: Some(base), ..web(image, 1) };
+    controller.apply_app(&ann(), "shop", based("web:1", 0)).await.unwrap();
+    let late = controller.apply_app(&ann(), "shop", based("web:2", 0)).await.unwrap_err();
+    assert!(matches!(late, ControllerError::AppChanged { .. }), "{late}");
+    let second = controller.apply_app(&ann(), "shop", based("web:2", 1)).await.unwrap_err();
+    assert!(matches!(second, ControllerError::RolloutUnderWay { .. }), "{second}");
+    let superseding = ApplyRequest { supersede: true, ..based("web:2", 1) };
+    controller.apply_app(&ann(), "shop", superseding).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), ["web:2"]);
+}
