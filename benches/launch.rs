@@ -50,6 +50,8 @@ async fn directly(engines: &[Arc<dyn DockerEngine>], count: usize) {
                     user: String::new(),
                     mark: None,
                     log_rotation: None,
+                    replica: None,
+                    network: None,
                 };
                 let id = engine.create(&request).await.unwrap().id;
                 engine.start(&id).await.unwrap();

@@ -12,9 +12,10 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::engine::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
-    LogOptions, ObservedContainer, PullProgress, Result, connect,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
+    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest, connect,
 };
+use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageRef, RegistryLogin};
 
 /// Refuses what may be another image tomorrow.
@@ -84,6 +85,38 @@ impl DockerEngine for FixedTags {
 
     async fn usage(&self) -> Result<EngineUsage> {
         self.0.usage().await
+    }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+        self.0.update(id, sizes).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.0.rename(id, name).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        self.0.create_network(network).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        self.0.remove_network(name).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+        self.0.create_volume(volume).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.0.remove_volume(name).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool> {
+        self.0.has_volume(name).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+        self.0.exec(id, command).await
     }
 }
 

@@ -132,6 +132,7 @@ mod tests {
                 docker_version: "4.3.1".to_owned(),
                 images: Vec::new(),
                 networks: None,
+                volumes: None,
                 warnings: Vec::new(),
                 time: None,
             })

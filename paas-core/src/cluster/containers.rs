@@ -97,12 +97,13 @@ impl Cluster {
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
     let managed = entry.managed.as_ref();
-    let other_owner = managed.and_then(|managed| managed.other_owner.clone());
+    let other_owner = managed.and_then(|managed| managed.other_owner().cloned());
     let ours = managed.filter(|_| other_owner.is_none());
     KnownContainer {
         container: view.shown(entry),
-        group: ours.map(|managed| managed.group.clone()),
+        group: ours.and_then(|managed| managed.group().cloned()),
         user: ours.map(|managed| managed.user.clone()),
+        replica: ours.and_then(|managed| managed.replica().cloned()),
         other_owner,
     }
 }

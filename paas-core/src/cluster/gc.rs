@@ -90,8 +90,9 @@ impl Cluster {
                 found.managed = None;
                 continue;
             }
-            // What this version does not know is shown, and left alone.
-            if managed.other_owner.is_some() {
+            // What this version does not know is shown, and left alone. A container of an application has no launch of its own:
+            // what is to become of it is in the records of the application.
+            if managed.group().is_none() {
                 continue;
             }
             let launch = managed.launch;

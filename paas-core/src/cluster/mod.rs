@@ -32,6 +32,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::background::Background;
+use crate::engine::ReplicaLabels;
 use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
@@ -130,10 +131,12 @@ struct Shared {
 pub struct KnownContainer {
     /// The container as shown.
     pub container: Arc<Container>,
-    /// The group it belongs to, if the platform started it.
+    /// The group it belongs to, if `run` or scaling started it.
     pub group: Option<Group>,
     /// Who asked for it, if the platform started it.
     pub user: Option<Arc<str>>,
+    /// Which container of which application it is, if it is one.
+    pub replica: Option<ReplicaLabels>,
     /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
     pub other_owner: Option<Arc<str>>,
 }

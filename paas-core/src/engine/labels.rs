@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{CreateRequest, Managed, RequestMark};
+use super::{CreateRequest, Managed, Owner, ReplicaLabels, RequestMark};
+#[cfg(feature = "docker")]
+use super::{NetworkRequest, VolumeRequest};
 use crate::model::{ContainerSpec, LaunchId};
 
 /// The format of the labels below. It changes only when one of them comes to mean something else; a new one needs no new
@@ -16,6 +18,8 @@ use crate::model::{ContainerSpec, LaunchId};
 const FORMAT: &str = "1";
 /// The owner of what `run` and scaling start.
 pub const OWNER_RUN: &str = "run";
+/// The owner of containers of applications.
+pub const OWNER_APP: &str = "app";
 
 const KEY_FORMAT: &str = "paas.version";
 const KEY_SPEC: &str = "paas.spec";
@@ -25,6 +29,11 @@ const KEY_USER: &str = "paas.user";
 const KEY_REQUEST: &str = "paas.request";
 const KEY_NAME: &str = "paas.name";
 const KEY_OWNER: &str = "paas.owner";
+const KEY_APP: &str = "paas.app";
+const KEY_COMPONENT: &str = "paas.component";
+const KEY_SLOT: &str = "paas.slot";
+const KEY_GENERATION: &str = "paas.generation";
+const KEY_REVISION: &str = "paas.revision";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
 #[cfg(feature = "docker")]
@@ -51,10 +60,14 @@ pub(super) fn strip(labels: &mut HashMap<String, String>) {
 }
 
 /// The labels of a container that is to be made: those that its description asks for, and ours, which come before them.
+///
+/// On a container of an application the description is nothing but its image: values of secrets may be in its environment.
 pub fn write(request: &CreateRequest) -> HashMap<String, String> {
+    let shown = request.replica.as_ref().map(|_| ContainerSpec::new(request.spec.name.clone()));
     // A spec has no map with keys other than strings, so it always has a JSON form.
-    let spec = serde_json::to_string(&request.spec).unwrap_or_default();
+    let spec = serde_json::to_string(shown.as_ref().unwrap_or(&request.spec)).unwrap_or_default();
     let mark = request.mark.map(|mark| format!("{}/{}", mark.request, mark.index));
+    let owner = if request.replica.is_some() { OWNER_APP } else { OWNER_RUN };
     // Each of them always, so that none is inherited from an image.
     let labels = [
         (KEY_FORMAT, FORMAT.to_owned()),
@@ -63,11 +76,49 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
         (KEY_LAUNCH, request.launch.to_string()),
         (KEY_USER, request.user.clone()),
         (KEY_NAME, request.name.clone()),
-        (KEY_OWNER, OWNER_RUN.to_owned()),
+        (KEY_OWNER, owner.to_owned()),
         (KEY_REQUEST, mark.unwrap_or_default()),
     ];
+    let of_replica = request.replica.iter().flat_map(|replica| {
+        [
+            (KEY_APP, replica.app.to_string()),
+            (KEY_COMPONENT, replica.component.to_string()),
+            (KEY_SLOT, replica.slot.map(|slot| slot.to_string()).unwrap_or_default()),
+            (KEY_GENERATION, replica.generation.to_string()),
+            (KEY_REVISION, replica.revision.to_string()),
+        ]
+    });
     let of_user = request.spec.docker_labels.clone().into_iter();
-    of_user.chain(labels.into_iter().map(|(key, value)| (key.to_owned(), value))).collect()
+    of_user.chain(labels.into_iter().chain(of_replica).map(|(key, value)| (key.to_owned(), value))).collect()
+}
+
+/// The labels of a network that is to be made.
+#[cfg(feature = "docker")]
+pub(super) fn of_network(request: &NetworkRequest) -> HashMap<String, String> {
+    owned([(KEY_PLATFORM, request.platform.clone()), (KEY_APP, request.app.to_string())])
+}
+
+/// The labels of a volume that is to be made.
+#[cfg(feature = "docker")]
+pub(super) fn of_volume(request: &VolumeRequest) -> HashMap<String, String> {
+    owned([
+        (KEY_PLATFORM, request.platform.clone()),
+        (KEY_APP, request.app.to_string()),
+        (KEY_COMPONENT, request.component.to_string()),
+        (KEY_SLOT, request.slot.to_string()),
+    ])
+}
+
+#[cfg(feature = "docker")]
+fn owned<const N: usize>(labels: [(&str, String); N]) -> HashMap<String, String> {
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Whether a container says that it is of an application. Values of secrets may be in its environment, also when it bears another
+/// name by now and is not known as ours.
+#[cfg(feature = "docker")]
+pub(super) fn may_have_secrets(labels: &HashMap<String, String>) -> bool {
+    labels.get(KEY_OWNER).is_some_and(|owner| owner == OWNER_APP)
 }
 
 /// What is written on the container called `name`, with or without Docker's slash: nothing for one that no platform made,
@@ -80,15 +131,34 @@ pub fn read(labels: &HashMap<String, String>, name: &str) -> Option<(ContainerSp
     }
     let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
     let (spec, unknown) = read_spec(labels.get(KEY_SPEC)?)?;
-    let group = spec.group_beside(&unknown);
     let text = |key| labels.get(key).map(|text| text.as_str().into()).unwrap_or_default();
-    let mark = labels.get(KEY_REQUEST).and_then(|text| {
-        let (request, index) = text.split_once('/')?;
-        Some(RequestMark { request: request.parse().ok()?, index: index.parse().ok()? })
-    });
-    let other_owner = labels.get(KEY_OWNER).filter(|owner| *owner != OWNER_RUN).map(|owner| owner.as_str().into());
     let (platform, user) = (text(KEY_PLATFORM), text(KEY_USER));
-    Some((spec, Managed { platform, launch, group, user, mark, other_owner }))
+    let owner = match labels.get(KEY_OWNER).map(String::as_str) {
+        None | Some(OWNER_RUN) => Owner::Run { group: spec.group_beside(&unknown), mark: read_mark(labels) },
+        Some(OWNER_APP) => read_replica(labels).map_or_else(|| Owner::Other(OWNER_APP.into()), Owner::Replica),
+        Some(other) => Owner::Other(other.into()),
+    };
+    Some((spec, Managed { platform, launch, user, owner }))
+}
+
+fn read_mark(labels: &HashMap<String, String>) -> Option<RequestMark> {
+    let (request, index) = labels.get(KEY_REQUEST)?.split_once('/')?;
+    Some(RequestMark { request: request.parse().ok()?, index: index.parse().ok()? })
+}
+
+/// Which container of which application one is: nothing where that is not written as it should be.
+fn read_replica(labels: &HashMap<String, String>) -> Option<ReplicaLabels> {
+    let slot = match labels.get(KEY_SLOT)?.as_str() {
+        "" => None,
+        slot => Some(slot.parse().ok()?),
+    };
+    Some(ReplicaLabels {
+        app: labels.get(KEY_APP)?.parse().ok()?,
+        component: labels.get(KEY_COMPONENT)?.parse().ok()?,
+        slot,
+        generation: labels.get(KEY_GENERATION)?.parse().ok()?,
+        revision: labels.get(KEY_REVISION)?.parse().ok()?,
+    })
 }
 
 /// A description, and what is in it that this version does not know: a field, or a value of one.
@@ -115,7 +185,20 @@ mod tests {
             user: "admin".into(),
             mark: Some(RequestMark { request: RequestId::new(), index: 7 }),
             log_rotation: None,
+            replica: None,
+            network: None,
         }
+    }
+
+    fn replica(slot: Option<u32>) -> CreateRequest {
+        let labels = ReplicaLabels {
+            app: "shop".parse().unwrap(),
+            component: "web".parse().unwrap(),
+            slot,
+            generation: 7,
+            revision: 12,
+        };
+        CreateRequest { replica: Some(labels), mark: None, ..request(httpd()) }
     }
 
     fn httpd() -> ContainerSpec {
@@ -133,11 +216,10 @@ mod tests {
         let request = request(spec.clone());
         let (read_spec, managed) = read(&write(&request), "/httpd-1").unwrap();
         assert_eq!(read_spec, spec);
-        assert_eq!((managed.launch, managed.mark), (request.launch, request.mark));
-        assert_eq!(managed.other_owner, None);
+        assert_eq!(managed.launch, request.launch);
+        assert_eq!(managed.owner, Owner::Run { group: spec.group(), mark: request.mark });
         let unmarked = CreateRequest { mark: None, ..request };
-        assert_eq!(read(&write(&unmarked), "httpd-1").unwrap().1.mark, None);
-        assert_eq!(managed.group, spec.group());
+        assert_eq!(read(&write(&unmarked), "httpd-1").unwrap().1.mark(), None);
         assert_eq!((&*managed.platform, &*managed.user), ("p1", "admin"));
     }
 
@@ -172,18 +254,18 @@ mod tests {
     fn labels_of_the_first_format_are_read_for_ever() {
         let least = golden(include_str!("golden/labels-v1-least.json"));
         let (spec, managed) = read(&least, "/httpd-0a1b2c3d").unwrap();
-        assert_eq!((&spec, managed.group.clone()), (&httpd(), httpd().group()));
+        assert_eq!((&spec, managed.group()), (&httpd(), Some(&httpd().group())));
         assert_eq!(managed.launch.to_string(), "0199a1b2-c3d4-7e5f-8a6b-7c8d0a1b2c3d");
         assert_eq!(&*managed.platform, "9f0c2a54-6f0e-4c34-9d2f-6f6f5c5c1b11");
-        assert_eq!(managed.mark, Some(RequestMark { request: RequestId::of("admin", "key"), index: 7 }));
-        assert_eq!((&*managed.user, managed.other_owner), ("admin", None));
+        assert_eq!(managed.mark(), Some(RequestMark { request: RequestId::of("admin", "key"), index: 7 }));
+        assert_eq!((&*managed.user, managed.other_owner()), ("admin", None));
 
         let full = golden(include_str!("golden/labels-v1-full.json"));
         let (spec, managed) = read(&full, "/whatever").unwrap();
         assert_eq!(serde_json::to_string(&spec).unwrap(), full[KEY_SPEC], "every field is read, and written so");
-        assert_eq!(managed.group, spec.group());
+        assert_eq!(managed.group(), Some(&spec.group()));
         // Fields that came later change the identity of no container that is without them.
-        assert_eq!(managed.group.as_str(), "90e38300aa4780c3");
+        assert_eq!(spec.group().as_str(), "90e38300aa4780c3");
     }
 
     #[test]
@@ -195,14 +277,57 @@ mod tests {
         labels.insert(KEY_SPEC.into(), later.into());
         let (spec, managed) = read(&labels, "httpd-1").unwrap();
         assert_eq!(spec, ContainerSpec { memory: Some(MemoryMb::new(64)), ..httpd() });
-        assert_ne!(managed.group, spec.group(), "but it is not the same as one without");
+        assert_ne!(managed.group(), Some(&spec.group()), "but it is not the same as one without");
     }
 
     #[test]
     fn an_owner_that_is_not_known_is_named() {
         let mut labels = write(&request(httpd()));
-        labels.insert(KEY_OWNER.into(), "app".into());
+        labels.insert(KEY_OWNER.into(), "gang".into());
         let (_, managed) = read(&labels, "httpd-1").unwrap();
-        assert_eq!(managed.other_owner.as_deref(), Some("app"));
+        assert_eq!(managed.owner, Owner::Other("gang".into()));
+        assert_eq!((managed.group(), managed.mark(), managed.replica()), (None, None, None));
+    }
+
+    #[test]
+    fn a_container_of_an_application_says_which_and_nothing_of_its_environment() {
+        for slot in [Some(2), None] {
+            let mut request = replica(slot);
+            request.spec.environment.insert("PASSWORD".into(), "hunter2".into());
+            let labels = write(&request);
+            assert!(labels.values().all(|value| !value.contains("hunter2")), "{labels:?}");
+            let (spec, managed) = read(&labels, "/httpd-1").unwrap();
+            assert_eq!((spec, managed.replica()), (httpd(), request.replica.as_ref()));
+            assert_eq!((managed.group(), managed.other_owner(), managed.launch), (None, None, request.launch));
+            // A version before this one reads these two, and whose it is.
+            assert_eq!((&*labels[KEY_NAME], &*labels[KEY_OWNER]), ("httpd-1", "app"));
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_say_properly_which_container_of_an_application_it_is_is_left_alone() {
+        for key in [KEY_APP, KEY_COMPONENT, KEY_SLOT, KEY_GENERATION, KEY_REVISION] {
+            let mut labels = write(&replica(Some(2)));
+            labels.insert(key.into(), "?".into());
+            assert_eq!(read(&labels, "httpd-1").unwrap().1.owner, Owner::Other("app".into()), "{key} is spoiled");
+            labels.remove(key);
+            assert_eq!(read(&labels, "httpd-1").unwrap().1.owner, Owner::Other("app".into()), "{key} is missing");
+        }
+    }
+
+    #[test]
+    fn labels_of_a_replica_are_read_for_ever() {
+        let labels = golden(include_str!("golden/labels-v1-replica.json"));
+        let (spec, managed) = read(&labels, "/shop.web.2.7").unwrap();
+        assert_eq!((spec, managed.replica()), (httpd(), replica(Some(2)).replica.as_ref()));
+        assert_eq!(managed.launch.to_string(), "0199a1b2-c3d4-7e5f-8a6b-7c8d0a1b2c3d");
+        assert_eq!((&*managed.platform, &*managed.user), ("9f0c2a54-6f0e-4c34-9d2f-6f6f5c5c1b11", "admin"));
+        let written = write(&CreateRequest {
+            name: "shop.web.2.7".into(),
+            platform: managed.platform.to_string(),
+            launch: managed.launch,
+            ..replica(Some(2))
+        });
+        assert_eq!(written, labels, "and written so");
     }
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
+use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageRef, RegistryLogin};
 
 pub use connect::{Connector, connect};
@@ -23,8 +24,9 @@ pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, LogChunk, LogOptions, LogRotation,
-    LogStream, Managed, ObservedContainer, PullProgress, RequestMark,
+    AppNetwork, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, ExecChunk, LogChunk,
+    LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObservedContainer, Owner, PullProgress, ReplicaLabels,
+    RequestMark, RunState, VolumeRequest,
 };
 
 /// Result of an engine's operations.
@@ -46,9 +48,11 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 /// - So are two with one [`EngineInfo::daemon_id`].
 /// - What the platform writes on a container stays there as long as the container: [`labels::write`] makes labels of a
 ///   [`CreateRequest`], and [`labels::read`] makes the [`Managed`] of them.
-/// - [`ObservedContainer::spec`] is the description that the container was made with, field by field.
+/// - [`ObservedContainer::spec`] is the description that the container was made with, field by field; but of a container of an
+///   application it is what the host enforces, and without the environment.
 /// - Ports of the host are bound, and shown, while a container runs. A port that the description leaves open is chosen then.
 /// - [`DockerEngine::create`] fetches no image. That is what [`DockerEngine::pull`] is for.
+/// - A volume that a description names and that is not there is made by [`DockerEngine::create`], empty, as Docker does.
 /// - A change is on the event stream: at least `create`, `start`, `die` when a container ends for whatever reason, and
 ///   `destroy`. Each has the id of the container, its name without a slash, its image as it was asked for, and its launch.
 ///
@@ -58,6 +62,7 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///
 /// use futures::stream::BoxStream;
 /// use paas_core::engine::*;
+/// use paas_core::model::app::Sizes;
 /// use paas_core::model::{ContainerId, ImageRef, RegistryLogin, SimulatedHost};
 ///
 /// /// Gives every container at least a minute to end.
@@ -113,6 +118,34 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     async fn usage(&self) -> Result<EngineUsage> {
 ///         self.0.usage().await
 ///     }
+///     async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+///         self.0.update(id, sizes).await
+///     }
+///     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+///         self.0.rename(id, name).await
+///     }
+///     async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+///         self.0.create_network(network).await
+///     }
+///     async fn remove_network(&self, name: &str) -> Result<()> {
+///         self.0.remove_network(name).await
+///     }
+///     async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+///         self.0.create_volume(volume).await
+///     }
+///     async fn remove_volume(&self, name: &str) -> Result<()> {
+///         self.0.remove_volume(name).await
+///     }
+///     async fn has_volume(&self, name: &str) -> Result<bool> {
+///         self.0.has_volume(name).await
+///     }
+///     async fn exec(
+///         &self,
+///         id: &ContainerId,
+///         command: &[String],
+///     ) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+///         self.0.exec(id, command).await
+///     }
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -148,7 +181,7 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// (this host does not have what it takes).
     async fn create(&self, request: &CreateRequest) -> Result<Created>;
 
-    /// Starts a container. One that runs already is no error.
+    /// Starts a container; one that is paused goes on. One that runs already is no error.
     ///
     /// # Errors
     /// [`EngineErrorKind::PortTaken`], [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Unable`] (this host lacks
@@ -197,4 +230,53 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
 
     /// What the running containers use at this moment.
     async fn usage(&self) -> Result<EngineUsage>;
+
+    /// Changes what Docker can change in a container as it is, running or not: its share of CPU, its memory and swap, and what
+    /// is done when it ends by itself. Without a share of CPU, that stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Unable`] (the host has not got that much).
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()>;
+
+    /// Gives a container another name, without a slash. One that bears another name than is written on it is not the platform's
+    /// any more, until it has its own again.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (the name is taken).
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()>;
+
+    /// Makes a bridge network. One of that name that is there already is no error, and stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Failed`], such as when the host has no addresses left for another network.
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()>;
+
+    /// Removes a network. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Conflict`] while containers that run are in it.
+    async fn remove_network(&self, name: &str) -> Result<()>;
+
+    /// Makes a volume of the host. One of that name that is there already is no error, and keeps what is in it.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Conflict`] where there is one of another driver.
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()>;
+
+    /// Removes a volume with what is in it. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Conflict`] while a container has it, running or not.
+    async fn remove_volume(&self, name: &str) -> Result<()>;
+
+    /// Whether there is a volume of that name.
+    async fn has_volume(&self, name: &str) -> Result<bool>;
+
+    /// Runs a command in a container that runs, without a terminal and without input, and gives its output as it comes. The
+    /// stream ends with [`ExecChunk::Ended`]; where it ends otherwise, nobody knows what became of the command. Dropping the
+    /// stream does not end the command.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (it does not run).
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>>;
 }

@@ -1,14 +1,16 @@
 //! What goes to an engine and what comes back.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::model::app::{AppName, ComponentName};
 use crate::model::{
-    BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, ImageRef, LaunchId, MemoryMb,
-    RequestId, Resources,
+    BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageRef, LaunchId,
+    MemoryMb, RequestId, Resources,
 };
 
 /// What a Docker host says of itself.
@@ -28,6 +30,8 @@ pub struct EngineInfo {
     /// The networks that somebody made there, by name and by id. `None` where the host does not tell, or can reach others
     /// than those that it tells of.
     pub networks: Option<BTreeSet<String>>,
+    /// The volumes there that somebody named. `None` where the host does not tell.
+    pub volumes: Option<BTreeSet<String>>,
     /// What the host says that it cannot do, such as limits that its kernel does not know.
     pub warnings: Vec<String>,
     /// The host's own clock, from before anything that is asked after this. `None` when it does not tell.
@@ -55,6 +59,61 @@ pub struct CreateRequest {
     pub mark: Option<RequestMark>,
     /// How much of its output the host keeps, where that is in the host's hands; what Docker does by itself when absent.
     pub log_rotation: Option<LogRotation>,
+    /// Which container of which application it is; absent for what `run` and scaling start.
+    pub replica: Option<ReplicaLabels>,
+    /// The network that it is in where its description names none.
+    pub network: Option<AppNetwork>,
+}
+
+/// A network of an application, as one of its containers is in it. It is to be there before the container starts; see
+/// [`DockerEngine::create_network`](super::DockerEngine::create_network).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppNetwork {
+    /// Its name.
+    pub name: String,
+    /// What the other containers of the network call this one, beside its own name.
+    pub aliases: Vec<String>,
+}
+
+/// A network that is to be made: a bridge on one host, for the containers of one application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRequest {
+    /// Its name.
+    pub name: String,
+    /// The platform that makes it: written on it.
+    pub platform: String,
+    /// The application it is for: written on it.
+    pub app: AppName,
+}
+
+/// A volume that is to be made, for one slot of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeRequest {
+    /// Its name.
+    pub name: String,
+    /// The platform that makes it: written on it.
+    pub platform: String,
+    /// The application it is for: written on it.
+    pub app: AppName,
+    /// The component it is for: written on it.
+    pub component: ComponentName,
+    /// The slot it is for: written on it.
+    pub slot: u32,
+}
+
+/// Which container of which application one is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaLabels {
+    /// The application.
+    pub app: AppName,
+    /// Its component.
+    pub component: ComponentName,
+    /// The slot that it fills; `None` for a command of the component that is run once, which is no replica.
+    pub slot: Option<u32>,
+    /// Counts the containers of the slot.
+    pub generation: u64,
+    /// The revision it was made of.
+    pub revision: u64,
 }
 
 /// How much of a container's output its host keeps: the newest files of so many megabytes.
@@ -103,7 +162,8 @@ pub struct ObservedContainer {
     pub id: ContainerId,
     /// Docker's name, with the slash before it.
     pub name: String,
-    /// What it was asked to be; for others' containers as much as Docker shows.
+    /// What it was asked to be. For a container of an application, and for others', as much as Docker shows; without the
+    /// environment for one of an application, since values of secrets may be in it.
     pub spec: ContainerSpec,
     /// What it counts as while it runs: the limits that Docker enforces, and where there is none what its spec asks for.
     pub reserved: Resources,
@@ -118,6 +178,25 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What the platform wrote on it, if the platform made it.
     pub managed: Option<Managed>,
+    /// How its program does. Of a list this has only what the list shows, but for containers of applications.
+    pub run: RunState,
+}
+
+/// How the program of a container does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunState {
+    /// When it was started last, by the host's clock.
+    pub started: Option<Timestamp>,
+    /// When it ended last, by the host's clock.
+    pub ended: Option<Timestamp>,
+    /// The status it ended with last. `None` while it runs: Docker forgets it at the next start.
+    pub exit_code: Option<i64>,
+    /// What Docker's own health check says, while it runs and there is one.
+    pub health: Option<HealthStatus>,
+    /// How often Docker started it again by itself since somebody started it.
+    pub restarts: u64,
+    /// The address of the container in its network on the host, while it runs; of several networks in the first by name.
+    pub address: Option<IpAddr>,
 }
 
 /// What the platform wrote on a container of its own. [`labels::read`](super::labels::read) makes it of the labels that
@@ -128,15 +207,60 @@ pub struct Managed {
     pub platform: Arc<str>,
     /// The attempt it belongs to.
     pub launch: LaunchId,
-    /// The group it belongs to.
-    pub group: Group,
     /// Who asked for it.
     pub user: Arc<str>,
-    /// Which container of which request it is, where the request has a name.
-    pub mark: Option<RequestMark>,
-    /// What of the platform it belongs to, where that is something this version does not know: such a container is shown,
-    /// and otherwise left alone.
-    pub other_owner: Option<Arc<str>>,
+    /// What of the platform it belongs to.
+    pub owner: Owner,
+}
+
+/// What of the platform a container belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// What `run` and scaling start.
+    Run {
+        /// The group it belongs to.
+        group: Group,
+        /// Which container of which request it is, where the request has a name.
+        mark: Option<RequestMark>,
+    },
+    /// An application.
+    Replica(ReplicaLabels),
+    /// Something that this version does not know, by its name: such a container is shown, and otherwise left alone.
+    Other(Arc<str>),
+}
+
+impl Managed {
+    /// The group it belongs to, if `run` or scaling started it.
+    pub fn group(&self) -> Option<&Group> {
+        match &self.owner {
+            Owner::Run { group, .. } => Some(group),
+            Owner::Replica(_) | Owner::Other(_) => None,
+        }
+    }
+
+    /// Which container of which request it is, if it is one of a request that has a name.
+    pub fn mark(&self) -> Option<RequestMark> {
+        match &self.owner {
+            Owner::Run { mark, .. } => *mark,
+            Owner::Replica(_) | Owner::Other(_) => None,
+        }
+    }
+
+    /// Which container of which application it is, if it is one.
+    pub fn replica(&self) -> Option<&ReplicaLabels> {
+        match &self.owner {
+            Owner::Replica(labels) => Some(labels),
+            Owner::Run { .. } | Owner::Other(_) => None,
+        }
+    }
+
+    /// What it belongs to, if that is something which this version does not know.
+    pub fn other_owner(&self) -> Option<&Arc<str>> {
+        match &self.owner {
+            Owner::Other(owner) => Some(owner),
+            Owner::Run { .. } | Owner::Replica(_) => None,
+        }
+    }
 }
 
 /// Something that happened on a host.
@@ -228,4 +352,13 @@ pub struct LogChunk {
     pub stream: LogStream,
     /// The bytes as written.
     pub bytes: Bytes,
+}
+
+/// What comes of a command that is run in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecChunk {
+    /// A piece of its output.
+    Output(LogChunk),
+    /// It ended, with this status. Nothing comes after that.
+    Ended(i64),
 }

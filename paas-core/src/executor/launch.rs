@@ -346,6 +346,8 @@ impl Launcher {
             launch,
             user: self.user.as_ref().map(UserName::to_string).unwrap_or_default(),
             log_rotation: self.executor.log_rotation,
+            replica: None,
+            network: None,
             mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
         }
     }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::Term;
 use crate::engine::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
-    LogOptions, ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
+    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
 };
+use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageRef, RegistryLogin};
 
 /// Lets changes through as long as a term lasts. Looking is always allowed.
@@ -31,17 +32,13 @@ impl FencedEngine {
     }
 
     async fn change<T>(&self, operation: &'static str, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let over = || {
-            let detail = "this server does not lead any more; ask again";
-            Err(EngineError::new(EngineErrorKind::NotLeading, operation, detail))
-        };
         // Before anything is sent: the process may have been stopped for a while.
         if self.term.is_over() {
-            return over();
+            return over(operation);
         }
         tokio::select! {
             biased;
-            () = self.term.over() => over(),
+            () = self.term.over() => over(operation),
             outcome = work => outcome,
         }
     }
@@ -107,6 +104,55 @@ impl DockerEngine for FencedEngine {
     async fn usage(&self) -> Result<EngineUsage> {
         self.engine.usage().await
     }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+        self.change("update the container", self.engine.update(id, sizes)).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.change("rename the container", self.engine.rename(id, name)).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        self.change("create the network", self.engine.create_network(network)).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        self.change("remove the network", self.engine.remove_network(name)).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+        self.change("create the volume", self.engine.create_volume(volume)).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.change("remove the volume", self.engine.remove_volume(name)).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool> {
+        self.engine.has_volume(name).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+        const OPERATION: &str = "run the command";
+        let output = self.change(OPERATION, self.engine.exec(id, command)).await?;
+        // What the command did and does nobody here answers for any more.
+        let state = Some((output, self.term.clone()));
+        let until_over = stream::unfold(state, |state| async move {
+            let (mut output, term) = state?;
+            tokio::select! {
+                biased;
+                () = term.over() => Some((over(OPERATION), None)),
+                item = output.next() => Some((item?, Some((output, term)))),
+            }
+        });
+        Ok(until_over.boxed())
+    }
+}
+
+fn over<T>(operation: &'static str) -> Result<T> {
+    let detail = "this server does not lead any more; ask again";
+    Err(EngineError::new(EngineErrorKind::NotLeading, operation, detail))
 }
 
 #[cfg(test)]
@@ -114,7 +160,7 @@ mod tests {
     use super::*;
     use crate::engine::SimulatedEngine;
     use crate::leadership::Candidate;
-    use crate::model::{ContainerSpec, LaunchId, SimulatedHost};
+    use crate::model::{ContainerSpec, LaunchId, MemoryMb, RestartPolicy, SimulatedHost};
     use crate::registry::EmbeddedRegistry;
 
     fn request() -> CreateRequest {
@@ -128,6 +174,8 @@ mod tests {
             user: "ann".into(),
             mark: None,
             log_rotation: None,
+            replica: None,
+            network: None,
         }
     }
 
@@ -152,6 +200,11 @@ mod tests {
         let before = host.really_there();
         term.resign();
         let image = "web:1".parse().unwrap();
+        let sizes = Sizes { cpus: None, memory: MemoryMb::new(64), restart: RestartPolicy::Always };
+        let (platform, app) = ("platform".to_owned(), "shop".parse().unwrap());
+        let network = NetworkRequest { name: "net".into(), platform: platform.clone(), app };
+        let (app, component) = ("shop".parse().unwrap(), "db".parse().unwrap());
+        let volume = VolumeRequest { name: "data".into(), platform, app, component, slot: 0 };
         let refused = [
             engine.create(&request()).await.map(drop),
             engine.start(&id).await,
@@ -159,13 +212,33 @@ mod tests {
             engine.restart(&id, Duration::ZERO).await,
             engine.remove(&id).await,
             engine.pull(&image, None).await.map(drop),
+            engine.update(&id, &sizes).await,
+            engine.rename(&id, "other").await,
+            engine.create_network(&network).await,
+            engine.remove_network("net").await,
+            engine.create_volume(&volume).await,
+            engine.remove_volume("data").await,
+            engine.exec(&id, &["echo".to_owned()]).await.map(drop),
         ];
         for outcome in refused {
             assert_eq!(outcome.unwrap_err().kind(), EngineErrorKind::NotLeading);
         }
         assert_eq!(host.really_there(), before);
         assert_eq!(engine.list().await.unwrap().len(), 1);
+        assert!(!engine.has_volume("data").await.unwrap());
         engine.ping(Duration::from_secs(1)).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_command_whose_term_ends_nobody_says_that_it_ended() {
+        let (engine, _, term) = fenced(Duration::ZERO).await;
+        let id = engine.create(&request()).await.unwrap().id;
+        engine.start(&id).await.unwrap();
+        let output = engine.exec(&id, &["echo".to_owned(), "hello".to_owned()]).await.unwrap();
+        term.resign();
+        let items: Vec<_> = output.collect().await;
+        assert_eq!(items.len(), 1, "{items:?}");
+        assert_eq!(items[0].as_ref().unwrap_err().kind(), EngineErrorKind::NotLeading);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! How Docker finds out whether the program in a container is well.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
@@ -81,5 +82,34 @@ impl HealthCheck {
             }
         }
         Ok(())
+    }
+}
+
+/// What Docker's health check of a container says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// It did not succeed since the start, and is given the time for that.
+    Starting,
+    /// It succeeds.
+    Healthy,
+    /// It failed as many times in a row as it may.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// The name on the wire, and Docker's own.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }

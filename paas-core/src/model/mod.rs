@@ -43,7 +43,7 @@ pub use device::Device;
 pub use engine::{Engine, EngineHealth, EngineSpec, EngineStatus, HostUsage, TlsMaterial};
 pub use event::{Event, EventKind, TAG_DOCKER};
 pub use group::Group;
-pub use health::{HealthCheck, HealthCommand};
+pub use health::{HealthCheck, HealthCommand, HealthStatus};
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
 pub use image::ImageRef;
 pub use logging::Logging;

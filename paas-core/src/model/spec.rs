@@ -210,6 +210,11 @@ impl ContainerSpec {
         (!is_everywhere).then_some(mode)
     }
 
+    /// Whether it is in the network that every host has for those that name none.
+    pub fn is_in_default_network(&self) -> bool {
+        matches!(self.network_mode.as_str(), "" | "default" | "bridge")
+    }
+
     /// The highest CPU of its host, counted from 0, that it asks for by number.
     pub fn highest_cpu(&self) -> Option<u32> {
         let numbers = self.cpuset.as_deref()?.split([',', '-']);

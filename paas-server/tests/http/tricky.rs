@@ -10,8 +10,10 @@ use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
     Connector, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, LogChunk, LogOptions, LogStream, ObservedContainer, PullProgress, Result, connect,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObservedContainer, PullProgress, Result,
+    VolumeRequest, connect,
 };
+use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageRef, RegistryLogin, SimulatedHost};
 
 /// No engine has this image.
@@ -130,5 +132,37 @@ impl DockerEngine for Tricky {
 
     async fn usage(&self) -> Result<EngineUsage> {
         self.inner.usage().await
+    }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+        self.inner.update(id, sizes).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.inner.rename(id, name).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        self.inner.create_network(network).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        self.inner.remove_network(name).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+        self.inner.create_volume(volume).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.inner.remove_volume(name).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool> {
+        self.inner.has_volume(name).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+        self.inner.exec(id, command).await
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::cluster::ClusterSettings;
 use crate::engine::{EngineErrorKind, EngineUsage, EventDetail, MockDockerEngine, SimulatedEngine};
 use crate::events::RecordingSink;
-use crate::model::{ContainerState, Cpus, EngineId, EngineSpec, MemoryMb, Resources, SimulatedHost};
+use crate::model::{ContainerState, Cpus, EngineId, EngineSpec, HealthStatus, MemoryMb, Resources, SimulatedHost};
 use crate::scheduler::Spread;
 
 /// An engine whose streams of events are silent for ever: how often one was opened, and whether it answers.
@@ -23,6 +23,7 @@ fn silent_engine() -> (MockDockerEngine, Arc<AtomicUsize>, Arc<AtomicBool>) {
         docker_version: "test".into(),
         images: Vec::new(),
         networks: None,
+        volumes: None,
         warnings: Vec::new(),
         time: None,
     };
@@ -204,7 +205,7 @@ async fn checks_of_health_are_recorded_by_what_they_find() {
         let host = SimulatedEngine::new(&SimulatedHost::new("one"));
         add(&cluster, &host, "one").await;
         let container = host.outsider_run(web(), None);
-        host.outsider_health(&container, "unhealthy").unwrap();
+        host.set_health(&container, HealthStatus::Unhealthy).unwrap();
         host.outsider_stop(&container).unwrap();
         let found = |word: &str| events.events().into_iter().find(|event| event.kind.as_str() == word);
         until("stopped", || found("stop").is_some()).await;

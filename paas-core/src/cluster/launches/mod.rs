@@ -225,10 +225,10 @@ impl Launches {
         let managed = found.managed.as_ref()?;
         let record = LaunchRecord {
             image: found.spec.name.to_string(),
-            group: Some(managed.group.clone()),
+            group: managed.group().cloned(),
             user: managed.user.to_string(),
-            request: managed.mark.map(|mark| mark.request),
-            index: managed.mark.map_or(0, |mark| mark.index),
+            request: managed.mark().map(|mark| mark.request),
+            index: managed.mark().map_or(0, |mark| mark.index),
             began: found.created,
             state: LaunchState::Done,
             container: Some(found.id.clone()),

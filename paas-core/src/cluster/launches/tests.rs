@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::Managed;
+use crate::engine::{Managed, Owner, RunState};
 use crate::model::ContainerState;
 use crate::testing::store::{FailingStore, GatedStore};
 
@@ -42,6 +42,7 @@ fn found(name: &str, container: ContainerId) -> ObservedContainer {
         ports: Vec::new(),
         created: jiff::Timestamp::now(),
         managed: None,
+        run: RunState::default(),
     }
 }
 
@@ -219,10 +220,8 @@ async fn a_launch_that_is_taken_in_again_is_not_forgotten_by_what_was_late() {
         found.managed = Some(Managed {
             platform: "paas".into(),
             launch: key,
-            group: found.spec.group(),
             user: "ann".into(),
-            mark: None,
-            other_owner: None,
+            owner: Owner::Run { group: found.spec.group(), mark: None },
         });
         let taken = vec![launches.take_in(&other, &found, 2).unwrap()];
         if forgotten_first {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::EngineHandle;
-use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer};
+use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer, Owner};
 use crate::model::{
     BoundPort, Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group,
     HostPort, HostUsage, LaunchId, MemoryMb, Resources,
@@ -87,7 +87,9 @@ impl ContainerEntry {
 
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
-        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed } = found;
+        // How its program does is of no interest where `run` or somebody else started it.
+        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run: _ } =
+            found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name
@@ -214,10 +216,12 @@ impl View {
         }
         let known = self.containers.get(&found.id).map(|entry| &**entry);
         // Of thousands of equal containers the description is kept once, and the words that they have in common.
-        let alike = found.managed.as_ref().and_then(|managed| self.group(&managed.group).next());
+        let alike = found.managed.as_ref().and_then(|managed| self.group(managed.group()?).next());
         let alike = [known, alike].into_iter().flatten().find(|other| *other.container.image == found.spec);
         if let (Some(managed), Some(other)) = (&mut found.managed, alike.and_then(|other| other.managed.as_ref())) {
-            share(&mut managed.group, &other.group);
+            if let (Owner::Run { group: mine, .. }, Some(others)) = (&mut managed.owner, other.group()) {
+                share(mine, others);
+            }
             share(&mut managed.platform, &other.platform);
             share(&mut managed.user, &other.user);
         }
@@ -230,7 +234,7 @@ impl View {
         };
         let ports = BoundPort::without_twins(&found.ports);
         let hidden_ports = found.ports.iter().filter(|port| !ports.contains(port)).map(BoundPort::host).collect();
-        let ours = found.managed.as_ref().filter(|managed| managed.other_owner.is_none());
+        let ours = found.managed.as_ref().filter(|managed| managed.other_owner().is_none());
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
@@ -247,10 +251,10 @@ impl View {
         {
             reserved.launched.push(found.id.clone());
         }
-        if let Some(managed) = ours {
-            self.groups.entry(managed.group.clone()).or_default().insert(found.id.clone());
-        } else if let Some(before) = known.and_then(|known| known.managed.as_ref()).cloned() {
-            take_out(&mut self.groups, &before.group, &found.id);
+        if let Some(group) = ours.and_then(Managed::group) {
+            self.groups.entry(group.clone()).or_default().insert(found.id.clone());
+        } else if let Some(before) = known.and_then(|known| known.managed.as_ref()?.group()).cloned() {
+            take_out(&mut self.groups, &before, &found.id);
         }
         let ran = known.is_some_and(|known| known.container.state.holds_resources());
         self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
@@ -313,8 +317,8 @@ impl View {
         if let Some(host) = self.engines.get_mut(&engine) {
             host.containers.remove(id);
         }
-        if let Some(managed) = &entry.managed {
-            take_out(&mut self.groups, &managed.group, id);
+        if let Some(group) = entry.managed.as_ref().and_then(Managed::group) {
+            take_out(&mut self.groups, group, id);
         }
     }
 

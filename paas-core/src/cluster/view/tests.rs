@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::MockDockerEngine;
+use crate::engine::{MockDockerEngine, Owner, ReplicaLabels, RunState};
 use crate::model::{BoundPort, ContainerSpec, Cpus, EngineStatus, MemoryMb, Protocol};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Spread};
 
@@ -41,6 +41,7 @@ fn info(daemon_id: &str) -> EngineInfo {
         docker_version: "test".into(),
         images: Vec::new(),
         networks: None,
+        volumes: None,
         warnings: Vec::new(),
         time: None,
     }
@@ -95,15 +96,14 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         managed: launch.map(|launch| Managed {
             platform: "p".into(),
             launch,
-            group: spec.group(),
             user: "ann".into(),
-            mark: None,
-            other_owner: None,
+            owner: Owner::Run { group: spec.group(), mark: None },
         }),
         spec,
         state,
         ports: bound.into_iter().collect(),
         created: Timestamp::UNIX_EPOCH,
+        run: RunState::default(),
     }
 }
 
@@ -113,6 +113,35 @@ fn request(count: usize) -> PlacementRequest {
 
 fn reserved(view: &View) -> Resources {
     view.state(&engine_id(0)).unwrap().reserved
+}
+
+fn replica_of(number: usize, launch: LaunchId, state: ContainerState) -> ObservedContainer {
+    let mut found = found(number, Some(launch), state, None);
+    let (app, component) = ("shop".parse().unwrap(), "web".parse().unwrap());
+    let slot = u32::try_from(number).ok();
+    let labels = ReplicaLabels { app, component, slot, generation: 1, revision: 1 };
+    found.managed.as_mut().unwrap().owner = Owner::Replica(labels);
+    found
+}
+
+#[test]
+fn a_replica_is_counted_once_and_is_in_no_group() {
+    let mut view = view_of(1);
+    let (launch, engine) = view.place(&Spread::default(), &request(1)).unwrap().remove(0);
+    let one = request(1).resources;
+    for (ticket, state) in [(1, ContainerState::Created), (2, ContainerState::Running)] {
+        view.observe(&engine, replica_of(1, launch, state), ticket);
+        assert_eq!(reserved(&view), one);
+        view.audit().unwrap();
+    }
+    view.commit(launch, &engine, replica_of(1, launch, ContainerState::Running), 3);
+    assert_eq!((reserved(&view), view.reservations()), (one, 0));
+    let entry = view.container(&container_id(1)).unwrap();
+    assert!(entry.container.managed);
+    assert_eq!(view.group(&entry.container.image.group()).count(), 0);
+    view.observe_gone(&container_id(1), 4);
+    assert_eq!(reserved(&view), Resources::ZERO);
+    view.audit().unwrap();
 }
 
 #[test]

@@ -11,9 +11,11 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::engine::{
-    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, LogChunk, LogOptions, ObservedContainer, PullProgress,
+    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest,
+    ObservedContainer, PullProgress, VolumeRequest,
 };
 use crate::leadership::Candidate;
+use crate::model::app::Sizes;
 use crate::model::{ContainerId, ContainerState, ImageRef, RequestId};
 use crate::registry::EmbeddedRegistry;
 
@@ -92,6 +94,38 @@ impl DockerEngine for Diligent {
 
     async fn usage(&self) -> Outcome<EngineUsage> {
         self.0.usage().await
+    }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Outcome<()> {
+        self.0.update(id, sizes).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Outcome<()> {
+        self.0.rename(id, name).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Outcome<()> {
+        self.0.create_network(network).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Outcome<()> {
+        self.0.remove_network(name).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Outcome<()> {
+        self.0.create_volume(volume).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Outcome<()> {
+        self.0.remove_volume(name).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Outcome<bool> {
+        self.0.has_volume(name).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Outcome<BoxStream<'static, Outcome<ExecChunk>>> {
+        self.0.exec(id, command).await
     }
 }
 

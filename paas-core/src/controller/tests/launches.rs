@@ -112,6 +112,8 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
         user: "ann".into(),
         mark: None,
         log_rotation: None,
+        replica: None,
+        network: None,
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();

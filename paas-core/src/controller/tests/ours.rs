@@ -1,7 +1,7 @@
 //! Ours and not ours: what labels and records say of a container, and what is never touched.
 
 use super::*;
-use crate::engine::CreateRequest;
+use crate::engine::{CreateRequest, ReplicaLabels};
 use crate::model::LaunchId;
 use crate::store::records::{LaunchRecord, LaunchState};
 use crate::store::tables::LAUNCHES;
@@ -21,6 +21,8 @@ fn create_request(platform: &str, name: &str) -> CreateRequest {
         user: "ann".into(),
         mark: None,
         log_rotation: None,
+        replica: None,
+        network: None,
     }
 }
 
@@ -203,6 +205,41 @@ async fn what_belongs_to_something_that_is_not_known_is_shown_and_left_alone() {
     }
     controller.scale(&ann(), ours.id.as_str(), 0).await.unwrap().finish().await;
     assert_eq!(host.really_there().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_an_application_is_ours_and_neither_a_launch_nor_a_member_of_a_group() {
+    let mut platform = Platform::of(&["a"]).await;
+    // A member of a group with the very same description as what is written on the replica.
+    let spec = ContainerSpec::new(web().name);
+    let ours = platform.run(spec.clone(), 1).await.started[0].clone();
+    let (app, component) = ("shop".parse().unwrap(), "web".parse().unwrap());
+    let labels = ReplicaLabels { app, component, slot: Some(0), generation: 1, revision: 1 };
+    let name = platform.controller.cluster().platform().to_owned();
+    let request = CreateRequest { spec, replica: Some(labels.clone()), ..create_request(&name, "shop.web.0.1") };
+    let host = platform.host("a").clone();
+    let made = host.create(&request).await.unwrap().id;
+    let request = CreateRequest { name: "shop.web.0.2".into(), launch: LaunchId::new(), ..request };
+    let started = host.create(&request).await.unwrap().id;
+    host.start(&started).await.unwrap();
+    for id in [&made, &started] {
+        platform.until_seen(id).await;
+    }
+    platform.let_time_pass().await;
+    for id in [&made, &started] {
+        let known = platform.controller.cluster().container(id).unwrap();
+        assert!(known.container.managed);
+        assert_eq!((known.group, known.other_owner, known.user.as_deref()), (None, None, Some("ann")));
+        assert_eq!(known.replica, Some(labels.clone()));
+        let scaled = platform.controller.scale(&ann(), id.as_str(), 3).await;
+        assert!(matches!(scaled, Err(ControllerError::NotManaged { .. })), "{scaled:?}");
+    }
+    let kept: Vec<_> = platform.launches().await.into_iter().map(|kept| kept.container).collect();
+    assert_eq!(kept, [Some(ours.id.clone())], "no launch was made of them");
+    platform.controller.scale(&ann(), ours.id.as_str(), 0).await.unwrap().finish().await;
+    let left: Vec<_> = host.really_there().into_iter().map(|found| found.id).collect();
+    assert!(left.len() == 2 && left.contains(&made) && left.contains(&started), "{left:?}");
+    platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]

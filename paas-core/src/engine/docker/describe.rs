@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding, PortMap,
-    RestartPolicy as DockerRestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig,
+    PortBinding, PortMap, RestartPolicy as DockerRestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::runtime;
 use crate::engine::{CreateRequest, labels};
+use crate::model::app::Sizes;
 use crate::model::{BindPort, ContainerSpec, Cpus, RestartPolicy};
 
 /// The weight that the kernel gives one CPU, and the least and most it takes.
@@ -22,9 +23,12 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
     let (anonymous, binds): (Vec<_>, Vec<_>) = spec.volumes.iter().cloned().partition(|volume| !volume.contains(':'));
     let links: Vec<String> =
         request.links.iter().map(|(name, alias)| format!("{}:{alias}", name.trim_start_matches('/'))).collect();
+    // One of the application is for those that ask for no other, nor for none.
+    let of_app = request.network.as_ref().filter(|_| spec.is_in_default_network());
+    let named = of_app.map(|network| network.name.as_str()).or(spec.named_network());
     // Docker keeps links of its default network on the container, those of other networks on the connection to it.
-    let (host_links, network_links) =
-        if spec.named_network().is_some() { (Vec::new(), links) } else { (links, Vec::new()) };
+    let (host_links, network_links) = if named.is_some() { (Vec::new(), links) } else { (links, Vec::new()) };
+    let aliases = of_app.map(|network| network.aliases.clone()).unwrap_or_default();
     let reserved = spec.reserved();
     let (body, host_config) = runtime::write(spec);
     let host_config = HostConfig {
@@ -36,19 +40,18 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         memory_swap: Some(reserved.memory.bytes()),
         binds: some(binds),
         links: some(host_links),
-        network_mode: Some(spec.network_mode.clone()),
+        network_mode: Some(named.unwrap_or(&spec.network_mode).to_owned()),
         port_bindings: some_ports(&spec.bind_ports),
         publish_all_ports: Some(spec.publish),
         restart_policy: Some(restart_policy(spec.restart_policy)),
         log_config,
         ..host_config
     };
-    let networking_config = some(network_links).map(|links| NetworkingConfig {
-        endpoints_config: Some(HashMap::from([(
-            spec.network_mode.clone(),
-            EndpointSettings { links: Some(links), ..EndpointSettings::default() },
-        )])),
-    });
+    let endpoint =
+        EndpointSettings { links: some(network_links), aliases: some(aliases), ..EndpointSettings::default() };
+    let networking_config = named
+        .filter(|_| endpoint != EndpointSettings::default())
+        .map(|network| NetworkingConfig { endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])) });
     ContainerCreateBody {
         image: Some(spec.name.to_string()),
         entrypoint: some(spec.entrypoint.clone()),
@@ -62,6 +65,18 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         host_config: Some(host_config),
         networking_config,
         ..body
+    }
+}
+
+/// What Docker is told to change. Memory always goes with its swap: Docker refuses more memory than both may be together.
+pub(super) fn update_body(sizes: &Sizes) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        cpu_shares: sizes.cpus.map(cpu_shares),
+        nano_cpus: sizes.cpus.map(Cpus::nano),
+        memory: Some(sizes.memory.bytes()),
+        memory_swap: Some(sizes.memory.bytes()),
+        restart_policy: Some(restart_policy(sizes.restart)),
+        ..ContainerUpdateBody::default()
     }
 }
 

@@ -17,7 +17,11 @@ pub(super) enum Subject {
     Start,
     /// A container that is to be made of an image.
     Creation,
+    /// A container whose limits are to be others.
+    Update,
     Image,
+    /// A network, or a volume.
+    Object,
 }
 
 /// One operation on a host, as its errors name it.
@@ -80,15 +84,17 @@ impl Call {
 
 fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
     match (status, subject) {
-        (404, Subject::Container | Subject::Start) => Kind::NoSuchContainer,
+        (404, Subject::Container | Subject::Start | Subject::Update) => Kind::NoSuchContainer,
         (404, Subject::Image | Subject::Creation) => Kind::NoSuchImage,
         (409, _) => Kind::Conflict,
+        // Docker's answer for a network that containers are in.
+        (403, Subject::Object) => Kind::Conflict,
         (_, Subject::Start) if is_port_taken(message) => Kind::PortTaken,
         (_, Subject::Start) if is_bad_command(message) => Kind::Refused,
         (_, Subject::Start) if is_missing_device(message) => Kind::Unable,
         // What no host takes is refused before any is asked, so what is left is what this one does not have: CPUs, a
         // runtime, a device, a driver.
-        (400, Subject::Start | Subject::Creation) => Kind::Unable,
+        (400, Subject::Start | Subject::Creation | Subject::Update) => Kind::Unable,
         (400, _) => Kind::Refused,
         (_, Subject::Image) if is_refused_by_registry(message) => Kind::NoSuchImage,
         _ => Kind::Failed,
@@ -192,6 +198,9 @@ mod tests {
         assert_eq!(kind(Subject::Creation, 409, "Conflict. The container name is already in use"), Kind::Conflict);
         assert_eq!(kind(Subject::Image, 400, "invalid reference format"), Kind::Refused);
         assert_eq!(kind(Subject::Host, 500, "panic"), Kind::Failed);
+        assert_eq!(kind(Subject::Update, 404, "No such container: x"), Kind::NoSuchContainer);
+        assert_eq!(kind(Subject::Object, 403, "network x has active endpoints"), Kind::Conflict);
+        assert_eq!(kind(Subject::Host, 403, "forbidden"), Kind::Failed);
     }
 
     #[test]
@@ -224,6 +233,7 @@ mod tests {
     #[test]
     fn what_one_host_lacks_is_its_own_affair() {
         for (subject, message) in [
+            (Subject::Update, "Range of CPUs is from 0.01 to 1.00, as there are only 1 CPUs available"),
             (Subject::Creation, "Range of CPUs is from 0.01 to 1.00, as there are only 1 CPUs available"),
             (Subject::Creation, "Requested CPUs are not available - requested 0-63, available: 0-1"),
             (Subject::Creation, "unknown or invalid runtime name: gvisor"),

@@ -107,8 +107,8 @@ enum Kind {
     Error,
 }
 
-/// Output under way. Holds one piece as it came, and of a frame no more than its head.
-struct Output {
+/// Output under way, of a container or of a command in one. Holds one piece as it came, and of a frame no more than its head.
+pub(super) struct Output {
     body: Incoming,
     framed: bool,
     received: Bytes,
@@ -121,13 +121,13 @@ struct Output {
 }
 
 impl Output {
-    fn new(body: Incoming, framed: bool) -> Self {
+    pub(super) fn new(body: Incoming, framed: bool) -> Self {
         let kind = Kind::Output(LogStream::Stdout);
         Self { body, framed, received: Bytes::new(), head: Vec::new(), kind, left: 0, error: Vec::new() }
     }
 
     /// The next piece of output. May be given up and asked again without a loss.
-    async fn next(&mut self) -> Option<Result<LogChunk, Error>> {
+    pub(super) async fn next(&mut self) -> Option<Result<LogChunk, Error>> {
         loop {
             if self.received.is_empty() {
                 match poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await {

@@ -6,12 +6,15 @@
 mod describe;
 mod errors;
 mod events;
+mod exec;
 mod identity;
 mod images;
 mod lines;
 mod logs;
+mod objects;
 mod observed;
 mod pull;
+mod run_state;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -28,7 +31,8 @@ use bollard::errors::Error;
 use bollard::models::{ContainerSummary, HostConfigLogConfig, LocalNodeState, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions,
-    RemoveContainerOptions, RestartContainerOptions, StartContainerOptions, StatsOptions, StopContainerOptions,
+    RemoveContainerOptions, RemoveVolumeOptions, RenameContainerOptions, RestartContainerOptions,
+    StartContainerOptions, StatsOptions, StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
 use futures::stream::{self, BoxStream};
@@ -43,10 +47,11 @@ pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage, LogChunk,
-    LogOptions, ObservedContainer, PullProgress, Result,
+    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
+    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
 };
-use crate::model::{ContainerId, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
+use crate::model::app::Sizes;
+use crate::model::{ContainerId, ContainerState, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
 
 /// How long a host may take for what.
 mod deadlines {
@@ -133,13 +138,14 @@ impl Docker {
         self.client.list_containers(Some(ListContainersOptions { all, ..ListContainersOptions::default() })).await
     }
 
-    /// A listed container in full: others' containers show their limits only when inspected. Nothing for one that is
-    /// gone by now.
+    /// A listed container in full: others' containers, and those of applications, show their limits only when inspected.
+    /// Nothing for one that is gone by now.
     async fn complete(&self, call: &Call, mut summary: ContainerSummary) -> Result<Option<ObservedContainer>> {
         let id = summary.id.clone().unwrap_or_default();
         self.strip_listed(call, &mut summary).await?;
         let listed = observed::from_summary(summary);
-        if listed.as_ref().is_none_or(|container| container.managed.is_some()) {
+        let managed = listed.as_ref().map(|container| container.managed.as_ref());
+        if managed.is_none_or(|managed| managed.is_some_and(|managed| managed.replica().is_none())) {
             return Ok(listed);
         }
         match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
@@ -261,8 +267,8 @@ impl DockerEngine for Docker {
                 Err(err) => Err(err),
             }
         };
-        let asked = futures::future::try_join3(self.client.info(), images, networks);
-        let (info, images, networks) = call.within(deadlines::ASK, asked).await?;
+        let asked = futures::future::try_join4(self.client.info(), images, networks, self.list_volumes());
+        let (info, images, networks, volumes) = call.within(deadlines::ASK, asked).await?;
         *self.log_driver.lock() = info.logging_driver.clone();
         let networks = networks.filter(|_| !gets_networks_from_others(&info)).map(observed::networks);
         let again = async || {
@@ -279,6 +285,7 @@ impl DockerEngine for Docker {
             docker_version: info.server_version.unwrap_or_default(),
             images: images.into_iter().map(|image| image.id).collect(),
             networks,
+            volumes,
             warnings: info.warnings.unwrap_or_default(),
             time: info.system_time.and_then(|time| time.parse().ok()),
         })
@@ -333,6 +340,10 @@ impl DockerEngine for Docker {
         let asked = self.client.start_container(id.as_str(), None::<StartContainerOptions>);
         match call.within(deadlines::CHANGE, asked).await {
             Ok(()) => Ok(()),
+            // Docker starts none that is paused.
+            Err(err) if err.kind() == EngineErrorKind::Conflict && self.is_paused(id).await => {
+                call.within(deadlines::CHANGE, self.client.unpause_container(id.as_str())).await
+            }
             Err(err) => Err(self.blame_the_right_one(id, &call, err).await),
         }
     }
@@ -411,9 +422,55 @@ impl DockerEngine for Docker {
         };
         call.all_within(deadlines::LIST, work).await
     }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+        let call = self.call("update the container", Subject::Update);
+        let asked = self.client.update_container(id.as_str(), describe::update_body(sizes));
+        call.within(deadlines::CHANGE, asked).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        let call = self.call("rename the container", Subject::Container);
+        let options = RenameContainerOptions { name: name.to_owned() };
+        call.within(deadlines::CHANGE, self.client.rename_container(id.as_str(), options)).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        objects::create_network(&self.transport, self.call("create the network", Subject::Object), network).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        let call = self.call("remove the network", Subject::Object);
+        call.within(deadlines::CHANGE, objects::or_gone(self.client.remove_network(name))).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+        let call = self.call("create the volume", Subject::Object);
+        call.within(deadlines::CHANGE, self.client.create_volume(objects::volume_body(volume))).await.map(drop)
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        let call = self.call("remove the volume", Subject::Object);
+        let asked = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
+        call.within(deadlines::CHANGE, objects::or_gone(asked)).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool> {
+        let call = self.call("look for the volume", Subject::Object);
+        call.within(deadlines::ASK, objects::is_there(self.client.inspect_volume(name))).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+        let call = self.call("run the command", Subject::Container);
+        exec::open(&self.transport, self.client.clone(), call, id, command).await
+    }
 }
 
 impl Docker {
+    async fn is_paused(&self, id: &ContainerId) -> bool {
+        self.inspect(id).await.is_ok_and(|found| found.state == ContainerState::Paused)
+    }
+
     /// What one container used up to now. Nothing for one that is gone by now.
     async fn stats(&self, call: &Call, id: String) -> Result<Option<bollard::models::ContainerStatsResponse>> {
         let options = StatsOptions { stream: false, one_shot: true };

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerSummary, HostConfig, Network, PortMap, PortSummary,
-    PortSummaryTypeEnum, RestartPolicyNameEnum,
+    PortSummaryTypeEnum, RestartPolicyNameEnum, Volume,
 };
 use jiff::Timestamp;
 
-use super::runtime;
-use crate::engine::{ObservedContainer, labels};
+use super::{run_state, runtime};
+use crate::engine::{Managed, ObservedContainer, labels};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
     RestartPolicy,
@@ -25,20 +25,30 @@ pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
     made.flat_map(|network| [network.name, network.id]).flatten().collect()
 }
 
+/// The names of the volumes that somebody named. Those that Docker names itself, by 64 digits, come and go with their containers.
+pub(super) fn volumes(all: Vec<Volume>) -> BTreeSet<String> {
+    let is_named = |name: &String| name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    all.into_iter().map(|volume| volume.name).filter(is_named).collect()
+}
+
 /// A container as inspected. Nothing when Docker gives it no id.
 pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<ObservedContainer> {
     let id: ContainerId = inspected.id?.parse().ok()?;
     let config = inspected.config.unwrap_or_default();
     let host = inspected.host_config.unwrap_or_default();
-    let status = inspected.state.and_then(|state| state.status);
-    let state = status.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
-    let ports = inspected.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+    let shown = inspected.state.unwrap_or_default();
+    let state = shown.status.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
+    let network = inspected.network_settings.unwrap_or_default();
+    let run = run_state::from_inspect(state, &shown, inspected.restart_count, network.networks.unwrap_or_default());
+    let ports = network.ports.unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
     let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
     let name = inspected.name.unwrap_or_else(|| format!("/{}", id.short()));
-    let (spec, managed) = match config.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
-        Some((spec, managed)) => (spec, Some(managed)),
-        None => (shown_spec(&id, inspected.image.as_deref(), config, host), None),
+    let (spec, managed) = config.labels.as_ref().and_then(|labels| labels::read(labels, &name)).unzip();
+    let is_replica = |managed: &Managed| managed.replica().is_some();
+    let spec = match spec {
+        Some(spec) if !managed.as_ref().is_some_and(is_replica) => spec,
+        _ => shown_spec(&id, inspected.image.as_deref(), config, host),
     };
     Some(ObservedContainer {
         name,
@@ -49,6 +59,7 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
         state,
         created: whole_second(created),
         managed,
+        run,
         id,
     })
 }
@@ -70,6 +81,8 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
         }
     };
     let listed = summary.ports.unwrap_or_default();
+    let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let run = run_state::from_summary(state, summary.health.and_then(|health| health.status), networks);
     Some(ObservedContainer {
         name,
         reserved: spec.reserved(),
@@ -79,6 +92,7 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
         state,
         created,
         managed,
+        run,
         id,
     })
 }
@@ -154,7 +168,8 @@ fn enforced((cpus, memory): (Option<Cpus>, Option<MemoryMb>), asked: Resources) 
     Resources { cpus: cpus.unwrap_or(asked.cpus), memory: memory.map_or(asked.memory, bounded) }
 }
 
-/// As much of a description as Docker shows of somebody else's container.
+/// As much of a description as Docker shows of a container of somebody else, or of an application. The environment of the latter
+/// is left out.
 fn shown_spec(id: &ContainerId, image_id: Option<&str>, config: ContainerConfig, host: HostConfig) -> ContainerSpec {
     let image_id = image_id.map(str::to_owned);
     let mut spec = ContainerSpec::new(image_ref(&[config.image.clone(), image_id]));
@@ -164,7 +179,9 @@ fn shown_spec(id: &ContainerId, image_id: Option<&str>, config: ContainerConfig,
     spec.cpuset = non_empty(host.cpuset_cpus);
     spec.entrypoint = config.entrypoint.unwrap_or_default();
     spec.args = config.cmd.unwrap_or_default();
-    spec.environment = variables(config.env.unwrap_or_default());
+    if !config.labels.as_ref().is_some_and(labels::may_have_secrets) {
+        spec.environment = variables(config.env.unwrap_or_default());
+    }
     // Docker's own choice, the short id, says nothing.
     spec.hostname = non_empty(config.hostname).filter(|name| name != id.short());
     spec.domainname = non_empty(config.domainname);

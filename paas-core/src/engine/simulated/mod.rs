@@ -25,9 +25,11 @@ use tokio::sync::Notify;
 
 use super::{
     CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    EventDetail, LogChunk, LogOptions, ObservedContainer, PullProgress, Result,
+    EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    VolumeRequest,
 };
-use crate::model::{ContainerId, ImageRef, RegistryLogin, Resources, SimulatedHost};
+use crate::model::app::Sizes;
+use crate::model::{ContainerId, HealthStatus, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
 use faults::{Faults, Moment};
 use host::Host;
@@ -193,7 +195,7 @@ impl SimulatedEngine {
 
 /// What others do on the host, and what happens to it, without the platform.
 impl SimulatedEngine {
-    /// A program ends by itself, with a status.
+    /// A program ends by itself, with a status. It is started again at once where its restart policy says so.
     ///
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`].
@@ -201,12 +203,36 @@ impl SimulatedEngine {
         self.outsider(|host| host.outsider_end(id, exit_code))
     }
 
-    /// A health check found something: `healthy`, `unhealthy`.
+    /// The health check of a container found something.
     ///
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`].
-    pub fn outsider_health(&self, id: &ContainerId, health: &str) -> Result<()> {
-        self.outsider(|host| host.outsider_health(id, health))
+    pub fn set_health(&self, id: &ContainerId, health: HealthStatus) -> Result<()> {
+        self.outsider(|host| host.set_health(id, health))
+    }
+
+    /// Somebody pauses a container that runs.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (it does not run).
+    pub fn outsider_pause(&self, id: &ContainerId) -> Result<()> {
+        self.outsider(|host| host.outsider_pause(id))
+    }
+
+    /// Somebody gives a container another name.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (the name is taken).
+    pub fn outsider_rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.outsider(|host| host.rename(id, name))
+    }
+
+    /// Somebody removes a volume.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::Conflict`] (a container has it).
+    pub fn outsider_remove_volume(&self, name: &str) -> Result<()> {
+        self.outsider(|host| host.remove_volume(name))
     }
 
     /// Somebody changes the limits of a container, as with `docker update`.
@@ -367,6 +393,7 @@ impl DockerEngine for SimulatedEngine {
             docker_version: "simulated".to_owned(),
             images: host.images(),
             networks: host.networks(),
+            volumes: Some(host.volumes()),
             warnings: Vec::new(),
             time: Some(host.now()),
         })
@@ -459,5 +486,47 @@ impl DockerEngine for SimulatedEngine {
     async fn usage(&self) -> Result<EngineUsage> {
         self.shared.answer(DEADLINE).await?;
         Ok(self.shared.host.lock().usage())
+    }
+
+    async fn update(&self, id: &ContainerId, sizes: &Sizes) -> Result<()> {
+        let cpus = self.shared.settings.lock().cpus;
+        self.shared.act("update", |host| host.update(id, sizes, cpus)).await
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        self.shared.act("rename", |host| host.rename(id, name)).await
+    }
+
+    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        let create = |host: &mut Host| {
+            host.create_network(&network.name);
+            Ok(())
+        };
+        self.shared.act("create_network", create).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        self.shared.act("remove_network", |host| host.remove_unused_network(name)).await
+    }
+
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+        let create = |host: &mut Host| {
+            host.create_volume(&volume.name);
+            Ok(())
+        };
+        self.shared.act("create_volume", create).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.shared.act("remove_volume", |host| host.remove_volume(name)).await
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool> {
+        self.shared.act("has_volume", |host| Ok(host.has_volume(name))).await
+    }
+
+    async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
+        let chunks = self.shared.act("exec", |host| host.exec(id, command)).await?;
+        Ok(stream::iter(chunks).map(Ok).boxed())
     }
 }

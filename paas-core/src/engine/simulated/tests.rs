@@ -1,7 +1,7 @@
 //! What is particular to simulated hosts; the rest is the conformance suite's.
 
 use super::*;
-use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb};
+use crate::model::{ContainerSpec, ContainerState, Cpus, LaunchId, MemoryMb, RestartPolicy};
 
 fn engine(failure_rate: f64, seed: u64) -> SimulatedEngine {
     SimulatedEngine::new(&SimulatedHost { failure_rate, seed, ..SimulatedHost::new("test") })
@@ -18,6 +18,8 @@ fn request(name: &str) -> CreateRequest {
         user: String::new(),
         mark: None,
         log_rotation: None,
+        replica: None,
+        network: None,
     }
 }
 
@@ -100,6 +102,60 @@ async fn a_host_that_cannot_be_reached_ends_its_event_streams() {
     assert!(engine.info().await.is_err());
     engine.set_reachable(true);
     assert!(engine.info().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_program_that_ends_is_started_again_where_its_restart_policy_says_so() {
+    let engine = engine(0.0, 0);
+    let mut request = request("again");
+    request.spec.restart_policy = RestartPolicy::OnFailure { maximum_retry: 2 };
+    let id = engine.create(&request).await.unwrap().id;
+    engine.start(&id).await.unwrap();
+    let state = async || {
+        let found = engine.inspect(&id).await.unwrap();
+        (found.state, found.run.restarts, found.run.exit_code)
+    };
+    for restarts in 1..=2 {
+        engine.outsider_end(&id, 7).unwrap();
+        assert_eq!(state().await, (ContainerState::Running, restarts, None));
+    }
+    engine.outsider_end(&id, 7).unwrap();
+    assert_eq!(state().await, (ContainerState::Stopped, 2, Some(7)), "often enough");
+    engine.start(&id).await.unwrap();
+    assert_eq!(state().await, (ContainerState::Running, 0, None), "somebody started it");
+    engine.outsider_end(&id, 0).unwrap();
+    assert_eq!(state().await, (ContainerState::Stopped, 0, Some(0)), "it did not fail");
+}
+
+#[tokio::test]
+async fn a_paused_container_goes_on_when_it_is_started() {
+    let engine = engine(0.0, 0);
+    let id = engine.outsider_run("db:1".parse().unwrap(), None);
+    let mut events = engine.events(None).await.unwrap();
+    engine.outsider_pause(&id).unwrap();
+    assert_eq!(engine.inspect(&id).await.unwrap().state, ContainerState::Paused);
+    assert_eq!(engine.outsider_pause(&id).unwrap_err().kind(), EngineErrorKind::Conflict);
+    engine.start(&id).await.unwrap();
+    assert_eq!(engine.inspect(&id).await.unwrap().state, ContainerState::Running);
+    for action in ["pause", "unpause"] {
+        assert_eq!(events.next().await.unwrap().unwrap().action, action);
+    }
+}
+
+#[tokio::test]
+async fn health_is_what_the_check_found_while_it_runs() {
+    let engine = engine(0.0, 0);
+    let id = engine.outsider_run("db:1".parse().unwrap(), None);
+    let health = async || engine.inspect(&id).await.unwrap().run.health;
+    assert_eq!(health().await, None);
+    let mut events = engine.events(None).await.unwrap();
+    engine.set_health(&id, HealthStatus::Unhealthy).unwrap();
+    assert_eq!(health().await, Some(HealthStatus::Unhealthy));
+    let told =
+        events.by_ref().map(Result::unwrap).filter(|event| futures::future::ready(event.action == "health_status"));
+    assert_eq!(Box::pin(told).next().await.unwrap().detail.health.as_deref(), Some("unhealthy"));
+    engine.outsider_end(&id, 1).unwrap();
+    assert_eq!(health().await, None);
 }
 
 #[tokio::test]

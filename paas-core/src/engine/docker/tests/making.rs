@@ -20,6 +20,8 @@ fn request(log_rotation: Option<LogRotation>) -> CreateRequest {
         user: "admin".into(),
         mark: None,
         log_rotation,
+        replica: None,
+        network: None,
     }
 }
 
@@ -92,15 +94,25 @@ async fn output_goes_where_it_is_asked_to_go_and_is_limited_where_nobody_says_ho
 }
 
 #[tokio::test]
-async fn a_paused_container_is_not_started_and_docker_says_what_to_do() {
+async fn a_paused_container_goes_on_when_it_is_started() {
     let hint = "cannot start a paused container, try unpause instead";
-    let host = daemon("1.44", move |asked| match &*asked.path {
-        path if path.ends_with("/start") => Answer::refusal(409, hint),
-        path => Answer::refusal(404, path),
-    })
-    .await;
-    let error = host.docker.start(&ID.parse().unwrap()).await.unwrap_err();
-    assert_eq!((error.kind(), error.detail()), (EngineErrorKind::Conflict, hint));
+    for state in ["paused", "running"] {
+        let host = daemon("1.44", move |asked| match &*asked.path {
+            path if path.ends_with("/start") => Answer::refusal(409, hint),
+            path if path.ends_with("/json") => Answer::json(200, json!({"Id": ID, "State": {"Status": state}})),
+            path if path.ends_with("/unpause") => Answer::json(204, json!(null)),
+            path => Answer::refusal(404, path),
+        })
+        .await;
+        let outcome = host.docker.start(&ID.parse().unwrap()).await;
+        if state == "paused" {
+            outcome.unwrap();
+            assert!(host.asked.lock().last().unwrap().path.ends_with("/unpause"));
+        } else {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.kind(), error.detail()), (EngineErrorKind::Conflict, hint), "refused for another reason");
+        }
+    }
 }
 
 #[tokio::test]

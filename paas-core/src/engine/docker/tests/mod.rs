@@ -1,5 +1,6 @@
 //! Tests of the translations, of hosts that fail, and of a real host.
 
+mod apps;
 mod broken;
 mod fake;
 mod lifecycle;
@@ -46,6 +47,8 @@ impl Host {
             user: "somebody".into(),
             mark: None,
             log_rotation: None,
+            replica: None,
+            network: None,
         }
     }
 

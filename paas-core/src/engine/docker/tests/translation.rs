@@ -22,6 +22,8 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         user: "admin".into(),
         mark: None,
         log_rotation: None,
+        replica: None,
+        network: None,
     }
 }
 
@@ -136,7 +138,7 @@ fn every_value_comes_back_byte_for_byte() {
     // What Docker keeps and shows is what was sent; the group is found again by it.
     let found = inspected(json!({"Name": "/web-1", "Config": {"Labels": sent["Labels"], "Image": "httpd:2"}}));
     assert_eq!(found.spec, spec);
-    assert_eq!(found.managed.unwrap().group, spec.group());
+    assert_eq!(found.managed.unwrap().group(), Some(&spec.group()));
 }
 
 #[test]
@@ -373,7 +375,7 @@ fn what_docker_enforces_is_what_a_container_of_ours_counts_as() {
     let raised = host(json!({"Memory": 3_u64 << 30, "NanoCpus": 1_500_000_000_u64}));
     assert_eq!(raised.reserved, Resources { cpus: Cpus::from_milli(1500), memory: MemoryMb::new(3072) });
     assert_eq!(
-        (&raised.spec, raised.managed.as_ref().unwrap().group.clone()),
+        (&raised.spec, raised.managed.as_ref().unwrap().group().unwrap().clone()),
         (&spec, spec.group()),
         "as it was asked"
     );

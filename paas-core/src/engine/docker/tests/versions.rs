@@ -41,6 +41,8 @@ async fn ask_everything(host: &Fake) {
         user: "admin".into(),
         mark: None,
         log_rotation: None,
+        replica: None,
+        network: None,
     };
     let id = docker.create(&request).await.unwrap().id;
     docker.start(&id).await.unwrap();

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod apps;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use uuid::Uuid;
 
 use crate::engine::{
     CreateRequest, DockerEngine, EngineErrorKind, EngineEvent, LogOptions, LogStream, ObservedContainer, Result,
+    RunState,
 };
 use crate::model::{
     ContainerId, ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, ImageRef, LaunchId, MemoryMb,
@@ -47,7 +50,11 @@ struct Bench {
 /// - refuses images, containers, names and ports that there are not or that are taken, each with its kind of error;
 /// - makes containers that are linked to others on the same host;
 /// - tells `create`, `start`, `die` and `destroy` in that order, also of what was before, for one that asks since when;
-/// - gives the output of containers, also when they have ended.
+/// - gives the output of containers, also when they have ended;
+/// - says since when a program runs, and how it ended;
+/// - changes sizes and names of containers, and says what it enforces of a container of an application, without its environment;
+/// - makes networks and volumes, once each, and removes none that is in use;
+/// - runs commands in containers. One that runs no programs pretends that `echo hello world` does.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -77,6 +84,18 @@ pub async fn conforms(engine: Arc<dyn DockerEngine>, image: ImageRef) {
     bench.tells_what_happens_in_order().await;
     bench.tells_what_happened_since().await;
     bench.gives_the_output_of_programs().await;
+    bench.says_how_a_program_does().await;
+    bench.keeps_which_container_of_an_application_one_is().await;
+    bench.changes_sizes().await;
+    bench.changes_names().await;
+    bench.makes_networks().await;
+    bench.makes_volumes().await;
+    bench.runs_commands().await;
+}
+
+/// A container but for what a list need not know: the limits, and how its program does.
+fn as_listed(found: ObservedContainer) -> ObservedContainer {
+    ObservedContainer { limits_known: true, run: RunState::default(), ..found }
 }
 
 /// Fails, and says what was expected, unless an operation was refused with that kind of error.
@@ -108,6 +127,8 @@ impl Bench {
             user: "ann".to_owned(),
             mark: None,
             log_rotation: None,
+            replica: None,
+            network: None,
         }
     }
 
@@ -117,10 +138,14 @@ impl Bench {
         self.engine.inspect(&id).await.unwrap()
     }
 
-    /// A container as listed, to be compared with it as inspected: a list need not know the limits.
+    async fn inspected(&self, id: &ContainerId) -> ObservedContainer {
+        self.engine.inspect(id).await.unwrap()
+    }
+
+    /// A container as listed, to be compared with it as inspected.
     async fn listed(&self, id: &ContainerId) -> Vec<ObservedContainer> {
         let all = self.engine.list().await.unwrap().into_iter().filter(|found| found.id == *id);
-        all.map(|found| ObservedContainer { limits_known: true, ..found }).collect()
+        all.map(as_listed).collect()
     }
 
     async fn says_what_it_is(&self) {
@@ -169,7 +194,7 @@ impl Bench {
             assert_eq!(self.engine.inspect(&id).await.unwrap().state, ContainerState::Running, "restarted, it runs");
         }
         let listed = self.listed(&id).await;
-        assert_eq!(listed, [self.engine.inspect(&id).await.unwrap()], "listed once, and as inspected");
+        assert_eq!(listed, [as_listed(self.inspected(&id).await)], "listed once, and as inspected");
         self.engine.remove(&id).await.expect("one that runs is killed and removed");
         assert!(self.listed(&id).await.is_empty(), "what was removed is not listed");
     }
@@ -213,7 +238,7 @@ impl Bench {
         let asked = Resources { cpus: Cpus::from_milli(250), memory: MemoryMb::new(16) };
         assert_eq!(found.reserved, asked, "what was asked for is reserved");
         assert_eq!(found.name, format!("/{}", request.name), "a container's name has a slash before it");
-        assert_eq!(self.listed(&id).await, [found], "listed as inspected");
+        assert_eq!(self.listed(&id).await, [as_listed(found)], "listed as inspected");
         self.engine.remove(&id).await.unwrap();
         self.engine.remove(&other.id).await.unwrap();
     }
@@ -225,7 +250,8 @@ impl Bench {
         assert_eq!(&*managed.platform, &*request.platform, "the platform is written on it");
         assert_eq!(&*managed.user, &*request.user, "who asked for it is written on it");
         assert_eq!(managed.launch, request.launch, "its launch is written on it");
-        assert_eq!(managed.group, request.spec.group(), "its group is that of its description");
+        let group = request.spec.group();
+        assert_eq!(managed.group(), Some(&group), "its group is that of its description");
         self.engine.remove(&id).await.unwrap();
     }
 
@@ -245,6 +271,9 @@ impl Bench {
             ("restart", self.engine.restart(&nobody, GRACE).await),
             ("remove", self.engine.remove(&nobody).await),
             ("logs", self.engine.logs(&nobody, &LogOptions::default()).await.map(drop)),
+            ("update", self.engine.update(&nobody, &apps::sizes(None, 32)).await),
+            ("rename", self.engine.rename(&nobody, "conformance-nobody").await),
+            ("exec", self.engine.exec(&nobody, &["echo".to_owned()]).await.map(drop)),
         ];
         for (operation, outcome) in outcomes {
             let what = format!("{operation} of a container that there is not");
@@ -389,6 +418,7 @@ mod tests {
                 docker_version: "1".to_owned(),
                 images: Vec::new(),
                 networks: None,
+                volumes: None,
                 warnings: Vec::new(),
                 time: None,
             })

@@ -1,7 +1,11 @@
 //! What is on a simulated host: containers, bound ports, and what happened.
 
+mod changes;
+mod objects;
+mod outsiders;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,16 +16,18 @@ use super::{
     CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
     Result,
 };
-use crate::engine::{LogStream, Managed};
+use crate::engine::{LogStream, Managed, Owner, RunState};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HostPort, ImageRef, LaunchId, MemoryMb,
-    Protocol, Resources,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageRef, LaunchId,
+    MemoryMb, Protocol, Resources, RestartPolicy,
 };
 
 /// How many events are kept for those who read again from a moment on.
 const HISTORY: usize = 10_000;
 /// Where Docker begins to look for a free port.
 const FIRST_FREE_PORT: u16 = 32_768;
+/// The addresses of containers: 172.17.0.1 and those after it.
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([172, 17, 0, 1]);
 /// What a simulated program is said to use.
 const USED_MEMORY: MemoryMb = MemoryMb::new(10);
 
@@ -39,6 +45,11 @@ pub(super) struct Host {
     last_time: Option<Timestamp>,
     /// The networks that somebody made, once somebody made one.
     networks: Option<BTreeSet<String>>,
+    /// The networks that the platform made.
+    own_networks: BTreeSet<String>,
+    volumes: BTreeSet<String>,
+    /// How many addresses were given to containers.
+    addresses: u32,
     /// What it says of every container that it makes.
     pub(super) warnings: Vec<String>,
     /// How far the clock of the host is ahead of the true one.
@@ -48,13 +59,51 @@ pub(super) struct Host {
 #[derive(Debug)]
 struct Simulated {
     name: String,
+    /// The name that is written on it: under another one what is written on it says nothing.
+    own_name: String,
     spec: Arc<ContainerSpec>,
     reserved: Resources,
+    /// The limit of CPU, where there is one.
+    cpus: Option<Cpus>,
+    restart: RestartPolicy,
     managed: Option<Managed>,
+    /// The network of the platform that it is in.
+    network: Option<String>,
     state: ContainerState,
     ports: Vec<BoundPort>,
     created: Timestamp,
+    run: RunState,
     log: Vec<Line>,
+}
+
+impl Simulated {
+    fn new(name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> Self {
+        Self {
+            own_name: name.clone(),
+            name,
+            cpus: spec.cpus,
+            restart: spec.restart_policy,
+            spec: Arc::new(spec),
+            reserved,
+            managed,
+            network: None,
+            state: ContainerState::Created,
+            ports: Vec::new(),
+            created: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
+            run: RunState::default(),
+            log: Vec::new(),
+        }
+    }
+
+    /// The volumes with a name that are mounted into it.
+    fn volumes(&self) -> impl Iterator<Item = &str> {
+        let sources = self.spec.volumes.iter().filter_map(|volume| Some(volume.split_once(':')?.0));
+        sources.filter(|source| !source.starts_with('/'))
+    }
+
+    fn is_checked(&self) -> bool {
+        self.spec.health.as_ref().is_some_and(|health| !health.disabled)
+    }
 }
 
 pub(super) fn check_image(operation: &'static str, image: &ImageRef) -> Result<()> {
@@ -97,90 +146,72 @@ impl Host {
                 format!("it links to {missing}, which is not here"),
             ));
         }
+        let owner = match &request.replica {
+            Some(labels) => Owner::Replica(labels.clone()),
+            None => Owner::Run { group: request.spec.group(), mark: request.mark },
+        };
         let managed = Managed {
             platform: request.platform.as_str().into(),
             launch: request.launch,
-            group: request.spec.group(),
             user: request.user.as_str().into(),
-            mark: request.mark,
-            other_owner: None,
+            owner,
         };
-        let id = self.add(request.name.clone(), request.spec.clone(), request.spec.reserved(), Some(managed));
+        let (spec, reserved) = (request.spec.clone(), request.spec.reserved());
+        let mut container = Simulated::new(request.name.clone(), spec, reserved, Some(managed));
+        let network = request.network.as_ref().filter(|_| request.spec.is_in_default_network());
+        container.network = network.map(|network| network.name.clone());
+        let id = self.add(container);
         Ok(Created { id, warnings: self.warnings.clone() })
     }
 
-    pub(super) fn networks(&self) -> Option<BTreeSet<String>> {
-        self.networks.clone()
-    }
-
-    pub(super) fn make_network(&mut self, name: &str) {
-        self.networks.get_or_insert_default().insert(name.to_owned());
-    }
-
-    pub(super) fn remove_network(&mut self, name: &str) {
-        self.networks.get_or_insert_default().remove(name);
-    }
-
-    pub(super) fn outsider_run(&mut self, name: &str, image: ImageRef, limits: Option<Resources>) -> ContainerId {
-        let mut spec = ContainerSpec::new(image);
-        spec.cpus = limits.map(|limits| limits.cpus);
-        spec.memory = limits.map(|limits| limits.memory);
-        let reserved = spec.reserved();
-        let id = self.add(name.to_owned(), spec, reserved, None);
-        // It publishes nothing, so there is nothing that could fail.
-        let _ = self.start(&id);
-        id
-    }
-
-    pub(super) fn outsider_copy(&mut self, id: &ContainerId, name: &str, owner: Option<&str>) -> Result<ContainerId> {
-        let original = self.get("copy the container", id)?;
-        let (spec, reserved) = (ContainerSpec::clone(&original.spec), original.reserved);
-        let mut managed = original.managed.clone();
-        if let (Some(managed), Some(owner)) = (&mut managed, owner) {
-            managed.launch = LaunchId::new();
-            managed.other_owner = Some(owner.into());
-        }
-        let copy = self.add(name.to_owned(), spec, reserved, managed);
-        self.start(&copy)?;
-        Ok(copy)
-    }
-
-    fn add(&mut self, name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> ContainerId {
+    fn add(&mut self, container: Simulated) -> ContainerId {
         let id = random_id();
-        self.have_image(&spec.name);
-        self.names.insert(name.clone());
-        let container = Simulated {
-            name,
-            spec: Arc::new(spec),
-            reserved,
-            managed,
-            state: ContainerState::Created,
-            ports: Vec::new(),
-            created: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
-            log: Vec::new(),
-        };
+        self.have_image(&container.spec.name);
+        self.names.insert(container.name.clone());
+        self.volumes.extend(container.volumes().map(str::to_owned));
         self.containers.insert(id.clone(), container);
         self.tell("create", &id);
         id
     }
 
     pub(super) fn start(&mut self, id: &ContainerId) -> Result<()> {
-        let container = self.get("start the container", id)?;
-        if container.state == ContainerState::Running {
-            return Ok(());
+        match self.get("start the container", id)?.state {
+            ContainerState::Running => return Ok(()),
+            ContainerState::Paused => {
+                self.set_state(id, ContainerState::Running, "unpause");
+                return Ok(());
+            }
+            _ => {}
         }
-        let spec = container.spec.clone();
-        let lacks = |network: &&str| self.networks.as_ref().is_some_and(|networks| !networks.contains(*network));
-        if let Some(network) = spec.named_network().filter(lacks) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.run.restarts = 0;
+        }
+        self.begin(id)
+    }
+
+    /// The program begins: its ports are bound.
+    fn begin(&mut self, id: &ContainerId) -> Result<()> {
+        let container = self.get("start the container", id)?;
+        let (spec, network) = (container.spec.clone(), container.network.clone());
+        // Which there are of those that others made may be unknown; which there are of the platform's is known.
+        let named = spec.named_network().filter(|network| self.networks.is_some() && !self.has_network(network));
+        let own = network.as_deref().filter(|network| !self.has_network(network));
+        if let Some(network) = named.or(own) {
             let detail = format!("network {network} not found");
             return Err(EngineError::new(EngineErrorKind::Unable, "start the container", detail));
         }
         let ports = self.bind(&spec.bind_ports)?;
-        let time = Timestamp::now();
+        self.addresses += 1;
+        let address = Ipv4Addr::from_bits(FIRST_ADDRESS + self.addresses);
+        let (time, now) = (Timestamp::now(), self.now());
         let line = |stream, text: String| Line { time, stream, text };
         if let Some(container) = self.containers.get_mut(id) {
             container.state = ContainerState::Running;
             container.ports = ports;
+            container.run.started = Some(now);
+            container.run.exit_code = None;
+            container.run.health = container.is_checked().then_some(HealthStatus::Starting);
+            container.run.address = Some(IpAddr::V4(address));
             container.log.push(line(LogStream::Stderr, format!("{} started", spec.name)));
             if spec.args.first().is_some_and(|program| program == "echo") {
                 container.log.push(line(LogStream::Stdout, spec.args[1..].join(" ")));
@@ -226,7 +257,7 @@ impl Host {
     }
 
     pub(super) fn stop(&mut self, id: &ContainerId) -> Result<()> {
-        if self.get("stop the container", id)?.state != ContainerState::Running {
+        if !self.get("stop the container", id)?.state.holds_resources() {
             return Ok(());
         }
         self.tell_more("kill", id, signal("15"));
@@ -235,54 +266,21 @@ impl Host {
         Ok(())
     }
 
-    /// The program ends by itself with a status.
-    pub(super) fn outsider_end(&mut self, id: &ContainerId, exit_code: i64) -> Result<()> {
-        self.get("end the program", id)?;
-        self.end(id, exit_code);
-        Ok(())
-    }
-
-    /// A health check found something.
-    pub(super) fn outsider_health(&mut self, id: &ContainerId, health: &str) -> Result<()> {
-        self.get("check the health", id)?;
-        for action in ["exec_create", "exec_start", "exec_die"] {
-            self.tell(action, id);
-        }
-        let detail = EventDetail { health: Some(health.to_owned()), ..EventDetail::default() };
-        self.tell_more("health_status", id, detail);
-        Ok(())
-    }
-
-    /// Somebody else changes the limits of a container.
-    pub(super) fn outsider_update(&mut self, id: &ContainerId, limits: Resources) -> Result<()> {
-        self.get("update the container", id)?;
+    fn set_state(&mut self, id: &ContainerId, state: ContainerState, action: &str) {
         if let Some(container) = self.containers.get_mut(id) {
-            container.reserved = limits;
+            container.state = state;
         }
-        self.tell("update", id);
-        Ok(())
+        self.tell(action, id);
     }
 
-    /// A container of another host is here as well: this host is that one, or a copy of it.
-    pub(super) fn outsider_twin(&mut self, other: &ObservedContainer) {
-        let container = Simulated {
-            name: other.name.trim_start_matches('/').to_owned(),
-            spec: Arc::new(other.spec.clone()),
-            reserved: other.reserved,
-            managed: other.managed.clone(),
-            state: other.state,
-            ports: other.ports.clone(),
-            created: other.created,
-            log: Vec::new(),
-        };
-        self.containers.insert(other.id.clone(), container);
-        self.tell("start", &other.id);
-    }
-
-    /// The clock of the host is set: forwards, or backwards where that is negative.
-    pub(super) fn step_clock(&mut self, by: SignedDuration) {
-        self.ahead = self.ahead.saturating_add(by);
-        self.last_time = None;
+    fn check_runs(&self, operation: &'static str, id: &ContainerId) -> Result<()> {
+        match self.get(operation, id)?.state {
+            ContainerState::Running => Ok(()),
+            state => {
+                let detail = format!("the container does not run: it is {state}");
+                Err(EngineError::new(EngineErrorKind::Conflict, operation, detail))
+            }
+        }
     }
 
     /// What the clock of the host says.
@@ -292,8 +290,11 @@ impl Host {
 
     /// The program ends; its ports are free.
     fn end(&mut self, id: &ContainerId, exit_code: i64) {
+        let now = self.now();
         if let Some(container) = self.containers.get_mut(id) {
             container.state = ContainerState::Stopped;
+            let run = &mut container.run;
+            (run.ended, run.exit_code, run.health, run.address) = (Some(now), Some(exit_code), None, None);
             for port in container.ports.drain(..) {
                 self.bound.remove(&port.host());
             }
@@ -309,7 +310,7 @@ impl Host {
     }
 
     pub(super) fn remove(&mut self, id: &ContainerId) -> Result<()> {
-        if self.get("remove the container", id)?.state == ContainerState::Running {
+        if self.get("remove the container", id)?.state.holds_resources() {
             self.tell_more("kill", id, signal("9"));
             self.end(id, 137);
         }
@@ -425,14 +426,27 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
     ObservedContainer {
         id: id.clone(),
         name: format!("/{}", container.name),
-        spec: ContainerSpec::clone(&container.spec),
+        spec: shown_spec(container),
         reserved: container.reserved,
         limits_known: true,
         state: container.state,
         ports: container.ports.clone(),
         created: container.created,
-        managed: container.managed.clone(),
+        managed: container.managed.clone().filter(|_| container.name == container.own_name),
+        run: container.run.clone(),
     }
+}
+
+/// What Docker shows: of a container of an application what it enforces, and nothing that is in the environment.
+fn shown_spec(container: &Simulated) -> ContainerSpec {
+    let mut spec = ContainerSpec::clone(&container.spec);
+    if container.managed.as_ref().is_some_and(|managed| managed.replica().is_some()) {
+        (spec.cpus, spec.memory) = (container.cpus, Some(container.reserved.memory));
+        spec.restart_policy = container.restart;
+        spec.environment.clear();
+        spec.user_data = None;
+    }
+    spec
 }
 
 fn random_id() -> ContainerId {

@@ -1,0 +1,78 @@
+//! Networks and volumes of a Docker host.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bollard::body_full;
+use bollard::errors::Error;
+use bollard::models::VolumeCreateRequest;
+use bollard::query_parameters::ListVolumesOptions;
+use hyper::Request;
+use hyper::header::CONTENT_TYPE;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::errors::Call;
+use super::lines::granted;
+use super::transport::Transport;
+use super::{Docker, deadlines, observed};
+use crate::engine::{NetworkRequest, Result, VolumeRequest, labels};
+
+/// How long a host may take to say which volumes it has. It asks its volume plugins for them, and one that hangs must not make the
+/// host look as if it were away.
+const VOLUMES: Duration = Duration::from_secs(5);
+
+impl Docker {
+    /// The volumes that somebody named; nothing where the host does not tell.
+    pub(super) async fn list_volumes(&self) -> Result<Option<BTreeSet<String>>, Error> {
+        match timeout(VOLUMES, self.client.list_volumes(None::<ListVolumesOptions>)).await {
+            Ok(Ok(found)) => Ok(Some(observed::volumes(found.volumes.unwrap_or_default()))),
+            // As with networks; see there.
+            Err(_) | Ok(Err(Error::DockerResponseServerError { .. } | Error::JsonDataError { .. })) => Ok(None),
+            Ok(Err(err)) => Err(err),
+        }
+    }
+}
+
+/// Makes a network, unless there is one of that name.
+pub(super) async fn create_network(transport: &Transport, call: Call, network: &NetworkRequest) -> Result<()> {
+    // Before 1.44 Docker makes a second one of the same name unless it is told to look. bollard cannot tell it to.
+    let body = json!({
+        "Name": network.name, "Driver": "bridge", "CheckDuplicate": true, "Labels": labels::of_network(network),
+    });
+    let asked = async {
+        let request = Request::post("/networks/create").header(CONTENT_TYPE, "application/json");
+        let answer = transport.send(request.body(body_full(body.to_string().into()))?).await?;
+        match granted(answer).await {
+            Ok(_) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Err(err) => Err(err),
+        }
+    };
+    call.within(deadlines::CHANGE, asked).await
+}
+
+/// What Docker is told to make.
+pub(super) fn volume_body(volume: &VolumeRequest) -> VolumeCreateRequest {
+    VolumeCreateRequest {
+        name: Some(volume.name.clone()),
+        labels: Some(labels::of_volume(volume)),
+        ..VolumeCreateRequest::default()
+    }
+}
+
+/// A removal: what is not there need not go.
+pub(super) async fn or_gone(asked: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    match asked.await {
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether what was asked for is there.
+pub(super) async fn is_there<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<bool, Error> {
+    match asked.await {
+        Ok(_) => Ok(true),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(err) => Err(err),
+    }
+}

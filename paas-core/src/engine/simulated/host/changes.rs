@@ -1,0 +1,58 @@
+//! What is changed in a container of a simulated host as it is, and what is run in it.
+
+use super::Host;
+use crate::engine::{EngineError, EngineErrorKind, EventDetail, ExecChunk, LogChunk, LogStream, Result};
+use crate::model::app::Sizes;
+use crate::model::{ContainerId, Cpus};
+
+impl Host {
+    /// Changes the limits of a container, on a host of so many CPUs.
+    pub(in crate::engine::simulated) fn update(&mut self, id: &ContainerId, sizes: &Sizes, cpus: Cpus) -> Result<()> {
+        self.get("update the container", id)?;
+        if sizes.cpus.is_some_and(|asked| asked > cpus) {
+            let detail = format!("Range of CPUs is from 0.01 to {cpus}");
+            return Err(EngineError::new(EngineErrorKind::Unable, "update the container", detail));
+        }
+        if let Some(container) = self.containers.get_mut(id) {
+            container.reserved.memory = sizes.memory;
+            container.restart = sizes.restart;
+            if let Some(cpus) = sizes.cpus {
+                (container.reserved.cpus, container.cpus) = (cpus, Some(cpus));
+            }
+        }
+        self.tell("update", id);
+        Ok(())
+    }
+
+    pub(in crate::engine::simulated) fn rename(&mut self, id: &ContainerId, name: &str) -> Result<()> {
+        self.get("rename the container", id)?;
+        if self.names.contains(name) {
+            let detail = format!("the name {name} is taken");
+            return Err(EngineError::new(EngineErrorKind::Conflict, "rename the container", detail));
+        }
+        self.names.insert(name.to_owned());
+        if let Some(container) = self.containers.get_mut(id) {
+            self.names.remove(&std::mem::replace(&mut container.name, name.to_owned()));
+        }
+        self.tell("rename", id);
+        Ok(())
+    }
+
+    /// Pretends to run a command: `echo` writes what it was given, `false` fails, and the others do nothing.
+    pub(in crate::engine::simulated) fn exec(
+        &mut self,
+        id: &ContainerId,
+        command: &[String],
+    ) -> Result<Vec<ExecChunk>> {
+        self.check_runs("run the command", id)?;
+        let (program, arguments) = command.split_first().map_or(("", command), |(first, rest)| (first.as_str(), rest));
+        let exit_code = i64::from(program == "false");
+        self.tell("exec_create", id);
+        self.tell("exec_start", id);
+        self.tell_more("exec_die", id, EventDetail { exit_code: Some(exit_code), ..EventDetail::default() });
+        let line = format!("{}\n", arguments.join(" "));
+        let output = LogChunk { stream: LogStream::Stdout, bytes: line.into() };
+        let output = (program == "echo").then_some(ExecChunk::Output(output));
+        Ok(output.into_iter().chain([ExecChunk::Ended(exit_code)]).collect())
+    }
+}

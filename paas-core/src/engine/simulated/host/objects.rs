@@ -1,0 +1,60 @@
+//! Networks and volumes of a simulated host.
+
+use std::collections::BTreeSet;
+
+use super::{Host, Simulated};
+use crate::engine::{EngineError, EngineErrorKind, Result};
+
+impl Host {
+    pub(in crate::engine::simulated) fn networks(&self) -> Option<BTreeSet<String>> {
+        let all = |networks: &BTreeSet<String>| networks.union(&self.own_networks).cloned().collect();
+        self.networks.as_ref().map(all)
+    }
+
+    pub(in crate::engine::simulated) fn volumes(&self) -> BTreeSet<String> {
+        self.volumes.clone()
+    }
+
+    pub(super) fn has_network(&self, name: &str) -> bool {
+        let made_by_others = self.networks.as_ref().is_some_and(|networks| networks.contains(name));
+        made_by_others || self.own_networks.contains(name)
+    }
+
+    pub(in crate::engine::simulated) fn create_network(&mut self, name: &str) {
+        self.own_networks.insert(name.to_owned());
+    }
+
+    pub(in crate::engine::simulated) fn remove_unused_network(&mut self, name: &str) -> Result<()> {
+        let is_in_it = |container: &Simulated| {
+            let networks = [container.network.as_deref(), container.spec.named_network()];
+            container.state.holds_resources() && networks.contains(&Some(name))
+        };
+        in_use("remove the network", self.containers.values().find(|container| is_in_it(container)))?;
+        self.own_networks.remove(name);
+        if let Some(networks) = &mut self.networks {
+            networks.remove(name);
+        }
+        Ok(())
+    }
+
+    pub(in crate::engine::simulated) fn create_volume(&mut self, name: &str) {
+        self.volumes.insert(name.to_owned());
+    }
+
+    pub(in crate::engine::simulated) fn remove_volume(&mut self, name: &str) -> Result<()> {
+        let has_it = |container: &Simulated| container.volumes().any(|volume| volume == name);
+        in_use("remove the volume", self.containers.values().find(|container| has_it(container)))?;
+        self.volumes.remove(name);
+        Ok(())
+    }
+
+    pub(in crate::engine::simulated) fn has_volume(&self, name: &str) -> bool {
+        self.volumes.contains(name)
+    }
+}
+
+/// Refuses what a container has.
+fn in_use(operation: &'static str, by: Option<&Simulated>) -> Result<()> {
+    let Some(container) = by else { return Ok(()) };
+    Err(EngineError::new(EngineErrorKind::Conflict, operation, format!("{} uses it", container.name)))
+}

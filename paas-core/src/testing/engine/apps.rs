@@ -1,0 +1,200 @@
+//! What an engine must do so that applications can be kept on it.
+
+use futures::StreamExt;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Bench, GRACE, TIMEOUT, assert_refused};
+use crate::engine::{
+    AppNetwork, CreateRequest, EngineErrorKind, ExecChunk, LogStream, NetworkRequest, ReplicaLabels, VolumeRequest,
+};
+use crate::model::app::Sizes;
+use crate::model::{ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, MemoryMb};
+use crate::model::{Resources, RestartPolicy};
+
+pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
+    let (cpus, memory) = (cpus.map(Cpus::from_milli), MemoryMb::new(memory));
+    Sizes { cpus, memory, restart: RestartPolicy::OnFailure { maximum_retry: 3 } }
+}
+
+fn labels(slot: Option<u32>) -> ReplicaLabels {
+    let (app, component) = ("conformance".parse().unwrap(), "web".parse().unwrap());
+    ReplicaLabels { app, component, slot, generation: 3, revision: 12 }
+}
+
+fn unique(what: &str) -> String {
+    format!("conformance-{what}-{}", Uuid::now_v7())
+}
+
+impl Bench {
+    fn replica(&self, spec: ContainerSpec) -> CreateRequest {
+        CreateRequest { replica: Some(labels(Some(1))), ..self.request(spec) }
+    }
+
+    pub(super) async fn says_how_a_program_does(&self) {
+        let mut spec = self.sleeping();
+        let command = Some(HealthCommand::Exec(vec!["echo".to_owned()]));
+        spec.health = Some(HealthCheck { command, ..HealthCheck::default() });
+        let id = self.engine.create(&self.request(spec)).await.unwrap().id;
+        let run = self.inspected(&id).await.run;
+        assert_eq!((run.started, run.ended, run.exit_code, run.health), (None, None, None, None), "it never ran");
+        self.engine.start(&id).await.unwrap();
+        let first = self.inspected(&id).await.run;
+        assert!(first.started.is_some() && first.address.is_some(), "it was started, and has an address: {first:?}");
+        assert_eq!((first.ended, first.exit_code, first.restarts), (None, None, 0), "it never ended");
+        assert!(
+            matches!(first.health, Some(HealthStatus::Starting | HealthStatus::Healthy)),
+            "one with a health check is starting, or well already: {first:?}"
+        );
+        self.engine.stop(&id, GRACE).await.unwrap();
+        let ended = self.inspected(&id).await.run;
+        assert_eq!(ended.started, first.started, "it was started when it was");
+        assert!(ended.ended >= first.started && ended.exit_code.is_some_and(|code| code != 0), "killed: {ended:?}");
+        assert_eq!((ended.health, ended.address), (None, None), "what does not run is neither well nor anywhere");
+        self.engine.start(&id).await.unwrap();
+        let second = self.inspected(&id).await.run;
+        assert!(second.started >= ended.ended, "it was started again: {second:?} after {ended:?}");
+        assert_eq!((second.ended, second.exit_code), (ended.ended, None), "that it ended before is still known");
+        self.engine.remove(&id).await.unwrap();
+    }
+
+    pub(super) async fn keeps_which_container_of_an_application_one_is(&self) {
+        for slot in [Some(0), None] {
+            let mut request = self.replica(self.sleeping());
+            request.replica = Some(labels(slot));
+            request.spec.environment.insert("PASSWORD".to_owned(), "secret".to_owned());
+            let id = self.engine.create(&request).await.unwrap().id;
+            self.engine.start(&id).await.unwrap();
+            let found = self.inspected(&id).await;
+            let managed = found.managed.as_ref().expect("it is the platform's");
+            assert_eq!(managed.replica(), request.replica.as_ref(), "which one it is, is written on it");
+            assert_eq!(
+                (managed.launch, managed.group()),
+                (request.launch, None),
+                "it has a launch, and is in no group"
+            );
+            assert_eq!(found.spec.name, request.spec.name, "its image is as it was asked for");
+            assert!(found.spec.environment.is_empty(), "values of secrets may be in the environment: it is not shown");
+            let listed = self.engine.list().await.unwrap().into_iter().find(|listed| listed.id == id);
+            assert_eq!(listed, Some(found), "a list has all of it, also how its program does");
+            self.engine.remove(&id).await.unwrap();
+        }
+    }
+
+    pub(super) async fn changes_sizes(&self) {
+        let id = self.engine.create(&self.replica(self.sleeping())).await.unwrap().id;
+        self.engine.start(&id).await.unwrap();
+        let before = self.inspected(&id).await;
+        for (cpus, memory) in [(Some(500), 32), (None, 64), (None, 16)] {
+            let wanted = sizes(cpus, memory);
+            self.engine.update(&id, &wanted).await.unwrap();
+            let found = self.inspected(&id).await;
+            let enforced = Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(memory) };
+            assert_eq!(found.reserved, enforced, "what is not given stays as it was");
+            let shown = (found.spec.cpus, found.spec.memory, found.spec.restart_policy);
+            assert_eq!(shown, (Some(enforced.cpus), Some(enforced.memory), wanted.restart), "it is shown");
+            let state = (found.state, found.run.started);
+            assert_eq!(state, (ContainerState::Running, before.run.started), "it goes on running");
+        }
+        let too_many = sizes(Some(1_000_000), 16);
+        assert_refused(self.engine.update(&id, &too_many).await, EngineErrorKind::Unable, "a share of 1000 CPUs");
+        self.engine.remove(&id).await.unwrap();
+    }
+
+    pub(super) async fn changes_names(&self) {
+        let (first, second) = (self.running(self.sleeping()).await, self.running(self.sleeping()).await);
+        let name = |name: &str| name.trim_start_matches('/').to_owned();
+        let (own, taken, other) = (name(&first.name), name(&second.name), unique("renamed"));
+        let refused = self.engine.rename(&first.id, &taken).await;
+        assert_refused(refused, EngineErrorKind::Conflict, "giving a container the name of another");
+        self.engine.rename(&first.id, &other).await.unwrap();
+        let renamed = self.inspected(&first.id).await;
+        assert_eq!(renamed.name, format!("/{other}"), "it has its new name");
+        assert_eq!(renamed.managed, None, "what is written on it is of a container of another name");
+        self.engine.rename(&first.id, &own).await.expect("its own name is free");
+        assert_eq!(self.inspected(&first.id).await, first, "it is again what it was");
+        for id in [first.id, second.id] {
+            self.engine.remove(&id).await.unwrap();
+        }
+    }
+
+    pub(super) async fn makes_networks(&self) {
+        let name = unique("network");
+        let (platform, app) = ("conformance".to_owned(), "conformance".parse().unwrap());
+        let network = NetworkRequest { name: name.clone(), platform, app };
+        for _ in 0..2 {
+            self.engine.create_network(&network).await.expect("making one that is there is no error");
+        }
+        if let Some(networks) = self.engine.info().await.unwrap().networks {
+            assert!(networks.contains(&name), "info: the network is there: {networks:?}");
+        }
+        let mut request = self.replica(self.sleeping());
+        request.network = Some(AppNetwork { name: name.clone(), aliases: vec!["web".to_owned()] });
+        let id = self.engine.create(&request).await.unwrap().id;
+        self.engine.start(&id).await.expect("the network is there");
+        assert!(self.inspected(&id).await.run.address.is_some(), "it has an address in it");
+        let refused = self.engine.remove_network(&name).await;
+        assert_refused(refused, EngineErrorKind::Conflict, "removing a network that a container is in");
+        self.engine.remove(&id).await.unwrap();
+        for _ in 0..2 {
+            self.engine.remove_network(&name).await.expect("removing one that is not there is no error");
+        }
+        let id = match self.engine.create(&request).await {
+            Ok(created) => created.id,
+            Err(error) => return assert_eq!(error.kind(), EngineErrorKind::Unable, "its network is gone: {error}"),
+        };
+        assert_refused(self.engine.start(&id).await, EngineErrorKind::Unable, "starting one whose network is gone");
+        self.engine.remove(&id).await.unwrap();
+    }
+
+    pub(super) async fn makes_volumes(&self) {
+        let name = unique("volume");
+        let volume = VolumeRequest {
+            name: name.clone(),
+            platform: "conformance".to_owned(),
+            app: "conformance".parse().unwrap(),
+            component: "web".parse().unwrap(),
+            slot: 1,
+        };
+        assert!(!self.engine.has_volume(&name).await.unwrap(), "it is not there yet");
+        for _ in 0..2 {
+            self.engine.create_volume(&volume).await.expect("making one that is there is no error");
+        }
+        assert!(self.engine.has_volume(&name).await.unwrap(), "it is there");
+        if let Some(volumes) = self.engine.info().await.unwrap().volumes {
+            assert!(volumes.contains(&name), "info: the volume is there: {volumes:?}");
+        }
+        let spec = ContainerSpec { volumes: vec![format!("{name}:/data")], ..self.sleeping() };
+        let id = self.engine.create(&self.request(spec)).await.unwrap().id;
+        let refused = self.engine.remove_volume(&name).await;
+        assert_refused(refused, EngineErrorKind::Conflict, "removing a volume that a container has");
+        self.engine.remove(&id).await.unwrap();
+        assert!(self.engine.has_volume(&name).await.unwrap(), "it stays when its container goes");
+        for _ in 0..2 {
+            self.engine.remove_volume(&name).await.expect("removing one that is not there is no error");
+        }
+        assert!(!self.engine.has_volume(&name).await.unwrap(), "it is gone");
+    }
+
+    pub(super) async fn runs_commands(&self) {
+        let found = self.running(self.sleeping()).await;
+        let command = ["echo", "hello", "world"].map(str::to_owned);
+        let output = self.engine.exec(&found.id, &command).await.unwrap();
+        let chunks = timeout(TIMEOUT, output.collect::<Vec<_>>()).await.expect("the output ends with the command");
+        let chunks: Vec<ExecChunk> = chunks.into_iter().map(|chunk| chunk.unwrap()).collect();
+        let (last, output) = chunks.split_last().expect("there is an end");
+        assert_eq!(*last, ExecChunk::Ended(0), "it ends, and that comes last");
+        let mut text = Vec::new();
+        for chunk in output {
+            match chunk {
+                ExecChunk::Output(chunk) if chunk.stream == LogStream::Stdout => text.extend_from_slice(&chunk.bytes),
+                other => panic!("echo writes to standard output and ends once, and here came {other:?}"),
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&text), "hello world\n", "the output of: echo hello world");
+        self.engine.stop(&found.id, GRACE).await.unwrap();
+        let refused = self.engine.exec(&found.id, &command).await.map(drop);
+        assert_refused(refused, EngineErrorKind::Conflict, "running a command in a container that does not run");
+        self.engine.remove(&found.id).await.unwrap();
+    }
+}
