@@ -38,6 +38,6 @@ mod record;
 mod tests;
 
 pub use action::{Action, Cause, Outcome, Step, Subject};
-pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, Volume};
+pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
 pub use observed::{Health, Instance, Observed, ObservedContainer, Reach};
 pub use planner::plan;
