@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::failure::Failure;
-use super::status::{Drain, Status, after, drained_at};
+use super::status::{Drain, Status, after, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
@@ -65,6 +65,7 @@ impl<'a> Planner<'a> {
         let name = view.instance(container);
         let code = container.exit_code.map(|code| format!(" with {code}")).unwrap_or_default();
         match status {
+            Status::Ended if was_stopped(container, view.replica) => None,
             Status::Ended => Some(format!("{name} ended{code} before it was ready")),
             Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
             Status::Sick(_) => Some(format!("{name} did not become healthy in its time")),

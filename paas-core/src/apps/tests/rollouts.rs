@@ -220,3 +220,15 @@ fn a_version_that_fails_on_another_host_leaves_each_host_its_own() {
     assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{}", world.show());
     assert_eq!(world.serving("web"), 3, "{}", world.show());
 }
+
+#[test]
+fn what_crash_loops_and_stops_first_takes_the_version_that_cures_it() {
+    // Where Docker does not start it again, it is stopped since its last end.
+    for state in [ContainerState::Restarting, ContainerState::Stopped] {
+        let mut world = crash_loop_and_its_cure();
+        world.container("web.1").state = state;
+        world.pass(30);
+        assert_eq!(revisions(&world), [("web.1".to_owned(), 2, ContainerState::Running)], "{}", world.show());
+        assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done));
+    }
+}

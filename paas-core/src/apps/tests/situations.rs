@@ -194,3 +194,18 @@ situation!(
         }
     })
 );
+situation!(a_cure_for_a_crash_loop_stops_first, crash_loop_and_its_cure());
+situation!(
+    a_cure_for_a_crash_loop_when_the_old_one_is_stopped,
+    changed(crash_loop_and_its_cure(), |world| world.pass(1))
+);
+situation!(
+    a_stopped_application_that_is_started_in_a_rollout,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(2);
+        world.desired.goal = Goal::Stop;
+        world.pass(1);
+        world.desired.goal = Goal::Run;
+    })
+);
