@@ -338,3 +338,26 @@ situation!(
         assert!(world.desired.replicas.contains_key(&slot("web.3")));
     })
 );
+situation!(
+    a_server_died_before_it_made_a_volume,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.desired.record(&steps[0], world.now);
+    })
+);
+situation!(
+    a_server_died_before_it_made_a_volume_and_so_did_its_host,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.desired.record(&steps[0], world.now);
+        world.silent_for("a", 1);
+    })
+);
+situation!(
+    a_server_died_after_it_had_made_a_volume,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.carry_out(&steps[0]);
+        world.desired.record(&steps[1], world.now);
+    })
+);
