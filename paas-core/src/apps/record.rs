@@ -16,14 +16,20 @@ const GENERATIONS: usize = 100;
 
 impl Desired {
     /// Makes a revision of `spec`, and begins a rollout to it that takes the place of one under way. The number of the revision.
+    ///
+    /// Another number of replicas ends no rollout: the one under way goes on to the new revision, with its reason, its time and the
+    /// commands that it still has to run before.
     pub fn begin(&mut self, spec: AppSpec, reason: RolloutReason, now: Timestamp) -> u64 {
         let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
         self.revisions.insert(number, Arc::new(spec));
         self.target = number;
-        for replica in self.replicas.values_mut() {
-            replica.before_rollout = replica.newest();
+        match &mut self.rollout {
+            Some(rollout) if reason == RolloutReason::Scale => rollout.to = number,
+            _ => {
+                self.replicas.values_mut().for_each(|replica| replica.before_rollout = replica.newest());
+                self.rollout = Some(Rollout::new(number, reason, now));
+            }
         }
-        self.rollout = Some(Rollout::new(number, reason, now));
         number
     }
 

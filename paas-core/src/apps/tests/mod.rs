@@ -32,6 +32,12 @@ fn web() -> World {
     World::running(&["a", "b", "c"], WEB)
 }
 
+/// Replicas with a command that runs before they are replaced.
+fn migrating(image: &str, replicas: u32) -> String {
+    let web = WEB.replace("web:1", image).replace("= 3", &format!("= {replicas}"));
+    format!("{web}before = {{ command = ['migrate'] }}")
+}
+
 /// One replica that stops before its successor starts.
 fn stop_first(image: &str) -> String {
     format!("{}update = {{ order = 'stop-first' }}", WEB.replace("= 3", "= 1").replace("web:1", image))

@@ -232,3 +232,18 @@ fn what_crash_loops_and_stops_first_takes_the_version_that_cures_it() {
         assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done));
     }
 }
+
+#[test]
+fn a_rollout_that_is_scaled_goes_on_with_what_it_owes() {
+    let mut world = World::running(&["a", "b", "c"], WEB);
+    world.apply(&migrating("web:2", 3));
+    let first = world.desired.rollout.clone().unwrap();
+    world.pass(1);
+    world.begin(&migrating("web:2", 5), RolloutReason::Scale);
+    let scaled = world.desired.rollout.clone().unwrap();
+    assert_eq!((scaled.to, scaled.reason, scaled.started), (3, RolloutReason::Apply, first.started));
+    assert_eq!(scaled.before.len(), 1, "the command that ended is not run again");
+    world.rest();
+    assert!(revisions(&world).iter().all(|(_, revision, _)| *revision >= 2), "{}", world.show());
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (5, Outcome::Done));
+}

@@ -313,6 +313,20 @@ situation!(
     })
 );
 situation!(
+    orphans_that_are_adopted_beside_a_command_before,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&migrating("web:1", 4)), world.now);
+        world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
+    orphans_that_are_adopted_so_that_no_command_before_is_needed,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&migrating("web:1", 3)), world.now);
+        world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
     a_restart_where_the_clock_of_a_host_is_ahead,
     changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
         world.container("web.1").created = world.now + jiff::SignedDuration::from_hours(1);
