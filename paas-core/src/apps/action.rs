@@ -20,7 +20,8 @@ pub struct Step {
 /// What is to be done. Whatever changes a record is recorded before Docker is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Make a volume of a slot, and a record of it.
+    /// Name a volume of a slot in a record, then make it, unless it is there. The step that creates the container follows, and is
+    /// recorded only when the volume is there.
     CreateVolume {
         /// Whose it is.
         slot: Slot,
@@ -70,6 +71,8 @@ pub enum Action {
     Admit(Instance),
     /// The container takes no more traffic, and finishes what it has.
     Drain(Instance),
+    /// The container has ended well, and its slot needs no other: only the record changes.
+    Complete(Instance),
     /// Forget the record of a slot of which nothing is left.
     Forget(Slot),
     /// Run the command that goes before a component is replaced.
@@ -181,6 +184,7 @@ impl fmt::Display for Action {
             Self::Adopt { replica, revision } => write!(f, "adopt {replica} as revision {revision}"),
             Self::Admit(replica) => write!(f, "admit {replica}"),
             Self::Drain(replica) => write!(f, "drain {replica}"),
+            Self::Complete(replica) => write!(f, "note {replica} as completed"),
             Self::Forget(slot) => write!(f, "forget {slot}"),
             Self::RunBefore(component) => write!(f, "run the command before {component}"),
             Self::Rollback { to } => write!(f, "roll back to revision {to}"),
@@ -246,7 +250,11 @@ pub enum Cause {
     NotHealed(EngineId),
     VolumeGone { volume: String, engine: EngineId },
     VolumeInUse,
+    VolumesApart(EngineId, EngineId),
+    StillRuns,
+    CreateFailed { why: String },
     NoRoom(String),
+    NoRoomInPlace(EngineId),
     WaitsForComponent(ComponentName),
     BeforeRuns,
     OthersFirst,
@@ -255,6 +263,7 @@ pub enum Cause {
     BackOff,
     PinnedToDrained(EngineId),
     Orphan(Instance),
+    Twin(Instance),
     ObserveOnly,
     RolloutStopped(u64),
 }
@@ -313,6 +322,10 @@ impl fmt::Display for Cause {
             Self::NotHealed(engine) => write!(f, "host {engine} is silent, and the component is not healed"),
             Self::VolumeGone { volume, engine } => write!(f, "host {engine} no longer has volume {volume}"),
             Self::VolumeInUse => f.write_str("another container may still use its volume"),
+            Self::VolumesApart(one, other) => write!(f, "it has a volume on host {one} and one on host {other}"),
+            Self::StillRuns => f.write_str("another container of the slot may still run"),
+            Self::CreateFailed { why } => write!(f, "it could not be made: {why}"),
+            Self::NoRoomInPlace(engine) => write!(f, "host {engine} has no room for its new limits"),
             Self::NoRoom(refusal) => write!(f, "pending: {refusal}"),
             Self::WaitsForComponent(name) => write!(f, "{name} is to be ready first"),
             Self::BeforeRuns => f.write_str("the command of before is to end first"),
@@ -324,6 +337,12 @@ impl fmt::Display for Cause {
             Self::BackOff => f.write_str("unhealthy, and restarted not long ago"),
             Self::PinnedToDrained(engine) => write!(f, "host {engine} is drained, and has its volume"),
             Self::Orphan(replica) => write!(f, "orphaned: no record names {replica}"),
+            Self::Twin(replica) => {
+                write!(
+                    f,
+                    "{replica} is a copy of its container: two hosts were made of one, or two engines are one host"
+                )
+            }
             Self::RolloutStopped(number) => write!(f, "the rollout of revision {number} was stopped"),
             Self::ObserveOnly => f.write_str("the store may be an old one; nothing is done before 'reconcile resume'"),
         }

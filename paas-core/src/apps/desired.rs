@@ -29,6 +29,9 @@ pub struct Desired {
     pub replicas: BTreeMap<Slot, Replica>,
     /// The volumes that its slots have of their own.
     pub volumes: Vec<Volume>,
+    /// The highest generation of the slots that were forgotten. A slot that is filled for the first time counts on from it: a
+    /// container that a host brings back later is never taken for a new one.
+    pub forgotten: u64,
     /// The store may be an old one: nothing is done until somebody says that it is right.
     pub observe_only: bool,
     /// Heal even though more than half of the hosts are silent.
@@ -47,6 +50,7 @@ impl Desired {
             rollout: Some(Rollout::new(1, RolloutReason::Apply, now)),
             replicas: BTreeMap::new(),
             volumes: Vec::new(),
+            forgotten: 0,
             observe_only: false,
             heal_now: false,
         }
@@ -185,10 +189,15 @@ pub struct Replica {
     pub kept: Option<u64>,
     /// A container that was found, by generation, and the revision that it counts as.
     pub adopted: Option<(u64, u64)>,
-    /// Hosts on which it failed through no fault of its own, or that were left because it crashed there again and again.
+    /// The container that ended well and is not to run again, by generation: also when its host is lost, or somebody removes it.
+    pub completed: Option<u64>,
+    /// Hosts on which it failed through no fault of its own, or that were left because it crashed there again and again. They
+    /// are taken again where no other has room.
     pub avoid: BTreeSet<EngineId>,
     /// How often in a row it was restarted because it was unhealthy, and when last.
     pub restarts: Option<(u32, Timestamp)>,
+    /// The newest container that could not be made, until one is ready.
+    pub failed: Option<StepFailure>,
 }
 
 impl Replica {
@@ -204,8 +213,10 @@ impl Replica {
             stopped: BTreeSet::new(),
             kept: None,
             adopted: None,
+            completed: None,
             avoid: BTreeSet::new(),
             restarts: None,
+            failed: None,
         }
     }
 
@@ -213,6 +224,23 @@ impl Replica {
     pub(super) fn newest(&self) -> u64 {
         self.made.last().copied().unwrap_or(0).max(self.generation)
     }
+}
+
+/// A container that could not be made. [`Desired::note_failure`] records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// Its generation.
+    pub generation: u64,
+    /// The host that was asked.
+    pub engine: EngineId,
+    /// What went wrong, in words for people.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether only that host is to blame. Otherwise it would go wrong on each of them.
+    pub of_host: bool,
+    /// How many in a row could not be made.
+    pub attempts: u32,
 }
 
 /// A container as a target of traffic.
@@ -236,4 +264,7 @@ pub struct Volume {
     pub name: String,
     /// The host it is on.
     pub engine: EngineId,
+    /// Whether a container was recorded for it, which comes after Docker has made it. Until then nothing is in it: it is made
+    /// where it is missing, and keeps its slot on no host.
+    pub made: bool,
 }

@@ -43,6 +43,6 @@ mod status;
 mod tests;
 
 pub use action::{Action, Cause, Outcome, Step, Subject};
-pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, Volume};
+pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
 pub use observed::{Health, Instance, Observed, ObservedContainer, Reach};
 pub use planner::plan;

@@ -5,31 +5,38 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, Backend, BeforeState, Desired, Instance, Outcome, Replica, Rollout, RolloutReason, Slot, Step, Volume,
+    Action, Backend, BeforeState, Desired, Instance, Outcome, Replica, Rollout, RolloutReason, Slot, Step, StepFailure,
+    Volume,
 };
 use crate::model::EngineId;
-use crate::model::app::AppSpec;
+use crate::model::app::{AppSpec, ComponentName};
 
 /// How many generations of a slot are remembered. One that a host brings back after more of them is an orphan.
 const GENERATIONS: usize = 100;
 
 impl Desired {
     /// Makes a revision of `spec`, and begins a rollout to it that takes the place of one under way. The number of the revision.
+    ///
+    /// Another number of replicas ends no rollout: the one under way goes on to the new revision, with its reason, its time and the
+    /// commands that it still has to run before.
     pub fn begin(&mut self, spec: AppSpec, reason: RolloutReason, now: Timestamp) -> u64 {
         let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
         self.revisions.insert(number, Arc::new(spec));
         self.target = number;
-        for replica in self.replicas.values_mut() {
-            replica.before_rollout = replica.newest();
+        match &mut self.rollout {
+            Some(rollout) if reason == RolloutReason::Scale => rollout.to = number,
+            _ => {
+                self.replicas.values_mut().for_each(|replica| replica.before_rollout = replica.newest());
+                self.rollout = Some(Rollout::new(number, reason, now));
+            }
         }
-        self.rollout = Some(Rollout::new(number, reason, now));
         number
     }
 
     /// Notes a step: this is to be written down before Docker is asked for it.
     pub fn record(&mut self, step: &Step, now: Timestamp) {
         match &step.action {
-            Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine),
+            Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine, false),
             Action::Create { replica, revision, avoid } => self.record_create(replica, *revision, avoid.clone()),
             Action::Restart(replica) => self.change(replica, |record| {
                 let count = record.restarts.map_or(0, |(count, _)| count);
@@ -53,6 +60,7 @@ impl Desired {
                 record.kept = record.kept.filter(|&kept| kept != replica.generation);
             }),
             Action::Assign { replica, revision } => self.change(replica, |record| {
+                record.failed = record.failed.take().filter(|_| record.revision == *revision);
                 record.revision = *revision;
                 record.generation = replica.generation;
                 record.engine = replica.engine.clone();
@@ -61,20 +69,18 @@ impl Desired {
             Action::Admit(replica) => {
                 self.change(replica, |record| {
                     record.backends.insert(replica.generation, Backend::Serving);
+                    if record.failed.take().is_some() {
+                        record.avoid.clear();
+                    }
                 });
-                if let Some(rollout) = &mut self.rollout {
-                    rollout.progressed = now;
-                }
+                self.note_progress(now);
             }
             Action::Drain(replica) => self.change(replica, |record| {
                 record.backends.insert(replica.generation, Backend::Draining { since: now });
             }),
-            Action::Forget(slot) => drop(self.replicas.remove(slot)),
-            Action::RunBefore(component) => {
-                if let Some(rollout) = &mut self.rollout {
-                    rollout.before.insert(component.clone(), BeforeState::Running);
-                }
-            }
+            Action::Complete(replica) => self.record_completion(replica, now),
+            Action::Forget(slot) => self.forget(slot),
+            Action::RunBefore(component) => self.note_before(component, BeforeState::Running, now),
             Action::Rollback { to } => {
                 if let Some(spec) = self.revisions.get(to) {
                     let spec = AppSpec::clone(spec);
@@ -91,6 +97,36 @@ impl Desired {
         }
     }
 
+    /// Notes that the container of a step that creates one could not be made, and was not left behind. This is to be written down
+    /// like a step; the next plan tries another host, tries again later, or ends the rollout.
+    ///
+    /// `of_host` is whether another host may do what that one did not: it was lost, its disk is full, its daemon or the way to the
+    /// registry is broken. Otherwise the version is to blame: there is no such image, or every Docker refuses the container.
+    pub fn note_failure(
+        &mut self,
+        slot: &Slot,
+        generation: u64,
+        engine: &EngineId,
+        why: String,
+        of_host: bool,
+        now: Timestamp,
+    ) {
+        // What became of an older container does not matter any more.
+        let Some(record) = self.replicas.get_mut(slot).filter(|record| record.generation <= generation) else { return };
+        let attempts = record.failed.as_ref().map_or(0, |failed| failed.attempts).saturating_add(1);
+        record.failed = Some(StepFailure { generation, engine: engine.clone(), why, at: now, of_host, attempts });
+        if of_host {
+            record.avoid.insert(engine.clone());
+        }
+    }
+
+    /// Notes how far the command is that runs before a component is replaced. This is to be written down like a step.
+    pub fn note_before(&mut self, component: &ComponentName, state: BeforeState, now: Timestamp) {
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.before.insert(component.clone(), state);
+        self.note_progress(now);
+    }
+
     fn change(&mut self, replica: &Instance, change: impl FnOnce(&mut Replica)) {
         if let Some(record) = self.replicas.get_mut(&replica.slot) {
             change(record);
@@ -103,8 +139,9 @@ impl Desired {
             .entry(replica.slot.clone())
             .or_insert_with(|| Replica::new(revision, replica.generation, replica.engine.clone()));
         if record.revision != revision {
-            // What a host had against another version says nothing about this one.
+            // What went wrong with another version says nothing about this one.
             record.avoid.clear();
+            record.failed = None;
         }
         record.revision = revision;
         record.generation = replica.generation;
@@ -115,6 +152,10 @@ impl Desired {
         }
         record.avoid.extend(avoid);
         record.restarts = None;
+        // From now on there may be something in them.
+        for volume in self.volumes.iter_mut().filter(|volume| volume.slot == replica.slot) {
+            volume.made |= volume.engine == replica.engine;
+        }
     }
 
     fn record_adoption(&mut self, replica: &Instance, revision: u64) {
@@ -126,11 +167,29 @@ impl Desired {
         let names: Vec<String> =
             spec.map(|spec| spec.pinned_volumes().map(str::to_owned).collect()).unwrap_or_default();
         for name in names {
-            self.add_volume(&replica.slot, &name, &replica.engine);
+            self.add_volume(&replica.slot, &name, &replica.engine, true);
         }
     }
 
-    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId) {
-        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone() });
+    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId, made: bool) {
+        self.volumes.retain(|volume| volume.slot != *slot || volume.name != name);
+        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone(), made });
+    }
+
+    fn record_completion(&mut self, replica: &Instance, now: Timestamp) {
+        self.change(replica, |record| record.completed = Some(replica.generation));
+        self.note_progress(now);
+    }
+
+    fn forget(&mut self, slot: &Slot) {
+        if let Some(record) = self.replicas.remove(slot) {
+            self.forgotten = self.forgotten.max(record.newest());
+        }
+    }
+
+    fn note_progress(&mut self, now: Timestamp) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.progressed = now;
+        }
     }
 }

@@ -158,6 +158,7 @@ impl<'a> Planner<'a> {
         for view in tended.views.iter().filter(|view| view.is_empty()) {
             // What was there before is put right at once; what is new waits for its turn.
             match &may_begin {
+                _ if self.to_adopt(view).is_some() => {}
                 Err(cause) if view.replica.is_none() => {
                     self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
                 }
@@ -177,10 +178,9 @@ impl<'a> Planner<'a> {
         if let Some(name) = unsettled {
             return Err(Cause::WaitsForComponent(name.clone()));
         }
-        let Some(before) = component.spec.before.as_ref().filter(|_| rollout.reason == RolloutReason::Apply) else {
-            return Ok(());
-        };
-        let needs_it = component.views.iter().any(|view| view.fit.is_none());
+        let is_applied = matches!(rollout.reason, RolloutReason::Apply | RolloutReason::Adopt);
+        let Some(before) = component.spec.before.as_ref().filter(|_| is_applied) else { return Ok(()) };
+        let needs_it = component.views.iter().any(|view| view.fit.is_none() && self.to_adopt(view).is_none());
         match rollout.before.get(component.name) {
             _ if !needs_it => Ok(()),
             Some(BeforeState::Ended(0)) => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::view::View;
 use super::{Component, Planner};
-use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, Subject};
+use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, Subject, Volume};
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::scheduler::{PlacementRequest, Snapshot};
@@ -141,8 +141,9 @@ impl<'a> Planner<'a> {
     pub(super) fn volume_host(&self, view: &View<'a>) -> Result<VolumeHost, Cause> {
         let mut host = VolumeHost { engine: None, missing: Vec::new() };
         for name in view.spec.pinned_volumes() {
-            let record = self.desired.volumes.iter().find(|volume| volume.slot == view.slot && volume.name == name);
-            let Some(record) = record else {
+            let is_it = |volume: &&Volume| volume.slot == view.slot && volume.name == name;
+            // Nothing is in one that was not made: it is made again, and on another host where that is better.
+            let Some(record) = self.desired.volumes.iter().find(is_it).filter(|volume| volume.made) else {
                 host.missing.push(name.to_owned());
                 continue;
             };

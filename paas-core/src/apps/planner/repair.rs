@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::failure::Failure;
-use super::status::{Drain, Status, after, drained_at};
+use super::status::{Drain, Status, after, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
@@ -65,6 +65,7 @@ impl<'a> Planner<'a> {
         let name = view.instance(container);
         let code = container.exit_code.map(|code| format!(" with {code}")).unwrap_or_default();
         match status {
+            Status::Ended if was_stopped(container, view.replica) => None,
             Status::Ended => Some(format!("{name} ended{code} before it was ready")),
             Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
             Status::Sick(_) => Some(format!("{name} did not become healthy in its time")),
@@ -142,23 +143,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A container that was not made for the record of its slot stays. It is adopted where that was asked for, the slot has no
-    /// record, and it is the same.
+    /// A container that was not made for the record of its slot stays, and may be adopted.
     fn take_care_of_orphans(&mut self, view: &View<'a>) {
-        let rollout = self.desired.rollout.as_ref().filter(|_| view.replica.is_none());
-        let adopts = rollout.is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
-        let wanted = view.spec.container_spec();
-        let is_same = |container: &ObservedContainer| container.spec.as_deref() == Some(&wanted);
-        let mut adopted = false;
-        for &orphan in &view.orphans {
-            let replica = view.instance(orphan);
-            if adopts && !adopted && self.is_up(&orphan.engine) && is_same(orphan) {
-                adopted = true;
+        let adopted = self.to_adopt(view).map(|container| view.instance(container));
+        for replica in view.orphans.iter().map(|orphan| view.instance(orphan)) {
+            if adopted.as_ref() == Some(&replica) {
                 self.step(Action::Adopt { replica, revision: view.revision }, Cause::Found);
             } else {
                 self.wait(Subject::Slot(view.slot.clone()), None, Cause::Orphan(replica));
             }
         }
+    }
+
+    /// The container that becomes the replica of a slot that has no record, where that was asked for and it is the same.
+    pub(super) fn to_adopt(&self, view: &View<'a>) -> Option<&'a ObservedContainer> {
+        let rollout = self.desired.rollout.as_ref().filter(|_| view.replica.is_none())?;
+        if rollout.reason != RolloutReason::Adopt {
+            return None;
+        }
+        let wanted = view.spec.container_spec();
+        let is_same = |container: &&ObservedContainer| container.spec.as_deref() == Some(&wanted);
+        view.orphans.iter().copied().filter(|orphan| self.is_up(&orphan.engine)).find(is_same)
     }
 
     /// Restarted after a while, one of a component at a time, and none while most of them are unhealthy.
@@ -226,14 +231,7 @@ impl<'a> Planner<'a> {
             (None, Some(_)) => Cause::Missing,
             (None, None) => Cause::FirstStart,
         };
-        if self.adopts(view) {
-            return;
-        }
         self.create_or_wait(component, view, cause);
-    }
-
-    fn adopts(&self, view: &View<'a>) -> bool {
-        self.steps.iter().any(|step| matches!(&step.action, Action::Adopt { replica, .. } if replica.slot == view.slot))
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) fn judge(
         ContainerState::Paused => Status::Paused,
         ContainerState::Restarting => Status::CrashLooping(loop_began(container).unwrap_or(container.since)),
         ContainerState::Stopped if ended_well(container, spec, replica) => Status::Completed,
+        // However often it had ended before, it did not end by itself.
+        ContainerState::Stopped if was_stopped(container, replica) => Status::Ended,
         ContainerState::Stopped | ContainerState::Unknown => {
             loop_began(container).map_or(Status::Ended, Status::CrashLooping)
         }
@@ -96,9 +98,13 @@ fn loop_began(container: &ObservedContainer) -> Option<Timestamp> {
 }
 
 fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
-    let was_stopped = replica.is_some_and(|replica| replica.stopped.contains(&container.generation));
     let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
-    stays_ended && !was_stopped && container.exit_code == Some(0)
+    stays_ended && !was_stopped(container, replica) && container.exit_code == Some(0)
+}
+
+/// Whether a container was stopped on purpose.
+pub(super) fn was_stopped(container: &ObservedContainer, replica: Option<&Replica>) -> bool {
+    replica.is_some_and(|replica| replica.stopped.contains(&container.generation))
 }
 
 impl Status {

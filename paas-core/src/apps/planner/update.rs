@@ -103,7 +103,7 @@ impl<'a> Planner<'a> {
     ) {
         let subject = Subject::Slot(view.slot.clone());
         let instance = view.instance(old.container);
-        if matches!(status, Status::Ended | Status::NotStarted | Status::Completed) {
+        if !old.container.state.holds_resources() {
             return self.create_or_wait(component, view, cause);
         }
         // Nothing is stopped for a container that would have no room afterwards.

@@ -32,6 +32,27 @@ fn web() -> World {
     World::running(&["a", "b", "c"], WEB)
 }
 
+/// Replicas with a command that runs before they are replaced.
+fn migrating(image: &str, replicas: u32) -> String {
+    let web = WEB.replace("web:1", image).replace("= 3", &format!("= {replicas}"));
+    format!("{web}before = {{ command = ['migrate'] }}")
+}
+
+/// One replica that stops before its successor starts.
+fn stop_first(image: &str) -> String {
+    format!("{}update = {{ order = 'stop-first' }}", WEB.replace("= 3", "= 1").replace("web:1", image))
+}
+
+/// One replica that stops first, crash-loops, and gets a version that does not.
+fn crash_loop_and_its_cure() -> World {
+    changed(World::running(&["a", "b"], &stop_first("web:1")), |world| {
+        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
+        let container = world.container("web.1");
+        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+        world.apply(&stop_first("web:2"));
+    })
+}
+
 fn changed(mut world: World, change: impl FnOnce(&mut World)) -> World {
     change(&mut world);
     world

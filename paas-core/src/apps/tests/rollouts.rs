@@ -220,3 +220,30 @@ fn a_version_that_fails_on_another_host_leaves_each_host_its_own() {
     assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{}", world.show());
     assert_eq!(world.serving("web"), 3, "{}", world.show());
 }
+
+#[test]
+fn what_crash_loops_and_stops_first_takes_the_version_that_cures_it() {
+    // Where Docker does not start it again, it is stopped since its last end.
+    for state in [ContainerState::Restarting, ContainerState::Stopped] {
+        let mut world = crash_loop_and_its_cure();
+        world.container("web.1").state = state;
+        world.pass(30);
+        assert_eq!(revisions(&world), [("web.1".to_owned(), 2, ContainerState::Running)], "{}", world.show());
+        assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done));
+    }
+}
+
+#[test]
+fn a_rollout_that_is_scaled_goes_on_with_what_it_owes() {
+    let mut world = World::running(&["a", "b", "c"], WEB);
+    world.apply(&migrating("web:2", 3));
+    let first = world.desired.rollout.clone().unwrap();
+    world.pass(1);
+    world.begin(&migrating("web:2", 5), RolloutReason::Scale);
+    let scaled = world.desired.rollout.clone().unwrap();
+    assert_eq!((scaled.to, scaled.reason, scaled.started), (3, RolloutReason::Apply, first.started));
+    assert_eq!(scaled.before.len(), 1, "the command that ended is not run again");
+    world.rest();
+    assert!(revisions(&world).iter().all(|(_, revision, _)| *revision >= 2), "{}", world.show());
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (5, Outcome::Done));
+}

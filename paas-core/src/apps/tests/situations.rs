@@ -104,6 +104,30 @@ situation!(
 situation!(a_dependency_goes_first, World::new(&["a", "b"], &format!("{WEB}uses = ['db:5432']\n{DB}")));
 situation!(a_command_before, World::new(&["a", "b"], &format!("{WEB}before = {{ command = ['migrate'] }}")));
 situation!(
+    scaled_while_a_command_before_is_owed,
+    changed(web(), |world| {
+        world.apply(&migrating("web:2", 3));
+        world.begin(&migrating("web:2", 4), RolloutReason::Scale);
+    })
+);
+situation!(
+    scaled_while_a_command_before_runs,
+    changed(web(), |world| {
+        world.apply(&migrating("web:2", 3));
+        world.act();
+        world.begin(&migrating("web:2", 4), RolloutReason::Scale);
+    })
+);
+situation!(
+    scaled_while_a_broken_version_is_in_its_gate,
+    changed(web(), |world| {
+        world.crashing_revisions.insert(2);
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(1);
+        world.begin(&WEB.replace("web:1", "web:2").replace("= 3", "= 4"), RolloutReason::Scale);
+    })
+);
+situation!(
     a_command_before_that_failed,
     changed(World::running(&["a", "b"], &format!("{WEB}before = {{ command = ['migrate'] }}")), |world| {
         world.apply(&format!("{}before = {{ command = ['migrate'] }}", WEB.replace("web:1", "web:2")));
@@ -192,5 +216,20 @@ situation!(
         while !world.show().contains("finish") {
             world.pass(1);
         }
+    })
+);
+situation!(a_cure_for_a_crash_loop_stops_first, crash_loop_and_its_cure());
+situation!(
+    a_cure_for_a_crash_loop_when_the_old_one_is_stopped,
+    changed(crash_loop_and_its_cure(), |world| world.pass(1))
+);
+situation!(
+    a_stopped_application_that_is_started_in_a_rollout,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(2);
+        world.desired.goal = Goal::Stop;
+        world.pass(1);
+        world.desired.goal = Goal::Run;
     })
 );

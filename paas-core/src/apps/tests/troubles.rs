@@ -313,6 +313,20 @@ situation!(
     })
 );
 situation!(
+    orphans_that_are_adopted_beside_a_command_before,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&migrating("web:1", 4)), world.now);
+        world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
+    orphans_that_are_adopted_so_that_no_command_before_is_needed,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&migrating("web:1", 3)), world.now);
+        world.desired.rollout.as_mut().unwrap().reason = RolloutReason::Adopt;
+    })
+);
+situation!(
     a_restart_where_the_clock_of_a_host_is_ahead,
     changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
         world.container("web.1").created = world.now + jiff::SignedDuration::from_hours(1);
@@ -336,5 +350,28 @@ situation!(
         world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
         world.lose_container("web.3");
         assert!(world.desired.replicas.contains_key(&slot("web.3")));
+    })
+);
+situation!(
+    a_server_died_before_it_made_a_volume,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.desired.record(&steps[0], world.now);
+    })
+);
+situation!(
+    a_server_died_before_it_made_a_volume_and_so_did_its_host,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.desired.record(&steps[0], world.now);
+        world.silent_for("a", 1);
+    })
+);
+situation!(
+    a_server_died_after_it_had_made_a_volume,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.carry_out(&steps[0]);
+        world.desired.record(&steps[1], world.now);
     })
 );
