@@ -130,7 +130,8 @@ impl Action {
             | Self::Assign { replica, .. }
             | Self::Adopt { replica, .. }
             | Self::Admit(replica)
-            | Self::Drain(replica) => Some(replica),
+            | Self::Drain(replica)
+            | Self::Complete(replica) => Some(replica),
             Self::CreateVolume { .. }
             | Self::Forget(_)
             | Self::RunBefore(_)

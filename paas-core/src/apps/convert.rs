@@ -1,10 +1,10 @@
 //! From what is kept in the store to what the planner reads, and back.
 
-use super::{Backend, BeforeState, Goal, Outcome, Replica, Rollout, RolloutReason, Slot, Volume};
+use super::{Backend, BeforeState, Goal, Outcome, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
 use crate::model::app::AppName;
 use crate::store::records::{
-    BackendRecord, BeforeRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RolloutReasonRecord, RolloutRecord,
-    VolumeRecord,
+    BackendRecord, BeforeRecord, FailureRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RolloutReasonRecord,
+    RolloutRecord, VolumeRecord,
 };
 
 /// What is to become of an application; nothing where a later version invented it.
@@ -68,7 +68,10 @@ impl RolloutRecord {
             started: rollout.started,
             progressed: rollout.progressed,
             before: rollout.before.iter().map(|(name, state)| (name.clone(), (*state).into())).collect(),
-            unknown: known.filter(|known| known.to == rollout.to).map(|known| known.unknown.clone()).unwrap_or_default(),
+            unknown: known
+                .filter(|known| known.to == rollout.to)
+                .map(|known| known.unknown.clone())
+                .unwrap_or_default(),
         }
     }
 }
@@ -108,6 +111,7 @@ impl From<&ReplicaRecord> for Replica {
         replica.adopted = record.adopted;
         replica.avoid.clone_from(&record.avoid);
         replica.restarts = record.restarts;
+        replica.failed = record.failed.as_ref().map(StepFailure::from);
         replica
     }
 }
@@ -131,16 +135,31 @@ impl ReplicaRecord {
             adopted: replica.adopted,
             avoid: replica.avoid.clone(),
             restarts: replica.restarts,
+            failed: replica.failed.as_ref().map(FailureRecord::from),
             unknown: known.map(|known| known.unknown.clone()).unwrap_or_default(),
             ..Self::new(replica.revision, replica.generation, replica.engine.clone())
         }
     }
 }
 
+impl From<&FailureRecord> for StepFailure {
+    fn from(record: &FailureRecord) -> Self {
+        let FailureRecord { generation, engine, why, at, of_host, attempts } = record.clone();
+        Self { generation, engine, why, at, of_host, attempts }
+    }
+}
+
+impl From<&StepFailure> for FailureRecord {
+    fn from(failure: &StepFailure) -> Self {
+        let StepFailure { generation, engine, why, at, of_host, attempts } = failure.clone();
+        Self { generation, engine, why, at, of_host, attempts }
+    }
+}
+
 impl From<&VolumeRecord> for Volume {
     fn from(record: &VolumeRecord) -> Self {
         let slot = Slot { component: record.component.clone(), number: record.slot };
-        Self { slot, name: record.name.clone(), engine: record.engine.clone() }
+        Self { slot, name: record.name.clone(), engine: record.engine.clone(), made: record.made }
     }
 }
 

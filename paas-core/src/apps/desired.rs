@@ -67,6 +67,7 @@ impl Desired {
             rollout: None,
             replicas: BTreeMap::new(),
             volumes: Vec::new(),
+            forgotten: 0,
             observe_only: false,
             heal_now: false,
         }
@@ -79,7 +80,7 @@ impl Desired {
 
     /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
     /// rollout was stopped, and nobody knows whether the rest of it would work.
-    pub(super) fn is_target_good(&self) -> bool {
+    pub(crate) fn is_target_good(&self) -> bool {
         self.rollout.is_some() || self.last_done == Some(self.target)
     }
 
@@ -135,7 +136,7 @@ pub enum RolloutReason {
     Restart,
     /// Another rollout failed, or somebody wants an earlier revision.
     Rollback {
-        /// Why.
+        /// Why; empty where somebody asked for it.
         why: String,
     },
 }

@@ -185,6 +185,7 @@ impl Documents {
         if let Some(Kept { record, .. }) = &self.application {
             desired.target = record.target;
             desired.last_done = record.last_done;
+            desired.forgotten = record.forgotten;
             match (convert::goal_of(record.goal), record.rollout.as_ref().map(convert::rollout_of)) {
                 (Some(goal), Some(Some(rollout))) => (desired.goal, desired.rollout) = (goal, Some(rollout)),
                 (Some(goal), None) => desired.goal = goal,
@@ -287,6 +288,7 @@ impl Documents {
         record.last_done = desired.last_done;
         record.goal = desired.goal.into();
         record.rollout = rollout;
+        record.forgotten = desired.forgotten;
         record.ended = beside.ended.clone().or(record.ended);
         record.delete_volumes |= beside.delete_volumes;
         let table = &self.tables.applications;
@@ -302,9 +304,11 @@ impl Documents {
     fn write_revisions(&self, change: &mut Change, desired: &Desired, beside: &Beside, now: Timestamp) -> Result<()> {
         let table = &self.tables.revisions;
         for (number, spec) in desired.revisions.iter().filter(|(number, _)| !self.revisions.contains_key(number)) {
-            let record =
-                RevisionRecord::new(AppSpec::clone(spec), beside.user.clone(), beside.message.clone(), now);
-            change.push(Written::Revision(*number), table.insertion(&RevisionRecord::key(&desired.app, *number), &record)?);
+            let record = RevisionRecord::new(AppSpec::clone(spec), beside.user.clone(), beside.message.clone(), now);
+            change.push(
+                Written::Revision(*number),
+                table.insertion(&RevisionRecord::key(&desired.app, *number), &record)?,
+            );
             change.next.revisions.insert(*number, Kept { version: UNWRITTEN, record });
         }
         for number in self.revisions.keys().filter(|number| !desired.revisions.contains_key(number)) {
@@ -345,17 +349,12 @@ impl Documents {
             let Slot { component, number } = volume.slot.clone();
             let key = VolumeRecord::key(&desired.app, &component, number, &volume.name);
             let known = left.remove(&key);
-            let new = VolumeRecord::new(
-                desired.app.clone(),
-                component,
-                number,
-                volume.name.clone(),
-                volume.engine.clone(),
-                now,
-            );
+            let (app, name, engine) = (desired.app.clone(), volume.name.clone(), volume.engine.clone());
             let record = match &known {
-                Some(kept) => VolumeRecord { engine: new.engine, ..kept.record.clone() },
-                None => new,
+                Some(kept) => VolumeRecord { engine, made: volume.made, ..kept.record.clone() },
+                None => {
+                    VolumeRecord { made: volume.made, ..VolumeRecord::new(app, component, number, name, engine, now) }
+                }
             };
             let write = match &known {
                 Some(kept) if kept.record == record => continue,

@@ -145,7 +145,9 @@ impl Looked<'_> {
             (ContainerState::Running | ContainerState::Created, _, _) => "starting",
             (ContainerState::Paused, _, _) => "paused",
             (ContainerState::Restarting, _, _) => "crash-looping",
-            (ContainerState::Stopped | ContainerState::Unknown, _, Some(Backend::Serving)) if is_completed(container) => {
+            (ContainerState::Stopped | ContainerState::Unknown, _, Some(Backend::Serving))
+                if is_completed(container) =>
+            {
                 "completed"
             }
             (ContainerState::Stopped | ContainerState::Unknown, _, _) => "stopped",

@@ -139,9 +139,11 @@ impl Controller {
         let name = self.known_app(name)?.name.clone();
         self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, _, desired| {
             check_there(desired)?;
-            let mut spec = desired.revisions.get(&desired.target).map(|spec| AppSpec::clone(spec)).unwrap_or_else(|| {
-                AppSpec { name: desired.app.clone(), components: BTreeMap::new() }
-            });
+            let mut spec = desired
+                .revisions
+                .get(&desired.target)
+                .map(|spec| AppSpec::clone(spec))
+                .unwrap_or_else(|| AppSpec { name: desired.app.clone(), components: BTreeMap::new() });
             let component = only_component(&spec, request.component.as_ref())?;
             let replicas = Replicas::Count(request.replicas);
             let Some(of) = spec.components.get_mut(&component) else { return Ok(None) };
@@ -165,7 +167,8 @@ impl Controller {
         self.change_app(actor, name, EventKind::RestartApp, String::new(), move |controller, _, desired| {
             check_there(desired)?;
             check_no_rollout(desired, request.supersede)?;
-            let spec = current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
+            let spec =
+                current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
             let revision = desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
             Ok(Some(format!("makes every container again, as revision {revision}")))
         })
@@ -431,7 +434,8 @@ impl Controller {
         let spec = request.normalise(current)?;
         for (name, component) in &spec.components {
             let within = |field: &str| format!("component.{name}.{field}");
-            let not_yet = |field: &str| Invalid::new(within(field), "is not carried out by this version yet; leave it out");
+            let not_yet =
+                |field: &str| Invalid::new(within(field), "is not carried out by this version yet; leave it out");
             if component.env.values().any(|value| matches!(value, EnvValue::Secret { .. })) {
                 return Err(not_yet("env.secret").into());
             }
@@ -504,7 +508,9 @@ fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<Compo
     match named {
         Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
         Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
-        None if spec.components.len() == 1 => Ok(spec.components.keys().next().cloned().unwrap_or_else(|| unreachable!())),
+        None if spec.components.len() == 1 => {
+            Ok(spec.components.keys().next().cloned().unwrap_or_else(|| unreachable!()))
+        }
         None => Err(Invalid::new("component", format!("say which: {}", names())).into()),
     }
 }

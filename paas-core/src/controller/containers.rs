@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 
 use super::{Actor, Ambiguity, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
-use crate::engine::{DockerEngine, EngineError, EngineErrorKind, LogChunk, LogOptions};
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, LogChunk, LogOptions, ReplicaLabels};
 use crate::model::{Container, ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, Invalid};
 
 /// The most containers that are listed when a name or a prefix fits several.
@@ -65,11 +65,15 @@ impl Controller {
         known.container.image.stop_timeout.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// Starts a container that is stopped, where it is. One that runs already is left as it is.
+    /// Starts a container that is stopped, where it is. One that runs already is left as it is, and so is a replica of an
+    /// application: whether that runs is the application's.
     ///
     /// # Errors
     /// [`ControllerError::NoRoom`] when its engine has no room for it any more; [`ControllerError::Engine`].
     pub async fn start(&self, actor: &Actor, reference: &str) -> Result<()> {
+        if self.resolve(reference)?.replica.is_some() {
+            return Ok(());
+        }
         self.change(actor, reference, EventKind::StartContainer, "started", |target| async move {
             target.connection.start(&target.container.id).await
         })
@@ -79,8 +83,16 @@ impl Controller {
     /// Asks a container to end, and kills it after `grace`. One that is stopped already is left as it is.
     ///
     /// # Errors
-    /// [`ControllerError::Engine`].
+    /// [`ControllerError::Engine`]; [`ControllerError::ManagedByApplication`] for a replica, which would be started again.
     pub async fn stop(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
+        if let Some(replica) = self.resolve(reference)?.replica {
+            let ReplicaLabels { app, component, .. } = replica;
+            let reason = format!(
+                "the container belongs to {app}/{component}, which would start it again: 'app stop {app}' stops the \
+                 application, 'app scale {app}/{component} N' changes how many there are"
+            );
+            return Err(ControllerError::ManagedByApplication { reason });
+        }
         self.change(actor, reference, EventKind::StopContainer, "stopped", move |target| async move {
             target.connection.stop(&target.container.id, grace).await
         })

@@ -89,6 +89,12 @@ pub enum ControllerError {
         /// Which state, and what to do.
         reason: String,
     },
+    /// The container is a replica of an application, which decides whether it runs.
+    #[error("{reason}")]
+    ManagedByApplication {
+        /// Which one, and what to do.
+        reason: String,
+    },
     /// The key belongs to another request already.
     #[error("the key {key:?} was used for another request; give every request a key of its own")]
     KeyReused {
@@ -144,6 +150,7 @@ impl ControllerError {
             | Self::RolloutUnderWay { .. }
             | Self::NoRoom(_)
             | Self::Conflict { .. }
+            | Self::ManagedByApplication { .. }
             | Self::KeyReused { .. }
             | Self::NotAllowed { .. }
             | Self::NotManaged { .. }

@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{Actor, Controller, ControllerError, Failure, Operation, Progress, Result};
 use crate::cluster::{Member, Standing};
+use crate::engine::ReplicaLabels;
 use crate::executor::Launcher;
 use crate::executor::slots::REMOVALS;
 use crate::model::{Container, ContainerId, EngineId, Event, EventKind};
+use crate::wire::app::ScaleRequest;
 
 /// What became of the containers that were too many.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +25,16 @@ struct Gone {
 }
 
 impl Controller {
+    /// The same asked of a replica: its component gets so many of them, and the application sees to that.
+    async fn scale_component(&self, actor: &Actor, replica: &ReplicaLabels, count: usize) -> Result<Operation> {
+        let replicas = u32::try_from(count).unwrap_or(u32::MAX);
+        let request = ScaleRequest { component: Some(replica.component.clone()), replicas };
+        self.scale_app(actor, replica.app.as_str(), request).await?;
+        let (steps, operation) = Operation::new();
+        let _ = steps.send(Progress::Summary { requested: count, started: 0, destroyed: 0, failed: 0 });
+        Ok(operation)
+    }
+
     /// Brings the group of a container to `count` running containers, 0 for none: starts what is missing, or destroys what
     /// is too many. The group is every container that was asked to be the same in every field.
     ///
@@ -41,6 +53,9 @@ impl Controller {
         self.check_count(count, 0)?;
         let known = self.resolve(reference)?;
         super::containers::check_owner(&known)?;
+        if let Some(replica) = known.replica {
+            return self.scale_component(actor, &replica, count).await;
+        }
         let group = known.group.ok_or_else(|| ControllerError::NotManaged { id: known.container.id.clone() })?;
         let lock = self.shared.group_locks.lock(group.as_str()).await;
         self.check_open()?;

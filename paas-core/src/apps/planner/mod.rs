@@ -212,7 +212,8 @@ impl<'a> Planner<'a> {
     fn finish(&mut self) {
         match self.desired.rollout.as_ref().map(|rollout| &rollout.reason) {
             None => {}
-            Some(RolloutReason::Rollback { why }) => {
+            // One without a reason was asked for.
+            Some(RolloutReason::Rollback { why }) if !why.is_empty() => {
                 self.step(Action::Finish(Outcome::RolledBack), Cause::GateFailed(why.clone()));
             }
             Some(_) => self.step(Action::Finish(Outcome::Done), Cause::AllReady),

@@ -26,31 +26,27 @@ impl Apps {
         let now = self.now();
         let target = desired.target;
         let mut steps = Vec::new();
-        let mut states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
-        let running = states.iter_mut().filter(|(_, state)| **state == BeforeState::Running);
+        let states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
         let commands = executor.cluster.replicas(&app.name);
-        for (name, state) in running {
+        for name in states.into_iter().filter_map(|(name, state)| (state == BeforeState::Running).then_some(name)) {
             if app.in_flight.lock().contains_key(&Target::Before(name.clone())) {
                 continue;
             }
-            let Some(before) = desired.component(target, name).and_then(|component| component.before.as_ref()) else {
+            let Some(before) = desired.component(target, &name).and_then(|component| component.before.clone()) else {
                 continue;
             };
-            match commands.iter().find(|container| is_command(container, name, target)) {
+            match commands.iter().find(|container| is_command(container, &name, target)) {
                 Some(container) => {
-                    if let Some(code) = exit_of(container, before, now) {
-                        *state = BeforeState::Ended(code);
+                    if let Some(code) = exit_of(container, &before, now) {
+                        desired.note_before(&name, BeforeState::Ended(code), now);
                     }
                 }
                 // On a host that does not answer it may run, or have ended.
                 None if are_all_up(executor) => {
-                    steps.push(Step { action: Action::RunBefore(name.clone()), cause: Cause::Declared });
+                    steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared });
                 }
                 None => {}
             }
-        }
-        if let Some(rollout) = &mut desired.rollout {
-            rollout.before = states;
         }
         steps
     }
@@ -99,9 +95,7 @@ impl Apps {
     pub(super) async fn note_before_failed(&self, app: &App, name: &ComponentName) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
-        if let Some(rollout) = &mut desired.rollout {
-            rollout.before.insert(name.clone(), BeforeState::Ended(COULD_NOT_START));
-        }
+        desired.note_before(name, BeforeState::Ended(COULD_NOT_START), self.now());
         let change = held.documents().change_to(desired, &Beside::default(), self.now())?;
         held.commit(change, Vec::new()).await
     }

@@ -3,19 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::round::{slots_without_volume, waits_for_volume};
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
+use crate::apps::documents::Beside;
 use crate::apps::{Action, Desired, Instance, Slot, Step};
 use crate::cluster::ReplicaContainer;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, VolumeRequest};
 use crate::executor::Executor;
 use crate::model::EngineId;
 use crate::model::app::StopPolicy;
+use crate::store::Result;
 
 impl Apps {
     /// Carries steps out, one after the other, until one fails.
     pub(super) async fn carry_out(&self, executor: &Executor, app: &App, desired: &Desired, steps: Vec<Step>) {
+        let volumes = slots_without_volume(&steps);
         for step in steps {
+            if waits_for_volume(&step, &volumes)
+                && let Err(error) = self.record_step(app, &step).await
+            {
+                return tracing::warn!(app = %app.name, step = %step.action, %error, "a step was not written down");
+            }
             let Err(error) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
             tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
             let written = match &step.action {
@@ -33,6 +42,15 @@ impl Apps {
         }
     }
 
+    /// Writes down a step that was not written down with the others.
+    async fn record_step(&self, app: &App, step: &Step) -> Result<()> {
+        let held = self.documents(app).await?;
+        let mut desired = Desired::clone(held.desired());
+        desired.record(step, self.now());
+        let change = held.documents().change_to(desired, &Beside::default(), self.now())?;
+        held.commit(change, Vec::new()).await
+    }
+
     async fn carry_out_one(
         &self,
         executor: &Executor,
@@ -41,10 +59,10 @@ impl Apps {
         action: &Action,
     ) -> Result<(), EngineError> {
         match action {
-            Action::CreateVolume { slot, volume, engine } => self.make_volume(executor, app, slot, volume, engine).await,
-            Action::Create { replica, revision, .. } => {
-                self.create(executor, app, desired, replica, *revision).await
-            },
+            Action::CreateVolume { slot, volume, engine } => {
+                self.make_volume(executor, app, slot, volume, engine).await
+            }
+            Action::Create { replica, revision, .. } => self.create(executor, app, desired, replica, *revision).await,
             Action::Start(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 executor.start_replica(&target.container).await
@@ -74,6 +92,7 @@ impl Apps {
             | Action::Adopt { .. }
             | Action::Admit(_)
             | Action::Drain(_)
+            | Action::Complete(_)
             | Action::Forget(_)
             | Action::Rollback { .. }
             | Action::Finish(_)

@@ -77,7 +77,9 @@ impl Caution {
         change(&mut first);
         let now = match self.hosts.insert(LOST_HOSTS, &first).await {
             Ok(_) => first,
-            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => self.hosts.update(LOST_HOSTS, change).await?,
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+                self.hosts.update(LOST_HOSTS, change).await?
+            }
             Err(error) => return Err(error),
         };
         *self.lost.write() = now;
@@ -144,7 +146,8 @@ impl Apps {
         if returned.is_empty() {
             return;
         }
-        let outcome = self.caution.change_lost(|lost| returned.iter().for_each(|engine| drop(lost.remove(*engine)))).await;
+        let outcome =
+            self.caution.change_lost(|lost| returned.iter().for_each(|engine| drop(lost.remove(*engine)))).await;
         if let Err(error) = outcome {
             tracing::warn!(%error, "that a host is back was not written down");
         }

@@ -91,8 +91,7 @@ pub(super) fn network(app: &App, spec: &ContainerSpec, alias: Option<&ComponentN
 fn volumes(app: &App, component: &ComponentSpec, slot: &Slot) -> Vec<String> {
     let named: BTreeMap<_, _> = component.volumes.iter().collect();
     let mount = |(target, volume): (&String, &crate::model::app::VolumeMount)| {
-        let name =
-            if volume.pins() { volume_name(&app.name, slot, &volume.source) } else { volume.source.clone() };
+        let name = if volume.pins() { volume_name(&app.name, slot, &volume.source) } else { volume.source.clone() };
         volume.mount(&name, target)
     };
     named.into_iter().map(mount).collect()

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::round::Next;
 use super::{App, Apps};
-use crate::backoff::Backoff;
 use crate::background::{Background, Report};
+use crate::backoff::Backoff;
 use crate::cluster::AppChange;
 use crate::executor::Executor;
 use crate::model::app::AppName;
@@ -22,7 +22,12 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_
 const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Looks after all applications, each in a task of its own, and wakes those of which something is known to have changed.
-pub(crate) async fn follow_applications(apps: Arc<Apps>, executor: Executor, background: Background, stop: CancellationToken) {
+pub(crate) async fn follow_applications(
+    apps: Arc<Apps>,
+    executor: Executor,
+    background: Background,
+    stop: CancellationToken,
+) {
     let mut changes = executor.cluster.app_changes();
     let mut followed: BTreeMap<AppName, Arc<App>> = BTreeMap::new();
     loop {

@@ -96,9 +96,9 @@ impl App {
             wanted.insert(container.id.clone(), (check, at, container.run.started));
         }
         made.retain(|id, made| {
-            wanted.get(id).is_some_and(|(check, at, started)| {
-                made.check == *check && made.at == *at && made.started == *started
-            })
+            wanted
+                .get(id)
+                .is_some_and(|(check, at, started)| made.check == *check && made.at == *at && made.started == *started)
         });
         for (id, (check, at, started)) in wanted {
             made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started));

@@ -3,8 +3,8 @@
 use super::create::network_name;
 use super::round::Next;
 use super::{Apps, Held};
-use crate::apps::convert::volume_name;
 use crate::apps::Observed;
+use crate::apps::convert::volume_name;
 use crate::executor::Executor;
 use crate::model::{Event, EventKind};
 use crate::store::Result;

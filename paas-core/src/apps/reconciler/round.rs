@@ -1,6 +1,6 @@
 //! One round: what is to be done next is planned, written down, and begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{App, Apps, Making, Target};
 use crate::apps::documents::Beside;
-use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Step, plan};
+use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Slot, Step, plan};
 use crate::executor::Executor;
 use crate::model::{Event, EventKind};
 use crate::store::records::{EndedRecord, OutcomeRecord};
@@ -37,9 +37,11 @@ impl Apps {
         let mut desired = self.as_it_counts(held.desired());
         let observed = self.observe(executor, app, &desired, now);
         let mut steps = self.steps_of_before(executor, app, &mut desired);
-        steps.extend(executor.cluster.with_snapshot(|snapshot| {
-            plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)
-        }));
+        steps.extend(
+            executor
+                .cluster
+                .with_snapshot(|snapshot| plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)),
+        );
         let until = steps.iter().filter_map(time_to_wait_for).min();
         steps.retain(|step| !step.action.is_wait() && !app.is_in_flight(step));
         if steps.is_empty() && desired.goal == Goal::Destroy && !app.is_busy() {
@@ -47,7 +49,8 @@ impl Apps {
         }
         let before = held.desired().clone();
         let mut beside = Beside::default();
-        for step in &steps {
+        let volumes = slots_without_volume(&steps);
+        for step in steps.iter().filter(|step| !waits_for_volume(step, &volumes)) {
             beside.ended = beside.ended.or(end_of(&desired, step, now));
             desired.record(step, now);
         }
@@ -142,6 +145,20 @@ fn time_to_wait_for(step: &Step) -> Option<Timestamp> {
     }
 }
 
+/// The slots of which a volume is made.
+pub(super) fn slots_without_volume(steps: &[Step]) -> BTreeSet<Slot> {
+    let slot = |step: &Step| match &step.action {
+        Action::CreateVolume { slot, .. } => Some(slot.clone()),
+        _ => None,
+    };
+    steps.iter().filter_map(slot).collect()
+}
+
+/// Whether a step makes a container whose volume is to be there first: that it is there is recorded with the container.
+pub(super) fn waits_for_volume(step: &Step, slots: &BTreeSet<Slot>) -> bool {
+    matches!(&step.action, Action::Create { replica, .. } if slots.contains(&replica.slot))
+}
+
 /// What a step is of, where it is of one slot or one command.
 fn target(action: &Action) -> Option<Target> {
     match action {
@@ -153,7 +170,12 @@ fn target(action: &Action) -> Option<Target> {
 /// The same, where Docker is asked for it.
 fn target_in_docker(action: &Action) -> Option<Target> {
     match action {
-        Action::Assign { .. } | Action::Adopt { .. } | Action::Admit(_) | Action::Drain(_) | Action::Forget(_) => None,
+        Action::Assign { .. }
+        | Action::Adopt { .. }
+        | Action::Admit(_)
+        | Action::Drain(_)
+        | Action::Complete(_)
+        | Action::Forget(_) => None,
         other => target(other),
     }
 }
@@ -182,7 +204,7 @@ fn end_of(desired: &Desired, step: &Step, now: Timestamp) -> Option<EndedRecord>
 fn event_of(app: &App, step: &Step) -> Option<Event> {
     let kind = match &step.action {
         Action::Finish(_) | Action::Rollback { .. } => EventKind::Rollout,
-        Action::Assign { .. } | Action::Forget(_) | Action::Wait { .. } => return None,
+        Action::Assign { .. } | Action::Complete(_) | Action::Forget(_) | Action::Wait { .. } => return None,
         _ => EventKind::Replica,
     };
     let mut event = Event::new(kind, format!("{}: {step}", app.name)).tagged("app");

@@ -21,6 +21,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+const fn yes() -> bool {
+    true
+}
+
 type Unknown = serde_json::Map<String, serde_json::Value>;
 
 /// An application. Its key is its name. Replacing this document is what applies a file.
@@ -43,6 +47,9 @@ pub struct ApplicationRecord {
     /// How the last one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<EndedRecord>,
+    /// The highest generation of slots that were forgotten.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// Its volumes go with it when it is destroyed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_volumes: bool,
@@ -177,8 +184,15 @@ impl VolumeRecord {
     }
 
     /// A volume that is going to be made.
-    pub fn new(app: AppName, component: ComponentName, slot: u32, name: String, engine: EngineId, created: Timestamp) -> Self {
-        Self { format: FORMAT, app, component, slot, name, engine, created, unknown: Unknown::new() }
+    pub fn new(
+        app: AppName,
+        component: ComponentName,
+        slot: u32,
+        name: String,
+        engine: EngineId,
+        created: Timestamp,
+    ) -> Self {
+        Self { format: FORMAT, app, component, slot, name, engine, created, made: false, unknown: Unknown::new() }
     }
 }
 
@@ -225,6 +239,9 @@ pub struct ReplicaRecord {
     /// How often in a row it was restarted because it was unhealthy, and when last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<(u32, Timestamp)>,
+    /// The last container that could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailureRecord>,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -235,6 +252,25 @@ impl ReplicaRecord {
     pub fn key(app: &AppName, component: &ComponentName, slot: u32) -> String {
         format!("{app}/{component}/{slot}")
     }
+}
+
+/// A container that could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    /// Its generation.
+    pub generation: u64,
+    /// The host that was asked.
+    pub engine: EngineId,
+    /// What went wrong, in words for people.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+    /// Whether only that host is to blame.
+    #[serde(default)]
+    pub of_host: bool,
+    /// How many in a row could not be made.
+    #[serde(default)]
+    pub attempts: u32,
 }
 
 /// A container as a target of traffic.
@@ -263,8 +299,11 @@ pub struct VolumeRecord {
     pub name: String,
     /// The host it is on.
     pub engine: EngineId,
-    /// When it was made.
+    /// When it was recorded.
     pub created: Timestamp,
+    /// Whether a container was recorded for it, which comes after Docker has made it.
+    #[serde(default = "yes")]
+    pub made: bool,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -280,6 +319,7 @@ impl ApplicationRecord {
             goal: GoalRecord::Run,
             rollout: None,
             ended: None,
+            forgotten: 0,
             delete_volumes: false,
             unknown: Unknown::new(),
         }
@@ -309,6 +349,7 @@ impl ReplicaRecord {
             adopted: None,
             avoid: BTreeSet::new(),
             restarts: None,
+            failed: None,
             unknown: Unknown::new(),
         }
     }

@@ -9,8 +9,8 @@ mod request;
 mod unknown;
 
 pub use app::{
-    ApplicationRecord, BackendRecord, BeforeRecord, EndedRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RevisionRecord, RolloutReasonRecord,
-    RolloutRecord, VolumeRecord,
+    ApplicationRecord, BackendRecord, BeforeRecord, EndedRecord, FailureRecord, GoalRecord, OutcomeRecord,
+    ReplicaRecord, RevisionRecord, RolloutReasonRecord, RolloutRecord, VolumeRecord,
 };
 pub use launch::{LaunchRecord, LaunchState};
 pub use request::KeptAnswer;
