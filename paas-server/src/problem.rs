@@ -38,6 +38,10 @@ pub enum Code {
     JoinTokenNotFound,
     /// There is no login to such an image registry.
     RegistryLoginNotFound,
+    /// There is no such application.
+    AppNotFound,
+    /// The application has no such revision, or it is not kept any more.
+    RevisionNotFound,
     /// There is no such path.
     RouteNotFound,
     /// The path does not have that method; the header `Allow` lists those it has.
@@ -52,6 +56,10 @@ pub enum Code {
     NoRoom,
     /// The thing is not in a state for that.
     Conflict,
+    /// The application is not what it was when the change was planned.
+    AppChanged,
+    /// A rollout of the application is under way.
+    RolloutUnderWay,
     /// The `Idempotency-Key` was used for another request.
     KeyReused,
     /// The platform did not start that container.
@@ -84,7 +92,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -95,6 +103,8 @@ impl Code {
         Self::AccountNotFound,
         Self::JoinTokenNotFound,
         Self::RegistryLoginNotFound,
+        Self::AppNotFound,
+        Self::RevisionNotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::AccountExists,
@@ -102,6 +112,8 @@ impl Code {
         Self::LastAdmin,
         Self::NoRoom,
         Self::Conflict,
+        Self::AppChanged,
+        Self::RolloutUnderWay,
         Self::KeyReused,
         Self::NotManaged,
         Self::BodyTimeout,
@@ -140,6 +152,8 @@ impl Code {
             Self::AccountNotFound => ("account_not_found", StatusCode::NOT_FOUND),
             Self::JoinTokenNotFound => ("join_token_not_found", StatusCode::NOT_FOUND),
             Self::RegistryLoginNotFound => ("registry_login_not_found", StatusCode::NOT_FOUND),
+            Self::AppNotFound => ("app_not_found", StatusCode::NOT_FOUND),
+            Self::RevisionNotFound => ("revision_not_found", StatusCode::NOT_FOUND),
             Self::RouteNotFound => ("route_not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::AccountExists => ("account_exists", StatusCode::CONFLICT),
@@ -147,6 +161,8 @@ impl Code {
             Self::LastAdmin => ("last_admin", StatusCode::CONFLICT),
             Self::NoRoom => ("no_room", StatusCode::CONFLICT),
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
+            Self::AppChanged => ("app_changed", StatusCode::CONFLICT),
+            Self::RolloutUnderWay => ("rollout_under_way", StatusCode::CONFLICT),
             Self::KeyReused => ("key_reused", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NotManaged => ("not_managed", StatusCode::CONFLICT),
             Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
@@ -317,6 +333,10 @@ impl From<ControllerError> for Problem {
             ControllerError::EngineNotFound { .. } => Self::new(Code::EngineNotFound, detail),
             ControllerError::RegistryLoginNotFound { .. } => Self::new(Code::RegistryLoginNotFound, detail),
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),
+            ControllerError::AppNotFound { .. } => Self::new(Code::AppNotFound, detail),
+            ControllerError::RevisionNotFound { .. } => Self::new(Code::RevisionNotFound, detail),
+            ControllerError::AppChanged { .. } => Self::new(Code::AppChanged, detail),
+            ControllerError::RolloutUnderWay { .. } => Self::new(Code::RolloutUnderWay, detail),
             ControllerError::NoRoom(refusal) => Self::new(Code::NoRoom, detail).with("refusal", json!(refusal)),
             ControllerError::Conflict { .. } => Self::new(Code::Conflict, detail),
             ControllerError::KeyReused { .. } => Self::new(Code::KeyReused, detail),

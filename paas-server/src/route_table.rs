@@ -55,11 +55,22 @@ pub struct Route {
     pub waits_for_stop: bool,
     /// Whether it does no harm when it is done twice, so that an operator may ask for it on a full disk.
     pub is_harmless: bool,
+    /// Whether it is for admins, although other roles open its path.
+    pub admins_only: bool,
 }
 
 impl Route {
     const fn new(method: Method, path: &'static str, access: Access, effect: Effect) -> Self {
-        Self { method, path, access, effect, operation: None, waits_for_stop: false, is_harmless: false }
+        Self {
+            method,
+            path,
+            access,
+            effect,
+            operation: None,
+            waits_for_stop: false,
+            is_harmless: false,
+            admins_only: false,
+        }
     }
 
     const fn begins(mut self, operation: LongOperation) -> Self {
@@ -74,6 +85,11 @@ impl Route {
 
     const fn harmless(mut self) -> Self {
         self.is_harmless = true;
+        self
+    }
+
+    const fn admins_only(mut self) -> Self {
+        self.admins_only = true;
         self
     }
 
@@ -107,6 +123,7 @@ macro_rules! each_route {
     DELETE "/api/engines/{id}"            ByRole     Changes  engines::delete;
     POST   "/api/engines/{id}/drain"      ByRole     Changes  engines::drain;
     POST   "/api/engines/{id}/undrain"    ByRole     Changes  engines::undrain;
+    POST   "/api/engines/{id}/lost"       ByRole     Changes  engines::lost, admins_only();
 
     GET    "/api/join-tokens"             ByRole     Reads    join::list;
     POST   "/api/join-tokens"             ByRole     Changes  join::make;
@@ -138,6 +155,24 @@ macro_rules! each_route {
     POST   "/api/containers/{id}/scale"   ByRole     Changes  containers::scale, begins(Scale);
     GET    "/api/containers/{id}/logs"    ByRole     Reads    containers::logs;
 
+    GET    "/api/apps"                    ByRole     Reads    apps::list;
+    GET    "/api/apps/{app}"              ByRole     Reads    apps::show;
+    PUT    "/api/apps/{app}"              ByRole     Changes  apps::apply;
+    DELETE "/api/apps/{app}"              ByRole     Changes  apps::destroy;
+    POST   "/api/apps/{app}/plan"         ByRole     Reads    apps::plan;
+    GET    "/api/apps/{app}/revisions"    ByRole     Reads    apps::revisions;
+    GET    "/api/apps/{app}/revisions/{n}" ByRole    Reads    apps::revision;
+    GET    "/api/apps/{app}/diff"         ByRole     Reads    apps::diff;
+    POST   "/api/apps/{app}/rollback"     ByRole     Changes  apps::rollback;
+    POST   "/api/apps/{app}/scale"        ByRole     Changes  apps::scale;
+    POST   "/api/apps/{app}/restart"      ByRole     Changes  apps::restart;
+    POST   "/api/apps/{app}/stop"         ByRole     Changes  apps::stop;
+    POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
+    GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
+
+    POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
+    POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();
+
     POST   "/api/images/pull"             ByRole     Changes  images::pull, begins(Pull);
 
     GET    "/healthz"                     Public     Reads    health::healthz;
@@ -159,6 +194,14 @@ each_route!(table);
 /// The routes of a path of the table.
 pub(crate) fn routes_of(path: &str) -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().filter(move |route| route.path == path)
+}
+
+/// The path that a role has to open for a request: applications are made of containers, and are open to the same roles.
+pub(crate) fn path_for_role(path: &str) -> &str {
+    match path.strip_prefix("/api/apps") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => "/api/containers",
+        _ => path,
+    }
 }
 
 /// Who may know about a path that is not in the table: below the prefixes of the API nobody learns without a token
@@ -199,6 +242,16 @@ mod tests {
     fn what_is_not_open_to_everybody_lies_below_the_guarded_prefixes() {
         for route in ROUTES {
             assert_eq!(access_of_unknown(route.path), route.access, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn who_may_use_containers_may_use_applications() {
+        for path in ["/api/apps", "/api/apps/", "/api/apps/shop/logs"] {
+            assert_eq!(path_for_role(path), "/api/containers");
+        }
+        for path in ["/api/appsx", "/api/engines", "/x/api/apps"] {
+            assert_eq!(path_for_role(path), path);
         }
     }
 

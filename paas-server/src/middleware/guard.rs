@@ -9,7 +9,7 @@ use paas_core::auth::{AuthError, Presented};
 use crate::app::{App, Caller};
 use crate::connections::Connection;
 use crate::problem::Problem;
-use crate::route_table::{Access, Effect, Route, access_of_unknown, methods_of, routes_of};
+use crate::route_table::{Access, Effect, Route, access_of_unknown, methods_of, path_for_role, routes_of};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
@@ -70,10 +70,14 @@ async fn admit_host(app: &App, presented: Option<Presented>) -> Result<(), Probl
 fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem> {
     let presented = presented(request.headers()).ok_or(AuthError::Unauthenticated)?;
     let session = app.controller.auth().authenticate(&presented)?;
+    let path = request.uri().path();
     if access == Access::ByRole {
-        app.controller.auth().authorize(&session, request.uri().path())?;
+        app.controller.auth().authorize(&session, path_for_role(path))?;
     }
     let is_admin = app.controller.auth().is_admin(&session);
+    if !is_admin && Route::of(request).is_some_and(|route| route.admins_only) {
+        return Err(AuthError::Forbidden { path: path.to_owned() }.into());
+    }
     Ok(Caller { session, presented, is_admin, request: None })
 }
 

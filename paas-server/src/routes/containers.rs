@@ -165,7 +165,7 @@ fn log_options(uri: &Uri) -> Answer<LogOptions> {
 }
 
 /// A time in RFC 3339, or in seconds since 1970 with or without a fraction.
-fn since(text: &str) -> Answer<Timestamp> {
+pub(super) fn since(text: &str) -> Answer<Timestamp> {
     let of_seconds = || {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());

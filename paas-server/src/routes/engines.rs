@@ -39,3 +39,9 @@ pub(crate) async fn drain(State(app): State<App>, caller: Caller, Id(id): Id, _:
 pub(crate) async fn undrain(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<Json<Engine>> {
     Ok(Json(app.controller.set_draining(&caller.actor(), &id, false).await?))
 }
+
+/// The volumes that are lost with it, by name.
+pub(crate) async fn lost(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<Json<Vec<String>>> {
+    let lose_volumes = Params::of(&uri, &["lose_volumes"])?.flag("lose_volumes")?.unwrap_or(false);
+    Ok(Json(app.controller.host_lost(&caller.actor(), &id.parse()?, lose_volumes).await?))
+}

@@ -3,6 +3,7 @@
 //! request id → body limit → authenticate → authorize → idempotency, where it has a key → handler.
 
 mod accounts;
+mod apps;
 mod auth;
 mod cluster;
 mod containers;
@@ -12,7 +13,9 @@ pub(crate) mod health;
 mod images;
 mod join;
 mod listing;
+mod reconcile;
 mod registry_logins;
+mod replica_logs;
 
 use axum::Router;
 use axum::http::Uri;

@@ -129,6 +129,61 @@ async fn parameters_that_are_not_there() {
 }
 
 #[tokio::test]
+async fn applications_that_cannot_be() {
+    let server = Server::start().await;
+    let of = |method, rest: &str, body, field| {
+        case(method, &format!("/api/apps/{rest}"), body, 400, "invalid_request", field)
+    };
+    let get = |rest: &str, field| of(Method::GET, rest, Value::Null, field);
+    let shop = |component: Value| json!({"app": {"app": "shop", "component": {"web": component}}});
+    let put = |body: Value, field| of(Method::PUT, "shop", body, field);
+    let mut cases = vec![
+        put(json!([]), "body"),
+        put(json!({"app": {"app": "blog"}}), "app.app"),
+        put(json!({"app": {"app": "shop"}, "force": true}), "force"),
+        put(json!({"app": {"app": "shop"}, "base": -1}), "base"),
+        put(json!({"app": {"app": "shop", "components": {}}}), "app.components"),
+        put(shop(json!({"imge": "web"})), "app.component.web.imge"),
+        put(shop(json!({"image": "web", "replicas": "all"})), "app.component.web.replicas"),
+        put(shop(json!({"image": "web", "update": {"parallel": 0}})), "app.component.web.update.parallel"),
+        put(shop(json!({"image": "web", "volumes": ["data"]})), "app.component.web.volumes[0]"),
+        of(Method::PUT, "Shop", json!({"app": {"app": "Shop"}}), "app"),
+        of(Method::POST, "shop/plan", json!({"app": {"app": "blog"}}), "app.app"),
+        of(Method::POST, "shop/plan", shop(json!({"imge": "web"})), "app.component.web.imge"),
+        of(Method::DELETE, "shop?delete_volumes=perhaps", Value::Null, "delete_volumes"),
+        of(Method::DELETE, "shop?force=true", Value::Null, "force"),
+        of(Method::POST, "shop/scale", Value::Null, ""),
+        of(Method::POST, "shop/scale", json!({}), "body"),
+        of(Method::POST, "shop/scale", json!({"replicas": -1}), "replicas"),
+        of(Method::POST, "shop/scale", json!({"component": "no_name", "replicas": 1}), "component"),
+        of(Method::POST, "shop/rollback", json!({"to": "before"}), "to"),
+        of(Method::POST, "shop/rollback", json!({"revision": 3}), "revision"),
+        of(Method::POST, "shop/restart", json!({"component": "web"}), "component"),
+        get("shop/revisions/first", "revision"),
+        get("shop/revisions/-1", "revision"),
+        get("shop/diff?from=1", "to"),
+        get("shop/diff?to=1", "from"),
+        get("shop/diff?from=0&to=1", "from"),
+        get("shop/logs?component=no_name", "component"),
+        get("shop/logs?tail=-1", "tail"),
+        get("shop/logs?since=yesterday", "since"),
+        get("shop/logs?stdout=true", "stdout"),
+        case(Method::POST, "/api/engines/one/lost?lose_volumes=2", Value::Null, 400, "invalid_request", "lose_volumes"),
+    ];
+    for name in ["Shop", "no_name", "-shop", "shop-", "a.b", "%20", &"x".repeat(33)] {
+        let field = if name == "%20" { "id" } else { "app" };
+        for rest in ["", "/revisions", "/logs", "/diff?from=1&to=2"] {
+            cases.push(get(&format!("{name}{rest}"), field));
+        }
+        for verb in ["rollback", "restart", "stop", "start"] {
+            cases.push(of(Method::POST, &format!("{name}/{verb}"), Value::Null, field));
+        }
+        cases.push(of(Method::DELETE, name, Value::Null, field));
+    }
+    all_are_refused(&server, cases).await;
+}
+
+#[tokio::test]
 async fn containers_that_are_not_there_or_not_meant() {
     let server = Server::start().await;
     // With seventeen ids two begin with the same digit.
