@@ -120,6 +120,20 @@ impl ClientError {
         }
     }
 
+    /// Whether a question may be answered when it is asked again in a moment: no server was there or led, or the answer was
+    /// lost.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::NoServer { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::BrokenOff { .. }
+            | Self::NoneOfThem { .. } => true,
+            Self::Refused(problem) => problem.status == 503 || problem.is_timed_out(),
+            _ => false,
+        }
+    }
+
     /// The refusal in full.
     pub fn problem(&self) -> Option<&Problem> {
         match self {

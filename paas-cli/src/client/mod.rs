@@ -7,6 +7,7 @@
 //! effect once.
 
 mod accounts;
+mod apps;
 mod attempts;
 mod call;
 mod cluster;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, redirect};
 
+pub use apps::AppLogQuery;
 pub use containers::{ListQuery, LogQuery, RunOptions};
 pub use error::{ClientError, Problem};
 pub use events::Live;

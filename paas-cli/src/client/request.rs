@@ -176,7 +176,7 @@ fn read_list<T: DeserializeOwned>(
 /// What an entry of a list is called, whatever else is in it.
 fn id_of(entry: &str) -> Option<String> {
     let fields: HashMap<String, Value> = serde_json::from_str(entry).ok()?;
-    let named = ["id", "username", "server"].into_iter().find_map(|name| fields.get(name)?.as_str());
+    let named = ["id", "username", "server", "name"].into_iter().find_map(|name| fields.get(name)?.as_str());
     named.map(str::to_owned)
 }
 
