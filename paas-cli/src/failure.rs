@@ -29,6 +29,8 @@ pub(crate) enum Status {
     NotAllowed = 3,
     NotFound = 4,
     Partly = 5,
+    /// There is something to change.
+    Changes = 6,
     /// 128 and the number of SIGINT, as shells have it.
     Interrupted = 130,
 }

@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod app;
 mod docker;
 mod engine;
 mod run;
@@ -15,15 +16,18 @@ use jiff::Timestamp;
 use paas_core::model::{EngineId, ImageRef};
 
 use crate::failure::Failure;
+pub(crate) use app::{AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, PlanArgs, ReconcileCommand, Wait};
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
-5 partly done, 130 interrupted. Results go to stdout, everything said about them to stderr.
+5 partly done, 6 changes to be made ('app plan --exit-code'), 130 interrupted. A rollout that was
+rolled back or stopped has failed. Results go to stdout, everything said about them to stderr.
 
 To begin: paas-cli login --url http://HOST:5002 --name admin; then paas-cli engines, and
-paas-cli run --name httpd --port tcp/::80. 'paas-cli help COMMAND' says more of each.";
+paas-cli run --name httpd --port tcp/::80, or paas-cli deploy with an application in paas.toml.
+'paas-cli help COMMAND' says more of each.";
 
 /// Runs containers on a pool of Docker hosts.
 #[derive(Debug, Parser)]
@@ -97,6 +101,13 @@ pub(crate) enum Command {
     /// Start containers of an image
     #[command(visible_alias = "run-containers")]
     Run(Box<RunArgs>),
+    /// Make an application what paas.toml says
+    Deploy(Box<DeployArgs>),
+    /// Applications: plan, list, show, history, rollback, scale, logs and more
+    App {
+        #[command(subcommand)]
+        command: Box<AppCommand>,
+    },
     /// Kill containers and remove them
     #[command(visible_alias = "destroy-container")]
     Destroy {
@@ -171,6 +182,27 @@ pub(crate) enum Command {
     Undrain {
         /// Id of the engine
         id: String,
+    },
+    /// Hosts of applications
+    Host {
+        #[command(subcommand)]
+        command: HostCommand,
+    },
+    /// Start what ran on silent hosts elsewhere, although more than half of the hosts are silent
+    #[command(after_help = "\
+Example: paas-cli heal --now
+
+When most hosts are silent at once, more likely this server is cut off, and nothing is healed by itself. Be sure that those
+hosts are down: what still runs there runs twice otherwise.")]
+    Heal {
+        /// Now, and not when half of the hosts answer
+        #[arg(long, required = true)]
+        now: bool,
+    },
+    /// What the platform does by itself about applications
+    Reconcile {
+        #[command(subcommand)]
+        command: ReconcileCommand,
     },
     /// List the tokens that hosts join the platform with
     #[command(visible_alias = "list-join-tokens")]

@@ -35,13 +35,19 @@ fn help_of_every_command() {
     let mut command = Cli::command().term_width(100);
     command.build();
     whole.push_str(&command.render_long_help().to_string());
+    help_of_those_below(&mut command, "", &mut whole);
+    insta::assert_snapshot!(whole);
+}
+
+fn help_of_those_below(command: &mut clap::Command, path: &str, whole: &mut String) {
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
         // The options of every command stand in the first page already.
         let mut sub = sub.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
         let help = sub.render_long_help();
-        whole.push_str(&format!("\n\n=== {}\n\n{help}", sub.get_name()));
+        let path = format!("{path}{}", sub.get_name());
+        whole.push_str(&format!("\n\n=== {path}\n\n{help}"));
+        help_of_those_below(&mut sub, &format!("{path} "), whole);
     }
-    insta::assert_snapshot!(whole);
 }
 
 #[test]
@@ -178,6 +184,7 @@ fn values_that_are_free_text_may_begin_with_a_hyphen() {
         "eadd --id a --addr tcp://host --registry-user -robot",
         "run --name web --key -deploy",
         "scale a 2 --key --deploy",
+        "deploy --message -m",
     ] {
         assert!(parse(line).is_ok(), "{line:?} was refused");
     }
@@ -227,6 +234,25 @@ fn wrong_usage_is_told_by_the_parser() {
         "aadd --name a --password b --password-stdin",
         "pull",
         "completion powershell",
+        "app",
+        "app apply",
+        "app plan",
+        "app show",
+        "app show Shop",
+        "app diff shop 3",
+        "app rollback shop last",
+        "app scale shop/web",
+        "app scale shop/ 2",
+        "app scale shop/web -1",
+        "app restart shop/web",
+        "app rollout shop --timeout 5",
+        "deploy --var VERSION",
+        "deploy --image web",
+        "deploy --image =shop:1",
+        "heal",
+        "host",
+        "host lost",
+        "reconcile",
         "containers --output yaml",
         "containers --insecure",
     ] {

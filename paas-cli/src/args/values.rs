@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use paas_core::model::{ContainerType, Cpus, Invalid, MemoryMb, RestartPolicy, Ulimit};
+use paas_core::model::app::{AppName, ComponentName};
+use paas_core::model::{ContainerType, Cpus, ImageRef, Invalid, MemoryMb, RestartPolicy, Ulimit};
 
 /// `KEY=VALUE`; the value may be empty and may hold more `=`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
@@ -11,6 +12,21 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),
     }
+}
+
+/// `APP`, or `APP/COMPONENT`.
+pub(super) fn app_target(text: &str) -> Result<(AppName, Option<ComponentName>), String> {
+    let (app, component) = match text.split_once('/') {
+        Some((app, component)) => (app, Some(component)),
+        None => (text, None),
+    };
+    Ok((plain(app.parse())?, component.map(|component| plain(component.parse())).transpose()?))
+}
+
+/// `COMPONENT=IMAGE`.
+pub(super) fn component_image(text: &str) -> Result<(ComponentName, ImageRef), String> {
+    let (component, image) = text.split_once('=').ok_or("write COMPONENT=IMAGE, such as web=shop:1.9")?;
+    Ok((plain(component.parse())?, plain(image.parse())?))
 }
 
 /// `CONTAINER` or `CONTAINER:ALIAS`.
@@ -127,6 +143,23 @@ mod tests {
         assert_eq!(variable("A=b=c"), Ok(pair("A", "b=c")));
         assert_eq!(variable("A="), Ok(pair("A", "")));
         assert!(variable("A").is_err() && variable("=b").is_err() && variable("").is_err());
+    }
+
+    #[test]
+    fn a_component_stands_after_its_application() {
+        let names = |text: &str| {
+            app_target(text).map(|(app, component)| (app.to_string(), component.map(|component| component.to_string())))
+        };
+        assert_eq!(names("shop"), Ok(("shop".to_owned(), None)));
+        assert_eq!(names("shop/web"), Ok(("shop".to_owned(), Some("web".to_owned()))));
+        for bad in ["", "/", "shop/", "/web", "shop/web/1", "Shop"] {
+            assert!(names(bad).is_err(), "{bad:?} was taken");
+        }
+        let (component, image) = component_image("web=registry.example.org:5000/shop:1.9").unwrap();
+        assert_eq!((component.as_str(), image.as_str()), ("web", "registry.example.org:5000/shop:1.9"));
+        for bad in ["", "web", "=shop", "web=", "web=Not An Image"] {
+            assert!(component_image(bad).is_err(), "{bad:?} was taken");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What containers write.
 
-use futures::StreamExt;
-
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use paas_core::wire::LOG_BROKE_OFF;
 
 use super::{Result, unless_interrupted};
-use crate::args::LogArgs;
-use crate::client::LogQuery;
+use crate::args::{AppLogArgs, LogArgs};
+use crate::client::{AppLogQuery, ClientError, LogQuery};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -22,21 +22,37 @@ pub(super) async fn log(context: &Context, arguments: LogArgs) -> Result {
         since: arguments.since,
     };
     let client = context.client()?;
-    let copy = async {
-        let mut chunks = client.logs(&arguments.target.id, &query).await?;
-        let mut end = End::default();
-        while let Some(chunk) = chunks.next().await {
-            match chunk {
-                Ok(chunk) => {
-                    output::write(&[&chunk])?;
-                    end.take(&chunk);
-                }
-                Err(error) => return Err(end.reason().map_or_else(|| error.into(), Failure::Failed)),
-            }
-        }
-        Ok(())
-    };
+    let copy = async { write_all(client.logs(&arguments.target.id, &query).await?).await };
     unless_interrupted(None, copy).await
+}
+
+/// Writes what the replicas of an application wrote.
+pub(super) async fn app_log(context: &Context, arguments: AppLogArgs) -> Result {
+    let (app, component) = arguments.target.target;
+    let query = AppLogQuery {
+        component: component.map(|component| component.to_string()),
+        follow: arguments.follow,
+        timestamps: arguments.timestamps,
+        tail: arguments.tail,
+        since: arguments.since,
+    };
+    let client = context.client()?;
+    let copy = async { write_all(client.app_logs(app.as_str(), &query).await?).await };
+    unless_interrupted(None, copy).await
+}
+
+async fn write_all(mut chunks: impl Stream<Item = std::result::Result<Bytes, ClientError>> + Unpin) -> Result {
+    let mut end = End::default();
+    while let Some(chunk) = chunks.next().await {
+        match chunk {
+            Ok(chunk) => {
+                output::write(&[&chunk])?;
+                end.take(&chunk);
+            }
+            Err(error) => return Err(end.reason().map_or_else(|| error.into(), Failure::Failed)),
+        }
+    }
+    Ok(())
 }
 
 /// The end of what was written, where a server says why it breaks off.

@@ -1,11 +1,15 @@
 //! One function per command, one file per resource.
 
 mod accounts;
+mod apply;
+mod apps;
 mod cluster;
 mod containers;
 mod events;
 mod launch;
 mod logs;
+mod reconcile;
+mod rollout;
 mod session;
 
 use std::future::Future;
@@ -14,7 +18,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::shells;
 
-use crate::args::{Cli, Command, Shell};
+use crate::args::{Cli, Command, HostCommand, ReconcileCommand, Shell};
 use crate::client::ListQuery;
 use crate::context::Context;
 use crate::credentials;
@@ -59,6 +63,13 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         }
         Command::Container { target } => containers::inspect(context, &target.id).await,
         Command::Run(arguments) => launch::run(context, *arguments).await,
+        Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
+        Command::App { command } => apps::dispatch(context, *command).await,
+        Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
+            reconcile::host_lost(context, &id, lose_volumes).await
+        }
+        Command::Heal { now: _ } => reconcile::heal_now(context).await,
+        Command::Reconcile { command: ReconcileCommand::Resume } => reconcile::resume(context).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
         Command::Destroy { targets } => containers::destroy(context, targets).await,

@@ -1,8 +1,10 @@
 //! Results on stdout, talk on stderr.
 
+pub(crate) mod apps;
 pub(crate) mod details;
 mod json;
 pub(crate) mod progress;
+pub(crate) mod rollout;
 mod table;
 pub(crate) mod tables;
 #[cfg(test)]
@@ -74,6 +76,13 @@ impl Output {
     pub(crate) fn say(self, text: &str) {
         if !self.quiet {
             to_stderr(text);
+        }
+    }
+
+    /// Tells a person something of several lines, which hold no control characters.
+    pub(crate) fn say_lines(self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 }

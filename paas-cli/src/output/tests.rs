@@ -1,7 +1,8 @@
 use paas_core::model::{Account, ClusterInfo, Container, Engine, Event};
+use paas_core::wire::app::{AppPlan, AppStatus, AppSummary, FieldChange, RevisionSummary};
 use serde::de::DeserializeOwned;
 
-use super::{details, one_line, tables};
+use super::{apps, details, one_line, tables};
 
 fn read<T: DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).unwrap()
@@ -119,4 +120,97 @@ fn a_list_of_nothing_is_its_headers() {
 #[test]
 fn a_terminal_is_not_made_to_obey() {
     assert_eq!(one_line("\u{1b}[31mred\nline\r\n"), " [31mred line");
+}
+
+const PLAN: &str = r#"{"app": "shop", "base": 3,
+    "changes": [
+        {"field": "component.web.image", "old": "shop:1.8", "new": "shop:1.9", "new_containers": true},
+        {"field": "component.web.replicas", "old": "2", "new": "3", "new_containers": false},
+        {"field": "component.web.env.DATABASE_URL", "old": "postgres://shop:shop@db.example.org:5432/shop",
+         "new": "postgres://shop:shop@db-1.example.org:5432/shop", "new_containers": true},
+        {"field": "component.cache", "new": "", "new_containers": false},
+        {"field": "component.mail", "old": "", "new_containers": false}],
+    "steps": [
+        {"action": "create web.1.2 on node-a, revision 4", "cause": "image changed", "choice": "score 12; next node-b with 10"},
+        {"action": "create cache.1.1 on node-b, revision 4", "cause": "nothing fills the slot yet", "adds": true},
+        {"action": "wait mail.1",
+         "cause": "every other component is to be ready before what left the file is taken away from the hosts", "waits": true}],
+    "drift": ["web.2 on node-b: it was stopped by hand"],
+    "refused": ["component.search: image registry.example.org/search:7 is not known to the registry, and no host has it; push it first"],
+    "notes": ["component.web.health is kept and has no effect yet"]}"#;
+
+#[test]
+fn a_plan() {
+    let plan: AppPlan = read(PLAN);
+    insta::assert_snapshot!(apps::plan(&plan));
+    let mut plan = AppPlan { base: 0, changes: vec![], drift: vec![], refused: vec![], notes: vec![], ..plan };
+    assert_eq!(apps::plan(&plan).lines().next(), Some("shop: revision 1, the first"));
+    plan.base = 3;
+    assert_eq!(apps::plan(&plan).lines().next(), Some("shop: revision 3, as it is"));
+    plan.steps.clear();
+    assert_eq!(apps::plan(&plan), "shop is up to date (revision 3)");
+}
+
+#[test]
+fn a_plan_does_not_make_a_terminal_obey() {
+    let change: FieldChange =
+        read(r#"{"field": "component.web.env.A", "old": "\u001b[31m", "new": "a\nb", "new_containers": true}"#);
+    let shown = apps::changes(&[change]);
+    assert_eq!(shown, "  ~ component.web.env.A   [31m → a b   new containers");
+}
+
+const APP: &str = r#"{"name": "shop", "state": "degraded", "revision": 4, "ready": 2, "replicas": 4, "components": ["db", "web"],
+    "changed": "2026-01-31T12:00:00.5Z",
+    "last_rollout": {"to": 4, "outcome": "stopped", "ended": "2026-01-31T12:15:00Z",
+        "why": "web.3 did not become ready within 10 min, and the component says that nothing is rolled back"},
+    "component": {
+        "db": {"image": "postgres:17", "declared": 1, "ready": 1, "replicas": [
+            {"slot": 1, "revision": 2, "engine": "node-a", "container": "0123456789abcdef", "name": "shop.db.1.1",
+             "state": "ready"}]},
+        "web": {"image": "registry.example.org/shop/web:1.9", "declared": 3, "ready": 1, "replicas": [
+            {"slot": 1, "revision": 4, "engine": "node-a", "container": "714e01115f76", "name": "shop.web.1.2",
+             "state": "ready", "ports": ["8443 → 10.0.0.1:8443"]},
+            {"slot": 2, "revision": 4, "engine": "node-b", "container": "714e01115f77", "name": "shop.web.2.2",
+             "state": "starting", "reason": "healthy, and watched before it takes traffic"},
+            {"slot": 3, "state": "pending", "reason": "no engine has room: 1 of 2 engines has too little memory (256 MB), 1 of 2 is drained"}]}},
+    "notes": ["web: others go first"]}"#;
+
+#[test]
+fn applications() {
+    let app: AppStatus = read(APP);
+    let list: Vec<AppSummary> = vec![app.summary.clone()];
+    insta::assert_snapshot!(apps::list(&list));
+    insta::assert_snapshot!(apps::status(&app));
+    insta::assert_snapshot!(apps::rollout(&app));
+}
+
+#[test]
+fn a_rollout_that_is_under_way() {
+    let mut app: AppStatus = read(APP);
+    app.rollout = Some(read(
+        r#"{"to": 5, "reason": "rollback", "why": "web.3 did not become ready", "started": "2026-01-31T12:00:00Z"}"#,
+    ));
+    insta::assert_snapshot!(apps::rollout(&app));
+    (app.rollout, app.last_rollout) = (None, None);
+    assert_eq!(apps::rollout(&app), "there was no rollout of shop yet");
+}
+
+#[test]
+fn revisions() {
+    let revisions: Vec<RevisionSummary> = read(
+        r#"[{"revision": 4, "created": "2026-01-31T12:00:00.5Z", "user": "anna", "message": "new checkout for the spring sale",
+             "images": {"db": "postgres:17", "web": "registry.example.org/shop/web:1.9"}, "current": true},
+            {"revision": 3, "created": "2026-01-30T12:00:00Z", "images": {"web": "shop:1.8"}, "current": false}]"#,
+    );
+    insta::assert_snapshot!(apps::history(&revisions));
+}
+
+#[test]
+fn what_is_shown_of_applications_fits_a_terminal() {
+    let (plan, app): (AppPlan, AppStatus) = (read(PLAN), read(APP));
+    for text in [apps::plan(&plan), apps::status(&app), apps::list(&[app.summary])] {
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 }

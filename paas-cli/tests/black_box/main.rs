@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod again;
+mod apps;
 mod changes;
+mod deploy;
 mod errors;
 mod lists;
 mod operations;

@@ -1,0 +1,100 @@
+//! `deploy`, `app apply` and `app plan`: an application as files say.
+
+use std::io::{IsTerminal, Write};
+
+use paas_core::wire::app::{AppPlan, AppRequest, ApplyRequest};
+
+use super::rollout::Wanted;
+use super::{Result, apps, rollout};
+use crate::args::{ApplyOptions, PlanArgs};
+use crate::context::Context;
+use crate::failure::{Failure, Status};
+use crate::{output, secret};
+
+pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
+    let app = arguments.declared.read()?;
+    let name = name_of(&app)?;
+    let request = ApplyRequest { app, adopt: arguments.adopt.adopt, ..ApplyRequest::default() };
+    let plan = context.client()?.plan_app(&name, &request).await?;
+    context.output.show(plan.json(), [name], || output::apps::plan(&plan))?;
+    match arguments.exit_code && plan.has_changes() {
+        true => Err(Failure::Told(Status::Changes)),
+        false => Ok(()),
+    }
+}
+
+/// Plans, shows the plan, asks where that is needed, applies, and waits until it is done.
+pub(super) async fn apply(context: &Context, app: AppRequest, options: ApplyOptions) -> Result {
+    let client = context.client()?;
+    let name = name_of(&app)?;
+    let mut request = ApplyRequest {
+        app,
+        base: None,
+        message: options.message,
+        adopt: options.adopt.adopt,
+        supersede: options.supersede.supersede,
+    };
+    let plan = client.plan_app(&name, &request).await?;
+    if plan.has_changes() || !plan.refused.is_empty() {
+        context.output.say_lines(&output::apps::plan(&plan));
+        if !options.yes && !only_adds(&plan) {
+            confirm("Apply?", "this does more than to add something; look at the plan, and add --yes to apply it")?;
+        }
+    }
+    request.base = Some(plan.base);
+    let before = rollout::before(&client, &name).await?;
+    let applied = client.apply_app(&name, &request).await?;
+    apps::conclude(context, &client, &name, &applied, before.as_ref(), Wanted::Forward, options.wait).await
+}
+
+/// The name of the application, which the path of a request needs.
+fn name_of(app: &AppRequest) -> std::result::Result<String, Failure> {
+    let missing = || Failure::Usage("the file does not say which application it is; write app = \"NAME\"".to_owned());
+    app.app.clone().ok_or_else(missing)
+}
+
+/// Whether nothing that is there changes or goes.
+fn only_adds(plan: &AppPlan) -> bool {
+    plan.refused.is_empty()
+        && plan.changes.iter().all(|change| change.old.is_none())
+        && plan.steps.iter().all(|step| step.adds || step.waits)
+}
+
+/// Asks a person. Where there is none, that is wrong usage, with `instead` as what to do.
+pub(super) fn confirm(question: &str, instead: &str) -> Result {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(instead.to_owned()));
+    }
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+    match secret::line()?.as_deref().map(str::trim) {
+        Some("y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::Failed("nothing was changed".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(changes: &str, steps: &str, refused: &str) -> AppPlan {
+        let text = format!(
+            r#"{{"app": "shop", "base": 3, "changes": [{changes}], "steps": [{steps}], "refused": [{refused}]}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn what_only_adds_is_not_asked_about() {
+        let new = r#"{"field": "component.cache", "new": "", "new_containers": false}"#;
+        let old = r#"{"field": "component.web.image", "old": "a", "new": "b", "new_containers": true}"#;
+        let adds = r#"{"action": "create cache.1.1", "cause": "", "adds": true}"#;
+        let waits = r#"{"action": "wait", "cause": "", "waits": true}"#;
+        let removes = r#"{"action": "remove web.1.1", "cause": ""}"#;
+        assert!(only_adds(&plan(new, &format!("{adds}, {waits}"), "")));
+        for more in [plan(old, adds, ""), plan(new, removes, ""), plan(new, adds, r#""component.web: no such image""#)]
+        {
+            assert!(!only_adds(&more), "{more:?}");
+        }
+    }
+}

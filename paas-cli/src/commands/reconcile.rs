@@ -1,0 +1,26 @@
+//! What the platform is told about hosts as a whole.
+
+use super::Result;
+use crate::context::Context;
+
+pub(super) async fn heal_now(context: &Context) -> Result {
+    context.client()?.heal_now().await?;
+    context.output.say("what ran on silent hosts is started elsewhere; 'paas-cli app list' shows how far it is");
+    Ok(())
+}
+
+pub(super) async fn resume(context: &Context) -> Result {
+    context.client()?.resume_reconciling().await?;
+    context.output.say("applications are acted upon again");
+    Ok(())
+}
+
+pub(super) async fn host_lost(context: &Context, id: &str, lose_volumes: bool) -> Result {
+    let volumes = context.client()?.host_lost(id, lose_volumes).await?;
+    context.output.say(&match volumes.len() {
+        0 => format!("host {id} counts as lost; no volume is lost with it"),
+        1 => format!("host {id} counts as lost, and with it a volume"),
+        count => format!("host {id} counts as lost, and with it {count} volumes"),
+    });
+    context.output.show(volumes.json(), volumes.iter().cloned(), || volumes.join("\n"))
+}
