@@ -60,6 +60,8 @@ pub enum Code {
     AppChanged,
     /// A rollout of the application is under way.
     RolloutUnderWay,
+    /// The container belongs to an application, which decides whether it runs.
+    ManagedByApplication,
     /// The `Idempotency-Key` was used for another request.
     KeyReused,
     /// The platform did not start that container.
@@ -114,6 +116,7 @@ impl Code {
         Self::Conflict,
         Self::AppChanged,
         Self::RolloutUnderWay,
+        Self::ManagedByApplication,
         Self::KeyReused,
         Self::NotManaged,
         Self::BodyTimeout,
@@ -163,6 +166,7 @@ impl Code {
             Self::Conflict => ("conflict", StatusCode::CONFLICT),
             Self::AppChanged => ("app_changed", StatusCode::CONFLICT),
             Self::RolloutUnderWay => ("rollout_under_way", StatusCode::CONFLICT),
+            Self::ManagedByApplication => ("managed_by_application", StatusCode::CONFLICT),
             Self::KeyReused => ("key_reused", StatusCode::UNPROCESSABLE_ENTITY),
             Self::NotManaged => ("not_managed", StatusCode::CONFLICT),
             Self::BodyTimeout => ("body_timeout", StatusCode::REQUEST_TIMEOUT),
@@ -339,6 +343,7 @@ impl From<ControllerError> for Problem {
             ControllerError::RolloutUnderWay { .. } => Self::new(Code::RolloutUnderWay, detail),
             ControllerError::NoRoom(refusal) => Self::new(Code::NoRoom, detail).with("refusal", json!(refusal)),
             ControllerError::Conflict { .. } => Self::new(Code::Conflict, detail),
+            ControllerError::ManagedByApplication { .. } => Self::new(Code::ManagedByApplication, detail),
             ControllerError::KeyReused { .. } => Self::new(Code::KeyReused, detail),
             ControllerError::NotManaged { .. } => Self::new(Code::NotManaged, detail),
             ControllerError::Auth(error) => error.into(),

@@ -196,14 +196,6 @@ pub(crate) fn routes_of(path: &str) -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().filter(move |route| route.path == path)
 }
 
-/// The path that a role has to open for a request: applications are made of containers, and are open to the same roles.
-pub(crate) fn path_for_role(path: &str) -> &str {
-    match path.strip_prefix("/api/apps") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => "/api/containers",
-        _ => path,
-    }
-}
-
 /// Who may know about a path that is not in the table: below the prefixes of the API nobody learns without a token
 /// which paths there are.
 pub(crate) fn access_of_unknown(path: &str) -> Access {
@@ -242,16 +234,6 @@ mod tests {
     fn what_is_not_open_to_everybody_lies_below_the_guarded_prefixes() {
         for route in ROUTES {
             assert_eq!(access_of_unknown(route.path), route.access, "{}", route.path);
-        }
-    }
-
-    #[test]
-    fn who_may_use_containers_may_use_applications() {
-        for path in ["/api/apps", "/api/apps/", "/api/apps/shop/logs"] {
-            assert_eq!(path_for_role(path), "/api/containers");
-        }
-        for path in ["/api/appsx", "/api/engines", "/x/api/apps"] {
-            assert_eq!(path_for_role(path), path);
         }
     }
 

@@ -111,6 +111,7 @@ impl From<&ReplicaRecord> for Replica {
         replica.adopted = record.adopted;
         replica.avoid.clone_from(&record.avoid);
         replica.restarts = record.restarts;
+        replica.completed = record.completed;
         replica.failed = record.failed.as_ref().map(StepFailure::from);
         replica
     }
@@ -135,6 +136,7 @@ impl ReplicaRecord {
             adopted: replica.adopted,
             avoid: replica.avoid.clone(),
             restarts: replica.restarts,
+            completed: replica.completed,
             failed: replica.failed.as_ref().map(FailureRecord::from),
             unknown: known.map(|known| known.unknown.clone()).unwrap_or_default(),
             ..Self::new(replica.revision, replica.generation, replica.engine.clone())

@@ -44,7 +44,7 @@ impl Role {
 
     /// The role for those who deploy: containers, cluster info, events and engines.
     pub fn user() -> Self {
-        let paths = ["/api/containers", "/api/cluster/info", "/api/events", "/api/engines"];
+        let paths = ["/api/containers", "/api/apps", "/api/cluster/info", "/api/events", "/api/engines"];
         Self { name: RoleName::new("user"), paths: paths.map(str::to_owned).to_vec() }
     }
 

@@ -9,7 +9,7 @@ use paas_core::auth::{AuthError, Presented};
 use crate::app::{App, Caller};
 use crate::connections::Connection;
 use crate::problem::Problem;
-use crate::route_table::{Access, Effect, Route, access_of_unknown, methods_of, path_for_role, routes_of};
+use crate::route_table::{Access, Effect, Route, access_of_unknown, methods_of, routes_of};
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-access-token");
 
@@ -72,7 +72,7 @@ fn admit(app: &App, request: &Request, access: Access) -> Result<Caller, Problem
     let session = app.controller.auth().authenticate(&presented)?;
     let path = request.uri().path();
     if access == Access::ByRole {
-        app.controller.auth().authorize(&session, path_for_role(path))?;
+        app.controller.auth().authorize(&session, path)?;
     }
     let is_admin = app.controller.auth().is_admin(&session);
     if !is_admin && Route::of(request).is_some_and(|route| route.admins_only) {

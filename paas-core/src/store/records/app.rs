@@ -239,6 +239,9 @@ pub struct ReplicaRecord {
     /// How often in a row it was restarted because it was unhealthy, and when last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<(u32, Timestamp)>,
+    /// The container that has ended well, by generation: its slot needs no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<u64>,
     /// The last container that could not be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailureRecord>,
@@ -349,6 +352,7 @@ impl ReplicaRecord {
             adopted: None,
             avoid: BTreeSet::new(),
             restarts: None,
+            completed: None,
             failed: None,
             unknown: Unknown::new(),
         }
