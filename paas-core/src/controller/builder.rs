@@ -239,7 +239,7 @@ impl ControllerBuilder {
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), publisher.clone(), answers.clone()));
-        let apps = Apps::load(store.clone(), publisher.clone(), self.clock.clone());
+        let apps = Apps::load(store.clone(), publisher.clone(), self.clock.clone(), self.term.is_some());
         let apps = Arc::new(apps.await.map_err(ControllerError::Store)?);
         let shared = Shared {
             cluster,

@@ -47,7 +47,10 @@ impl Planner<'_> {
         at_least_ms: u64,
         cause: impl Fn(i64) -> Cause,
     ) -> Presence {
-        let cause = cause(self.now.duration_since(since).as_secs());
+        let cause = match self.now < since {
+            true => Cause::NotReadYet(engine.clone()),
+            false => cause(self.now.duration_since(since).as_secs()),
+        };
         if spec.is_pinned() {
             return Presence::Held(Cause::WaitsForHost(engine.clone()), None);
         }

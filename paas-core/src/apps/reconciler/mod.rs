@@ -19,7 +19,9 @@ mod round;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{MutexGuard, Notify};
 
@@ -35,6 +37,11 @@ use probe::Probes;
 
 pub(crate) use follow::follow_applications;
 
+/// How long hosts may take to be read after a takeover: they run, and only this server has not seen them yet.
+const AFTER_A_TAKEOVER: Duration = Duration::from_secs(10);
+/// The same after a start: the hosts may have lost power together with the server, and take their time.
+const AFTER_A_START: Duration = Duration::from_secs(120);
+
 /// The applications of a platform: what is kept of them, and what is under way.
 #[derive(Debug)]
 pub(crate) struct Apps {
@@ -46,6 +53,8 @@ pub(crate) struct Apps {
     /// Rings when an application was added.
     added: Notify,
     caution: Caution,
+    /// Hosts that were not read since the start do not count as silent before that.
+    may_be_silent_until: Timestamp,
     /// The store may be an old one: nothing is done until somebody says that it is right.
     observe_only: AtomicBool,
     /// Heal even though more than half of the hosts are silent.
@@ -89,15 +98,22 @@ enum Target {
 struct Making {
     replica: Instance,
     revision: u64,
-    since: jiff::Timestamp,
+    since: Timestamp,
 }
 
 impl Apps {
-    /// The applications that are kept in a store. Nothing is done for them yet.
+    /// The applications that are kept in a store, which another server led until now, or none. Nothing is done for them yet.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn load(store: Arc<dyn Store>, publisher: Publisher, clock: Clock) -> Result<Self> {
+    pub(crate) async fn load(
+        store: Arc<dyn Store>,
+        publisher: Publisher,
+        clock: Clock,
+        is_takeover: bool,
+    ) -> Result<Self> {
+        let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
+        let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
         let apps = Self {
             store,
@@ -107,6 +123,7 @@ impl Apps {
             all: RwLock::default(),
             added: Notify::new(),
             caution,
+            may_be_silent_until,
             observe_only: AtomicBool::new(false),
             heal_now: AtomicBool::new(false),
         };
@@ -178,7 +195,7 @@ impl Apps {
     }
 
     /// What time it is.
-    pub(crate) fn now(&self) -> jiff::Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }

@@ -38,7 +38,8 @@ impl Apps {
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
         let reach = |reach: EngineReach| match reach {
             EngineReach::Up => Reach::Up,
-            EngineReach::NotRead { since } | EngineReach::Silent { since } => Reach::Silent { since },
+            EngineReach::NotRead { since } => Reach::Silent { since: since.max(self.may_be_silent_until) },
+            EngineReach::Silent { since } => Reach::Silent { since },
             EngineReach::DaemonGone { since } => Reach::DaemonGone { since },
         };
         let mut reaches: BTreeMap<EngineId, Reach> =
