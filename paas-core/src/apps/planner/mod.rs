@@ -4,6 +4,7 @@ mod failure;
 mod place;
 mod presence;
 mod repair;
+mod sizes;
 mod status;
 mod surplus;
 mod update;
@@ -97,6 +98,11 @@ impl Component<'_> {
     /// Whether every slot has what it is to have, and nothing old is left.
     fn is_settled(&self) -> bool {
         self.views.iter().all(View::is_settled)
+    }
+
+    /// How many may be replaced at a time.
+    fn parallel(&self) -> usize {
+        self.spec.update.parallel.of(self.views.len())
     }
 
     /// How many slots have nothing that serves.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::view::View;
-use super::{Component, Planner};
+use super::{Component, Planner, sizes};
 use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, Subject, Volume};
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
@@ -35,7 +35,7 @@ impl<'a> Planner<'a> {
         only: Option<EngineId>,
         avoid: Option<&EngineId>,
     ) -> Result<EngineId, String> {
-        let mut request = PlacementRequest::new(&view.spec.container_spec(), 1);
+        let mut request = sizes::request(view.spec, None);
         request.only = only;
         request.except = self.unusable(view);
         request.except.extend(avoid.cloned());
@@ -129,8 +129,7 @@ impl<'a> Planner<'a> {
     }
 
     fn reserve(&mut self, name: &ComponentName, spec: &ComponentSpec, engine: &EngineId) {
-        let request = PlacementRequest::new(&spec.container_spec(), 1);
-        self.snapshot.to_mut().reserve(engine, &request);
+        self.snapshot.to_mut().reserve(engine, &sizes::request(spec, None));
         *self.placed.entry(name.clone()).or_default().entry(engine.clone()).or_default() += 1;
     }
 

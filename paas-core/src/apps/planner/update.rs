@@ -1,11 +1,11 @@
 //! Replaces containers that are not what their slots shall have, a few at a time.
 
-use super::status::{Drain, Status, drained_at};
+use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
-use super::{Component, Planner};
-use crate::apps::{Action, Cause, Subject};
+use super::{Component, Planner, sizes};
+use crate::apps::{Action, Backend, Cause, Step, Subject};
 use crate::model::app::UpdateOrder;
-use crate::scheduler::{AllocationRef, PlacementRequest, Snapshot};
+use crate::scheduler::{AllocationRef, Snapshot};
 
 /// How many of a component are being replaced, and how many serve nobody.
 struct Budget {
@@ -17,25 +17,34 @@ struct Budget {
 impl<'a> Planner<'a> {
     /// Goes on with what was begun, and begins with as many more as the component allows.
     pub(super) fn replace(&mut self, component: &Component<'a>, may_roll: &Result<(), Cause>) {
-        let is_begun = |view: &&View<'_>| match (&view.fit, &view.old) {
-            (Some(fit), _) => !fit.is_good(),
-            (None, Some(old)) => !view.is_available() && !old.is_held(),
-            (None, None) => false,
-        };
         let mut budget = Budget {
-            in_flight: component.views.iter().filter(is_begun).count(),
+            in_flight: self.in_flight(component),
             unavailable: component.unavailable(),
-            parallel: component.spec.update.parallel.of(component.views.len()),
+            parallel: component.parallel(),
         };
         let mut views: Vec<&View<'a>> =
             component.views.iter().filter(|view| view.fit.is_none() && view.unseen.is_none()).collect();
         // Those that serve nobody lose nothing.
-        views.sort_by_key(|view| (view.is_available(), view.slot.number));
+        views.sort_by_key(|view| (!view.is_begun(), view.is_available(), view.slot.number));
         for view in views {
             if let Some(old) = &view.old {
                 self.replace_one(component, view, old, may_roll, &mut budget);
             }
         }
+    }
+
+    /// How many slots of a component have a container that is still to become ready, had one taken away for another, or get
+    /// other limits now.
+    pub(super) fn in_flight(&self, component: &Component<'a>) -> usize {
+        let is_in_flight = |view: &&View<'_>| match &view.fit {
+            Some(fit) => !fit.is_good(),
+            None => view.is_begun(),
+        };
+        let is_update = |step: &&Step| match &step.action {
+            Action::UpdateInPlace(replica, _) => replica.slot.component == *component.name,
+            _ => false,
+        };
+        component.views.iter().filter(is_in_flight).count() + self.steps.iter().filter(is_update).count()
     }
 
     fn replace_one(
@@ -53,13 +62,15 @@ impl<'a> Planner<'a> {
             Standing::Held(held, until) => return self.wait(subject, *until, held.clone()),
             Standing::Known(status) => status,
         };
-        let is_begun = !view.is_available();
+        let is_begun = view.is_begun();
+        // What serves nobody makes nothing smaller when it moves.
+        let is_below = budget.unavailable > 0 && view.is_available();
         match may_roll {
-            Err(reason) if !is_move => return self.wait(subject, None, reason.clone()),
+            Err(reason) if !is_move => return self.keep_for_now(view, old, status, reason.clone()),
             _ if is_begun => {}
-            _ if is_move && budget.unavailable > 0 => return self.wait(subject, None, Cause::BelowItsNumber),
+            _ if is_move && is_below => return self.keep_for_now(view, old, status, Cause::BelowItsNumber),
             _ if budget.in_flight >= if is_move { 1 } else { budget.parallel } => {
-                return self.wait(subject, None, Cause::OthersFirst);
+                return self.keep_for_now(view, old, status, Cause::OthersFirst);
             }
             _ => {}
         }
@@ -68,6 +79,20 @@ impl<'a> Planner<'a> {
         // One that cannot begin takes no turn from the others.
         if !is_begun && self.steps.iter().skip(steps).any(|step| !step.action.is_wait()) {
             budget.in_flight += 1;
+        }
+    }
+
+    /// What is to be replaced later goes on serving until then.
+    fn keep_for_now(&mut self, view: &View<'a>, old: &Candidate<'a>, status: &Status, reason: Cause) {
+        let serves = drained_at(view.replica, old.container.generation, view.spec) == Drain::Serving;
+        let generation = Some(old.container.generation);
+        match status {
+            Status::Ended | Status::Paused if serves && !self.is_volume_in_use(view, generation) => {
+                let cause =
+                    if *status == Status::Paused { Cause::Paused } else { Cause::Ended(old.container.exit_code) };
+                self.step(Action::Start(view.instance(old.container)), cause);
+            }
+            _ => self.wait(Subject::Slot(view.slot.clone()), None, reason),
         }
     }
 
@@ -138,10 +163,22 @@ impl<'a> Planner<'a> {
             self.desired.component(self.counts_as(container, replica), &slot.component)
         });
         if let Some(spec) = spec {
-            let request = PlacementRequest::new(&spec.container_spec(), 1);
+            let request = sizes::request(spec, container.sizes);
             // What was never taken is not given back: then there is no more room than before.
             let _ = snapshot.give_back(&container.engine, AllocationRef::from(&request));
         }
         snapshot
+    }
+}
+
+impl View<'_> {
+    /// Whether its old container was taken away for another one.
+    fn is_begun(&self) -> bool {
+        let Some(old) = self.old.as_ref().filter(|old| self.fit.is_none() && self.unseen.is_none() && !old.is_held())
+        else {
+            return false;
+        };
+        let backend = self.replica.and_then(|replica| replica.backends.get(&old.container.generation));
+        matches!(backend, Some(Backend::Draining { .. })) || was_stopped(old.container, self.replica)
     }
 }

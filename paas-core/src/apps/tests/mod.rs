@@ -46,11 +46,17 @@ fn stop_first(image: &str) -> String {
 /// One replica that stops first, crash-loops, and gets a version that does not.
 fn crash_loop_and_its_cure() -> World {
     changed(World::running(&["a", "b"], &stop_first("web:1")), |world| {
-        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
-        let container = world.container("web.1");
-        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+        crash_loop(world, &["web.1"]);
         world.apply(&stop_first("web:2"));
     })
+}
+
+fn crash_loop(world: &mut World, slots: &[&str]) {
+    for slot in slots {
+        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
+        let container = world.container(slot);
+        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+    }
 }
 
 fn changed(mut world: World, change: impl FnOnce(&mut World)) -> World {

@@ -222,6 +222,39 @@ fn a_version_that_fails_on_another_host_leaves_each_host_its_own() {
 }
 
 #[test]
+fn what_is_not_good_is_replaced_a_few_at_a_time_too() {
+    for order in ["start-first", "stop-first"] {
+        let new = format!("{}update = {{ order = '{order}', parallel = 2 }}", WEB.replace("web:1", "web:2"));
+        let mut world = World::running(&["a", "b", "c"], &WEB.replace("= 3", "= 6"));
+        crash_loop(&mut world, &["web.1", "web.2", "web.3", "web.4", "web.5", "web.6"]);
+        world.apply(&new.replace("= 3", "= 6"));
+        while world.desired.rollout.is_some() {
+            world.act();
+            let made = world.observed.containers.iter().filter(|container| container.revision == 2).count();
+            let ready = world.desired.replicas.values().filter(|replica| replica.backends.contains_key(&2)).count();
+            assert!(made - ready <= 2, "{}", world.show());
+            world.tick();
+        }
+        assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (6, Outcome::Done), "{}", world.show());
+    }
+}
+
+#[test]
+fn more_memory_in_place_takes_no_more_than_there_is() {
+    let web = |memory| format!("{}memory = {memory}", WEB.replace("= 3", "= 2"));
+    let mut world = World::running(&["a"], &web(1000));
+    world.apply(&web(2500));
+    while world.desired.rollout.is_some() {
+        world.act();
+        assert!(world.snapshot().engines().all(|host| host.reserved.memory <= host.total.memory), "{}", world.show());
+        world.tick();
+    }
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{}", world.show());
+    world.rest();
+    assert_eq!(world.serving("web"), 2);
+}
+
+#[test]
 fn what_crash_loops_and_stops_first_takes_the_version_that_cures_it() {
     // Where Docker does not start it again, it is stopped since its last end.
     for state in [ContainerState::Restarting, ContainerState::Stopped] {

@@ -121,14 +121,7 @@ situation!(
         world.observed.volumes.clear();
     })
 );
-situation!(
-    a_crash_loop,
-    changed(web(), |world| {
-        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
-        let container = world.container("web.2");
-        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
-    })
-);
+situation!(a_crash_loop, changed(web(), |world| crash_loop(world, &["web.2"])));
 situation!(
     a_crash_loop_for_five_minutes,
     changed(web(), |world| {
