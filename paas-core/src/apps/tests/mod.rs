@@ -32,6 +32,14 @@ fn web() -> World {
     World::running(&["a", "b", "c"], WEB)
 }
 
+/// Two components of 1000 MB, of which the one that starts first comes before the other.
+fn both(image: &str) -> String {
+    format!(
+        "[component.api]\nimage = '{image}'\nmemory = 1000\nupdate = {{ order = 'start-first' }}\n{}memory = 1000\n",
+        WEB.replace("= 3", "= 1")
+    )
+}
+
 /// Replicas with a command that runs before they are replaced.
 fn migrating(image: &str, replicas: u32) -> String {
     let web = WEB.replace("web:1", image).replace("= 3", &format!("= {replicas}"));

@@ -282,3 +282,20 @@ situation!(
         (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
     })
 );
+situation!(
+    room_for_what_is_missing_before_room_for_what_is_replaced,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.host("a").memory = 2000;
+        world.host("b").memory = 900;
+        world.apply(&both("api:2"));
+        world.lose_container("web.1");
+    })
+);
+situation!(
+    room_for_a_drained_host_before_room_for_what_is_replaced,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.host("a").memory = 2000;
+        world.host("b").draining = true;
+        world.apply(&both("api:2"));
+    })
+);
