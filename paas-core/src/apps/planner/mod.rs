@@ -148,6 +148,7 @@ impl<'a> Planner<'a> {
         for turn in &turns {
             turn.tended().views.iter().for_each(|view| self.care(turn.tended(), view));
         }
+        components.iter().for_each(|component| self.note_failed_create(component));
         // What is missing has the room first, then what has to leave its host, and what is replaced has what is left.
         turns.iter().for_each(|turn| self.heal(turn));
         let mut budgets: Vec<Budget> = turns.iter().map(|turn| self.budget(turn.tended())).collect();

@@ -219,15 +219,19 @@ impl<'a> Planner<'a> {
         if is_due && self.create(component, view, Some(container.engine.clone()), cause.clone()).is_ok() {
             return;
         }
-        self.wait(Subject::Slot(view.slot.clone()), Some(moves_at).filter(|_| can_move && !is_due), cause);
+        let retried_at = self.pause_after_failure(view).map(|(_, until)| until);
+        let until = if is_due { retried_at } else { Some(moves_at).filter(|_| can_move) };
+        self.wait(Subject::Slot(view.slot.clone()), until, cause);
     }
 
     /// Fills a slot that has nothing.
     pub(super) fn fill(&mut self, component: &Component<'a>, view: &View<'a>) {
-        let cause = match (&view.gone, view.replica) {
-            (Some((cause, _)), _) => cause.clone(),
-            (None, Some(_)) => Cause::Missing,
-            (None, None) => Cause::FirstStart,
+        let failed = view.replica.and_then(|replica| replica.failed.as_ref());
+        let cause = match (&view.gone, failed, view.replica) {
+            (Some((cause, _)), _, _) => cause.clone(),
+            (None, Some(failed), _) => Cause::CreateFailed { why: failed.why.clone() },
+            (None, None, Some(_)) => Cause::Missing,
+            (None, None, None) => Cause::FirstStart,
         };
         self.create_or_wait(component, view, cause);
     }

@@ -118,9 +118,9 @@ impl<'a> Planner<'a> {
         if (order != UpdateOrder::StopFirst || is_move) && !view.spec.is_pinned() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
-                Err(reason) if is_move || order == UpdateOrder::StartFirst => {
-                    return self.wait(Subject::Slot(view.slot.clone()), None, reason);
-                }
+                // Nothing is stopped for a container that cannot be made.
+                Err(reason @ Cause::CreateFailed { .. }) => return self.wait_to_create(view, reason),
+                Err(reason) if is_move || order == UpdateOrder::StartFirst => return self.wait_to_create(view, reason),
                 Err(_) => {}
             }
         }

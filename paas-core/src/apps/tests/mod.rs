@@ -6,7 +6,7 @@ mod situations;
 mod troubles;
 mod world;
 
-use super::{Desired, Goal, Health, Reach, RolloutReason};
+use super::{Action, Desired, Goal, Health, Reach, RolloutReason, Step};
 use crate::model::ContainerState;
 use world::{World, engine, slot, spec};
 
@@ -44,6 +44,19 @@ fn both(image: &str) -> String {
 fn migrating(image: &str, replicas: u32) -> String {
     let web = WEB.replace("web:1", image).replace("= 3", &format!("= {replicas}"));
     format!("{web}before = {{ command = ['migrate'] }}")
+}
+
+/// Docker was asked for the next container of a slot, and did not make it.
+fn fail_to_create(world: &mut World, of: &str, why: &str, of_host: bool) {
+    let slot = slot(of);
+    let created = |step: &Step| match &step.action {
+        Action::Create { replica, .. } if replica.slot == slot => Some(replica.clone()),
+        _ => None,
+    };
+    let steps = world.steps();
+    let (step, replica) = steps.iter().find_map(|step| Some((step, created(step)?))).unwrap();
+    world.desired.record(step, world.now);
+    world.desired.note_failure(&slot, replica.generation, &replica.engine, why.to_owned(), of_host, world.now);
 }
 
 /// One replica that stops before its successor starts.

@@ -280,3 +280,50 @@ fn a_rollout_that_is_scaled_goes_on_with_what_it_owes() {
     assert!(revisions(&world).iter().all(|(_, revision, _)| *revision >= 2), "{}", world.show());
     assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (5, Outcome::Done));
 }
+
+#[test]
+fn what_could_not_be_made_on_one_host_is_forgotten_when_it_is_ready_on_another() {
+    let mut world = World::running(&["a", "b", "c"], WEB);
+    world.apply(&WEB.replace("web:1", "web:2"));
+    fail_to_create(&mut world, "web.1", "no space left on device", true);
+    assert_eq!(world.desired.replicas[&slot("web.1")].avoid, [engine("a")].into());
+    world.rest();
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (3, Outcome::Done));
+    let web = &world.desired.replicas[&slot("web.1")];
+    assert_eq!((&web.failed, web.avoid.len(), web.engine != engine("a")), (&None, 0, true));
+}
+
+#[test]
+fn a_version_that_no_host_can_make_is_no_verdict_on_it() {
+    let mut world = World::running(&["a"], &WEB.replace("= 3", "= 1"));
+    world.apply(&WEB.replace("web:1", "web:2").replace("= 3", "= 1"));
+    let mut asked = 0;
+    while world.desired.rollout.is_some() {
+        let creates = world.steps().iter().any(|step| matches!(step.action, Action::Create { .. }));
+        if creates {
+            asked += 1;
+            fail_to_create(&mut world, "web.1", "no space left on device", true);
+        } else {
+            world.act();
+        }
+        assert_eq!(world.serving("web"), 1, "{}", world.show());
+        world.tick();
+    }
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::Stopped, "{:?}", world.outcomes);
+    assert!((10..20).contains(&asked), "{asked} times");
+}
+
+#[test]
+fn a_version_without_an_image_goes_back_and_the_old_one_that_stopped_for_it_serves_again() {
+    let mut world = World::running(&["a"], &stop_first("web:1"));
+    world.apply(&stop_first("web:2"));
+    while world.steps().iter().all(|step| !matches!(step.action, Action::Create { .. })) {
+        world.pass(1);
+    }
+    assert_eq!(world.serving("web"), 0);
+    fail_to_create(&mut world, "web.1", "no such image: web:2", false);
+    world.pass(10);
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{:?}", world.outcomes);
+    assert_eq!(world.serving("web"), 1);
+    assert_eq!(world.desired.replicas[&slot("web.1")].failed, None);
+}
