@@ -23,6 +23,13 @@ impl Desired {
         let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
         self.revisions.insert(number, Arc::new(spec));
         self.target = number;
+        for replica in self.replicas.values_mut() {
+            // What went wrong with another version says nothing about this one.
+            replica.failed = None;
+            if reason != RolloutReason::Scale {
+                replica.avoid.clear();
+            }
+        }
         match &mut self.rollout {
             Some(rollout) if reason == RolloutReason::Scale => rollout.to = number,
             _ => {
@@ -97,8 +104,8 @@ impl Desired {
         }
     }
 
-    /// Notes that the container of a step that creates one could not be made, and was not left behind. This is to be written down
-    /// like a step; the next plan tries another host, tries again later, or ends the rollout.
+    /// Notes that the container of a step that creates one could not be made, or a volume for it, and that none was left behind.
+    /// This is to be written down like a step; the next plan tries another host, tries again later, or ends the rollout.
     ///
     /// `of_host` is whether another host may do what that one did not: it was lost, its disk is full, its daemon or the way to the
     /// registry is broken. Otherwise the version is to blame: there is no such image, or every Docker refuses the container.
@@ -111,8 +118,13 @@ impl Desired {
         of_host: bool,
         now: Timestamp,
     ) {
-        // What became of an older container does not matter any more.
-        let Some(record) = self.replicas.get_mut(slot).filter(|record| record.generation <= generation) else { return };
+        let target = self.target;
+        let first = || Replica::new(target, generation, engine.clone());
+        let record = self.replicas.entry(slot.clone()).or_insert_with(first);
+        if generation < record.generation {
+            // What became of an older container does not matter any more.
+            return;
+        }
         let attempts = record.failed.as_ref().map_or(0, |failed| failed.attempts).saturating_add(1);
         record.failed = Some(StepFailure { generation, engine: engine.clone(), why, at: now, of_host, attempts });
         if of_host {
@@ -138,11 +150,6 @@ impl Desired {
             .replicas
             .entry(replica.slot.clone())
             .or_insert_with(|| Replica::new(revision, replica.generation, replica.engine.clone()));
-        if record.revision != revision {
-            // What went wrong with another version says nothing about this one.
-            record.avoid.clear();
-            record.failed = None;
-        }
         record.revision = revision;
         record.generation = replica.generation;
         record.engine = replica.engine.clone();

@@ -16,16 +16,36 @@ pub(super) struct Failure {
 }
 
 impl<'a> Planner<'a> {
+    /// Notes that a container of the revision that is rolled out could not be made, and can be made nowhere.
+    pub(super) fn note_failed_create(&mut self, component: &Component<'a>) {
+        let Some(rollout) = &self.desired.rollout else { return };
+        let is_of_it = |view: &&View<'_>| view.revision == rollout.to;
+        for view in component.views.iter().filter(is_of_it) {
+            let replica = view.replica.filter(|replica| replica.revision == view.revision);
+            let Some(failed) = replica.and_then(|replica| replica.failed.as_ref()).filter(|failed| !failed.of_host)
+            else {
+                continue;
+            };
+            let why =
+                format!("{}.{} could not be made on {}: {}", view.slot, failed.generation, failed.engine, failed.why);
+            self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: true });
+        }
+    }
+
     /// Notes that nothing became ready for too long.
     pub(super) fn note_no_progress(&mut self, components: &[Component<'a>]) {
         let Some(component) = components.iter().find(|component| !component.is_settled()) else { return };
         let seconds = component.spec.update.progress_ms / 1000;
         let why = format!("no replica became ready for {seconds} s, and {} is not", component.name);
-        // A version is not to blame for a host that does not answer.
-        let is_held =
-            |view: &View<'_>| view.unseen.is_some() || view.fit.iter().chain(&view.old).any(Candidate::is_held);
+        // A version is not to blame for a host that does not answer, or that cannot make a container.
+        let is_of_host = |view: &View<'_>| {
+            let failed = view.replica.and_then(|replica| replica.failed.as_ref());
+            view.unseen.is_some()
+                || view.fit.iter().chain(&view.old).any(Candidate::is_held)
+                || failed.is_some_and(|failed| failed.of_host)
+        };
         let views = components.iter().flat_map(|component| &component.views);
-        let may_roll_back = views.filter(|view| !view.is_settled()).any(|view| !is_held(view));
+        let may_roll_back = views.filter(|view| !view.is_settled()).any(|view| !is_of_host(view));
         self.failure = Some(Failure { component: component.name.clone(), why, may_roll_back });
     }
 

@@ -4,6 +4,7 @@ mod failure;
 mod place;
 mod presence;
 mod repair;
+mod sizes;
 mod status;
 mod surplus;
 mod update;
@@ -22,6 +23,7 @@ use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::scheduler::{Scheduler, Snapshot};
 use failure::Failure;
+use update::Budget;
 use view::View;
 
 /// What is to be done next for one application, each with its cause. Nothing but waiting, or nothing at all, where it is as it is
@@ -93,10 +95,31 @@ struct Component<'a> {
     views: Vec<View<'a>>,
 }
 
+/// A component in a plan.
+struct Turn<'a, 'c> {
+    component: &'c Component<'a>,
+    /// Whether its slots may get their first container, or another one; or why not yet.
+    may_roll: Result<(), Cause>,
+    /// Until then, what is there is looked after as it was recorded, and not by the target.
+    recorded: Option<Component<'a>>,
+}
+
+impl<'a> Turn<'a, '_> {
+    /// By what it is looked after.
+    fn tended(&self) -> &Component<'a> {
+        self.recorded.as_ref().unwrap_or(self.component)
+    }
+}
+
 impl Component<'_> {
     /// Whether every slot has what it is to have, and nothing old is left.
     fn is_settled(&self) -> bool {
         self.views.iter().all(View::is_settled)
+    }
+
+    /// How many may be replaced at a time.
+    fn parallel(&self) -> usize {
+        self.spec.update.parallel.of(self.views.len())
     }
 
     /// How many slots have nothing that serves.
@@ -121,12 +144,23 @@ impl<'a> Planner<'a> {
         let desired = self.desired;
         let components: Vec<Component<'a>> =
             desired.components().map(|(name, spec)| Component { name, spec, views: self.views(name, spec) }).collect();
-        for component in &components {
-            let unsettled = component
-                .spec
-                .dependencies()
-                .find(|name| components.iter().any(|other| other.name == *name && !other.is_settled()));
-            self.component(component, unsettled);
+        let turns: Vec<Turn<'a, '_>> = components.iter().map(|component| self.turn(component, &components)).collect();
+        for turn in &turns {
+            turn.tended().views.iter().for_each(|view| self.care(turn.tended(), view));
+        }
+        components.iter().for_each(|component| self.note_failed_create(component));
+        // What is missing has the room first, then what has to leave its host, and what is replaced has what is left.
+        turns.iter().for_each(|turn| self.heal(turn));
+        let mut budgets: Vec<Budget> = turns.iter().map(|turn| self.budget(turn.tended())).collect();
+        for (turn, budget) in turns.iter().zip(&mut budgets) {
+            self.relocate(turn.tended(), budget);
+        }
+        turns.iter().for_each(|turn| self.fill_new(turn));
+        for (turn, budget) in turns.iter().zip(&mut budgets) {
+            match &turn.may_roll {
+                Ok(()) => self.replace(turn.component, budget),
+                Err(reason) => self.keep_all_for_now(turn, reason),
+            }
         }
         let is_settled = components.iter().all(Component::is_settled);
         self.remove_surplus(&components, is_settled);
@@ -142,30 +176,34 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn component(&mut self, component: &Component<'a>, unsettled: Option<&ComponentName>) {
-        let may_roll = self.may_roll(component, unsettled);
-        // Until it may roll, what is there is looked after as it was recorded, and not by the target.
+    fn turn<'c>(&mut self, component: &'c Component<'a>, components: &[Component<'a>]) -> Turn<'a, 'c> {
+        let is_unsettled =
+            |name: &&ComponentName| components.iter().any(|other| other.name == *name && !other.is_settled());
+        let may_roll = self.may_roll(component, component.spec.dependencies().find(is_unsettled));
         let recorded = may_roll.is_err().then(|| self.recorded(component));
-        let tended = recorded.as_ref().unwrap_or(component);
-        for view in &tended.views {
-            self.care(tended, view);
+        Turn { component, may_roll, recorded }
+    }
+
+    /// What was there before is put right at once.
+    fn heal(&mut self, turn: &Turn<'a, '_>) {
+        for view in turn.tended().views.iter().filter(|view| view.is_empty() && view.replica.is_some()) {
+            self.fill(turn.tended(), view);
         }
-        let may_begin = if self.desired.is_target_good() {
-            may_roll.clone()
-        } else {
-            Err(Cause::RolloutStopped(self.desired.target))
+    }
+
+    /// What is new waits until it may be.
+    fn fill_new(&mut self, turn: &Turn<'a, '_>) {
+        let may_begin = match &turn.may_roll {
+            Ok(()) if !self.desired.is_target_good() => Err(Cause::RolloutStopped(self.desired.target)),
+            may_roll => may_roll.clone(),
         };
-        for view in tended.views.iter().filter(|view| view.is_empty()) {
-            // What was there before is put right at once; what is new waits for its turn.
+        for view in turn.tended().views.iter().filter(|view| view.is_empty() && view.replica.is_none()) {
             match &may_begin {
                 _ if self.to_adopt(view).is_some() => {}
-                Err(cause) if view.replica.is_none() => {
-                    self.wait(Subject::Slot(view.slot.clone()), None, cause.clone());
-                }
-                _ => self.fill(tended, view),
+                Err(cause) => self.wait(Subject::Slot(view.slot.clone()), None, cause.clone()),
+                Ok(()) => self.fill(turn.tended(), view),
             }
         }
-        self.replace(component, &may_roll);
     }
 
     /// Whether slots of a component may get their first container, or another one: its dependencies are ready, and its command

@@ -2,12 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
+use super::status::after;
 use super::view::View;
-use super::{Component, Planner};
-use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, Subject, Volume};
+use super::{Component, Planner, sizes};
+use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, StepFailure, Subject, Volume};
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::scheduler::{PlacementRequest, Snapshot};
+
+/// How long a slot waits after a first failure; twice as long after each further one.
+const FIRST_PAUSE_MS: u64 = 1000;
+/// The longest that it waits.
+const LONGEST_PAUSE_MS: u64 = 60_000;
 
 /// How many replicas of each component each host has, by the records.
 pub(super) fn placed(desired: &Desired) -> BTreeMap<ComponentName, BTreeMap<EngineId, usize>> {
@@ -27,29 +35,48 @@ pub(super) struct VolumeHost {
 }
 
 impl<'a> Planner<'a> {
-    /// Chooses the host of one more container of a slot, from `snapshot`. The refusal is a sentence.
+    /// Chooses the host of one more container of a slot, from `snapshot`: one that the slot avoids only where no other has room.
+    /// The refusal is a sentence.
     pub(super) fn choose(
         &self,
         snapshot: &Snapshot,
         view: &View<'a>,
         only: Option<EngineId>,
-        avoid: Option<&EngineId>,
+        except: Option<&EngineId>,
     ) -> Result<EngineId, String> {
-        let mut request = PlacementRequest::new(&view.spec.container_spec(), 1);
+        let mut request = sizes::request(view.spec, None);
         request.only = only;
         request.except = self.unusable(view);
-        request.except.extend(avoid.cloned());
-        request.except.extend(view.replica.iter().flat_map(|replica| replica.avoid.iter().cloned()));
+        request.except.extend(except.cloned());
+        let avoided = view.replica.into_iter().flat_map(|replica| replica.avoid.iter().cloned());
+        let mut elsewhere = request.clone();
+        elsewhere.except.extend(avoided);
+        let found = self.best(snapshot, view, &elsewhere);
+        if found.is_ok() || elsewhere.except == request.except || self.pause_after_failure(view).is_some() {
+            return found;
+        }
+        self.best(snapshot, view, &request)
+    }
+
+    fn best(&self, snapshot: &Snapshot, view: &View<'a>, request: &PlacementRequest) -> Result<EngineId, String> {
         let place = |request: &PlacementRequest| {
             let hosts = self.scheduler.place(snapshot, request).map_err(|refusal| refusal.to_string())?;
             hosts.into_iter().next().ok_or_else(|| "no host was chosen".to_owned())
         };
-        for preferred in self.preferences(view, &request) {
+        for preferred in self.preferences(view, request) {
             if let Ok(engine) = place(&preferred) {
                 return Ok(engine);
             }
         }
-        place(&request)
+        place(request)
+    }
+
+    /// Until when a slot is not tried again where it failed, and why.
+    pub(super) fn pause_after_failure(&self, view: &View<'a>) -> Option<(&'a StepFailure, Timestamp)> {
+        let failed = view.replica?.failed.as_ref()?;
+        let doublings = failed.attempts.saturating_sub(1).min(6);
+        let until = after(failed.at, (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS));
+        (self.now < until).then_some((failed, until))
     }
 
     /// Narrower requests, the best first: hosts with the preferred labels, and those that have fewer of the component.
@@ -109,8 +136,13 @@ impl<'a> Planner<'a> {
     ) -> Result<(), Cause> {
         let volumes = self.volume_host(view)?;
         let only = volumes.engine.clone().or_else(|| view.only.clone());
-        let engine =
-            self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(|refusal| self.no_room(view, refusal))?;
+        let failed = self.pause_after_failure(view).map(|(failed, _)| failed);
+        let cannot = |failed: &StepFailure| Cause::CreateFailed { why: failed.why.clone() };
+        if let Some(failed) = failed.filter(|failed| !failed.of_host) {
+            return Err(cannot(failed));
+        }
+        let refused = |refusal| failed.map_or_else(|| self.no_room(view, refusal), cannot);
+        let engine = self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(refused)?;
         for volume in volumes.missing {
             let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone() };
             self.step(action, Cause::NewVolume);
@@ -124,13 +156,18 @@ impl<'a> Planner<'a> {
     /// As [`Planner::create`], and waits where it cannot be.
     pub(super) fn create_or_wait(&mut self, component: &Component<'a>, view: &View<'a>, cause: Cause) {
         if let Err(reason) = self.create(component, view, None, cause) {
-            self.wait(Subject::Slot(view.slot.clone()), None, reason);
+            self.wait_to_create(view, reason);
         }
     }
 
+    /// Waits until a container can be made: at the latest until the pause after a failure is over.
+    pub(super) fn wait_to_create(&mut self, view: &View<'a>, reason: Cause) {
+        let until = self.pause_after_failure(view).map(|(_, until)| until);
+        self.wait(Subject::Slot(view.slot.clone()), until, reason);
+    }
+
     fn reserve(&mut self, name: &ComponentName, spec: &ComponentSpec, engine: &EngineId) {
-        let request = PlacementRequest::new(&spec.container_spec(), 1);
-        self.snapshot.to_mut().reserve(engine, &request);
+        self.snapshot.to_mut().reserve(engine, &sizes::request(spec, None));
         *self.placed.entry(name.clone()).or_default().entry(engine.clone()).or_default() += 1;
     }
 

@@ -5,9 +5,8 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::status::{Drain, Status, after, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
-use super::{Component, Planner};
+use super::{Component, Planner, sizes};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
-use crate::model::app::Change;
 
 /// How long a container may be unhealthy before it is restarted.
 const SICK_MS: u64 = 60_000;
@@ -44,7 +43,7 @@ impl<'a> Planner<'a> {
                     && self.is_volume_in_use(view, Some(fit.container.generation));
                 match status {
                     _ if in_use => self.wait(subject(), None, Cause::VolumeInUse),
-                    Status::Ready | Status::Completed => self.settle(view, fit, *status == Status::Ready),
+                    Status::Ready | Status::Completed => self.settle(component, view, fit, *status == Status::Ready),
                     Status::Starting(until) => self.wait(subject(), Some(*until), Cause::Starting),
                     Status::Monitored(until) => self.wait(subject(), Some(*until), Cause::Monitored),
                     Status::NotStarted => self.step(Action::Start(replica), Cause::NotStarted),
@@ -85,7 +84,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A container is good: the record, Docker and the pool are to say so, and its predecessor goes.
-    fn settle(&mut self, view: &View<'a>, fit: &Candidate<'a>, takes_traffic: bool) {
+    fn settle(&mut self, component: &Component<'a>, view: &View<'a>, fit: &Candidate<'a>, takes_traffic: bool) {
         let container = fit.container;
         let instance = view.instance(container);
         let recorded = view.replica.map(|replica| (replica.revision, replica.generation, &replica.engine));
@@ -97,9 +96,8 @@ impl<'a> Planner<'a> {
         if container.name != instance.container_name(&self.desired.app) {
             self.step(Action::Rename(instance.clone()), Cause::Renamed(container.name.clone()));
         }
-        let wanted = view.spec.sizes();
-        if container.sizes.map(|sizes| sizes.change_to(&wanted)) == Some(Change::InPlace) {
-            self.step(Action::UpdateInPlace(instance.clone(), wanted), Cause::SizesDiffer);
+        if sizes::differ(container, view.spec) {
+            self.update_in_place(component, view, container);
         }
         let backend = view.replica.and_then(|replica| replica.backends.get(&container.generation));
         if takes_traffic && backend != Some(&Backend::Serving) {
@@ -221,15 +219,19 @@ impl<'a> Planner<'a> {
         if is_due && self.create(component, view, Some(container.engine.clone()), cause.clone()).is_ok() {
             return;
         }
-        self.wait(Subject::Slot(view.slot.clone()), Some(moves_at).filter(|_| can_move && !is_due), cause);
+        let retried_at = self.pause_after_failure(view).map(|(_, until)| until);
+        let until = if is_due { retried_at } else { Some(moves_at).filter(|_| can_move) };
+        self.wait(Subject::Slot(view.slot.clone()), until, cause);
     }
 
     /// Fills a slot that has nothing.
     pub(super) fn fill(&mut self, component: &Component<'a>, view: &View<'a>) {
-        let cause = match (&view.gone, view.replica) {
-            (Some((cause, _)), _) => cause.clone(),
-            (None, Some(_)) => Cause::Missing,
-            (None, None) => Cause::FirstStart,
+        let failed = view.replica.and_then(|replica| replica.failed.as_ref());
+        let cause = match (&view.gone, failed, view.replica) {
+            (Some((cause, _)), _, _) => cause.clone(),
+            (None, Some(failed), _) => Cause::CreateFailed { why: failed.why.clone() },
+            (None, None, Some(_)) => Cause::Missing,
+            (None, None, None) => Cause::FirstStart,
         };
         self.create_or_wait(component, view, cause);
     }

@@ -1,73 +1,108 @@
 //! Replaces containers that are not what their slots shall have, a few at a time.
 
-use super::status::{Drain, Status, drained_at};
+use std::collections::BTreeSet;
+
+use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
-use super::{Component, Planner};
-use crate::apps::{Action, Cause, Subject};
+use super::{Component, Planner, Turn, sizes};
+use crate::apps::{Action, Backend, Cause, ObservedContainer, Slot, Step, Subject};
 use crate::model::app::UpdateOrder;
-use crate::scheduler::{AllocationRef, PlacementRequest, Snapshot};
+use crate::scheduler::{AllocationRef, Snapshot};
 
 /// How many of a component are being replaced, and how many serve nobody.
-struct Budget {
+pub(super) struct Budget {
     in_flight: usize,
     unavailable: usize,
     parallel: usize,
 }
 
 impl<'a> Planner<'a> {
-    /// Goes on with what was begun, and begins with as many more as the component allows.
-    pub(super) fn replace(&mut self, component: &Component<'a>, may_roll: &Result<(), Cause>) {
-        let is_begun = |view: &&View<'_>| match (&view.fit, &view.old) {
-            (Some(fit), _) => !fit.is_good(),
-            (None, Some(old)) => !view.is_available() && !old.is_held(),
-            (None, None) => false,
-        };
-        let mut budget = Budget {
-            in_flight: component.views.iter().filter(is_begun).count(),
+    pub(super) fn budget(&self, component: &Component<'a>) -> Budget {
+        Budget {
+            in_flight: self.in_flight(component),
             unavailable: component.unavailable(),
-            parallel: component.spec.update.parallel.of(component.views.len()),
+            parallel: component.parallel(),
+        }
+    }
+
+    /// How many slots of a component have a container that is still to become ready, had one taken away for another, or get
+    /// another or other limits now.
+    pub(super) fn in_flight(&self, component: &Component<'a>) -> usize {
+        let changed = |step: &'_ Step| match &step.action {
+            Action::Create { replica, .. } | Action::UpdateInPlace(replica, _) => Some(replica.slot.clone()),
+            _ => None,
         };
-        let mut views: Vec<&View<'a>> =
-            component.views.iter().filter(|view| view.fit.is_none() && view.unseen.is_none()).collect();
-        // Those that serve nobody lose nothing.
-        views.sort_by_key(|view| (view.is_available(), view.slot.number));
-        for view in views {
-            if let Some(old) = &view.old {
-                self.replace_one(component, view, old, may_roll, &mut budget);
+        let changed: BTreeSet<Slot> = self.steps.iter().filter_map(changed).collect();
+        let is_in_flight = |view: &&View<'_>| match &view.fit {
+            Some(fit) => !fit.is_good() || changed.contains(&view.slot),
+            None => view.is_begun() || changed.contains(&view.slot),
+        };
+        component.views.iter().filter(is_in_flight).count()
+    }
+
+    /// Moves containers that cannot stay on their host, one at a time.
+    pub(super) fn relocate(&mut self, component: &Component<'a>, budget: &mut Budget) {
+        for (view, old) in replaceable(component).into_iter().filter(|(_, old)| old.is_move()) {
+            self.replace_one(component, view, old, budget);
+        }
+    }
+
+    /// Goes on with what was begun, and begins with as many more as the component allows.
+    pub(super) fn replace(&mut self, component: &Component<'a>, budget: &mut Budget) {
+        for (view, old) in replaceable(component).into_iter().filter(|(_, old)| !old.is_move()) {
+            self.replace_one(component, view, old, budget);
+        }
+    }
+
+    /// Nothing of a component is replaced yet.
+    pub(super) fn keep_all_for_now(&mut self, turn: &Turn<'a, '_>, reason: &Cause) {
+        for (view, tended) in turn.component.views.iter().zip(&turn.tended().views) {
+            if view.fit.is_some() || view.unseen.is_some() || view.old.is_none() {
+                continue;
+            }
+            match tended.old.as_ref().filter(|_| tended.fit.is_none()) {
+                Some(old) if old.is_move() => {}
+                Some(Candidate { container, standing: Standing::Known(status), .. }) => {
+                    self.keep_for_now(tended, container, status, reason.clone());
+                }
+                _ => self.wait(Subject::Slot(view.slot.clone()), None, reason.clone()),
             }
         }
     }
 
-    fn replace_one(
-        &mut self,
-        component: &Component<'a>,
-        view: &View<'a>,
-        old: &Candidate<'a>,
-        may_roll: &Result<(), Cause>,
-        budget: &mut Budget,
-    ) {
-        let subject = Subject::Slot(view.slot.clone());
+    fn replace_one(&mut self, component: &Component<'a>, view: &View<'a>, old: &Candidate<'a>, budget: &mut Budget) {
         let cause = old.unfit.clone().unwrap_or(Cause::SameContainer);
-        let is_move = matches!(cause, Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_));
+        let is_move = old.is_move();
         let status = match &old.standing {
-            Standing::Held(held, until) => return self.wait(subject, *until, held.clone()),
+            Standing::Held(held, until) => return self.wait(Subject::Slot(view.slot.clone()), *until, held.clone()),
             Standing::Known(status) => status,
         };
-        let is_begun = !view.is_available();
-        match may_roll {
-            Err(reason) if !is_move => return self.wait(subject, None, reason.clone()),
-            _ if is_begun => {}
-            _ if is_move && budget.unavailable > 0 => return self.wait(subject, None, Cause::BelowItsNumber),
-            _ if budget.in_flight >= if is_move { 1 } else { budget.parallel } => {
-                return self.wait(subject, None, Cause::OthersFirst);
-            }
-            _ => {}
+        let is_begun = view.is_begun();
+        if is_move && !is_begun && budget.unavailable > 0 && view.is_available() {
+            // What serves nobody makes nothing smaller when it moves.
+            return self.keep_for_now(view, old.container, status, Cause::BelowItsNumber);
+        }
+        if !is_begun && budget.in_flight >= if is_move { 1 } else { budget.parallel } {
+            return self.keep_for_now(view, old.container, status, Cause::OthersFirst);
         }
         let steps = self.steps.len();
         self.begin_or_go_on(component, view, (old, status), (cause, is_move), budget);
         // One that cannot begin takes no turn from the others.
         if !is_begun && self.steps.iter().skip(steps).any(|step| !step.action.is_wait()) {
             budget.in_flight += 1;
+        }
+    }
+
+    /// What is to be replaced later goes on serving until then.
+    fn keep_for_now(&mut self, view: &View<'a>, old: &ObservedContainer, status: &Status, reason: Cause) {
+        let serves = drained_at(view.replica, old.generation, view.spec) == Drain::Serving;
+        let generation = Some(old.generation);
+        match status {
+            Status::Ended | Status::Paused if serves && !self.is_volume_in_use(view, generation) => {
+                let cause = if *status == Status::Paused { Cause::Paused } else { Cause::Ended(old.exit_code) };
+                self.step(Action::Start(view.instance(old)), cause);
+            }
+            _ => self.wait(Subject::Slot(view.slot.clone()), None, reason),
         }
     }
 
@@ -83,9 +118,9 @@ impl<'a> Planner<'a> {
         if (order != UpdateOrder::StopFirst || is_move) && !view.spec.is_pinned() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
-                Err(reason) if is_move || order == UpdateOrder::StartFirst => {
-                    return self.wait(Subject::Slot(view.slot.clone()), None, reason);
-                }
+                // Nothing is stopped for a container that cannot be made.
+                Err(reason @ Cause::CreateFailed { .. }) => return self.wait_to_create(view, reason),
+                Err(reason) if is_move || order == UpdateOrder::StartFirst => return self.wait_to_create(view, reason),
                 Err(_) => {}
             }
         }
@@ -138,10 +173,38 @@ impl<'a> Planner<'a> {
             self.desired.component(self.counts_as(container, replica), &slot.component)
         });
         if let Some(spec) = spec {
-            let request = PlacementRequest::new(&spec.container_spec(), 1);
+            let request = sizes::request(spec, container.sizes);
             // What was never taken is not given back: then there is no more room than before.
             let _ = snapshot.give_back(&container.engine, AllocationRef::from(&request));
         }
         snapshot
+    }
+}
+
+/// The slots of a component whose container is to be replaced, in their order: what was begun, then what serves nobody, which loses
+/// nothing.
+fn replaceable<'a, 'c>(component: &'c Component<'a>) -> Vec<(&'c View<'a>, &'c Candidate<'a>)> {
+    let views = component.views.iter().filter(|view| view.fit.is_none() && view.unseen.is_none());
+    let mut found: Vec<_> = views.filter_map(|view| Some((view, view.old.as_ref()?))).collect();
+    found.sort_by_key(|(view, _)| (!view.is_begun(), view.is_available(), view.slot.number));
+    found
+}
+
+impl Candidate<'_> {
+    /// Whether it is to be replaced only because it cannot stay on its host.
+    fn is_move(&self) -> bool {
+        matches!(&self.unfit, Some(Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_)))
+    }
+}
+
+impl View<'_> {
+    /// Whether its old container was taken away for another one.
+    fn is_begun(&self) -> bool {
+        let Some(old) = self.old.as_ref().filter(|old| self.fit.is_none() && self.unseen.is_none() && !old.is_held())
+        else {
+            return false;
+        };
+        let backend = self.replica.and_then(|replica| replica.backends.get(&old.container.generation));
+        matches!(backend, Some(Backend::Draining { .. })) || was_stopped(old.container, self.replica)
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::presence::Presence;
 use super::status::{Status, judge};
-use super::{Component, Planner, instance};
+use super::{Component, Planner, instance, sizes};
 use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot};
 use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
 use crate::model::{ContainerState, EngineId};
@@ -101,7 +101,7 @@ impl View<'_> {
             let is_recorded = self.replica.is_some_and(|replica| {
                 (replica.revision, replica.generation) == (self.revision, candidate.container.generation)
             });
-            candidate.is_good() && is_recorded
+            candidate.is_good() && is_recorded && !sizes::differ(candidate.container, self.spec)
         };
         let is_unseen = self.unseen.is_some() && self.replica.is_some_and(|replica| replica.revision == self.revision);
         self.old.is_none() && self.fit.as_ref().map_or(is_unseen, recorded)
@@ -304,8 +304,12 @@ impl<'a> Planner<'a> {
         if !fields.is_empty() {
             return Some(Cause::Changed(fields));
         }
-        if let Some(Change::NewContainer(fields)) = container.sizes.map(|sizes| sizes.change_to(&view.spec.sizes())) {
-            return Some(Cause::Changed(fields));
+        match container.sizes.map(|sizes| sizes.change_to(&view.spec.sizes())) {
+            Some(Change::NewContainer(fields)) => return Some(Cause::Changed(fields)),
+            Some(Change::InPlace) if !self.has_room_in_place(container, view.spec) => {
+                return Some(Cause::NoRoomInPlace(container.engine.clone()));
+            }
+            _ => {}
         }
         let restart = self.desired.rollout.as_ref().filter(|rollout| rollout.reason == RolloutReason::Restart);
         if restart.is_some() && container.generation <= replica.before_rollout {

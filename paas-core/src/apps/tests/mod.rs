@@ -6,7 +6,7 @@ mod situations;
 mod troubles;
 mod world;
 
-use super::{Desired, Goal, Health, Reach, RolloutReason};
+use super::{Action, Desired, Goal, Health, Reach, RolloutReason, Step};
 use crate::model::ContainerState;
 use world::{World, engine, slot, spec};
 
@@ -32,10 +32,31 @@ fn web() -> World {
     World::running(&["a", "b", "c"], WEB)
 }
 
+/// Two components of 1000 MB, of which the one that starts first comes before the other.
+fn both(image: &str) -> String {
+    format!(
+        "[component.api]\nimage = '{image}'\nmemory = 1000\nupdate = {{ order = 'start-first' }}\n{}memory = 1000\n",
+        WEB.replace("= 3", "= 1")
+    )
+}
+
 /// Replicas with a command that runs before they are replaced.
 fn migrating(image: &str, replicas: u32) -> String {
     let web = WEB.replace("web:1", image).replace("= 3", &format!("= {replicas}"));
     format!("{web}before = {{ command = ['migrate'] }}")
+}
+
+/// Docker was asked for the next container of a slot, and did not make it.
+fn fail_to_create(world: &mut World, of: &str, why: &str, of_host: bool) {
+    let slot = slot(of);
+    let created = |step: &Step| match &step.action {
+        Action::Create { replica, .. } if replica.slot == slot => Some(replica.clone()),
+        _ => None,
+    };
+    let steps = world.steps();
+    let (step, replica) = steps.iter().find_map(|step| Some((step, created(step)?))).unwrap();
+    world.desired.record(step, world.now);
+    world.desired.note_failure(&slot, replica.generation, &replica.engine, why.to_owned(), of_host, world.now);
 }
 
 /// One replica that stops before its successor starts.
@@ -46,11 +67,17 @@ fn stop_first(image: &str) -> String {
 /// One replica that stops first, crash-loops, and gets a version that does not.
 fn crash_loop_and_its_cure() -> World {
     changed(World::running(&["a", "b"], &stop_first("web:1")), |world| {
-        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
-        let container = world.container("web.1");
-        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+        crash_loop(world, &["web.1"]);
         world.apply(&stop_first("web:2"));
     })
+}
+
+fn crash_loop(world: &mut World, slots: &[&str]) {
+    for slot in slots {
+        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
+        let container = world.container(slot);
+        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
+    }
 }
 
 fn changed(mut world: World, change: impl FnOnce(&mut World)) -> World {

@@ -222,6 +222,39 @@ fn a_version_that_fails_on_another_host_leaves_each_host_its_own() {
 }
 
 #[test]
+fn what_is_not_good_is_replaced_a_few_at_a_time_too() {
+    for order in ["start-first", "stop-first"] {
+        let new = format!("{}update = {{ order = '{order}', parallel = 2 }}", WEB.replace("web:1", "web:2"));
+        let mut world = World::running(&["a", "b", "c"], &WEB.replace("= 3", "= 6"));
+        crash_loop(&mut world, &["web.1", "web.2", "web.3", "web.4", "web.5", "web.6"]);
+        world.apply(&new.replace("= 3", "= 6"));
+        while world.desired.rollout.is_some() {
+            world.act();
+            let made = world.observed.containers.iter().filter(|container| container.revision == 2).count();
+            let ready = world.desired.replicas.values().filter(|replica| replica.backends.contains_key(&2)).count();
+            assert!(made - ready <= 2, "{}", world.show());
+            world.tick();
+        }
+        assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (6, Outcome::Done), "{}", world.show());
+    }
+}
+
+#[test]
+fn more_memory_in_place_takes_no_more_than_there_is() {
+    let web = |memory| format!("{}memory = {memory}", WEB.replace("= 3", "= 2"));
+    let mut world = World::running(&["a"], &web(1000));
+    world.apply(&web(2500));
+    while world.desired.rollout.is_some() {
+        world.act();
+        assert!(world.snapshot().engines().all(|host| host.reserved.memory <= host.total.memory), "{}", world.show());
+        world.tick();
+    }
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{}", world.show());
+    world.rest();
+    assert_eq!(world.serving("web"), 2);
+}
+
+#[test]
 fn what_crash_loops_and_stops_first_takes_the_version_that_cures_it() {
     // Where Docker does not start it again, it is stopped since its last end.
     for state in [ContainerState::Restarting, ContainerState::Stopped] {
@@ -246,4 +279,51 @@ fn a_rollout_that_is_scaled_goes_on_with_what_it_owes() {
     world.rest();
     assert!(revisions(&world).iter().all(|(_, revision, _)| *revision >= 2), "{}", world.show());
     assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (5, Outcome::Done));
+}
+
+#[test]
+fn what_could_not_be_made_on_one_host_is_forgotten_when_it_is_ready_on_another() {
+    let mut world = World::running(&["a", "b", "c"], WEB);
+    world.apply(&WEB.replace("web:1", "web:2"));
+    fail_to_create(&mut world, "web.1", "no space left on device", true);
+    assert_eq!(world.desired.replicas[&slot("web.1")].avoid, [engine("a")].into());
+    world.rest();
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (3, Outcome::Done));
+    let web = &world.desired.replicas[&slot("web.1")];
+    assert_eq!((&web.failed, web.avoid.len(), web.engine != engine("a")), (&None, 0, true));
+}
+
+#[test]
+fn a_version_that_no_host_can_make_is_no_verdict_on_it() {
+    let mut world = World::running(&["a"], &WEB.replace("= 3", "= 1"));
+    world.apply(&WEB.replace("web:1", "web:2").replace("= 3", "= 1"));
+    let mut asked = 0;
+    while world.desired.rollout.is_some() {
+        let creates = world.steps().iter().any(|step| matches!(step.action, Action::Create { .. }));
+        if creates {
+            asked += 1;
+            fail_to_create(&mut world, "web.1", "no space left on device", true);
+        } else {
+            world.act();
+        }
+        assert_eq!(world.serving("web"), 1, "{}", world.show());
+        world.tick();
+    }
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::Stopped, "{:?}", world.outcomes);
+    assert!((10..20).contains(&asked), "{asked} times");
+}
+
+#[test]
+fn a_version_without_an_image_goes_back_and_the_old_one_that_stopped_for_it_serves_again() {
+    let mut world = World::running(&["a"], &stop_first("web:1"));
+    world.apply(&stop_first("web:2"));
+    while world.steps().iter().all(|step| !matches!(step.action, Action::Create { .. })) {
+        world.pass(1);
+    }
+    assert_eq!(world.serving("web"), 0);
+    fail_to_create(&mut world, "web.1", "no such image: web:2", false);
+    world.pass(10);
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{:?}", world.outcomes);
+    assert_eq!(world.serving("web"), 1);
+    assert_eq!(world.desired.replicas[&slot("web.1")].failed, None);
 }

@@ -54,6 +54,30 @@ situation!(
 );
 situation!(more_memory_in_place, changed(web(), |world| world.apply(&format!("{WEB}memory = 512\ncpus = 0.5"))));
 situation!(
+    more_memory_in_place_two_at_a_time,
+    changed(web(), |world| world.apply(&format!("{WEB}memory = 512\nupdate = {{ parallel = 2 }}")))
+);
+situation!(
+    more_memory_in_place_than_one_of_two_on_a_host_can_have,
+    changed(World::running(&["a"], &format!("{}memory = 1000", WEB.replace("= 3", "= 2"))), |world| world
+        .apply(&format!("{}memory = 3000\nupdate = {{ parallel = 2 }}", WEB.replace("= 3", "= 2"))))
+);
+situation!(
+    more_memory_than_its_host_has_left,
+    changed(World::running(&["a", "b"], &format!("{}memory = 2000", WEB.replace("= 3", "= 2"))), |world| {
+        world.host("a").memory = 2500;
+        world.host("b").memory = 8000;
+        world.apply(&format!("{}memory = 3000", WEB.replace("= 3", "= 2")));
+    })
+);
+situation!(
+    more_memory_than_the_host_of_a_volume_has_left,
+    changed(World::running(&["a"], &format!("{DB}memory = 2000")), |world| {
+        world.host("a").memory = 2500;
+        world.apply(&format!("{DB}memory = 3000"));
+    })
+);
+situation!(
     a_limit_that_is_taken_away,
     changed(World::running(&["a"], &format!("{}cpus = 0.5", WEB.replace("= 3", "= 1"))), |world| world
         .apply(&WEB.replace("= 3", "= 1")))
@@ -231,5 +255,47 @@ situation!(
         world.desired.goal = Goal::Stop;
         world.pass(1);
         world.desired.goal = Goal::Run;
+    })
+);
+situation!(
+    a_cure_for_a_crash_loop_of_all,
+    changed(web(), |world| {
+        crash_loop(world, &["web.1", "web.2", "web.3"]);
+        world.apply(&WEB.replace("web:1", "web:2"));
+    })
+);
+situation!(
+    a_new_version_while_most_are_unhealthy_stops_first,
+    changed(web(), |world| {
+        for slot in ["web.2", "web.3"] {
+            world.container(slot).health = Health::Unhealthy { since: world.ago(100) };
+        }
+        world.apply(&format!("{}update = {{ order = 'stop-first' }}", WEB.replace("web:1", "web:2")));
+    })
+);
+situation!(
+    one_that_ended_while_another_is_replaced,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.pass(1);
+        let killed = world.container("web.3");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+    })
+);
+situation!(
+    room_for_what_is_missing_before_room_for_what_is_replaced,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.host("a").memory = 2000;
+        world.host("b").memory = 900;
+        world.apply(&both("api:2"));
+        world.lose_container("web.1");
+    })
+);
+situation!(
+    room_for_a_drained_host_before_room_for_what_is_replaced,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.host("a").memory = 2000;
+        world.host("b").draining = true;
+        world.apply(&both("api:2"));
     })
 );

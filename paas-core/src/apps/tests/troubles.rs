@@ -121,14 +121,7 @@ situation!(
         world.observed.volumes.clear();
     })
 );
-situation!(
-    a_crash_loop,
-    changed(web(), |world| {
-        let exits = vec![world.ago(90), world.ago(60), world.ago(30)];
-        let container = world.container("web.2");
-        (container.state, container.exits, container.exit_code) = (ContainerState::Restarting, exits, Some(1));
-    })
-);
+situation!(a_crash_loop, changed(web(), |world| crash_loop(world, &["web.2"])));
 situation!(
     a_crash_loop_for_five_minutes,
     changed(web(), |world| {
@@ -373,5 +366,92 @@ situation!(
         let steps = world.steps();
         world.carry_out(&steps[0]);
         world.desired.record(&steps[1], world.now);
+    })
+);
+situation!(
+    a_host_that_cannot_make_a_container,
+    changed(web(), |world| {
+        world.lose_container("web.2");
+        fail_to_create(world, "web.2", "no space left on device", true);
+    })
+);
+situation!(
+    a_host_that_cannot_make_a_container_and_no_other,
+    changed(World::running(&["a", "b"], &WEB.replace("= 3", "= 1")), |world| {
+        world.lose_container("web.1");
+        fail_to_create(world, "web.1", "no space left on device", true);
+        fail_to_create(world, "web.1", "the registry does not answer", true);
+    })
+);
+situation!(
+    a_host_that_cannot_make_a_container_and_no_other_after_a_pause,
+    changed(World::running(&["a", "b"], &WEB.replace("= 3", "= 1")), |world| {
+        world.lose_container("web.1");
+        fail_to_create(world, "web.1", "no space left on device", true);
+        fail_to_create(world, "web.1", "the registry does not answer", true);
+        world.now += jiff::SignedDuration::from_secs(2);
+    })
+);
+situation!(
+    a_host_that_cannot_make_a_container_in_a_rollout,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        fail_to_create(world, "web.1", "no space left on device", true);
+    })
+);
+situation!(
+    a_single_host_that_cannot_make_a_container_in_a_rollout,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.apply(&WEB.replace("web:1", "web:2").replace("= 3", "= 1"));
+        fail_to_create(world, "web.1", "no space left on device", true);
+    })
+);
+situation!(
+    the_host_of_a_volume_that_cannot_make_a_container,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.lose_container("db.1");
+        fail_to_create(world, "db.1", "no space left on device", true);
+    })
+);
+situation!(
+    a_host_that_cannot_make_a_first_volume,
+    changed(World::new(&["a", "b"], DB), |world| {
+        let steps = world.steps();
+        world.desired.record(&steps[0], world.now);
+        let why = "no space left on device".to_owned();
+        world.desired.note_failure(&slot("db.1"), 1, &engine("a"), why, true, world.now);
+    })
+);
+situation!(
+    a_version_without_an_image,
+    changed(web(), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        fail_to_create(world, "web.1", "no such image: web:2", false);
+    })
+);
+situation!(
+    a_first_version_without_an_image,
+    changed(World::new(&["a", "b"], WEB), |world| {
+        fail_to_create(world, "web.1", "no such image: web:1", false);
+    })
+);
+situation!(
+    an_image_that_is_gone,
+    changed(web(), |world| {
+        world.lose_container("web.2");
+        for _ in 0..3 {
+            fail_to_create(world, "web.2", "no such image: web:1", false);
+            world.now += jiff::SignedDuration::from_secs(4);
+        }
+        fail_to_create(world, "web.2", "no such image: web:1", false);
+    })
+);
+situation!(
+    an_avoided_host_is_the_only_one_with_room,
+    changed(World::running(&["a", "b"], &WEB.replace("= 3", "= 1")), |world| {
+        let web = world.desired.replicas.get_mut(&slot("web.1")).unwrap();
+        web.avoid.insert(engine("a"));
+        world.lose_container("web.1");
+        world.host("b").draining = true;
     })
 );

@@ -146,7 +146,12 @@ impl World {
             let spec =
                 container.slot.as_ref().and_then(|slot| self.desired.component(container.revision, &slot.component));
             if let Some(spec) = spec {
-                snapshot.reserve(&container.engine, &PlacementRequest::new(&spec.container_spec(), 1));
+                let mut request = PlacementRequest::new(&spec.container_spec(), 1);
+                if let Some(sizes) = container.sizes {
+                    let cpus = sizes.cpus.unwrap_or(Cpus::DEFAULT_RESERVATION);
+                    request.resources = Resources { cpus, memory: sizes.memory };
+                }
+                snapshot.reserve(&container.engine, &request);
             }
         }
         snapshot
