@@ -132,7 +132,7 @@ impl Apps {
     /// # Errors
     /// The store did not take it.
     pub(crate) async fn lose_host(&self, engine: &EngineId) -> Result<()> {
-        self.caution.change_lost(|lost| drop(lost.insert(engine.clone()))).await?;
+        self.caution.change_lost(|lost| lost.extend([engine.clone()])).await?;
         self.wake_all();
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Apps {
             return;
         }
         let outcome =
-            self.caution.change_lost(|lost| returned.iter().for_each(|engine| drop(lost.remove(*engine)))).await;
+            self.caution.change_lost(|lost| lost.retain(|engine| !returned.contains(&engine))).await;
         if let Err(error) = outcome {
             tracing::warn!(%error, "that a host is back was not written down");
         }

@@ -154,6 +154,10 @@ impl View {
         }
     }
 
+    pub(in crate::cluster) fn snap(&self) -> &crate::scheduler::Snapshot { &self.snapshot }
+    pub(in crate::cluster) fn add_volume(&mut self, id: &EngineId, name: &str) {
+        if let Some(info) = self.engines.get_mut(id).and_then(|e| e.info.as_mut()) { info.volumes.get_or_insert_default().insert(name.to_owned()); }
+    }
     /// Notes which networks an engine has.
     pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeSet<String>>) {
         let Some(info) = self.engines.get_mut(id).and_then(|entry| entry.info.as_mut()) else { return };
@@ -212,6 +216,7 @@ impl View {
         entry.health.status = status;
         entry.handle.set_status(status);
         entry.health.since = Timestamp::now();
+        let _ = self.changes.0.send(crate::cluster::AppChange::Engines);
         self.snapshot.update(id, |state| state.status = status);
         Some(before)
     }

@@ -76,6 +76,8 @@ pub(super) struct ContainerEntry {
     ticket: Ticket,
     /// What it has of the host beside the ports that are shown: the same ones, for IPv6.
     hidden_ports: Vec<HostPort>,
+    pub(super) run: crate::engine::RunState,
+    pub(super) exits: Vec<Timestamp>,
 }
 
 impl ContainerEntry {
@@ -88,7 +90,7 @@ impl ContainerEntry {
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
         // How its program does is of no interest where `run` or somebody else started it.
-        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run: _ } =
+        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run } =
             found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
@@ -101,6 +103,7 @@ impl ContainerEntry {
             && self.reserved == *reserved
             && self.limits_known == *limits_known
             && self.managed == *managed
+            && self.run == *run
     }
 }
 
@@ -136,6 +139,7 @@ pub(super) struct View {
     twins: BTreeMap<EngineId, (EngineId, ContainerId)>,
     /// The engines that are duplicates, with that which each of them is.
     same_as: BTreeMap<EngineId, EngineId>,
+    pub(super) changes: super::replicas::Changes,
 }
 
 impl View {
@@ -259,9 +263,11 @@ impl View {
         let ran = known.is_some_and(|known| known.container.state.holds_resources());
         self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
         let allocation = known.map(|known| known.allocation.clone()).unwrap_or_default();
-        let ObservedContainer { managed, reserved, limits_known, .. } = found;
+        let ObservedContainer { managed, reserved, limits_known, run, .. } = found;
+        let exits = known.map(|known| known.exits.clone()).unwrap_or_default();
+        if let Some(labels) = managed.as_ref().and_then(Managed::replica) { let _ = self.changes.0.send(super::AppChange::App(labels.app.clone())); }
         let entry =
-            ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket, hidden_ports };
+            ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket, hidden_ports, run, exits };
         self.containers.insert(found.id.clone(), Box::new(entry));
         self.recount(&found.id);
         true
@@ -311,6 +317,7 @@ impl View {
 
     fn forget(&mut self, id: &ContainerId) {
         let Some(entry) = self.containers.remove(id) else { return };
+        if let Some(labels) = entry.managed.as_ref().and_then(Managed::replica) { let _ = self.changes.0.send(super::AppChange::App(labels.app.clone())); }
         self.running = self.running.saturating_sub(usize::from(entry.container.state.holds_resources()));
         let engine = entry.container.engine.id.clone();
         self.change_allocation(&engine, &entry.allocation, false);
