@@ -21,7 +21,7 @@ impl Cluster {
         {
             let mut view = shared.view.write();
             view.remove_engine(&id);
-            view.add_engine(spec, handle.clone());
+            view.add_engine(spec, handle.clone(), shared.clock.now());
         }
         let (settings, background) = (&shared.settings, &shared.background);
         let (cluster, engine) = (self.in_background(), handle.clone());
@@ -48,7 +48,7 @@ impl Cluster {
 
     /// Notes that an engine left the registry, or is back. While it is away it is down, even if its daemon answers.
     pub fn set_absent(&self, id: &EngineId, absent: bool) {
-        self.shared.view.write().set_absent(id, absent);
+        self.shared.view.write().set_absent(id, absent, self.shared.clock.now());
         self.shared.status_changes.notify_waiters();
         if !absent && let Some(engine) = self.handle(id) {
             engine.wake();

@@ -83,7 +83,11 @@ impl Cluster {
     /// there is to do about the others.
     pub(super) fn recognise(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
         let (mut todo, mut new) = (Vec::new(), Vec::new());
-        let duplicates = self.shared.view.read().duplicates_of(engine);
+        let duplicates = {
+            let view = self.shared.view.read();
+            view.recall_replicas(found);
+            view.duplicates_of(engine)
+        };
         for (position, found) in found.iter_mut().enumerate() {
             let Some(managed) = &found.managed else { continue };
             if !self.shared.platform.owns(&managed.platform) {
@@ -313,6 +317,7 @@ mod tests {
 
     use super::*;
     use crate::background::Background;
+    use crate::clock::Clock;
     use crate::cluster::launches::Launches;
     use crate::cluster::{ClusterSettings, Platform};
     use crate::events::{EventLog, Publisher, RecordingSink};
@@ -333,6 +338,7 @@ mod tests {
             Platform::new("paas".to_owned()),
             launches,
             Background::default(),
+            Clock::system(),
         );
         let stopping = cluster.background().stopping().clone();
         gated.close();

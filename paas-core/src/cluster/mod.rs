@@ -7,6 +7,8 @@
 //! The view also holds the reservations: placing reserves, under one short lock, and a [`Reservation`] gives back what it
 //! holds unless it is turned into a container.
 
+mod apps;
+mod changes;
 mod containers;
 mod engines;
 mod follow;
@@ -20,7 +22,6 @@ mod platform;
 mod probe;
 mod recorder;
 mod removals;
-mod replicas;
 mod reservation;
 mod twins;
 mod view;
@@ -33,21 +34,27 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::background::Background;
+use crate::clock::Clock;
 use crate::engine::ReplicaLabels;
 use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
+#[allow(unused_imports, reason = "the reconciler reads it")]
+pub(crate) use apps::ReplicaContainer;
+#[allow(unused_imports, reason = "the reconciler reads it")]
+pub(crate) use changes::AppChange;
 pub(crate) use groups::{Member, Standing};
 pub use handle::EngineHandle;
 use launches::Launches;
 pub(crate) use platform::check_platform;
-pub(crate) use replicas::{AppChange, EngineReach, ReplicaContainer};
 pub use platform::{Platform, adopt_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
 pub use reservation::Reservation;
+#[allow(unused_imports, reason = "the reconciler reads it")]
+pub(crate) use view::EngineReach;
 use view::{Ticket, View};
 
 /// How closely the engines are watched.
@@ -126,6 +133,8 @@ struct Shared {
     status_changes: Notify,
     collecting: gc::Collecting,
     removing: removals::Removing,
+    /// By which it is remembered when hosts were heard and programs ended.
+    clock: Clock,
 }
 
 /// A container and what the platform knows beside it.
@@ -153,7 +162,8 @@ impl Cluster {
         platform: String,
     ) -> Self {
         let launches = Launches::in_memory(events.clone());
-        Self::with_launches(settings, scheduler, events, Platform::new(platform), launches, Background::default())
+        let (platform, background) = (Platform::new(platform), Background::default());
+        Self::with_launches(settings, scheduler, events, platform, launches, background, Clock::system())
     }
 
     /// An empty cluster that goes on with what the records of launches say, with the table of what runs in the background.
@@ -164,6 +174,7 @@ impl Cluster {
         platform: Platform,
         launches: Launches,
         background: Background,
+        clock: Clock,
     ) -> Self {
         let recorder = Recorder::spawn(events, &background);
         let shared = Shared {
@@ -181,8 +192,13 @@ impl Cluster {
             status_changes: Notify::new(),
             collecting: gc::Collecting::default(),
             removing: removals::Removing::default(),
+            clock,
         };
-        Self { shared: Arc::new(shared), _owner: Some(Arc::new(Owner(background))) }
+        let cluster = Self { shared: Arc::new(shared), _owner: Some(Arc::new(Owner(background.clone()))) };
+        let in_background = cluster.in_background();
+        let tell_of_room = move |report| changes::tell_of_room(in_background.clone(), report);
+        background.spawn("engines/room", None, background.stopping().clone(), tell_of_room);
+        cluster
     }
 
     /// The same cluster for what runs in the background: it keeps nothing running.

@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
+use super::probe::{Heard, Unheard};
 use super::{Cluster, EngineHandle};
 use crate::background::Report;
 use crate::model::EngineStatus;
@@ -21,9 +22,9 @@ const MEASURED_AN_INTERVAL: usize = 10;
 /// What became of a probe.
 enum Outcome {
     /// The host answered, after so long.
-    Answered(Duration),
+    Answered(Heard, Duration),
     /// It did not answer in time, and why. While it still may, the rest of the probe.
-    Missed(String, Option<BoxFuture<'static, Outcome>>),
+    Missed(Unheard, Option<BoxFuture<'static, Outcome>>),
     /// A late answer did not come at all.
     Over,
 }
@@ -53,18 +54,18 @@ pub(super) async fn monitor(cluster: Cluster, engine: EngineHandle, report: Repo
             Some(outcome) = probes.next() => outcome,
         };
         match outcome {
-            Outcome::Answered(took) => {
+            Outcome::Answered(heard, took) => {
                 missed = 0;
                 // Forgets slowly: one quick answer does not make a slow host quick.
                 usual = took.max(usual.mul_f64(0.9));
-                answered(&cluster, &engine, took);
+                answered(&cluster, &engine, heard, took);
                 report.ok();
             }
-            Outcome::Missed(reason, rest) => {
+            Outcome::Missed(unheard, rest) => {
                 missed += 1;
                 probes.extend(rest);
-                report.failed(&reason);
-                unanswered(&cluster, &engine, missed, reason);
+                report.failed(&unheard.reason);
+                unanswered(&cluster, &engine, missed, unheard);
             }
             Outcome::Over => {}
         }
@@ -77,23 +78,27 @@ async fn probe(cluster: Cluster, engine: EngineHandle, deadline: Duration) -> Ou
     let answer = async move { cluster.shared.prober.ask(&spec.addr, &**engine.client(), deadline + LATE).await };
     let mut answer = Box::pin(answer);
     match timeout(deadline, &mut answer).await {
-        Ok(Ok(())) => Outcome::Answered(asked.elapsed()),
-        Ok(Err(reason)) => Outcome::Missed(reason, None),
+        Ok(Ok(heard)) => Outcome::Answered(heard, asked.elapsed()),
+        Ok(Err(unheard)) => Outcome::Missed(unheard, None),
         Err(_) => {
             let late = async move {
                 match answer.await {
-                    Ok(()) => Outcome::Answered(asked.elapsed()),
+                    Ok(heard) => Outcome::Answered(heard, asked.elapsed()),
                     Err(_) => Outcome::Over,
                 }
             };
-            Outcome::Missed(format!("no answer within {deadline:?}"), Some(late.boxed()))
+            Outcome::Missed(Unheard::silent(format!("no answer within {deadline:?}")), Some(late.boxed()))
         }
     }
 }
 
-fn answered(cluster: &Cluster, engine: &EngineHandle, took: Duration) {
+fn answered(cluster: &Cluster, engine: &EngineHandle, heard: Heard, took: Duration) {
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    cluster.with(engine, |view| view.set_response_time(engine.id(), milliseconds));
+    let now = cluster.shared.clock.now();
+    cluster.with(engine, |view| {
+        view.set_response_time(engine.id(), milliseconds);
+        view.note_heard(engine.id(), heard, now);
+    });
     match engine.status() {
         // A missed probe loses no event: the stream is still open, or its end brings the follower here.
         EngineStatus::Suspect => cluster.set_status(engine, EngineStatus::Up, None),
@@ -102,7 +107,10 @@ fn answered(cluster: &Cluster, engine: &EngineHandle, took: Duration) {
     }
 }
 
-fn unanswered(cluster: &Cluster, engine: &EngineHandle, missed: u32, reason: String) {
+fn unanswered(cluster: &Cluster, engine: &EngineHandle, missed: u32, unheard: Unheard) {
+    let Unheard { reason, nobody_listens } = unheard;
+    let now = cluster.shared.clock.now();
+    cluster.with(engine, |view| view.note_unheard(engine.id(), nobody_listens, now));
     let status = match engine.status() {
         EngineStatus::Up | EngineStatus::Suspect if missed >= cluster.shared.settings.probe_misses => {
             EngineStatus::Down
@@ -161,6 +169,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use jiff::Timestamp;
+
     use super::*;
     use crate::cluster::ClusterSettings;
     use crate::engine::{EngineUsage, MockDockerEngine};
@@ -185,7 +195,7 @@ mod tests {
         let spec = EngineSpec::new(id.clone(), "sim://one".parse().unwrap());
         let stop = cluster.background().stopping().child_token();
         let handle = EngineHandle::new(id.clone(), 1, Arc::new(engine), stop.clone());
-        cluster.shared.view.write().add_engine(spec, handle.clone());
+        cluster.shared.view.write().add_engine(spec, handle.clone(), Timestamp::now());
         cluster.shared.view.write().set_status(&id, EngineStatus::Up, None);
         let (measured, engine) = (cluster.in_background(), handle.clone());
         let work = move |report| measure(measured.clone(), engine.clone(), report);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "docker")]
 use tokio::time::timeout;
 
-use crate::engine::DockerEngine;
+use crate::engine::{DockerEngine, EngineError};
 use crate::model::{EngineAddress, Invalid};
 #[cfg(feature = "docker")]
 use crate::net;
@@ -59,6 +59,35 @@ impl FromStr for ProbeKind {
     }
 }
 
+/// Who was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The daemon itself.
+    Daemon,
+    /// Its host, whatever the daemon does.
+    Host,
+}
+
+/// Why nobody was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unheard {
+    pub(super) reason: String,
+    /// The host said itself that nobody listens: it lives, and its daemon does not.
+    pub(super) nobody_listens: bool,
+}
+
+impl Unheard {
+    pub(super) fn silent(reason: String) -> Self {
+        Self { reason, nobody_listens: false }
+    }
+}
+
+impl From<&EngineError> for Unheard {
+    fn from(error: &EngineError) -> Self {
+        Self { reason: error.detail().to_owned(), nobody_listens: error.nobody_listens() }
+    }
+}
+
 /// Asks hosts. One serves all engines: ICMP needs a socket of its own.
 #[derive(Debug, Default)]
 pub(super) struct Prober {
@@ -87,37 +116,42 @@ impl Prober {
         address: &EngineAddress,
         engine: &dyn DockerEngine,
         deadline: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<Heard, Unheard> {
         match self.ask_network(address, deadline).await {
-            Some(answer) => answer,
-            None => engine.ping(deadline).await.map_err(|error| error.detail().to_owned()),
+            Some(answer) => answer.map(|()| Heard::Host),
+            None => engine.ping(deadline).await.map(|()| Heard::Daemon).map_err(|error| Unheard::from(&error)),
         }
     }
 
     /// Nothing when the engine itself is to be asked.
     #[cfg(feature = "docker")]
-    async fn ask_network(&self, address: &EngineAddress, deadline: Duration) -> Option<Result<(), String>> {
+    async fn ask_network(&self, address: &EngineAddress, deadline: Duration) -> Option<Result<(), Unheard>> {
         let (EngineAddress::Tcp { host, port } | EngineAddress::Https { host, port }) = address else { return None };
         let answer = match self.kind {
             ProbeKind::Ping => return None,
             ProbeKind::Tcp => timeout(deadline, connect(host, *port)).await,
-            ProbeKind::Icmp => timeout(deadline, self.icmp.echo(host, *port, deadline)).await,
+            ProbeKind::Icmp => {
+                timeout(deadline, self.icmp.echo(host, *port, deadline)).await.map(|echo| echo.map_err(Unheard::silent))
+            }
         };
-        Some(answer.unwrap_or_else(|_| Err(format!("{address}: no answer within {deadline:?}"))))
+        Some(answer.unwrap_or_else(|_| Err(Unheard::silent(format!("{address}: no answer within {deadline:?}")))))
     }
 
     /// Without Docker there are only simulated hosts.
     #[cfg(not(feature = "docker"))]
-    async fn ask_network(&self, _address: &EngineAddress, _patience: Duration) -> Option<Result<(), String>> {
+    async fn ask_network(&self, _address: &EngineAddress, _patience: Duration) -> Option<Result<(), Unheard>> {
         None
     }
 }
 
 #[cfg(feature = "docker")]
-async fn connect(host: &str, port: u16) -> Result<(), String> {
+async fn connect(host: &str, port: u16) -> Result<(), Unheard> {
     match net::connect(host, port).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("{host}:{port}: {error}")),
+        Err(error) => {
+            let nobody_listens = error.kind() == std::io::ErrorKind::ConnectionRefused;
+            Err(Unheard { reason: format!("{host}:{port}: {error}"), nobody_listens })
+        }
     }
 }
 
@@ -200,7 +234,7 @@ mod tests {
         engine
     }
 
-    async fn ask(kind: ProbeKind, address: &str, deadline: Duration) -> Result<(), String> {
+    async fn ask(kind: ProbeKind, address: &str, deadline: Duration) -> Result<Heard, Unheard> {
         Prober::new(kind).ask(&address.parse().unwrap(), &deaf(), deadline).await
     }
 
@@ -208,22 +242,22 @@ mod tests {
     async fn a_port_that_is_listened_on_is_enough_for_tcp() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("tcp://{}", listener.local_addr().unwrap());
-        ask(ProbeKind::Tcp, &address, TIMEOUT).await.unwrap();
+        assert_eq!(ask(ProbeKind::Tcp, &address, TIMEOUT).await, Ok(Heard::Host));
         drop(listener);
         let refused = ask(ProbeKind::Tcp, &address, TIMEOUT).await.unwrap_err();
-        assert!(refused.contains("refused"), "{refused}");
+        assert!(refused.reason.contains("refused") && refused.nobody_listens, "{refused:?}");
         assert!(ask(ProbeKind::Ping, &address, TIMEOUT).await.is_err());
     }
 
     #[tokio::test]
     async fn a_host_that_echoes_is_enough_for_icmp() {
         match ask(ProbeKind::Icmp, "tcp://127.0.0.1:1", TIMEOUT).await {
-            Ok(()) => {}
+            Ok(heard) => assert_eq!(heard, Heard::Host),
             // Without the right to, the operator is told what to do instead.
-            Err(error) => assert!(error.contains("probe by ping or tcp"), "{error}"),
+            Err(error) => assert!(error.reason.contains("probe by ping or tcp"), "{error:?}"),
         }
         let unknown = ask(ProbeKind::Icmp, "tcp://no.such.host.invalid:1", TIMEOUT).await.unwrap_err();
-        assert!(unknown.contains("not found"), "{unknown}");
+        assert!(unknown.reason.contains("not found") && !unknown.nobody_listens, "{unknown:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -231,7 +265,7 @@ mod tests {
         for kind in ProbeKind::ALL {
             for address in ["sim://deaf", "unix:///nowhere.sock"] {
                 let answer = ask(kind, address, TIMEOUT).await;
-                assert!(answer.is_err_and(|error| error.contains("simulated host")), "{kind} {address}");
+                assert!(answer.is_err_and(|error| error.reason.contains("simulated host")), "{kind} {address}");
             }
         }
     }

@@ -232,7 +232,8 @@ impl ControllerBuilder {
         let settings = self.settings.cluster.clone();
         // Whatever fails from here on, everything in the background ends with it.
         let sink = Arc::new(publisher.clone());
-        let cluster = Cluster::with_launches(settings, scheduler, sink, platform, launches, background);
+        let cluster =
+            Cluster::with_launches(settings, scheduler, sink, platform, launches, background, self.clock.clone());
         let roles = self.roles.unwrap_or_else(|| vec![Role::admin(), Role::user()]);
         let auth = Authenticator::new(store.clone(), roles, self.settings.auth.clone(), self.clock.clone()).await?;
         // Whatever ends the cluster ends the rest.

@@ -35,13 +35,21 @@ pub struct EngineError {
     kind: EngineErrorKind,
     operation: &'static str,
     detail: String,
+    nobody_listens: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl EngineError {
     /// A failure of `operation`, with a sentence for people: what Docker said, or what to do.
     pub fn new(kind: EngineErrorKind, operation: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, operation, detail: detail.into(), source: None }
+        Self { kind, operation, detail: detail.into(), nobody_listens: false, source: None }
+    }
+
+    /// The same error of a host that said itself that nobody listens at the address.
+    #[must_use]
+    pub fn with_nobody_listening(mut self) -> Self {
+        self.nobody_listens = true;
+        self
     }
 
     /// The same error with its cause.
@@ -59,6 +67,11 @@ impl EngineError {
     /// The sentence for people, without the operation.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Whether the host said itself that nobody listens at the address: it lives, and its daemon does not.
+    pub fn nobody_listens(&self) -> bool {
+        self.nobody_listens
     }
 
     /// Whether the same may work on this host in a moment, without anybody mending anything. It may have been done all the

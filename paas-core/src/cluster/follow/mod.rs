@@ -227,11 +227,14 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
     if !heard.seen.is_new(&event) {
         return;
     }
+    if event.action == "die" {
+        cluster.note_exit(engine, &event);
+    }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.gone_from(engine, container),
         Some(container) if is_told_by_its_launch(cluster, engine.id(), &event) || cluster.being_removed(container) => {}
         Some(container) if changes_state(&event.action) => changed.mark(container.clone()),
-        None if changes_host(&event.action) => {
+        None if changes_host(&event.action) || is_of_a_named_object(&event) => {
             changed.info_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(500));
         }
         Some(_) | None => {}
@@ -253,6 +256,13 @@ fn is_told_by_its_launch(cluster: &Cluster, engine: &EngineId, event: &EngineEve
 /// volumes that come and go with every container do not change it.
 fn changes_host(action: &str) -> bool {
     matches!(action, "pull" | "import" | "load" | "tag" | "untag" | "delete" | "prune" | "reload")
+}
+
+/// Whether somebody made or removed a network or a volume that has a name. Docker calls a volume that comes and goes with its
+/// container by 64 digits.
+fn is_of_a_named_object(event: &EngineEvent) -> bool {
+    let is_named = event.name.len() != 64 || !event.name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(&*event.action, "create" | "destroy") && is_named
 }
 
 /// Whether a container may look different after that. Looking inside one does not change it.

@@ -289,7 +289,7 @@ async fn what_was_begun_with_an_engine_is_not_noted_of_its_successor() {
     timeout(Duration::from_secs(1), before.lost())
         .await
         .expect("a caller that waits for the one before hears that it is gone");
-    assert_eq!(cluster.background().tasks().len(), 4, "those of one engine, and the recorder");
+    assert_eq!(cluster.background().tasks().len(), 5, "those of one engine, the recorder, and what tells of room");
     cluster.audit().unwrap();
     cluster.shutdown().await;
 }

@@ -1,9 +1,10 @@
 //! A check of the arithmetic, for tests.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Allocation, View};
-use crate::model::{EngineId, EngineStatus, HostPort, Resources};
+use crate::model::app::AppName;
+use crate::model::{ContainerId, EngineId, EngineStatus, HostPort, Resources};
 
 impl View {
     /// Checks the arithmetic: recomputes every engine's numbers from the holds.
@@ -67,6 +68,18 @@ impl View {
         }
         if self.daemons != daemons {
             return Err(format!("the daemons are {daemons:?}, and {:?} are noted", self.daemons));
+        }
+        let mut by_app: BTreeMap<AppName, BTreeSet<ContainerId>> = BTreeMap::new();
+        for (id, entry) in &self.containers {
+            if entry.replica.is_some() != entry.replica_labels().is_some() {
+                return Err(format!("{id} is half a container of an application: {entry:?}"));
+            }
+            if let Some(labels) = entry.replica_labels() {
+                by_app.entry(labels.app.clone()).or_default().insert(id.clone());
+            }
+        }
+        if *self.replicas.by_app() != by_app {
+            return Err(format!("the applications have {by_app:?}, and {:?} are noted", self.replicas.by_app()));
         }
         self.snapshot.audit()
     }

@@ -1,11 +1,12 @@
 //! The engines of the view.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{EngineEntry, View};
+use super::{EngineEntry, Signs, View};
 use crate::cluster::EngineHandle;
 use crate::engine::{EngineInfo, EngineUsage};
 use crate::model::{
@@ -14,7 +15,7 @@ use crate::model::{
 use crate::scheduler::EngineState;
 
 impl View {
-    pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, handle: EngineHandle) {
+    pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, handle: EngineHandle, now: Timestamp) {
         let id = spec.id.clone();
         let mut state = EngineState::new(id.clone(), Resources::ZERO);
         state.status = EngineStatus::Pending;
@@ -34,6 +35,8 @@ impl View {
             usage: EngineUsage::default(),
             host_usage: None,
             absent: false,
+            signs: Signs::new(now),
+            new_volumes: BTreeMap::new(),
             warnings: Vec::new(),
             containers: BTreeSet::new(),
             ports: HashMap::new(),
@@ -42,6 +45,7 @@ impl View {
         state.labels = entry.spec.labels.iter().cloned().collect();
         self.snapshot.insert(state);
         self.engines.insert(id, entry);
+        self.changes.engines();
     }
 
     /// Takes an engine out, with its containers and the reservations on it.
@@ -64,13 +68,12 @@ impl View {
             self.starting.remove(&container);
             self.forget(&container);
         }
+        self.changes.engines();
         true
     }
 
-    pub(in crate::cluster) fn set_absent(&mut self, id: &EngineId, absent: bool) {
-        if let Some(entry) = self.engines.get_mut(id) {
-            entry.absent = absent;
-        }
+    pub(in crate::cluster) fn set_absent(&mut self, id: &EngineId, absent: bool, now: Timestamp) {
+        self.note_left(id, absent.then_some(now));
         if absent {
             self.set_status(id, EngineStatus::Down, None);
         }
@@ -80,6 +83,7 @@ impl View {
     pub(in crate::cluster) fn set_draining(&mut self, id: &EngineId, draining: bool) -> bool {
         let Some(entry) = self.engines.get_mut(id) else { return false };
         entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
+        self.changes.engines();
         self.snapshot.update(id, |state| state.draining = draining)
     }
 
@@ -88,6 +92,7 @@ impl View {
         let Some(entry) = self.engines.get_mut(id) else { return false };
         entry.spec = Arc::new(EngineSpec { labels: labels.to_vec(), ..EngineSpec::clone(&entry.spec) });
         entry.summary = Arc::new(EngineSummary { labels: labels.to_vec(), ..EngineSummary::clone(&entry.summary) });
+        self.changes.engines();
         self.snapshot.update(id, |state| state.labels = labels.iter().cloned().collect())
     }
 
@@ -119,6 +124,10 @@ impl View {
         // More than anything can have is not what it has, and nobody could read it.
         info.cpus = info.cpus.min(Cpus::MAX);
         info.memory = info.memory.min(MemoryMb::MAX);
+        if info.volumes.is_some() {
+            // The first reading may have been under way when they were made; the second says whether they are there.
+            entry.new_volumes.retain(|_, was_read| !std::mem::replace(was_read, true));
+        }
         if entry.info.as_ref() == Some(&info) {
             return;
         }
@@ -131,11 +140,15 @@ impl View {
             .get(id)
             .is_some_and(|state| state.total != total || state.cpu_count != cpu_count || state.networks != networks)
         {
+            self.changes.engines();
             self.snapshot.update(id, |state| {
                 state.total = total;
                 state.cpu_count = cpu_count;
                 state.networks = networks;
             });
+        }
+        if entry.info.as_ref().is_none_or(|known| known.volumes != info.volumes) {
+            self.changes.engines();
         }
         let summary = summary(&entry.spec, total);
         self.images.add(&info);
@@ -154,10 +167,6 @@ impl View {
         }
     }
 
-    pub(in crate::cluster) fn snap(&self) -> &crate::scheduler::Snapshot { &self.snapshot }
-    pub(in crate::cluster) fn add_volume(&mut self, id: &EngineId, name: &str) {
-        if let Some(info) = self.engines.get_mut(id).and_then(|e| e.info.as_mut()) { info.volumes.get_or_insert_default().insert(name.to_owned()); }
-    }
     /// Notes which networks an engine has.
     pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeSet<String>>) {
         let Some(info) = self.engines.get_mut(id).and_then(|entry| entry.info.as_mut()) else { return };
@@ -188,6 +197,23 @@ impl View {
         }
     }
 
+    /// Notes that a volume was made.
+    pub(in crate::cluster) fn note_volume(&mut self, id: &EngineId, name: &str) {
+        let Some(entry) = self.engines.get_mut(id) else { return };
+        entry.new_volumes.insert(name.to_owned(), false);
+        self.changes.engines();
+    }
+
+    /// Notes that a volume was removed.
+    pub(in crate::cluster) fn forget_volume(&mut self, id: &EngineId, name: &str) {
+        let Some(entry) = self.engines.get_mut(id) else { return };
+        entry.new_volumes.remove(name);
+        if let Some(volumes) = entry.info.as_mut().and_then(|info| info.volumes.as_mut()) {
+            volumes.remove(name);
+        }
+        self.changes.engines();
+    }
+
     /// Notes how an engine is; says what it was when that is something else.
     pub(in crate::cluster) fn set_status(
         &mut self,
@@ -196,7 +222,7 @@ impl View {
         reason: Option<String>,
     ) -> Option<EngineStatus> {
         let entry = self.engines.get_mut(id)?;
-        let before = entry.health.status;
+        let (before, reach) = (entry.health.status, entry.reach());
         let (status, reason) = match entry.absent {
             true => (EngineStatus::Down, Some("it left the registry".to_owned())),
             false => (status, reason),
@@ -216,7 +242,9 @@ impl View {
         entry.health.status = status;
         entry.handle.set_status(status);
         entry.health.since = Timestamp::now();
-        let _ = self.changes.0.send(crate::cluster::AppChange::Engines);
+        if discriminant(&reach) != discriminant(&entry.reach()) {
+            self.changes.engines();
+        }
         self.snapshot.update(id, |state| state.status = status);
         Some(before)
     }
@@ -234,6 +262,14 @@ impl View {
             *other != id && entry.is_some_and(|entry| entry.health.status != EngineStatus::Duplicate)
         };
         self.daemons.get(daemon_id)?.iter().find(is_another)
+    }
+}
+
+impl EngineEntry {
+    /// Its volumes, as it said last, and those that were made since.
+    pub(in crate::cluster) fn volumes(&self) -> impl Iterator<Item = &String> {
+        let told = self.info.as_ref().and_then(|info| info.volumes.as_ref());
+        told.into_iter().flatten().chain(self.new_volumes.keys())
     }
 }
 

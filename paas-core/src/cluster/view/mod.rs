@@ -7,6 +7,8 @@
 #[cfg(any(test, feature = "testing"))]
 mod audit;
 mod engines;
+mod reach;
+mod replicas;
 mod reservations;
 #[cfg(test)]
 mod tests;
@@ -21,13 +23,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::EngineHandle;
+use super::changes::Changes;
 use crate::engine::{EngineInfo, EngineUsage, Managed, ObservedContainer, Owner};
+use crate::model::app::AppName;
 use crate::model::{
     BoundPort, Container, ContainerId, ContainerState, Cpus, EngineHealth, EngineId, EngineSpec, EngineSummary, Group,
     HostPort, HostUsage, LaunchId, MemoryMb, Resources,
 };
 use crate::scheduler::{AllocationRef, Snapshot};
 
+pub(crate) use reach::EngineReach;
+use reach::Signs;
+use replicas::{ReplicaState, Replicas};
 use tombstones::Tombstones;
 use totals::Images;
 
@@ -56,6 +63,9 @@ pub(super) struct EngineEntry {
     pub(super) host_usage: Option<HostUsage>,
     /// It registered itself and left: down, whether or not its daemon answers.
     pub(super) absent: bool,
+    signs: Signs,
+    /// The volumes that were made since it said which it has, and whether that was read once since.
+    new_volumes: BTreeMap<String, bool>,
     /// What is to be told a person of it beside its status.
     pub(super) warnings: Vec<String>,
     containers: BTreeSet<ContainerId>,
@@ -76,8 +86,8 @@ pub(super) struct ContainerEntry {
     ticket: Ticket,
     /// What it has of the host beside the ports that are shown: the same ones, for IPv6.
     hidden_ports: Vec<HostPort>,
-    pub(super) run: crate::engine::RunState,
-    pub(super) exits: Vec<Timestamp>,
+    /// Present on a container of an application.
+    replica: Option<Box<ReplicaState>>,
 }
 
 impl ContainerEntry {
@@ -89,9 +99,7 @@ impl ContainerEntry {
 
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
-        // How its program does is of no interest where `run` or somebody else started it.
-        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run } =
-            found;
+        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run } = found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name
@@ -103,7 +111,7 @@ impl ContainerEntry {
             && self.reserved == *reserved
             && self.limits_known == *limits_known
             && self.managed == *managed
-            && self.run == *run
+            && self.does_as(run)
     }
 }
 
@@ -125,6 +133,8 @@ pub(super) struct View {
     /// Boxed: of a large entry in the tree itself, three of ten would be room for more.
     containers: BTreeMap<ContainerId, Box<ContainerEntry>>,
     groups: HashMap<Group, BTreeSet<ContainerId>>,
+    replicas: Replicas,
+    changes: Changes,
     reservations: HashMap<LaunchId, Reserved>,
     starting: HashMap<ContainerId, LaunchId>,
     gone: Tombstones,
@@ -139,10 +149,17 @@ pub(super) struct View {
     twins: BTreeMap<EngineId, (EngineId, ContainerId)>,
     /// The engines that are duplicates, with that which each of them is.
     same_as: BTreeMap<EngineId, EngineId>,
-    pub(super) changes: super::replicas::Changes,
 }
 
 impl View {
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     pub(super) fn container(&self, id: &ContainerId) -> Option<&ContainerEntry> {
         self.containers.get(id).map(|entry| &**entry)
     }
@@ -218,9 +235,14 @@ impl View {
             self.recount(&found.id);
             return true;
         }
+        let replica = self.replica_state(&mut found);
         let known = self.containers.get(&found.id).map(|entry| &**entry);
         // Of thousands of equal containers the description is kept once, and the words that they have in common.
-        let alike = found.managed.as_ref().and_then(|managed| self.group(managed.group()?).next());
+        let alike = found.managed.as_ref().and_then(|managed| match &managed.owner {
+            Owner::Run { group, .. } => self.group(group).next(),
+            Owner::Replica(labels) => self.sibling(labels),
+            Owner::Other(_) => None,
+        });
         let alike = [known, alike].into_iter().flatten().find(|other| *other.container.image == found.spec);
         if let (Some(managed), Some(other)) = (&mut found.managed, alike.and_then(|other| other.managed.as_ref())) {
             if let (Owner::Run { group: mine, .. }, Some(others)) = (&mut managed.owner, other.group()) {
@@ -255,6 +277,8 @@ impl View {
         {
             reserved.launched.push(found.id.clone());
         }
+        let before = known.and_then(ContainerEntry::replica_labels).map(|labels| labels.app.clone());
+        let app = ours.and_then(Managed::replica).map(|labels| labels.app.clone());
         if let Some(group) = ours.and_then(Managed::group) {
             self.groups.entry(group.clone()).or_default().insert(found.id.clone());
         } else if let Some(before) = known.and_then(|known| known.managed.as_ref()?.group()).cloned() {
@@ -263,14 +287,34 @@ impl View {
         let ran = known.is_some_and(|known| known.container.state.holds_resources());
         self.running = (self.running + usize::from(container.state.holds_resources())).saturating_sub(usize::from(ran));
         let allocation = known.map(|known| known.allocation.clone()).unwrap_or_default();
-        let ObservedContainer { managed, reserved, limits_known, run, .. } = found;
-        let exits = known.map(|known| known.exits.clone()).unwrap_or_default();
-        if let Some(labels) = managed.as_ref().and_then(Managed::replica) { let _ = self.changes.0.send(super::AppChange::App(labels.app.clone())); }
-        let entry =
-            ContainerEntry { image, container, managed, reserved, limits_known, allocation, ticket, hidden_ports, run, exits };
+        let ObservedContainer { managed, reserved, limits_known, .. } = found;
+        let entry = ContainerEntry {
+            image,
+            container,
+            managed,
+            reserved,
+            limits_known,
+            allocation,
+            ticket,
+            hidden_ports,
+            replica,
+        };
         self.containers.insert(found.id.clone(), Box::new(entry));
+        self.note_app(&found.id, before, app);
         self.recount(&found.id);
         true
+    }
+
+    /// Notes which application a container is of, where it is of one, or was.
+    fn note_app(&mut self, id: &ContainerId, before: Option<AppName>, now: Option<AppName>) {
+        if let Some(app) = before.filter(|app| now.as_ref() != Some(app)) {
+            self.replicas.remove(&app, id);
+            self.changes.app(&app);
+        }
+        if let Some(app) = now {
+            self.replicas.insert(&app, id);
+            self.changes.app(&app);
+        }
     }
 
     /// Our containers that run on an engine and whose limits no inspection has shown yet.
@@ -313,11 +357,11 @@ impl View {
         for found in found {
             self.observe(engine, found, ticket);
         }
+        self.note_read(engine);
     }
 
     fn forget(&mut self, id: &ContainerId) {
         let Some(entry) = self.containers.remove(id) else { return };
-        if let Some(labels) = entry.managed.as_ref().and_then(Managed::replica) { let _ = self.changes.0.send(super::AppChange::App(labels.app.clone())); }
         self.running = self.running.saturating_sub(usize::from(entry.container.state.holds_resources()));
         let engine = entry.container.engine.id.clone();
         self.change_allocation(&engine, &entry.allocation, false);
@@ -327,6 +371,7 @@ impl View {
         if let Some(group) = entry.managed.as_ref().and_then(Managed::group) {
             take_out(&mut self.groups, group, id);
         }
+        self.note_app(id, entry.replica_labels().map(|labels| labels.app.clone()), None);
     }
 
     /// Forgets every container of an engine.
@@ -395,6 +440,9 @@ impl View {
         let ports: Vec<HostPort> = allocation.ports.iter().filter(|port| changes(port)).copied().collect();
         let allocation =
             AllocationRef { resources: allocation.resources, image: allocation.image.as_deref(), ports: &ports };
+        if !take && allocation.resources.is_some() {
+            self.changes.room();
+        }
         if take {
             self.snapshot.take(engine, allocation);
         } else if self.snapshot.give_back(engine, allocation).is_err() {

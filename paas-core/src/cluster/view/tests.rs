@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::cluster::apps::ReplicaContainer;
+use crate::cluster::probe::Heard;
 use crate::engine::{MockDockerEngine, Owner, ReplicaLabels, RunState};
 use crate::model::{BoundPort, ContainerSpec, Cpus, EngineStatus, MemoryMb, Protocol};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Spread};
@@ -26,7 +28,7 @@ fn view_of(engines: usize) -> View {
     for index in 0..engines {
         let id = engine_id(index);
         let spec = EngineSpec::new(id.clone(), format!("sim://view-{index}").parse().unwrap());
-        view.add_engine(spec, handle(&id, index as u64));
+        view.add_engine(spec, handle(&id, index as u64), Timestamp::UNIX_EPOCH);
         view.set_info(&id, info(id.as_str()));
         view.set_status(&id, EngineStatus::Up, None);
     }
@@ -115,9 +117,13 @@ fn reserved(view: &View) -> Resources {
     view.state(&engine_id(0)).unwrap().reserved
 }
 
+fn app(name: &str) -> AppName {
+    name.parse().unwrap()
+}
+
 fn replica_of(number: usize, launch: LaunchId, state: ContainerState) -> ObservedContainer {
     let mut found = found(number, Some(launch), state, None);
-    let (app, component) = ("shop".parse().unwrap(), "web".parse().unwrap());
+    let (app, component) = (app(["shop", "blog"][number % 2]), "web".parse().unwrap());
     let slot = u32::try_from(number).ok();
     let labels = ReplicaLabels { app, component, slot, generation: 1, revision: 1 };
     found.managed.as_mut().unwrap().owner = Owner::Replica(labels);
@@ -142,6 +148,202 @@ fn a_replica_is_counted_once_and_is_in_no_group() {
     view.observe_gone(&container_id(1), 4);
     assert_eq!(reserved(&view), Resources::ZERO);
     view.audit().unwrap();
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// The one container of an application.
+fn only_replica(view: &View, of: &str, now: i64) -> ReplicaContainer {
+    let mut all = view.replicas(&app(of), at(now));
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
+#[test]
+fn the_containers_of_an_application_are_found_until_they_are_gone() {
+    let mut view = view_of(2);
+    for number in 1..=4 {
+        let engine = engine_id(usize::from(number > 2));
+        view.observe(&engine, replica_of(number, LaunchId::new(), ContainerState::Running), 1);
+    }
+    view.observe(&engine_id(0), found(5, Some(LaunchId::new()), ContainerState::Running, None), 1);
+    view.audit().unwrap();
+    assert_eq!(view.replica_apps().map(AppName::as_str).collect::<Vec<_>>(), ["blog", "shop"]);
+    let names = |view: &View| -> Vec<String> {
+        view.replicas(&app("shop"), at(0))
+            .into_iter()
+            .map(|replica| format!("{} {}", replica.name, replica.engine))
+            .collect()
+    };
+    assert_eq!(names(&view), ["web-2 e0", "web-4 e1"]);
+    // One that does not answer keeps what it had, as it was seen.
+    view.set_status(&engine_id(1), EngineStatus::Down, None);
+    let seen = view.replicas(&app("shop"), at(0)).remove(1);
+    assert_eq!((seen.state, seen.labels.slot), (ContainerState::Running, Some(4)));
+    view.observe_all(&engine_id(0), Vec::new(), 2);
+    view.audit().unwrap();
+    assert_eq!(names(&view), ["web-4 e1"]);
+    view.remove_engine(&engine_id(1));
+    view.audit().unwrap();
+    assert_eq!(view.replica_apps().count(), 0);
+}
+
+#[test]
+fn equal_descriptions_of_an_application_are_kept_once() {
+    let mut view = view_of(1);
+    for number in [2, 4] {
+        view.observe(&engine_id(0), replica_of(number, LaunchId::new(), ContainerState::Running), 1);
+    }
+    let all = view.replicas(&app("shop"), at(0));
+    assert!(Arc::ptr_eq(&all[0].spec, &all[1].spec));
+}
+
+#[test]
+fn ends_of_a_program_are_remembered_for_ten_minutes_and_no_more_than_ten() {
+    let mut view = view_of(1);
+    let (engine, id, launch) = (engine_id(0), container_id(2), LaunchId::new());
+    // Before it was observed at all.
+    view.note_exit(&id, at(100), Some(3));
+    view.note_exit(&container_id(7), at(100), Some(3));
+    view.observe(&engine, replica_of(2, launch, ContainerState::Running), 1);
+    assert_eq!(only_replica(&view, "shop", 100).exits, [at(100)]);
+    for second in 0..11 {
+        view.note_exit(&id, at(200 + second), Some(1));
+        let mut again = replica_of(2, launch, ContainerState::Running);
+        again.run.restarts = second.unsigned_abs();
+        view.observe(&engine, again, 2);
+    }
+    assert_eq!(only_replica(&view, "shop", 210).exits, (201..=210).map(at).collect::<Vec<_>>());
+    assert_eq!(only_replica(&view, "shop", 805).exits, (206..=210).map(at).collect::<Vec<_>>());
+    assert_eq!(only_replica(&view, "shop", 900).exits, []);
+    // Those of others are nobody's business.
+    view.observe(&engine, found(9, Some(LaunchId::new()), ContainerState::Running, None), 3);
+    view.note_exit(&container_id(9), at(300), Some(1));
+    view.audit().unwrap();
+}
+
+#[test]
+fn how_a_program_ended_is_known_while_it_runs_again() {
+    let mut view = view_of(1);
+    let (engine, launch) = (engine_id(0), LaunchId::new());
+    let observe = |ticket, state, ended: Option<i64>, exit_code, view: &mut View| {
+        let mut found = replica_of(2, launch, state);
+        found.run = RunState { started: Some(at(10)), ended: ended.map(at), exit_code, ..RunState::default() };
+        view.observe(&engine, found, ticket);
+        only_replica(view, "shop", 0).run.exit_code
+    };
+    assert_eq!(observe(1, ContainerState::Running, None, None, &mut view), None);
+    assert_eq!(observe(2, ContainerState::Stopped, Some(20), Some(7), &mut view), Some(7));
+    assert_eq!(observe(3, ContainerState::Running, Some(20), None, &mut view), Some(7));
+    view.note_exit(&container_id(2), at(30), Some(9));
+    assert_eq!(observe(4, ContainerState::Running, Some(30), None, &mut view), Some(9));
+    assert_eq!(observe(5, ContainerState::Stopped, Some(40), Some(0), &mut view), Some(0));
+}
+
+#[test]
+fn only_containers_of_applications_cost_what_they_have() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), found(1, Some(LaunchId::new()), ContainerState::Running, None), 1);
+    let mut other = found(
+        1,
+        Some(view.container(&container_id(1)).unwrap().managed.as_ref().unwrap().launch),
+        ContainerState::Running,
+        None,
+    );
+    other.run.restarts = 7;
+    let before = Arc::as_ptr(&view.container(&container_id(1)).unwrap().container);
+    view.observe(&engine_id(0), other, 2);
+    let entry = view.container(&container_id(1)).unwrap();
+    assert!(entry.replica.is_none() && Arc::as_ptr(&entry.container) == before, "how it does makes it no other one");
+}
+
+#[test]
+fn an_engine_is_silent_since_its_last_sign_of_life_and_its_daemon_gone_since_its_last_answer() {
+    let mut view = View::default();
+    let id = engine_id(0);
+    let reach = |view: &View| view.engine("e0").unwrap().reach();
+    view.add_engine(EngineSpec::new(id.clone(), "sim://reach".parse().unwrap()), handle(&id, 1), at(1));
+    assert_eq!(reach(&view), EngineReach::NotRead { since: at(1) });
+    view.note_heard(&id, Heard::Daemon, at(2));
+    view.set_status(&id, EngineStatus::Up, None);
+    assert_eq!(reach(&view), EngineReach::NotRead { since: at(2) }, "nothing of it was read");
+    view.observe_all(&id, Vec::new(), 1);
+    assert_eq!(reach(&view), EngineReach::Up);
+    view.note_unheard(&id, false, at(5));
+    view.set_status(&id, EngineStatus::Suspect, None);
+    assert_eq!(reach(&view), EngineReach::Up);
+    view.set_status(&id, EngineStatus::Down, None);
+    assert_eq!(reach(&view), EngineReach::Silent { since: at(2) });
+    view.note_unheard(&id, true, at(6));
+    assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(2) });
+    view.note_unheard(&id, false, at(9));
+    assert_eq!(reach(&view), EngineReach::Silent { since: at(6) }, "it refused then, so it lived");
+    view.note_sign_of_life(&id, at(7));
+    assert_eq!(reach(&view), EngineReach::Silent { since: at(7) });
+    // Asked whether the host is there, and not its daemon.
+    view.note_heard(&id, Heard::Host, at(11));
+    assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(2) });
+    view.set_status(&id, EngineStatus::Up, None);
+    view.note_heard(&id, Heard::Host, at(12));
+    view.set_status(&id, EngineStatus::Down, None);
+    assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(12) });
+    view.set_status(&id, EngineStatus::Duplicate, None);
+    assert_eq!(reach(&view), EngineReach::NotRead { since: at(12) });
+    view.audit().unwrap();
+}
+
+#[test]
+fn an_engine_that_left_the_registry_is_silent_whether_or_not_it_answers() {
+    let mut view = view_of(1);
+    let id = engine_id(0);
+    view.observe_all(&id, Vec::new(), 1);
+    view.note_heard(&id, Heard::Daemon, at(10));
+    view.set_absent(&id, true, at(20));
+    view.note_heard(&id, Heard::Daemon, at(30));
+    let reach = |view: &View| view.engine("e0").unwrap().reach();
+    assert_eq!(reach(&view), EngineReach::Silent { since: at(20) });
+    view.note_unheard(&id, true, at(31));
+    assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(30) }, "an upgrade of Docker looks like that");
+    view.set_absent(&id, false, at(40));
+    view.note_heard(&id, Heard::Daemon, at(41));
+    view.set_status(&id, EngineStatus::Up, None);
+    assert_eq!(reach(&view), EngineReach::Up);
+}
+
+#[test]
+fn a_volume_that_was_made_is_there_until_two_readings_do_not_show_it() {
+    let mut view = view_of(1);
+    let id = engine_id(0);
+    let told = |names: &[&str], images: usize| EngineInfo {
+        volumes: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        images: vec!["i".to_owned(); images],
+        ..info("e0")
+    };
+    let volumes = |view: &View| {
+        view.engine("e0").unwrap().volumes().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    view.set_info(&id, told(&["old"], 0));
+    view.note_volume(&id, "new");
+    assert_eq!(volumes(&view), ["new", "old"]);
+    view.set_info(&id, told(&["old"], 0));
+    assert_eq!(volumes(&view), ["new", "old"], "that one may have been asked before it was made");
+    view.set_info(&id, told(&["old"], 0));
+    assert_eq!(volumes(&view), ["old"], "and that one was asked after that");
+    view.note_volume(&id, "other");
+    for _ in 0..3 {
+        view.set_info(&id, told(&["old", "other"], 1));
+    }
+    assert_eq!(volumes(&view), ["old", "other"]);
+    view.forget_volume(&id, "other");
+    assert_eq!(volumes(&view), ["old"]);
+    // A host that does not tell says nothing about what was made there.
+    view.note_volume(&id, "kept");
+    for _ in 0..3 {
+        view.set_info(&id, info("e0"));
+    }
+    assert_eq!(volumes(&view), ["kept"]);
 }
 
 #[test]
@@ -466,13 +668,17 @@ proptest! {
                 // Any container on any engine: the two may be one host.
                 Step::Observe { engine, number, launch, state, port, late } => {
                     let launch = launch.filter(|_| !open.is_empty()).map(|which| open[which % open.len()].0);
-                    view.observe(&engine_id(engine), found(number, launch, state, port), ticket - late);
+                    let found = match launch {
+                        Some(launch) if number % 3 == 0 => replica_of(number, launch, state),
+                        launch => found(number, launch, state, port),
+                    };
+                    view.observe(&engine_id(engine), found, ticket - late);
                 }
                 Step::GoneFrom { engine, number } => {
                     view.observe_gone_from(&engine_id(engine), &container_id(number), ticket);
                 }
                 Step::ForgetAll { engine } => view.forget_all_on(&engine_id(engine)),
-                Step::Absent { engine, absent } => view.set_absent(&engine_id(engine), absent),
+                Step::Absent { engine, absent } => view.set_absent(&engine_id(engine), absent, Timestamp::UNIX_EPOCH),
                 Step::Gone { number } => view.observe_gone(&container_id(number), ticket),
                 Step::ReserveStart { number } => {
                     if let Some(Ok(launch)) = view.reserve_start(&Spread::default(), &container_id(number), 1.0) {
@@ -493,7 +699,7 @@ proptest! {
                 Step::AddEngine { engine } if view.engine(engine_id(engine).as_str()).is_none() => {
                     let id = engine_id(engine);
                     let spec = EngineSpec::new(id.clone(), format!("sim://view-{engine}").parse().unwrap());
-                    view.add_engine(spec, handle(&id, ticket));
+                    view.add_engine(spec, handle(&id, ticket), Timestamp::UNIX_EPOCH);
                     view.set_info(&id, info(id.as_str()));
                     view.set_status(&id, EngineStatus::Up, None);
                 }

@@ -134,6 +134,7 @@ impl Controller {
                     return Err(format!("{addr} claims to be engine {id}, which is at {}", known.addr));
                 }
                 None => {
+                    cluster.note_sign_of_life(id);
                     cluster.set_host_usage(id, member.usage);
                     return Ok(());
                 }
@@ -192,6 +193,7 @@ impl Controller {
             let spec = EngineSpec { labels: member.labels.clone(), ..known.clone() };
             self.remember_registered(&spec).await;
         }
+        cluster.note_sign_of_life(&member.id);
         cluster.set_host_usage(&member.id, member.usage);
         if was_absent {
             cluster.set_absent(&member.id, false);

@@ -91,6 +91,7 @@ async fn the_table_has_what_runs_and_how_it_went() {
             "engine/a/follow",
             "engine/a/measure",
             "engine/a/monitor",
+            "engines/room",
             "events/forget",
             "events/record",
             "events/sink/0",

@@ -58,6 +58,17 @@ impl Call {
         EngineError::new(kind, self.operation, one_line(&detail.into()))
     }
 
+    /// Whether the host lives, and nobody listens: a port that refuses, or a socket that is not there.
+    fn is_refused(&self, err: &Error) -> bool {
+        let kind = chain(err).find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+        match kind {
+            Some(io::ErrorKind::ConnectionRefused) => true,
+            // Of a name it says that there is no such host.
+            Some(io::ErrorKind::NotFound) => self.address.starts_with("unix:"),
+            _ => false,
+        }
+    }
+
     pub(super) fn failure(&self, err: Error) -> EngineError {
         let error = match &err {
             Error::DockerResponseServerError { status_code, message } => {
@@ -73,6 +84,7 @@ impl Call {
             Error::IOError { .. } | Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => {
                 match tls_reason(&err) {
                     Some(reason) => self.error(Kind::Tls, format!("{}: {reason}", self.address)),
+                    None if self.is_refused(&err) => self.unreachable(root_cause(&err)).with_nobody_listening(),
                     None => self.unreachable(root_cause(&err)),
                 }
             }
@@ -268,8 +280,23 @@ mod tests {
         let error = call.failure(Error::IOError { err: refused });
         assert_eq!(error.kind(), Kind::Unreachable);
         assert_eq!(error.to_string(), "cannot ping: tcp://host:2375: connection refused");
+        assert!(error.nobody_listens());
         let message = "first\n\n  second".to_owned();
         let error = call.failure(Error::DockerResponseServerError { status_code: 500, message });
         assert_eq!(error.detail(), "first; second");
+    }
+
+    #[test]
+    fn a_host_that_refuses_lives_and_one_that_is_silent_or_unknown_may_not() {
+        let refuses = |address: &str, kind: io::ErrorKind| {
+            let call = Call { operation: "ping", address: address.into(), subject: Subject::Host };
+            call.failure(Error::IOError { err: kind.into() }).nobody_listens()
+        };
+        assert!(refuses("tcp://host:2375", io::ErrorKind::ConnectionRefused));
+        assert!(refuses("unix:///x.sock", io::ErrorKind::ConnectionRefused));
+        assert!(refuses("unix:///x.sock", io::ErrorKind::NotFound));
+        assert!(!refuses("tcp://host:2375", io::ErrorKind::NotFound), "the name has no address");
+        assert!(!refuses("tcp://host:2375", io::ErrorKind::HostUnreachable));
+        assert!(!refuses("tcp://host:2375", io::ErrorKind::ConnectionReset));
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Moment {
 #[derive(Debug)]
 pub(super) struct Faults {
     pub(super) unreachable: bool,
+    /// Nobody listens, and the host says so.
+    pub(super) refusing: bool,
     pub(super) hanging: bool,
     /// How often all streams of events were broken.
     pub(super) broken: usize,
@@ -31,11 +33,17 @@ impl Faults {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             unreachable: false,
+            refusing: false,
             hanging: false,
             broken: 0,
             planned: HashMap::new(),
             random: StdRng::seed_from_u64(seed),
         }
+    }
+
+    /// Whether nobody on the host answers.
+    pub(super) fn is_lost(&self) -> bool {
+        self.unreachable || self.refusing
     }
 
     /// Whether this time an operation fails, and when. The same seed gives the same failures.

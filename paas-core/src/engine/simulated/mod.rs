@@ -106,6 +106,13 @@ impl SimulatedEngine {
         self.shared.changed.notify_waiters();
     }
 
+    /// Ends the daemon of the host, or starts it again. While it is gone every operation fails at once, event streams end, and
+    /// the host says itself that nobody listens. The containers go on.
+    pub fn set_daemon_gone(&self, gone: bool) {
+        self.shared.faults.lock().refusing = gone;
+        self.shared.changed.notify_waiters();
+    }
+
     /// Makes the host hang or go on. While it hangs, operations wait; after their deadline they fail.
     pub fn set_hanging(&self, hanging: bool) {
         self.shared.faults.lock().hanging = hanging;
@@ -340,14 +347,22 @@ impl Shared {
         if self.faults.lock().hanging && tokio::time::timeout(deadline, goes_on).await.is_err() {
             return Err(unreachable("the simulated host does not answer"));
         }
-        if self.faults.lock().unreachable { Err(unreachable("the simulated host cannot be reached")) } else { Ok(()) }
+        let (is_away, refuses) = {
+            let faults = self.faults.lock();
+            (faults.unreachable, faults.refusing)
+        };
+        match (is_away, refuses) {
+            (true, _) => Err(unreachable("the simulated host cannot be reached")),
+            (false, true) => Err(unreachable("connection refused").with_nobody_listening()),
+            (false, false) => Ok(()),
+        }
     }
 
     async fn until_stopped(&self, id: &ContainerId) {
         loop {
             let rings = self.changed.notified();
             let runs = self.host.lock().inspect(id).is_ok_and(|found| found.state.holds_resources());
-            if !runs || self.faults.lock().unreachable {
+            if !runs || self.faults.lock().is_lost() {
                 return;
             }
             rings.await;
@@ -360,7 +375,7 @@ impl Shared {
             let rings = self.changed.notified();
             let (unreachable, hanging) = {
                 let faults = self.faults.lock();
-                (faults.unreachable || faults.broken != broken, faults.hanging)
+                (faults.is_lost() || faults.broken != broken, faults.hanging)
             };
             if unreachable {
                 return None;

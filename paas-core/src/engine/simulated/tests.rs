@@ -173,3 +173,19 @@ async fn outsiders_containers_count_with_their_limits_or_the_default() {
     engine.outsider_remove(&limited).unwrap();
     assert!(engine.inspect(&limited).await.is_err());
 }
+
+#[tokio::test]
+async fn a_daemon_that_is_gone_is_refused_by_its_host_and_leaves_the_containers() {
+    let engine = engine(0.0, 0);
+    let id = engine.outsider_run("db:1".parse().unwrap(), None);
+    let mut events = engine.events(None).await.unwrap();
+    engine.set_daemon_gone(true);
+    assert!(events.next().await.unwrap().is_err());
+    let refused = engine.ping(Duration::from_secs(1)).await.unwrap_err();
+    assert!(refused.kind() == EngineErrorKind::Unreachable && refused.nobody_listens());
+    engine.set_reachable(false);
+    assert!(!engine.list().await.unwrap_err().nobody_listens(), "the host is away as well");
+    engine.set_reachable(true);
+    engine.set_daemon_gone(false);
+    assert_eq!(engine.inspect(&id).await.unwrap().state, ContainerState::Running);
+}

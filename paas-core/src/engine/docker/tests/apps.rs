@@ -182,13 +182,10 @@ async fn a_volume_says_which_slot_it_is_of() {
 #[tokio::test]
 async fn what_is_not_there_need_not_go_and_what_is_in_use_stays() {
     let asked = async |status: u16| {
-        let host = daemon("1.41", move |_| Answer::refusal(status, "because")).await;
-        let outcomes = (
-            host.docker.remove_network("shop").await.map_err(|error| error.kind()),
-            host.docker.remove_volume("data").await.map_err(|error| error.kind()),
-            host.docker.has_volume("data").await.map_err(|error| error.kind()),
-        );
-        outcomes
+        let docker = daemon("1.41", move |_| Answer::refusal(status, "because")).await.docker;
+        let network = docker.remove_network("shop").await.map_err(|error| error.kind());
+        let volume = docker.remove_volume("data").await.map_err(|error| error.kind());
+        (network, volume, docker.has_volume("data").await.map_err(|error| error.kind()))
     };
     use EngineErrorKind::{Conflict, Failed};
     assert_eq!(asked(404).await, (Ok(()), Ok(()), Ok(false)));

@@ -68,8 +68,9 @@ async fn every_field_of_a_description_reaches_docker() {
         assert_eq!((managed.launch, &*managed.user), (request.launch, "somebody"));
         assert!(found.ports.iter().any(|port| port.container_port == 80 && port.host_ip == "127.0.0.1".parse().ok()));
         assert!(found.ports.iter().any(|port| port.container_port == 53 && port.host_port > 0));
-        let listed = ObservedContainer { limits_known: true, ..host.listed(&id).await.unwrap() };
-        assert_eq!(listed, found, "a list shows the same, but for whether limits are known");
+        let run = found.run.clone();
+        let listed = ObservedContainer { limits_known: true, run, ..host.listed(&id).await.unwrap() };
+        assert_eq!(listed, found, "a list shows the same, but for limits and how the program does");
         let linked = format!("/{}", host.name("db"));
         assert!(host.engine.list().await.unwrap().iter().any(|container| container.name == linked));
     })

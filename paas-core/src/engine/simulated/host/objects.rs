@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Host, Simulated};
-use crate::engine::{EngineError, EngineErrorKind, Result};
+use super::{About, Host, Simulated};
+use crate::engine::{EngineError, EngineErrorKind, EventDetail, Result};
 
 impl Host {
     pub(in crate::engine::simulated) fn networks(&self) -> Option<BTreeSet<String>> {
@@ -21,7 +21,9 @@ impl Host {
     }
 
     pub(in crate::engine::simulated) fn create_network(&mut self, name: &str) {
-        self.own_networks.insert(name.to_owned());
+        if self.own_networks.insert(name.to_owned()) {
+            self.tell_of(name, "create");
+        }
     }
 
     pub(in crate::engine::simulated) fn remove_unused_network(&mut self, name: &str) -> Result<()> {
@@ -30,22 +32,32 @@ impl Host {
             container.state.holds_resources() && networks.contains(&Some(name))
         };
         in_use("remove the network", self.containers.values().find(|container| is_in_it(container)))?;
-        self.own_networks.remove(name);
-        if let Some(networks) = &mut self.networks {
-            networks.remove(name);
+        let was_own = self.own_networks.remove(name);
+        let was_others = self.networks.as_mut().is_some_and(|networks| networks.remove(name));
+        if was_own || was_others {
+            self.tell_of(name, "destroy");
         }
         Ok(())
     }
 
     pub(in crate::engine::simulated) fn create_volume(&mut self, name: &str) {
-        self.volumes.insert(name.to_owned());
+        if self.volumes.insert(name.to_owned()) {
+            self.tell_of(name, "create");
+        }
     }
 
     pub(in crate::engine::simulated) fn remove_volume(&mut self, name: &str) -> Result<()> {
         let has_it = |container: &Simulated| container.volumes().any(|volume| volume == name);
         in_use("remove the volume", self.containers.values().find(|container| has_it(container)))?;
-        self.volumes.remove(name);
+        if self.volumes.remove(name) {
+            self.tell_of(name, "destroy");
+        }
         Ok(())
+    }
+
+    /// Tells of what is no container.
+    fn tell_of(&mut self, name: &str, action: &str) {
+        self.note(About { name: name.to_owned(), ..About::default() }, action, EventDetail::default());
     }
 
     pub(in crate::engine::simulated) fn has_volume(&self, name: &str) -> bool {
