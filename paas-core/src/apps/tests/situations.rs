@@ -299,3 +299,29 @@ situation!(
         world.apply(&both("api:2"));
     })
 );
+situation!(
+    a_drain_that_takes_longer_than_a_rollout_may_stand_still,
+    changed(World::running(&["a"], &slow("web:1")), |world| {
+        world.apply(&slow("web:2"));
+        world.pass(700);
+    })
+);
+situation!(
+    a_command_before_that_takes_longer_than_a_rollout_may_stand_still,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.apply(&migrating("web:2", 1));
+        world.act();
+        world.now += jiff::SignedDuration::from_secs(700);
+    })
+);
+situation!(
+    no_progress_of_what_another_waits_for,
+    changed(
+        World::new(&["a"], &format!("[component.app]\nimage = 'app:1'\ndepends_on = ['db']\n{DB}memory = 9000")),
+        |world| {
+            while !world.show().contains("finish") {
+                world.pass(1);
+            }
+        }
+    )
+);
