@@ -147,7 +147,16 @@ impl<'a> Planner<'a> {
         let desired = self.desired;
         let components: Vec<Component<'a>> =
             desired.components().map(|(name, spec)| Component { name, spec, views: self.views(name, spec) }).collect();
-        let turns: Vec<Turn<'a, '_>> = components.iter().map(|component| self.turn(component, &components)).collect();
+        let is_settled = components.iter().all(Component::is_settled);
+        // What is to go later goes on serving until then.
+        let left = self.left(&components, is_settled);
+        let mut turns: Vec<Turn<'a, '_>> =
+            components.iter().map(|component| self.turn(component, &components)).collect();
+        turns.extend(left.iter().map(|component| Turn {
+            component,
+            may_roll: Err(Cause::OthersFirst),
+            recorded: None,
+        }));
         for turn in &turns {
             turn.tended().views.iter().for_each(|view| self.care(turn.tended(), view));
         }
@@ -165,7 +174,6 @@ impl<'a> Planner<'a> {
                 Err(reason) => self.keep_all_for_now(turn, reason),
             }
         }
-        let is_settled = components.iter().all(Component::is_settled);
         self.remove_surplus(&components, is_settled);
         if self.failure.is_none() && !is_settled && self.deadline.is_some_and(|deadline| self.now >= deadline) {
             self.note_no_progress(&components);

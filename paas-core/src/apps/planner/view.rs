@@ -183,7 +183,8 @@ impl<'a> Planner<'a> {
         slots
     }
 
-    fn view(
+    /// A slot, by the target or as its record has it.
+    pub(super) fn view(
         &self,
         name: &ComponentName,
         target: &'a ComponentSpec,

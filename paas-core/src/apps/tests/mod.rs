@@ -72,6 +72,14 @@ fn job(is_recorded: bool) -> World {
     })
 }
 
+/// Three replicas while the command before their next version runs.
+fn before_runs() -> World {
+    changed(web(), |world| {
+        world.apply(&migrating("web:2", 3));
+        world.act();
+    })
+}
+
 /// One replica that stops first and takes fifteen minutes to drain.
 fn slow(image: &str) -> String {
     stop_first(image).replace("update = {", "update = { drain = '15m',")

@@ -325,3 +325,36 @@ situation!(
         }
     )
 );
+situation!(
+    one_that_ended_while_the_command_before_runs,
+    changed(before_runs(), |world| {
+        let killed = world.container("web.2");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+    })
+);
+situation!(
+    one_that_is_unhealthy_while_the_command_before_runs,
+    changed(before_runs(), |world| {
+        world.container("web.2").health = Health::Unhealthy { since: world.ago(60) };
+    })
+);
+situation!(a_host_is_silent_while_the_command_before_runs, changed(before_runs(), |world| world.silent_for("b", 5)));
+situation!(
+    a_host_is_drained_while_the_command_before_runs,
+    changed(before_runs(), |world| world.host("b").draining = true)
+);
+situation!(
+    a_component_that_left_the_file_ends_while_others_change,
+    changed(World::running(&["a", "b"], &format!("{WEB}{DB}")), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        let killed = world.container("db.1");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+    })
+);
+situation!(
+    a_component_that_left_the_file_loses_its_host_while_others_change,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.silent_for("a", 6);
+    })
+);
