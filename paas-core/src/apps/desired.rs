@@ -110,7 +110,7 @@ pub struct Rollout {
     pub reason: RolloutReason,
     /// When it began.
     pub started: Timestamp,
-    /// When a replica became ready last.
+    /// When a replica became ready last, a drain or a command of before ended, or a job completed.
     pub progressed: Timestamp,
     /// How far the commands are that run before a component is replaced.
     pub before: BTreeMap<ComponentName, BeforeState>,

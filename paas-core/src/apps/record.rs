@@ -52,20 +52,26 @@ impl Desired {
             Action::Start(replica) => self.change(replica, |record| {
                 record.stopped.remove(&replica.generation);
             }),
-            Action::Stop(replica) => self.change(replica, |record| {
-                record.backends.remove(&replica.generation);
-                record.stopped.insert(replica.generation);
-            }),
+            Action::Stop(replica) => {
+                self.note_end_of_drain(replica, now);
+                self.change(replica, |record| {
+                    record.backends.remove(&replica.generation);
+                    record.stopped.insert(replica.generation);
+                });
+            }
             Action::SetAside(replica) => self.change(replica, |record| {
                 record.backends.remove(&replica.generation);
                 record.stopped.insert(replica.generation);
                 record.kept = Some(replica.generation);
             }),
-            Action::Remove(replica) => self.change(replica, |record| {
-                record.backends.remove(&replica.generation);
-                record.stopped.remove(&replica.generation);
-                record.kept = record.kept.filter(|&kept| kept != replica.generation);
-            }),
+            Action::Remove(replica) => {
+                self.note_end_of_drain(replica, now);
+                self.change(replica, |record| {
+                    record.backends.remove(&replica.generation);
+                    record.stopped.remove(&replica.generation);
+                    record.kept = record.kept.filter(|&kept| kept != replica.generation);
+                });
+            }
             Action::Assign { replica, revision } => self.change(replica, |record| {
                 record.failed = record.failed.take().filter(|_| record.revision == *revision);
                 record.revision = *revision;
@@ -184,13 +190,25 @@ impl Desired {
     }
 
     fn record_completion(&mut self, replica: &Instance, now: Timestamp) {
-        self.change(replica, |record| record.completed = Some(replica.generation));
+        self.change(replica, |record| {
+            record.backends.remove(&replica.generation);
+            record.completed = Some(replica.generation);
+        });
         self.note_progress(now);
     }
 
     fn forget(&mut self, slot: &Slot) {
         if let Some(record) = self.replicas.remove(slot) {
             self.forgotten = self.forgotten.max(record.newest());
+        }
+    }
+
+    /// What takes the time of a drain is the old version and not the one that is rolled out.
+    fn note_end_of_drain(&mut self, replica: &Instance, now: Timestamp) {
+        let record = self.replicas.get(&replica.slot);
+        let backend = record.and_then(|record| record.backends.get(&replica.generation));
+        if matches!(backend, Some(Backend::Draining { .. })) {
+            self.note_progress(now);
         }
     }
 

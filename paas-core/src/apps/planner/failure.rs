@@ -1,8 +1,11 @@
 //! A rollout that cannot go on goes back, or stops.
 
+use jiff::Timestamp;
+
+use super::status::after;
 use super::view::{Candidate, Standing, View};
-use super::{Component, Planner};
-use crate::apps::{Action, Cause, Outcome, RolloutReason};
+use super::{Component, Planner, unsettled_dependency};
+use crate::apps::{Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot};
 use crate::model::app::{ComponentName, OnFailure};
 
 /// Why a rollout cannot go on.
@@ -13,6 +16,30 @@ pub(super) struct Failure {
     pub(super) why: String,
     /// Whether that says something about the revision.
     pub(super) may_roll_back: bool,
+}
+
+/// When a rollout has made no progress for too long. The time in which a command of before runs, or an old container drains, is not
+/// its own.
+pub(super) fn deadline(desired: &Desired) -> Option<Timestamp> {
+    let rollout = desired.rollout.as_ref()?;
+    if rollout.before.values().any(|state| *state == BeforeState::Running) {
+        return None;
+    }
+    let drained = |(slot, replica): (&Slot, &Replica)| {
+        let drain_ms = desired.component(replica.revision, &slot.component)?.update.drain_ms;
+        let since = replica.backends.values().filter_map(|backend| match backend {
+            Backend::Serving => None,
+            Backend::Draining { since } => Some(*since),
+        });
+        Some(after(since.max()?, drain_ms))
+    };
+    let latest = desired.replicas.iter().filter_map(drained).chain([rollout.progressed]).max()?;
+    Some(after(latest, progress_ms(desired)))
+}
+
+/// How long a rollout may go on without progress.
+fn progress_ms(desired: &Desired) -> u64 {
+    desired.components().map(|(_, spec)| spec.update.progress_ms).max().unwrap_or(0)
 }
 
 impl<'a> Planner<'a> {
@@ -34,8 +61,13 @@ impl<'a> Planner<'a> {
 
     /// Notes that nothing became ready for too long.
     pub(super) fn note_no_progress(&mut self, components: &[Component<'a>]) {
-        let Some(component) = components.iter().find(|component| !component.is_settled()) else { return };
-        let seconds = component.spec.update.progress_ms / 1000;
+        // One that waits for another is not to blame.
+        let waits = |component: &&Component<'_>| unsettled_dependency(component, components).is_some();
+        let unsettled = || components.iter().filter(|component| !component.is_settled());
+        let Some(component) = unsettled().find(|component| !waits(component)).or_else(|| unsettled().next()) else {
+            return;
+        };
+        let seconds = progress_ms(self.desired) / 1000;
         let why = format!("no replica became ready for {seconds} s, and {} is not", component.name);
         // A version is not to blame for a host that does not answer, or that cannot make a container.
         let is_of_host = |view: &View<'_>| {

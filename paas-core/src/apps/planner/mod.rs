@@ -52,6 +52,7 @@ pub fn plan(
         now,
         snapshot: Cow::Borrowed(snapshot),
         placed: place::placed(desired),
+        deadline: failure::deadline(desired),
         steps: Vec::new(),
         failure: None,
     };
@@ -83,6 +84,8 @@ struct Planner<'a> {
     snapshot: Cow<'a, Snapshot>,
     /// How many replicas of each component each host has, with those of this plan.
     placed: BTreeMap<ComponentName, BTreeMap<EngineId, usize>>,
+    /// When the rollout has made no progress for too long.
+    deadline: Option<Timestamp>,
     steps: Vec<Step>,
     /// Why the rollout cannot go on, if it cannot.
     failure: Option<Failure>,
@@ -135,7 +138,7 @@ impl<'a> Planner<'a> {
 
     /// Notes that something waits: at the latest until the rollout has no more time.
     fn wait(&mut self, subject: Subject, until: Option<Timestamp>, cause: Cause) {
-        let deadline = self.deadline().filter(|&deadline| deadline > self.now);
+        let deadline = self.deadline.filter(|&deadline| deadline > self.now);
         let until = until.into_iter().chain(deadline).min();
         self.step(Action::Wait { subject, until }, cause);
     }
@@ -144,7 +147,16 @@ impl<'a> Planner<'a> {
         let desired = self.desired;
         let components: Vec<Component<'a>> =
             desired.components().map(|(name, spec)| Component { name, spec, views: self.views(name, spec) }).collect();
-        let turns: Vec<Turn<'a, '_>> = components.iter().map(|component| self.turn(component, &components)).collect();
+        let is_settled = components.iter().all(Component::is_settled);
+        // What is to go later goes on serving until then.
+        let left = self.left(&components, is_settled);
+        let mut turns: Vec<Turn<'a, '_>> =
+            components.iter().map(|component| self.turn(component, &components)).collect();
+        turns.extend(left.iter().map(|component| Turn {
+            component,
+            may_roll: Err(Cause::OthersFirst),
+            recorded: None,
+        }));
         for turn in &turns {
             turn.tended().views.iter().for_each(|view| self.care(turn.tended(), view));
         }
@@ -162,9 +174,8 @@ impl<'a> Planner<'a> {
                 Err(reason) => self.keep_all_for_now(turn, reason),
             }
         }
-        let is_settled = components.iter().all(Component::is_settled);
         self.remove_surplus(&components, is_settled);
-        if self.failure.is_none() && !is_settled && self.deadline().is_some_and(|deadline| self.now >= deadline) {
+        if self.failure.is_none() && !is_settled && self.deadline.is_some_and(|deadline| self.now >= deadline) {
             self.note_no_progress(&components);
         }
         if let Some(failure) = self.failure.take() {
@@ -177,9 +188,7 @@ impl<'a> Planner<'a> {
     }
 
     fn turn<'c>(&mut self, component: &'c Component<'a>, components: &[Component<'a>]) -> Turn<'a, 'c> {
-        let is_unsettled =
-            |name: &&ComponentName| components.iter().any(|other| other.name == *name && !other.is_settled());
-        let may_roll = self.may_roll(component, component.spec.dependencies().find(is_unsettled));
+        let may_roll = self.may_roll(component, unsettled_dependency(component, components));
         let recorded = may_roll.is_err().then(|| self.recorded(component));
         Turn { component, may_roll, recorded }
     }
@@ -240,13 +249,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// When the rollout has made no progress for too long.
-    fn deadline(&self) -> Option<Timestamp> {
-        let rollout = self.desired.rollout.as_ref()?;
-        let progress = self.desired.components().map(|(_, spec)| spec.update.progress_ms).max()?;
-        Some(status::after(rollout.progressed, progress))
-    }
-
     fn finish(&mut self) {
         match self.desired.rollout.as_ref().map(|rollout| &rollout.reason) {
             None => {}
@@ -257,6 +259,13 @@ impl<'a> Planner<'a> {
             Some(_) => self.step(Action::Finish(Outcome::Done), Cause::AllReady),
         }
     }
+}
+
+/// The first of the components that are to be ready before another one, and are not.
+fn unsettled_dependency<'c>(component: &'c Component<'_>, components: &[Component<'_>]) -> Option<&'c ComponentName> {
+    let is_unsettled =
+        |name: &&ComponentName| components.iter().any(|other| other.name == *name && !other.is_settled());
+    component.spec.dependencies().find(is_unsettled)
 }
 
 /// The container as an instance of its slot.

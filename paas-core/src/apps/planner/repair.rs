@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::status::{Drain, Status, after, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
-use crate::apps::{Action, Backend, Cause, ObservedContainer, RolloutReason, Subject};
+use crate::apps::{Action, Backend, Cause, Instance, ObservedContainer, RolloutReason, Subject};
 
 /// How long a container may be unhealthy before it is restarted.
 const SICK_MS: u64 = 60_000;
@@ -29,6 +29,9 @@ impl<'a> Planner<'a> {
         if let Some((cause, until)) = &view.unseen {
             return self.wait(subject(), *until, cause.clone());
         }
+        if let Some(completed) = &view.completed {
+            return self.settle_completed(view, completed);
+        }
         let Some(fit) = &view.fit else { return };
         let replica = view.instance(fit.container);
         match &fit.standing {
@@ -43,7 +46,11 @@ impl<'a> Planner<'a> {
                     && self.is_volume_in_use(view, Some(fit.container.generation));
                 match status {
                     _ if in_use => self.wait(subject(), None, Cause::VolumeInUse),
-                    Status::Ready | Status::Completed => self.settle(component, view, fit, *status == Status::Ready),
+                    Status::Ready => self.settle(component, view, fit, true),
+                    Status::Completed => {
+                        self.settle(component, view, fit, false);
+                        self.note_completion(view, replica);
+                    }
                     Status::Starting(until) => self.wait(subject(), Some(*until), Cause::Starting),
                     Status::Monitored(until) => self.wait(subject(), Some(*until), Cause::Monitored),
                     Status::NotStarted => self.step(Action::Start(replica), Cause::NotStarted),
@@ -111,6 +118,21 @@ impl<'a> Planner<'a> {
             self.retire(view, old, takes_traffic && backend != Some(&Backend::Serving));
         }
         self.remove_kept(view);
+    }
+
+    /// A container has ended well and is out of reach: only the record is to say so.
+    fn settle_completed(&mut self, view: &View<'a>, completed: &Instance) {
+        if view.replica.is_some_and(|replica| replica.revision != view.revision) {
+            let action = Action::Assign { replica: completed.clone(), revision: view.revision };
+            self.step(action, Cause::SameContainer);
+        }
+        self.note_completion(view, completed.clone());
+    }
+
+    fn note_completion(&mut self, view: &View<'a>, completed: Instance) {
+        if view.replica.and_then(|replica| replica.completed) != Some(completed.generation) {
+            self.step(Action::Complete(completed), Cause::Ended(Some(0)));
+        }
     }
 
     /// The predecessor of a container that is good drains and goes, once the other takes traffic.

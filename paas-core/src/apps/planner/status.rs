@@ -51,7 +51,7 @@ pub(super) fn judge(
         ContainerState::Created => Status::NotStarted,
         ContainerState::Paused => Status::Paused,
         ContainerState::Restarting => Status::CrashLooping(loop_began(container).unwrap_or(container.since)),
-        ContainerState::Stopped if ended_well(container, spec, replica) => Status::Completed,
+        _ if ended_well(container, spec, replica) => Status::Completed,
         // However often it had ended before, it did not end by itself.
         ContainerState::Stopped if was_stopped(container, replica) => Status::Ended,
         ContainerState::Stopped | ContainerState::Unknown => {
@@ -97,9 +97,11 @@ fn loop_began(container: &ObservedContainer) -> Option<Timestamp> {
     container.exits.get(CRASHES - 1).copied()
 }
 
-fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
+/// Whether a container ended by itself, well, and is not to be started again.
+pub(super) fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
     let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
-    stays_ended && !was_stopped(container, replica) && container.exit_code == Some(0)
+    let has_ended = container.state == ContainerState::Stopped;
+    stays_ended && has_ended && !was_stopped(container, replica) && container.exit_code == Some(0)
 }
 
 /// Whether a container was stopped on purpose.

@@ -1,12 +1,12 @@
 //! What is too many goes: slots beyond the number, components that left the file, and an application that is stopped or destroyed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::status::{Drain, drained_at, judge};
+use super::status::{Drain, drained_at};
 use super::{Component, Planner, instance};
-use crate::apps::{Action, Backend, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
+use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
 use crate::model::ContainerState;
-use crate::model::app::ComponentSpec;
+use crate::model::app::{ComponentName, ComponentSpec, Replicas};
 
 impl<'a> Planner<'a> {
     fn surplus<'p>(
@@ -33,7 +33,7 @@ impl<'a> Planner<'a> {
         for (slot, replica) in self.surplus(components).collect::<Vec<_>>() {
             let is_declared = components.iter().any(|component| *component.name == slot.component);
             if !self.desired.is_target_good() {
-                self.keep_slot(slot, replica);
+                self.wait(Subject::Slot(slot.clone()), None, Cause::RolloutStopped(self.desired.target));
             } else if is_declared {
                 self.remove_slot(slot, replica, &Cause::Surplus, true);
             } else if is_settled {
@@ -44,18 +44,20 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What was on its way out when the rollout stopped takes traffic again.
-    fn keep_slot(&mut self, slot: &Slot, replica: &'a Replica) {
-        let cause = Cause::RolloutStopped(self.desired.target);
-        let drains = |generation| matches!(replica.backends.get(&generation), Some(Backend::Draining { .. }));
-        let spec = self.desired.component(replica.revision, &slot.component);
-        for container in self.made_for(slot, replica) {
-            let is_good = spec.is_some_and(|spec| judge(container, spec, Some(replica), self.now).is_good());
-            if drains(container.generation) && is_good && self.is_up(&container.engine) {
-                self.step(Action::Admit(instance(slot, container)), cause.clone());
-            }
+    /// What is too many and stays for now, as it was recorded.
+    pub(super) fn left(&self, components: &[Component<'a>], is_settled: bool) -> Vec<Component<'a>> {
+        let is_declared = |slot: &Slot| components.iter().any(|component| *component.name == slot.component);
+        let stays = |slot: &Slot| !self.desired.is_target_good() || !is_settled && !is_declared(slot);
+        let mut left: BTreeMap<(&ComponentName, u64), Component<'a>> = BTreeMap::new();
+        for (slot, replica) in self.surplus(components).filter(|(slot, _)| stays(slot)) {
+            let name = &slot.component;
+            let Some(spec) = self.desired.component(replica.revision, name) else { continue };
+            let only = (spec.replicas == Replicas::EachHost).then(|| replica.engine.clone());
+            let component =
+                left.entry((name, replica.revision)).or_insert_with(|| Component { name, spec, views: Vec::new() });
+            component.views.push(self.view(name, spec, slot.number, only, true));
         }
-        self.wait(Subject::Slot(slot.clone()), None, cause);
+        left.into_values().collect()
     }
 
     fn remove_slot(&mut self, slot: &Slot, replica: &'a Replica, cause: &Cause, drains: bool) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::presence::Presence;
-use super::status::{Status, judge};
+use super::status::{Status, ended_well, judge};
 use super::{Component, Planner, instance, sizes};
 use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot};
 use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
@@ -35,6 +35,8 @@ pub(super) struct View<'a> {
     /// Why the newest container, which only the record names, counts as if it served, and until when. Nothing while another one
     /// is better.
     pub(super) unseen: Option<(Cause, Option<Timestamp>)>,
+    /// The one that ended well and cannot be reached any more: the slot needs no other.
+    pub(super) completed: Option<Instance>,
 }
 
 /// A container that may fill a slot.
@@ -78,7 +80,7 @@ impl Candidate<'_> {
 impl View<'_> {
     /// Whether nothing fills it, right or wrong.
     pub(super) fn is_empty(&self) -> bool {
-        self.fit.is_none() && self.old.is_none() && self.unseen.is_none()
+        self.fit.is_none() && self.old.is_none() && self.unseen.is_none() && self.completed.is_none()
     }
 
     /// Whether something of it serves.
@@ -92,7 +94,7 @@ impl View<'_> {
             });
             candidate.is_good() && !draining
         };
-        self.unseen.is_some() || self.fit.iter().chain(&self.old).any(serves)
+        self.unseen.is_some() || self.completed.is_some() || self.fit.iter().chain(&self.old).any(serves)
     }
 
     /// Whether it has what it is to have, and nothing old is left.
@@ -103,8 +105,9 @@ impl View<'_> {
             });
             candidate.is_good() && is_recorded && !sizes::differ(candidate.container, self.spec)
         };
-        let is_unseen = self.unseen.is_some() && self.replica.is_some_and(|replica| replica.revision == self.revision);
-        self.old.is_none() && self.fit.as_ref().map_or(is_unseen, recorded)
+        let needs_nothing = self.unseen.is_some() || self.completed.is_some();
+        let is_recorded = self.replica.is_some_and(|replica| replica.revision == self.revision);
+        self.old.is_none() && self.fit.as_ref().map_or(needs_nothing && is_recorded, recorded)
     }
 
     /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
@@ -180,7 +183,8 @@ impl<'a> Planner<'a> {
         slots
     }
 
-    fn view(
+    /// A slot, by the target or as its record has it.
+    pub(super) fn view(
         &self,
         name: &ComponentName,
         target: &'a ComponentSpec,
@@ -208,19 +212,46 @@ impl<'a> Planner<'a> {
             orphans: Vec::new(),
             gone: None,
             unseen: None,
+            completed: None,
         };
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);
         }
         view.drop_twin();
         self.judge_unseen(&mut view);
+        self.judge_completed(&mut view);
         view
+    }
+
+    /// What has ended well is not run again, wherever its container went.
+    fn judge_completed(&self, view: &mut View<'a>) {
+        let Some(replica) = view.replica.filter(|_| view.fit.is_none()) else { return };
+        let mut done = self.containers_of(&view.slot).filter(|container| container.generation == replica.generation);
+        let has_completed = replica.completed == Some(replica.generation);
+        let is_done = match done.next() {
+            Some(container) if self.is_up(&container.engine) => false,
+            Some(container) => has_completed || ended_well(container, view.spec, view.replica),
+            None => has_completed,
+        };
+        let own = self.desired.component(replica.revision, &view.slot.component);
+        let is_fit = own.is_some_and(|own| own.fields_for_a_new_container(view.spec).is_empty());
+        if is_done && is_fit && !self.is_restarted(replica, replica.generation) {
+            let (slot, engine) = (view.slot.clone(), replica.engine.clone());
+            view.completed = Some(Instance { slot, generation: replica.generation, engine });
+            (view.unseen, view.gone) = (None, None);
+            view.rest.extend(view.old.take().filter(|old| !old.is_held()).map(|old| old.container));
+        }
     }
 
     /// A container that the record names, and that nobody has seen since this server leads, is judged by its host.
     fn judge_unseen(&self, view: &mut View<'a>) {
         let Some(replica) = view.replica else { return };
         if self.containers_of(&view.slot).any(|container| container.generation == replica.generation) {
+            return;
+        }
+        // What could not be made is not there; unless it would do harm if it were.
+        let failed = replica.failed.as_ref().is_some_and(|failed| failed.generation == replica.generation);
+        if failed && !view.spec.is_pinned() && !view.spec.heal.singleton {
             return;
         }
         match self.presence(&replica.engine, view.spec) {
@@ -311,11 +342,16 @@ impl<'a> Planner<'a> {
             }
             _ => {}
         }
-        let restart = self.desired.rollout.as_ref().filter(|rollout| rollout.reason == RolloutReason::Restart);
-        if restart.is_some() && container.generation <= replica.before_rollout {
+        if self.is_restarted(replica, container.generation) {
             return Some(Cause::Restart);
         }
-        self.has_to_leave(view, container)
+        self.has_to_leave(view, container).filter(|_| !ended_well(container, view.spec, view.replica))
+    }
+
+    /// Whether a container is to be made again only because somebody asked for it.
+    fn is_restarted(&self, replica: &Replica, generation: u64) -> bool {
+        let rollout = self.desired.rollout.as_ref();
+        rollout.is_some_and(|rollout| rollout.reason == RolloutReason::Restart) && generation <= replica.before_rollout
     }
 
     /// Why a container cannot stay on its host.

@@ -13,6 +13,8 @@ use world::{World, engine, slot, spec};
 const WEB: &str = "[component.web]\nimage = 'web:1'\nreplicas = 3\nport = 80\nhealth = { http = '/up' }\n";
 const DB: &str = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nport = 5432\nhealth = { tcp = true }\n";
 
+const JOB: &str = "[component.job]\nimage = 'job:1'\nrestart = 'on-failure'\n";
+
 /// A situation in which somebody would ask what is done now, and why. The answer stands beside the tests, one file each.
 macro_rules! situation {
     ($name:ident, $world:expr) => {
@@ -57,6 +59,30 @@ fn fail_to_create(world: &mut World, of: &str, why: &str, of_host: bool) {
     let (step, replica) = steps.iter().find_map(|step| Some((step, created(step)?))).unwrap();
     world.desired.record(step, world.now);
     world.desired.note_failure(&slot, replica.generation, &replica.engine, why.to_owned(), of_host, world.now);
+}
+
+/// A job on one of two hosts that ended well, and whether that was recorded.
+fn job(is_recorded: bool) -> World {
+    changed(World::running(&["a", "b"], JOB), |world| {
+        let container = world.container("job.1");
+        (container.state, container.exit_code) = (ContainerState::Stopped, Some(0));
+        if is_recorded {
+            world.act();
+        }
+    })
+}
+
+/// Three replicas while the command before their next version runs.
+fn before_runs() -> World {
+    changed(web(), |world| {
+        world.apply(&migrating("web:2", 3));
+        world.act();
+    })
+}
+
+/// One replica that stops first and takes fifteen minutes to drain.
+fn slow(image: &str) -> String {
+    stop_first(image).replace("update = {", "update = { drain = '15m',")
 }
 
 /// One replica that stops before its successor starts.

@@ -143,7 +143,9 @@ fn what_was_stopped_on_purpose_is_not_taken_for_completed() {
     assert_eq!(world.serving("db"), 1);
     let container = world.container("db.1");
     (container.state, container.exit_code) = (ContainerState::Stopped, Some(0));
-    assert_eq!(world.steps(), [], "it ended by itself");
+    world.act();
+    assert_eq!(world.desired.replicas[&slot("db.1")].completed, Some(1), "it ended by itself");
+    assert_eq!(world.steps(), []);
 }
 
 #[test]
@@ -326,4 +328,36 @@ fn a_version_without_an_image_goes_back_and_the_old_one_that_stopped_for_it_serv
     assert_eq!(world.outcomes.last().unwrap().0, Outcome::RolledBack, "{:?}", world.outcomes);
     assert_eq!(world.serving("web"), 1);
     assert_eq!(world.desired.replicas[&slot("web.1")].failed, None);
+}
+
+#[test]
+fn a_job_is_done_once_in_each_version() {
+    let mut world = job(false);
+    world.silent_for("a", 60);
+    world.rest();
+    world.reach("a", Reach::Lost);
+    world.rest();
+    world.observed.containers.clear();
+    world.begin(JOB, RolloutReason::Scale);
+    world.rest();
+    assert_eq!((world.observed.containers.len(), world.outcomes.last().unwrap().0), (0, Outcome::Done));
+    world.apply(&JOB.replace("job:1", "job:2"));
+    world.rest();
+    assert_eq!(revisions(&world), [("job.1".to_owned(), 3, ContainerState::Running)], "{}", world.show());
+}
+
+#[test]
+fn a_rollout_has_its_time_again_after_a_drain_and_a_command_before() {
+    let mut world = World::running(&["a"], &slow("web:1"));
+    world.apply(&slow("web:2"));
+    world.pass(950);
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done), "{}", world.show());
+
+    world.apply(&migrating("web:3", 1));
+    world.act();
+    world.now += jiff::SignedDuration::from_secs(700);
+    let (web, ended) = ("web".parse().unwrap(), crate::apps::BeforeState::Ended(0));
+    world.desired.note_before(&web, ended, world.now);
+    world.rest();
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done), "{}", world.show());
 }

@@ -299,3 +299,62 @@ situation!(
         world.apply(&both("api:2"));
     })
 );
+situation!(
+    a_drain_that_takes_longer_than_a_rollout_may_stand_still,
+    changed(World::running(&["a"], &slow("web:1")), |world| {
+        world.apply(&slow("web:2"));
+        world.pass(700);
+    })
+);
+situation!(
+    a_command_before_that_takes_longer_than_a_rollout_may_stand_still,
+    changed(World::running(&["a"], &WEB.replace("= 3", "= 1")), |world| {
+        world.apply(&migrating("web:2", 1));
+        world.act();
+        world.now += jiff::SignedDuration::from_secs(700);
+    })
+);
+situation!(
+    no_progress_of_what_another_waits_for,
+    changed(
+        World::new(&["a"], &format!("[component.app]\nimage = 'app:1'\ndepends_on = ['db']\n{DB}memory = 9000")),
+        |world| {
+            while !world.show().contains("finish") {
+                world.pass(1);
+            }
+        }
+    )
+);
+situation!(
+    one_that_ended_while_the_command_before_runs,
+    changed(before_runs(), |world| {
+        let killed = world.container("web.2");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+    })
+);
+situation!(
+    one_that_is_unhealthy_while_the_command_before_runs,
+    changed(before_runs(), |world| {
+        world.container("web.2").health = Health::Unhealthy { since: world.ago(60) };
+    })
+);
+situation!(a_host_is_silent_while_the_command_before_runs, changed(before_runs(), |world| world.silent_for("b", 5)));
+situation!(
+    a_host_is_drained_while_the_command_before_runs,
+    changed(before_runs(), |world| world.host("b").draining = true)
+);
+situation!(
+    a_component_that_left_the_file_ends_while_others_change,
+    changed(World::running(&["a", "b"], &format!("{WEB}{DB}")), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        let killed = world.container("db.1");
+        (killed.state, killed.exit_code) = (ContainerState::Stopped, Some(137));
+    })
+);
+situation!(
+    a_component_that_left_the_file_loses_its_host_while_others_change,
+    changed(World::running(&["a", "b"], &both("api:1")), |world| {
+        world.apply(&WEB.replace("web:1", "web:2"));
+        world.silent_for("a", 6);
+    })
+);

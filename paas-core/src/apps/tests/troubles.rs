@@ -243,11 +243,37 @@ situation!(
         world.container("web.5").state = ContainerState::Created;
     })
 );
+situation!(a_job_that_ended_well, job(false));
+situation!(a_job_that_ended_well_long_ago, job(true));
 situation!(
-    a_job_that_ended_well,
-    changed(World::running(&["a"], "[component.job]\nimage = 'job:1'\nrestart = 'on-failure'"), |world| {
-        let container = world.container("job.1");
-        (container.state, container.exit_code) = (ContainerState::Stopped, Some(0));
+    a_job_that_ended_well_just_before_its_host_fell_silent,
+    changed(job(false), |world| world.silent_for("a", 60))
+);
+situation!(
+    a_job_that_ended_well_on_a_host_that_is_gone_for_good,
+    changed(job(true), |world| world.reach("a", Reach::Lost))
+);
+situation!(
+    a_job_that_ended_well_on_a_host_that_a_new_leader_has_not_seen,
+    changed(job(true), |world| world.not_seen("a", Reach::Silent { since: world.ago(60) }))
+);
+situation!(
+    a_job_that_ended_well_on_a_host_that_is_drained,
+    changed(job(true), |world| world.host("a").draining = true)
+);
+situation!(a_job_that_ended_well_and_was_removed, changed(job(true), |world| world.lose_container("job.1")));
+situation!(
+    a_new_version_of_a_job_whose_host_is_gone_for_good,
+    changed(job(true), |world| {
+        world.reach("a", Reach::Lost);
+        world.apply(&JOB.replace("job:1", "job:2"));
+    })
+);
+situation!(
+    a_job_that_ended_well_on_a_host_that_is_gone_for_good_in_another_revision,
+    changed(job(true), |world| {
+        world.reach("a", Reach::Lost);
+        world.apply(&format!("{JOB}update = {{ parallel = 2 }}"));
     })
 );
 situation!(
@@ -453,5 +479,13 @@ situation!(
         web.avoid.insert(engine("a"));
         world.lose_container("web.1");
         world.host("b").draining = true;
+    })
+);
+situation!(
+    a_host_that_is_lost_while_it_makes_a_container,
+    changed(web(), |world| {
+        world.lose_container("web.2");
+        fail_to_create(world, "web.2", "host b does not answer", true);
+        world.silent_for("b", 1);
     })
 );
