@@ -14,7 +14,7 @@ use super::view::EngineReach;
 use super::{Cluster, EngineHandle};
 use crate::engine::{EngineEvent, ReplicaLabels, RunState};
 use crate::model::app::AppName;
-use crate::model::{BoundPort, ContainerId, ContainerSpec, ContainerState, EngineId, LaunchId, Resources};
+use crate::model::{BoundPort, ContainerId, ContainerSpec, ContainerState, EngineId};
 use crate::scheduler::{Scheduler, Snapshot};
 
 /// A container of an application, as it was observed last.
@@ -35,12 +35,9 @@ pub(crate) struct ReplicaContainer {
     pub(crate) exits: Vec<Timestamp>,
     /// What Docker enforces and shows of it, without its environment.
     pub(crate) spec: Arc<ContainerSpec>,
-    /// What it counts as.
-    pub(crate) reserved: Resources,
-    /// Whether `reserved` was read from the limits that Docker enforces.
+    /// Whether `spec` has the limits that Docker enforces.
     pub(crate) limits_known: bool,
     pub(crate) ports: Vec<BoundPort>,
-    pub(crate) launch: LaunchId,
 }
 
 impl Cluster {

@@ -1,6 +1,6 @@
 //! Applications: declaring them, changing them, and looking at them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};
@@ -12,8 +12,8 @@ use crate::model::app::{AppName, AppSpec, ComponentName, EnvValue, Replicas};
 use crate::model::{Container, EngineId, EngineStatus, Event, EventKind, Invalid};
 use crate::store::records::RevisionRecord;
 use crate::wire::app::{
-    AppPlan, AppRequest, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, PlannedStep, RestartRequest,
-    Revision, RevisionSummary, RollbackRequest, ScaleRequest,
+    AppPlan, AppRequest, AppState, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, PlannedStep,
+    RestartRequest, Revision, RevisionSummary, RollbackRequest, ScaleRequest,
 };
 
 /// How many revisions are kept, beside those that something still needs.
@@ -24,7 +24,31 @@ impl Controller {
     pub fn apps(&self) -> Vec<AppSummary> {
         let executor = self.executor();
         let all = self.shared.apps.all();
-        all.iter().filter_map(|app| self.shared.apps.status(&executor, app)).map(|status| status.summary).collect()
+        let known = all.iter().filter_map(|app| self.shared.apps.status(&executor, app)).map(|status| status.summary);
+        let mut apps: Vec<AppSummary> = known.collect();
+        for name in self.shared.cluster.replica_apps() {
+            if !apps.iter().any(|app| app.name == name) {
+                apps.push(self.orphaned(name));
+            }
+        }
+        apps.sort_by(|one, other| one.name.cmp(&other.name));
+        apps
+    }
+
+    /// An application of which there are containers, and no record.
+    fn orphaned(&self, name: AppName) -> AppSummary {
+        let containers = self.shared.cluster.replicas(&name);
+        let components: BTreeSet<ComponentName> =
+            containers.iter().map(|container| container.labels.component.clone()).collect();
+        AppSummary {
+            state: AppState::Orphaned,
+            revision: 0,
+            ready: 0,
+            replicas: containers.iter().filter(|container| container.labels.slot.is_some()).count(),
+            components: components.into_iter().collect(),
+            changed: containers.iter().map(|container| container.created).max().unwrap_or_default(),
+            name,
+        }
     }
 
     /// One application, with the reason for everything that is not ready.

@@ -93,11 +93,6 @@ impl Caution {
 }
 
 impl Apps {
-    /// Whether nothing is done for applications until somebody says that the store is right.
-    pub(crate) fn observes_only(&self) -> bool {
-        self.observe_only.load(Ordering::Relaxed)
-    }
-
     /// Acts on applications again, by the store as it is.
     ///
     /// # Errors
@@ -146,8 +141,7 @@ impl Apps {
         if returned.is_empty() {
             return;
         }
-        let outcome =
-            self.caution.change_lost(|lost| lost.retain(|engine| !returned.contains(&engine))).await;
+        let outcome = self.caution.change_lost(|lost| lost.retain(|engine| !returned.contains(&engine))).await;
         if let Err(error) = outcome {
             tracing::warn!(%error, "that a host is back was not written down");
         }

@@ -1,5 +1,7 @@
 //! What is left to do when the containers of an application are gone.
 
+use std::time::Duration;
+
 use super::create::network_name;
 use super::round::Next;
 use super::{Apps, Held};
@@ -8,6 +10,9 @@ use crate::apps::convert::volume_name;
 use crate::executor::Executor;
 use crate::model::{Event, EventKind};
 use crate::store::Result;
+
+/// When a volume is removed again that could not be removed.
+const AGAIN: Duration = Duration::from_secs(10);
 
 impl Apps {
     /// Forgets an application that was destroyed, when nothing of it is left: its networks go, and its volumes where that was
@@ -38,8 +43,9 @@ impl Apps {
                 let Some(connection) = cluster.connection(&volume.engine) else { continue };
                 if let Err(error) = cluster.while_up(&volume.engine, connection.remove_volume(&name)).await {
                     tracing::warn!(app = %desired.app, engine = %volume.engine, %error, "volume {name} stays");
-                    return Ok(Next::At(None));
+                    return Ok(Next::At(self.now().checked_add(AGAIN).ok()));
                 }
+                cluster.forget_volume(&volume.engine, &name);
             }
         }
         let event = Event::new(EventKind::DestroyApp, format!("{}: nothing of it is left", desired.app)).tagged("app");

@@ -160,9 +160,7 @@ fn shown(entry: &ContainerEntry, now: Timestamp) -> Option<ReplicaContainer> {
         exits: recent.copied().collect(),
         run,
         spec: container.image.clone(),
-        reserved: entry.reserved,
         limits_known: entry.limits_known,
         ports: container.ports.clone(),
-        launch: managed.launch,
     })
 }

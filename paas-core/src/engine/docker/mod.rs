@@ -91,6 +91,8 @@ pub struct Docker {
     log_driver: Mutex<Option<String>>,
     identity: Identity,
     images: ImageLaunches,
+    /// Held while a network is made.
+    making_networks: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Docker {
@@ -127,6 +129,7 @@ impl Docker {
             log_driver: Mutex::default(),
             identity: Identity::default(),
             images: ImageLaunches::default(),
+            making_networks: tokio::sync::Mutex::default(),
         })
     }
 
@@ -436,6 +439,8 @@ impl DockerEngine for Docker {
     }
 
     async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+        // Docker makes two of one name where it is asked twice at once.
+        let _one_at_a_time = self.making_networks.lock().await;
         objects::create_network(&self.transport, self.call("create the network", Subject::Object), network).await
     }
 

@@ -98,6 +98,8 @@ pub enum AppState {
     Stopped,
     /// It is being removed.
     Removing,
+    /// Its containers are there, and no record of it is: the store was lost. `apply` with `adopt` makes it one again.
+    Orphaned,
     /// Something that a later version invented.
     #[serde(other)]
     Unknown,
@@ -113,6 +115,7 @@ impl AppState {
             Self::RolloutStopped => "rollout-stopped",
             Self::Stopped => "stopped",
             Self::Removing => "removing",
+            Self::Orphaned => "orphaned",
             Self::Unknown => "unknown",
         }
     }
