@@ -245,13 +245,8 @@ fn how_a_program_ended_is_known_while_it_runs_again() {
 #[test]
 fn only_containers_of_applications_cost_what_they_have() {
     let mut view = view_of(1);
-    view.observe(&engine_id(0), found(1, Some(LaunchId::new()), ContainerState::Running, None), 1);
-    let mut other = found(
-        1,
-        Some(view.container(&container_id(1)).unwrap().managed.as_ref().unwrap().launch),
-        ContainerState::Running,
-        None,
-    );
+    let mut other = found(1, Some(LaunchId::new()), ContainerState::Running, None);
+    view.observe(&engine_id(0), other.clone(), 1);
     other.run.restarts = 7;
     let before = Arc::as_ptr(&view.container(&container_id(1)).unwrap().container);
     view.observe(&engine_id(0), other, 2);
