@@ -174,6 +174,7 @@ impl<'a> Planner<'a> {
                 Err(reason) => self.keep_all_for_now(turn, reason),
             }
         }
+        self.show_stray_orphans(&turns);
         self.remove_surplus(&components, is_settled);
         if self.failure.is_none() && !is_settled && self.deadline.is_some_and(|deadline| self.now >= deadline) {
             self.note_no_progress(&components);

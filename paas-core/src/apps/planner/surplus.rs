@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::status::{Drain, drained_at};
-use super::{Component, Planner, instance};
+use super::{Component, Planner, Turn, instance};
 use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
 use crate::model::ContainerState;
 use crate::model::app::{ComponentName, ComponentSpec, Replicas};
@@ -41,6 +41,23 @@ impl<'a> Planner<'a> {
             } else {
                 self.wait(Subject::Slot(slot.clone()), None, Cause::OthersFirst);
             }
+        }
+    }
+
+    /// Containers that no record names, and that have no slot that is looked after.
+    pub(super) fn show_stray_orphans(&mut self, turns: &[Turn<'a, '_>]) {
+        let shown: BTreeSet<&Slot> =
+            turns.iter().flat_map(|turn| &turn.component.views).map(|view| &view.slot).collect();
+        let mut orphans = Vec::new();
+        for (&slot, containers) in self.by_slot.iter().filter(|(slot, _)| !shown.contains(*slot)) {
+            let replica = self.desired.replicas.get(slot);
+            let is_named = |container: &ObservedContainer| {
+                replica.is_some_and(|replica| replica.made.contains(&container.generation))
+            };
+            orphans.extend(containers.iter().filter(|found| !is_named(found)).map(|found| instance(slot, found)));
+        }
+        for orphan in orphans {
+            self.wait(Subject::Slot(orphan.slot.clone()), None, Cause::Orphan(orphan));
         }
     }
 

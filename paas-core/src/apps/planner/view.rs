@@ -37,6 +37,8 @@ pub(super) struct View<'a> {
     pub(super) unseen: Option<(Cause, Option<Timestamp>)>,
     /// The one that ended well and cannot be reached any more: the slot needs no other.
     pub(super) completed: Option<Instance>,
+    /// The highest generation of the slots that were forgotten.
+    forgotten: u64,
 }
 
 /// A container that may fill a slot.
@@ -119,13 +121,14 @@ impl View<'_> {
         }
     }
 
-    /// The generation of the next container.
+    /// The generation of the next container. None is used again as long as its container may come back.
     pub(super) fn next_generation(&self) -> u64 {
         let candidates = self.fit.iter().chain(&self.old).map(|candidate| candidate.container);
         let others = self.rest.iter().chain(&self.kept).chain(&self.orphans).copied();
         let seen = candidates.chain(others).map(|container| container.generation);
         let gone = self.gone.iter().map(|(_, generation)| *generation);
-        seen.chain(gone).chain(self.replica.map(Replica::newest)).max().unwrap_or(0) + 1
+        let recorded = self.replica.map_or(self.forgotten, Replica::newest);
+        seen.chain(gone).chain([recorded]).max().unwrap_or(0) + 1
     }
 
     pub(super) fn instance(&self, container: &ObservedContainer) -> Instance {
@@ -213,6 +216,7 @@ impl<'a> Planner<'a> {
             gone: None,
             unseen: None,
             completed: None,
+            forgotten: desired.forgotten,
         };
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);

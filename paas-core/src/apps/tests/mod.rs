@@ -72,6 +72,17 @@ fn job(is_recorded: bool) -> World {
     })
 }
 
+/// Three replicas, of which the last was taken away while its host was lost, and made again.
+fn forgotten_and_filled_again() -> World {
+    changed(web(), |world| {
+        world.reach("c", Reach::Lost);
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+        world.rest();
+        world.observed.containers.retain(|container| container.engine != engine("c"));
+        world.begin(WEB, RolloutReason::Scale);
+    })
+}
+
 /// Three replicas while the command before their next version runs.
 fn before_runs() -> World {
     changed(web(), |world| {

@@ -489,3 +489,20 @@ situation!(
         world.silent_for("b", 1);
     })
 );
+situation!(a_slot_that_was_forgotten_is_filled_again, forgotten_and_filled_again());
+situation!(
+    a_container_of_a_slot_that_was_forgotten_is_back,
+    changed(forgotten_and_filled_again(), |world| {
+        let old = web().container("web.3").clone();
+        world.rest();
+        world.reach("c", Reach::Up);
+        world.observed.containers.push(old);
+    })
+);
+situation!(
+    orphans_beyond_the_slots_of_a_lost_store,
+    changed(web(), |world| {
+        world.desired = Desired::first(spec(&WEB.replace("= 3", "= 2")), world.now);
+        world.rest();
+    })
+);
