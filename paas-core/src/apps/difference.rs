@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec};
+use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, Replicas};
 use crate::wire::app::{ComponentRequest, FieldChange};
 
 /// The fields that differ, by their paths in the file; every component is new where there was nothing before.
@@ -17,7 +17,11 @@ pub(crate) fn differences(old: Option<&AppSpec>, new: &AppSpec) -> Vec<FieldChan
 
 fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&ComponentSpec>) -> Vec<FieldChange> {
     let path = format!("component.{name}");
-    let whole = |spec: &ComponentSpec| format!("{}, {} replicas", spec.image, spec.replicas);
+    let whole = |spec: &ComponentSpec| match spec.replicas {
+        Replicas::Count(1) => format!("{}, 1 replica", spec.image),
+        Replicas::Count(count) => format!("{}, {count} replicas", spec.image),
+        Replicas::EachHost => format!("{}, one on each host", spec.image),
+    };
     let (Some(old), Some(new)) = (old, new) else {
         let (old, new) = (old.map(whole), new.map(whole));
         return vec![FieldChange { field: path, new_containers: true, old, new }];
@@ -88,8 +92,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "component.db:  → b, 1 replicas true",
-                "component.old: a, 1 replicas →  true",
+                "component.db:  → b, 1 replica true",
+                "component.old: a, 1 replica →  true",
                 "component.web.env.MORE:  → x true",
                 "component.web.image: shop:1 → shop:2 true",
                 "component.web.replicas: 1 → 3 false",

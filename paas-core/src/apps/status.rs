@@ -1,5 +1,6 @@
 //! How an application is, for people and programs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::documents::Documents;
@@ -20,7 +21,8 @@ impl Apps {
         let documents = app.shown()?;
         let (observed, steps) = self.look(executor, app, documents.desired());
         let known = executor.cluster.replicas(&app.name);
-        let looked = Looked { cluster: &executor.cluster, desired: documents.desired(), observed, steps, known };
+        let (cluster, making) = (&executor.cluster, app.being_made());
+        let looked = Looked { cluster, desired: documents.desired(), observed, steps, known, making };
         Some(looked.status(&documents))
     }
 }
@@ -32,6 +34,8 @@ struct Looked<'a> {
     observed: Observed,
     steps: Vec<Step>,
     known: Vec<ReplicaContainer>,
+    /// The slots whose containers Docker is being asked for.
+    making: BTreeSet<Slot>,
 }
 
 impl Looked<'_> {
@@ -126,7 +130,10 @@ impl Looked<'_> {
             container: known.map(|known| known.id.clone()),
             name: newest.map(|newest| newest.name.clone()).unwrap_or_default(),
             state: self.word(replica, newest).to_owned(),
-            reason: step.map(|step| step.cause.to_string()).unwrap_or_default(),
+            reason: match self.making.contains(slot) {
+                true => "being made".to_owned(),
+                false => step.map(|step| step.cause.to_string()).unwrap_or_default(),
+            },
             ports: known.map(|known| self.ports(known)).unwrap_or_default(),
         }
     }
@@ -137,7 +144,7 @@ impl Looked<'_> {
         if self.observed.engines.get(&replica.engine) != Some(&Reach::Up) {
             return "unreachable";
         }
-        let Some(container) = container else { return "missing" };
+        let Some(container) = container else { return "pending" };
         match (container.state, container.health, replica.backends.get(&container.generation)) {
             (ContainerState::Running, super::Health::Unhealthy { .. }, _) => "unhealthy",
             (ContainerState::Running, _, Some(Backend::Serving)) => "ready",

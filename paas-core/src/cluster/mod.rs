@@ -40,9 +40,7 @@ use crate::events::EventSink;
 use crate::model::{Container, ContainerId, EngineId, EngineStatus, Event, EventKind, Group, LaunchId, Resources};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler};
 
-#[allow(unused_imports, reason = "the reconciler reads it")]
 pub(crate) use apps::ReplicaContainer;
-#[allow(unused_imports, reason = "the reconciler reads it")]
 pub(crate) use changes::AppChange;
 pub(crate) use groups::{Member, Standing};
 pub use handle::EngineHandle;
@@ -53,7 +51,6 @@ pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
 pub use reservation::Reservation;
-#[allow(unused_imports, reason = "the reconciler reads it")]
 pub(crate) use view::EngineReach;
 use view::{Ticket, View};
 

@@ -37,6 +37,9 @@ pub(super) fn deadline(desired: &Desired) -> Option<Timestamp> {
     Some(after(latest, progress_ms(desired)))
 }
 
+/// How often the making of a container is tried before it counts as impossible, where there are fewer hosts.
+const FEWEST_ATTEMPTS: u32 = 3;
+
 /// How long a rollout may go on without progress.
 fn progress_ms(desired: &Desired) -> u64 {
     desired.components().map(|(_, spec)| spec.update.progress_ms).max().unwrap_or(0)
@@ -49,14 +52,21 @@ impl<'a> Planner<'a> {
         let is_of_it = |view: &&View<'_>| view.revision == rollout.to;
         for view in component.views.iter().filter(is_of_it) {
             let replica = view.replica.filter(|replica| replica.revision == view.revision);
-            let Some(failed) = replica.and_then(|replica| replica.failed.as_ref()).filter(|failed| !failed.of_host)
-            else {
+            let Some(failed) = replica.and_then(|replica| replica.failed.as_ref()) else { continue };
+            // What each host refuses is none's fault, whatever each of them says.
+            if failed.of_host && failed.attempts < self.attempts_until_it_is_no_host() {
                 continue;
-            };
+            }
             let why =
                 format!("{}.{} could not be made on {}: {}", view.slot, failed.generation, failed.engine, failed.why);
             self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: true });
         }
+    }
+
+    /// After how many failures in a row, each on another host where there is one, it is not for the host any more.
+    fn attempts_until_it_is_no_host(&self) -> u32 {
+        let hosts = self.observed.engines.keys().filter(|engine| self.is_up(engine)).count();
+        u32::try_from(hosts).unwrap_or(u32::MAX).max(FEWEST_ATTEMPTS)
     }
 
     /// Notes that nothing became ready for too long.

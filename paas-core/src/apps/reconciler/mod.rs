@@ -16,7 +16,7 @@ mod probe;
 mod removal;
 mod round;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -225,6 +225,11 @@ impl App {
     /// What is kept of it, if there is such an application.
     pub(crate) fn shown(&self) -> Option<Arc<Documents>> {
         self.shown.read().clone().filter(|documents| documents.is_there())
+    }
+
+    /// The slots whose containers Docker is being asked for.
+    pub(crate) fn being_made(&self) -> BTreeSet<Slot> {
+        self.in_flight.lock().values().flatten().map(|making| making.replica.slot.clone()).collect()
     }
 
     /// Whether anything is being done for it.

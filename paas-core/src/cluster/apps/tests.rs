@@ -13,7 +13,7 @@ use crate::cluster::{ClusterSettings, Platform};
 use crate::engine::{CreateRequest, DockerEngine, SimulatedEngine, VolumeRequest};
 use crate::events::RecordingSink;
 use crate::model::app::Sizes;
-use crate::model::{EngineSpec, HealthStatus, MemoryMb, RestartPolicy, SimulatedHost};
+use crate::model::{EngineSpec, HealthStatus, LaunchId, MemoryMb, Resources, RestartPolicy, SimulatedHost};
 use crate::scheduler::Spread;
 
 struct Bench {
@@ -120,7 +120,7 @@ async fn a_container_of_an_application_is_known_with_all_that_is_of_interest() {
     assert_eq!((known.labels.slot, known.labels.generation, known.labels.revision), (Some(0), 1, 3));
     assert!(known.run.started.is_some() && known.run.address.is_some() && known.limits_known);
     assert!(known.spec.environment.is_empty());
-    assert_eq!(known.reserved.memory, MemoryMb::new(16));
+    assert_eq!(known.spec.memory, Some(MemoryMb::new(16)));
     assert_eq!(bench.cluster.replica_apps(), BTreeSet::from([shop()]));
     bench.cluster.audit().unwrap();
     bench.cluster.shutdown().await;
@@ -146,7 +146,7 @@ async fn whatever_happens_to_one_is_read_and_told() {
     check("that it goes on", |known| known.state == ContainerState::Running).await;
     host.update(&id, &sizes).await.unwrap();
     check("its sizes", |known| {
-        known.reserved.memory == MemoryMb::new(32) && known.spec.restart_policy == RestartPolicy::Always
+        known.spec.memory == Some(MemoryMb::new(32)) && known.spec.restart_policy == RestartPolicy::Always
     })
     .await;
     host.outsider_end(&id, 3).unwrap();
