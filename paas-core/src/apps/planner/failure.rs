@@ -59,7 +59,8 @@ impl<'a> Planner<'a> {
             }
             let why =
                 format!("{}.{} could not be made on {}: {}", view.slot, failed.generation, failed.engine, failed.why);
-            self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: true });
+            let may_roll_back = !failed.of_host;
+            self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back });
         }
     }
 

@@ -232,7 +232,7 @@ async fn a_container_of_an_application_is_ours_and_neither_a_launch_nor_a_member
         assert_eq!((known.group, known.other_owner, known.user.as_deref()), (None, None, Some("ann")));
         assert_eq!(known.replica, Some(labels.clone()));
         let scaled = platform.controller.scale(&ann(), id.as_str(), 3).await;
-        assert!(matches!(scaled, Err(ControllerError::NotManaged { .. })), "{scaled:?}");
+        assert!(matches!(scaled, Err(ControllerError::AppNotFound { .. })), "{scaled:?}");
     }
     let kept: Vec<_> = platform.launches().await.into_iter().map(|kept| kept.container).collect();
     assert_eq!(kept, [Some(ours.id.clone())], "no launch was made of them");

@@ -215,32 +215,7 @@ fn the_probe_of_the_example_is_made_at_its_port() {
 fn what_nothing_carries_out_yet_is_known_by_name() {
     let app = normalised(WHOLE).unwrap();
     let fields = app.components["web"].fields_not_carried_out();
-    let expected = [
-        "before",
-        "configs",
-        "env.secret",
-        "health",
-        "ports",
-        "route",
-        "secrets",
-        "uses",
-        "volumes",
-        "labels",
-        "user",
-        "init",
-        "cap_add",
-        "cap_drop",
-        "ulimits",
-        "sysctls",
-        "read_only",
-        "tmpfs",
-        "shm_size",
-        "extra_hosts",
-        "logging",
-        "devices",
-        "memory_reservation",
-        "pids_limit",
-    ];
+    let expected = ["route"];
     assert_eq!(fields, expected);
     let plain =
         "app = 'a'\n[component.web]\nimage = 'web'\ncpus = 1\nenv = { A = '1' }\npublish = ['80:80']\ncpuset = '0'";
