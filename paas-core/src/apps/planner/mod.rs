@@ -7,6 +7,7 @@ mod repair;
 mod sizes;
 mod status;
 mod surplus;
+mod twins;
 mod update;
 mod view;
 
@@ -38,16 +39,12 @@ pub fn plan(
     scheduler: &dyn Scheduler,
     now: Timestamp,
 ) -> Vec<Step> {
-    let mut by_slot: BTreeMap<&Slot, Vec<&ObservedContainer>> = BTreeMap::new();
-    for container in &observed.containers {
-        if let Some(slot) = &container.slot {
-            by_slot.entry(slot).or_default().push(container);
-        }
-    }
+    let (by_slot, twins) = twins::by_slot(desired, observed);
     let mut planner = Planner {
         desired,
         observed,
         by_slot,
+        twins,
         scheduler,
         now,
         snapshot: Cow::Borrowed(snapshot),
@@ -77,7 +74,10 @@ pub fn plan(
 struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
+    /// The containers of each slot, without the twins.
     by_slot: BTreeMap<&'a Slot, Vec<&'a ObservedContainer>>,
+    /// Containers of which another host shows the same. Nothing is made or removed because of them.
+    twins: Vec<Instance>,
     scheduler: &'a dyn Scheduler,
     now: Timestamp,
     /// What is free, less what this plan takes.
@@ -175,6 +175,9 @@ impl<'a> Planner<'a> {
             }
         }
         self.show_stray_orphans(&turns);
+        for twin in self.twins.clone() {
+            self.wait(Subject::Slot(twin.slot.clone()), None, Cause::Twin(twin));
+        }
         self.remove_surplus(&components, is_settled);
         if self.failure.is_none() && !is_settled && self.deadline.is_some_and(|deadline| self.now >= deadline) {
             self.note_no_progress(&components);

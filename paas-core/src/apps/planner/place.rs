@@ -29,7 +29,7 @@ pub(super) fn placed(desired: &Desired) -> BTreeMap<ComponentName, BTreeMap<Engi
 /// Where a slot has to be because of its volumes.
 pub(super) struct VolumeHost {
     /// The host that has some of them.
-    engine: Option<EngineId>,
+    pub(super) engine: Option<EngineId>,
     /// Those that are to be made.
     missing: Vec<String>,
 }
@@ -135,6 +135,9 @@ impl<'a> Planner<'a> {
         cause: Cause,
     ) -> Result<(), Cause> {
         let volumes = self.volume_host(view)?;
+        if let Some(reason) = self.excluded(view, None) {
+            return Err(reason);
+        }
         let only = volumes.engine.clone().or_else(|| view.only.clone());
         let failed = self.pause_after_failure(view).map(|(failed, _)| failed);
         let cannot = |failed: &StepFailure| Cause::CreateFailed { why: failed.why.clone() };
@@ -184,29 +187,43 @@ impl<'a> Planner<'a> {
                 host.missing.push(name.to_owned());
                 continue;
             };
-            if !self.is_up(&record.engine) {
-                return Err(Cause::WaitsForHost(record.engine.clone()));
-            }
-            // Docker would silently make an empty one, and the program would start on it.
-            let key = (record.engine.clone(), view.slot.clone(), name.to_owned());
-            if !self.observed.volumes.contains(&key) {
-                return Err(Cause::VolumeGone { volume: name.to_owned(), engine: record.engine.clone() });
+            if let Some(other) = host.engine.as_ref().filter(|other| **other != record.engine) {
+                return Err(Cause::VolumesApart(other.clone(), record.engine.clone()));
             }
             host.engine = Some(record.engine.clone());
         }
-        if self.is_volume_in_use(view, None) {
-            return Err(Cause::VolumeInUse);
+        let Some(engine) = &host.engine else { return Ok(host) };
+        if !self.is_up(engine) {
+            return Err(Cause::WaitsForHost(engine.clone()));
+        }
+        // Docker would silently make an empty one, and the program would start on it.
+        let is_gone = |name: &&str| {
+            let key = (engine.clone(), view.slot.clone(), (*name).to_owned());
+            !host.missing.iter().any(|missing| missing == name) && !self.observed.volumes.contains(&key)
+        };
+        if let Some(volume) = view.spec.pinned_volumes().find(is_gone) {
+            return Err(Cause::VolumeGone { volume: volume.to_owned(), engine: engine.clone() });
+        }
+        if self.snapshot.get(engine).is_some_and(|host| host.draining) {
+            return Err(Cause::PinnedToDrained(engine.clone()));
         }
         Ok(host)
     }
 
-    /// Whether a container of the slot, other than that of a generation, may be using its volume for all that is known.
-    pub(super) fn is_volume_in_use(&self, view: &View<'a>, except: Option<u64>) -> bool {
+    /// Why no other container of a slot may run now: one of them, other than that of a generation, may run for all that is known,
+    /// and there must never be two.
+    pub(super) fn excluded(&self, view: &View<'a>, except: Option<u64>) -> Option<Cause> {
         let may_run = |other: &ObservedContainer| {
             let host = self.observed.engines.get(&other.engine);
             other.state.holds_resources() && host != Some(&Reach::Lost)
         };
-        view.spec.is_pinned()
-            && self.containers_of(&view.slot).any(|other| Some(other.generation) != except && may_run(other))
+        let cause = if view.spec.is_pinned() { Cause::VolumeInUse } else { Cause::StillRuns };
+        let others = || self.containers_of(&view.slot).filter(|other| Some(other.generation) != except);
+        (is_exclusive(view.spec) && others().any(may_run)).then_some(cause)
     }
+}
+
+/// Whether there must never be two containers of one slot at once.
+pub(super) fn is_exclusive(spec: &ComponentSpec) -> bool {
+    spec.is_pinned() || spec.heal.singleton
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::failure::Failure;
+use super::place::is_exclusive;
 use super::status::{Drain, Status, after, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
@@ -42,10 +43,11 @@ impl<'a> Planner<'a> {
                     self.failure.get_or_insert(failure);
                     return;
                 }
-                let in_use = matches!(status, Status::NotStarted | Status::Ended)
-                    && self.is_volume_in_use(view, Some(fit.container.generation));
+                let starts = matches!(status, Status::NotStarted | Status::Ended);
+                if let Some(reason) = self.excluded(view, Some(fit.container.generation)).filter(|_| starts) {
+                    return self.wait(subject(), None, reason);
+                }
                 match status {
-                    _ if in_use => self.wait(subject(), None, Cause::VolumeInUse),
                     Status::Ready => self.settle(component, view, fit, true),
                     Status::Completed => {
                         self.settle(component, view, fit, false);
@@ -235,7 +237,7 @@ impl<'a> Planner<'a> {
     ) {
         let cause = Cause::CrashLooping { exits: container.exits.len() };
         let was_moved = view.replica.is_some_and(|replica| !replica.avoid.is_empty());
-        let can_move = !was_moved && !view.spec.is_pinned() && view.only.is_none();
+        let can_move = !was_moved && !is_exclusive(view.spec) && view.only.is_none();
         let moves_at = after(since, CRASH_LOOP_MS);
         let is_due = can_move && self.now >= moves_at;
         if is_due && self.create(component, view, Some(container.engine.clone()), cause.clone()).is_ok() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::place::is_exclusive;
 use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, Turn, sizes};
@@ -98,7 +99,7 @@ impl<'a> Planner<'a> {
         let serves = drained_at(view.replica, old.generation, view.spec) == Drain::Serving;
         let generation = Some(old.generation);
         match status {
-            Status::Ended | Status::Paused if serves && !self.is_volume_in_use(view, generation) => {
+            Status::Ended | Status::Paused if serves && self.excluded(view, generation).is_none() => {
                 let cause = if *status == Status::Paused { Cause::Paused } else { Cause::Ended(old.exit_code) };
                 self.step(Action::Start(view.instance(old)), cause);
             }
@@ -115,7 +116,7 @@ impl<'a> Planner<'a> {
         budget: &mut Budget,
     ) {
         let order = view.spec.update.order;
-        if (order != UpdateOrder::StopFirst || is_move) && !view.spec.is_pinned() {
+        if (order != UpdateOrder::StopFirst || is_move) && !is_exclusive(view.spec) {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
                 // Nothing is stopped for a container that cannot be made.
@@ -141,9 +142,12 @@ impl<'a> Planner<'a> {
         if !old.container.state.holds_resources() {
             return self.create_or_wait(component, view, cause);
         }
-        // Nothing is stopped for a container that would have no room afterwards.
-        let volumes = self.desired.volumes.iter().find(|volume| volume.slot == view.slot);
-        let only = volumes.map(|volume| volume.engine.clone()).or_else(|| view.only.clone());
+        // Nothing is stopped for a container that could not be made, or would have no room afterwards.
+        let volumes = match self.volume_host(view) {
+            Ok(volumes) => volumes,
+            Err(reason) => return self.wait(subject, None, reason),
+        };
+        let only = volumes.engine.or_else(|| view.only.clone());
         let without = self.without(old);
         if let Err(refusal) = self.choose(&without, view, only, None) {
             return self.wait(subject, None, Cause::NoRoom(refusal));

@@ -112,15 +112,6 @@ impl View<'_> {
         self.old.is_none() && self.fit.as_ref().map_or(needs_nothing && is_recorded, recorded)
     }
 
-    /// Of two containers of one generation, as a cloned host has them, the one that is not as it should be is too many: the record
-    /// cannot tell them apart.
-    fn drop_twin(&mut self) {
-        let generation = self.fit.as_ref().map(|fit| fit.container.generation);
-        if let Some(twin) = self.old.take_if(|old| Some(old.container.generation) == generation && !old.is_held()) {
-            self.rest.push(twin.container);
-        }
-    }
-
     /// The generation of the next container. None is used again as long as its container may come back.
     pub(super) fn next_generation(&self) -> u64 {
         let candidates = self.fit.iter().chain(&self.old).map(|candidate| candidate.container);
@@ -221,7 +212,6 @@ impl<'a> Planner<'a> {
         for container in self.containers_of(&view.slot) {
             self.sort_in(&mut view, container);
         }
-        view.drop_twin();
         self.judge_unseen(&mut view);
         self.judge_completed(&mut view);
         view

@@ -83,6 +83,28 @@ fn forgotten_and_filled_again() -> World {
     })
 }
 
+/// One replica that must never run twice.
+fn singleton(image: &str) -> String {
+    format!("{}heal = {{ singleton = true }}\n", WEB.replace("= 3", "= 1").replace("web:1", image))
+}
+
+fn two_volumes() -> String {
+    DB.replace("['data:/data']", "['data:/data', 'log:/log']")
+}
+
+/// Three replicas on two hosts, and a third host that was made of the first.
+fn cloned() -> World {
+    changed(World::running(&["a", "b"], WEB), |world| {
+        world.observed.engines.insert(engine("c"), Reach::Up);
+        let host = world.host("a").clone();
+        world.hosts.insert(engine("c"), host);
+        let mut copies = world.observed.containers.clone();
+        copies.retain(|container| container.engine == engine("a"));
+        copies.iter_mut().for_each(|container| container.engine = engine("c"));
+        world.observed.containers.extend(copies);
+    })
+}
+
 /// Three replicas while the command before their next version runs.
 fn before_runs() -> World {
     changed(web(), |world| {

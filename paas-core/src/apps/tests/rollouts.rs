@@ -361,3 +361,21 @@ fn a_rollout_has_its_time_again_after_a_drain_and_a_command_before() {
     world.rest();
     assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::Done), "{}", world.show());
 }
+
+#[test]
+fn a_singleton_never_runs_twice() {
+    let mut world = World::running(&["a", "b", "c"], &singleton("web:1"));
+    world.apply(&singleton("web:2"));
+    world.rest();
+    world.host("a").draining = true;
+    world.rest();
+    assert_eq!((world.serving("web"), world.container("web.1").engine == engine("a")), (1, false));
+    world.sick_revisions.insert(3);
+    world.apply(&singleton("web:3"));
+    world.rest();
+    assert_eq!((world.serving("web"), world.outcomes.last().unwrap().0), (1, Outcome::RolledBack));
+    world.observed.containers.retain(|container| container.state == ContainerState::Running);
+    crash_loop(&mut world, &["web.1"]);
+    world.now += jiff::SignedDuration::from_mins(6);
+    assert!(world.steps().iter().all(|step| step.action.is_wait()), "{}", world.show());
+}

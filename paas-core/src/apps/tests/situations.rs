@@ -358,3 +358,14 @@ situation!(
         world.silent_for("a", 6);
     })
 );
+situation!(
+    a_new_version_of_a_singleton,
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| world.apply(&singleton("web:2")))
+);
+situation!(
+    a_new_version_on_a_drained_host_of_a_volume,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.host("a").draining = true;
+        world.apply(&DB.replace("db:1", "db:2"));
+    })
+);

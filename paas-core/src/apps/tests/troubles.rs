@@ -506,3 +506,52 @@ situation!(
         world.rest();
     })
 );
+situation!(
+    a_singleton_on_a_drained_host,
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| world.host("a").draining = true)
+);
+situation!(
+    a_singleton_on_a_drained_host_when_it_is_stopped,
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| {
+        world.host("a").draining = true;
+        world.pass(32);
+    })
+);
+situation!(
+    volumes_of_one_slot_on_two_hosts,
+    changed(World::running(&["a", "b"], &two_volumes()), |world| {
+        let moved = world.desired.volumes.iter_mut().find(|volume| volume.name == "log").unwrap();
+        moved.engine = engine("b");
+        world.observed.volumes.insert((engine("b"), slot("db.1"), "log".to_owned()));
+        world.lose_container("db.1");
+    })
+);
+situation!(
+    a_container_with_a_volume_is_gone_from_a_drained_host,
+    changed(World::running(&["a", "b"], DB), |world| {
+        world.host("a").draining = true;
+        world.lose_container("db.1");
+    })
+);
+situation!(
+    an_orphan_of_a_singleton,
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| {
+        world.desired = Desired::first(spec(&singleton("web:1")), world.now);
+    })
+);
+situation!(a_host_that_was_cloned, cloned());
+situation!(
+    a_host_that_was_cloned_while_the_other_is_stopped,
+    changed(cloned(), |world| {
+        let recorded = world.observed.containers.iter_mut().find(|container| container.engine == engine("a")).unwrap();
+        recorded.state = ContainerState::Stopped;
+    })
+);
+situation!(a_host_that_was_cloned_is_silent, changed(cloned(), |world| world.silent_for("a", 60)));
+situation!(
+    a_host_that_was_cloned_is_drained,
+    changed(cloned(), |world| {
+        world.host("a").draining = true;
+        world.pass(45);
+    })
+);

@@ -304,13 +304,14 @@ impl World {
     /// What holds at any time.
     pub(super) fn check(&self) {
         for container in self.observed.containers.iter().filter(|container| container.state.holds_resources()) {
-            let is_pinned = self.component_of(container).is_some_and(crate::model::app::ComponentSpec::is_pinned);
+            let spec = self.component_of(container);
+            let is_exclusive = spec.is_some_and(|spec| spec.is_pinned() || spec.heal.singleton);
             let running = self
                 .observed
                 .containers
                 .iter()
                 .filter(|other| other.slot == container.slot && other.state.holds_resources());
-            assert!(!is_pinned || running.count() == 1, "two on one volume:\n{}", self.show());
+            assert!(!is_exclusive || running.count() == 1, "two at once:\n{}", self.show());
         }
     }
 

@@ -1,0 +1,39 @@
+//! One container that two hosts show: one was made of the other, or two engines are one host.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::instance;
+use crate::apps::{Desired, Instance, Observed, ObservedContainer, Reach, Slot};
+
+/// The containers of each slot, and beside them those of which another one counts.
+pub(super) fn by_slot<'a>(
+    desired: &Desired,
+    observed: &'a Observed,
+) -> (BTreeMap<&'a Slot, Vec<&'a ObservedContainer>>, Vec<Instance>) {
+    let mut by_slot: BTreeMap<&Slot, Vec<&ObservedContainer>> = BTreeMap::new();
+    let mut twins = Vec::new();
+    for container in &observed.containers {
+        let Some(slot) = &container.slot else { continue };
+        let containers = by_slot.entry(slot).or_default();
+        let same = containers.iter_mut().find(|other| other.generation == container.generation);
+        let Some(other) = same else {
+            containers.push(container);
+            continue;
+        };
+        // The one on a host that answers; of two, the one that is recorded.
+        let worth = |container: &'a ObservedContainer| {
+            let is_up = observed.engines.get(&container.engine) == Some(&Reach::Up);
+            let is_recorded = desired.replicas.get(slot).is_some_and(|replica| {
+                (replica.generation, &replica.engine) == (container.generation, &container.engine)
+            });
+            (is_up, is_recorded, Reverse(&container.engine))
+        };
+        let mut twin = container;
+        if worth(twin) > worth(other) {
+            std::mem::swap(&mut twin, other);
+        }
+        twins.push(instance(slot, twin));
+    }
+    (by_slot, twins)
+}
