@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{docker, packages, shell};
 
 const IMAGE: &str = "paas-demo-web:1";
+const NEXT_IMAGE: &str = "paas-demo-web:2";
 const SERVER: &str = "paas-server";
 const ADDRESS: &str = "127.0.0.1:5002";
 const PASSWORD: &str = "demo-password";
@@ -36,6 +37,7 @@ pub(crate) fn run(simulated: bool) -> Result<()> {
     let image = if simulated { "demo-web:1" } else { IMAGE };
     if !simulated {
         docker::make_web_image(IMAGE, &state())?;
+        docker::make_web_image(NEXT_IMAGE, &state())?;
     }
     start_server(simulated)?;
     match tour(image, simulated) {
@@ -104,13 +106,66 @@ fn tour(image: &str, simulated: bool) -> Result<()> {
     }
     shown(&["clusterinfo"])?;
     shown(&["events", "8"])?;
+    declare(image, simulated)
+}
+
+/// The same as something that is declared, and stays so.
+fn declare(image: &str, simulated: bool) -> Result<()> {
+    let file = format!(
+        "app = \"demo\"\n\n[component.web]\nimage = \"{image}\"\nreplicas = 2\nport = 80\nmemory = 32\nhealth = {{ http = \"/\" }}\n\
+         stop = {{ grace = \"2s\" }}\nupdate = {{ monitor = \"2s\", drain = \"1s\" }}\n\n[component.worker]\nimage = \"{image}\"\n\
+         memory = 32\nstop = {{ grace = \"2s\" }}\ndepends_on = [\"web\"]\n"
+    );
+    fs::write(state().join("paas.toml"), &file)?;
+    println!("\nThe same, declared in a file: {}\n\n{file}", state().join("paas.toml").display());
+    shown(&["deploy", "--yes"])?;
+    let replica = replicas()?.into_iter().next().context("the application has no containers")?;
+    println!("\nOne of its containers is destroyed, and comes back:");
+    shown(&["destroy", &replica[..12]])?;
+    wait_until_ready(3)?;
+    shown(&["app", "show", "demo"])?;
+    let next = if simulated { "demo-web:2" } else { NEXT_IMAGE };
+    shown(&["deploy", "--yes", "--image", &format!("web={next}")])?;
+    println!("\nA version that cannot run goes back by itself:");
+    let broken = match simulated {
+        true => "image = \"missing:3\"".to_owned(),
+        false => format!("image = \"{next}\"\ncommand = [\"/bin/sh\", \"-c\", \"echo I cannot run; exit 1\"]"),
+    };
+    fs::write(state().join("broken.toml"), format!("[component.web]\n{broken}\n"))?;
+    let refused = ["deploy", "--yes", "-f", "paas.toml", "-f", "broken.toml"];
+    println!("\n$ paas-cli {}", refused.join(" "));
+    if cli(&refused).status()?.success() {
+        bail!("a version that cannot run was rolled out");
+    }
+    shown(&["app", "history", "demo"])
+}
+
+/// The ids of the containers of the application.
+fn replicas() -> Result<Vec<String>> {
+    let app: serde_json::Value =
+        serde_json::from_str(&shell::output(&mut cli(&["app", "show", "demo", "--output", "json"]))?)?;
+    let components = app["component"].as_object().context("it has no components")?;
+    let all = components.values().flat_map(|component| component["replicas"].as_array().into_iter().flatten());
+    Ok(all.filter_map(|replica| Some(replica["container"].as_str()?.to_owned())).collect())
+}
+
+fn wait_until_ready(count: u64) -> Result<()> {
+    let is_ready = || {
+        let shown = shell::output(&mut cli(&["app", "show", "demo", "--output", "json"])).unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&shown).is_ok_and(|app| app["ready"] == count)
+    };
+    // It has to be missed first.
+    shell::wait_until(Duration::from_secs(3), || !is_ready());
+    if !shell::wait_until(Duration::from_secs(60), is_ready) {
+        bail!("the application does not come back");
+    }
     Ok(())
 }
 
 fn cli(arguments: &[&str]) -> Command {
     let mut command = Command::new(program("paas-cli"));
     command.args(arguments).env("PAAS_CONFIG_DIR", state()).env("PAAS_PASSWORD", PASSWORD);
-    command.env_remove("PAAS_TOKEN").env_remove("PAAS_URL").stdin(Stdio::null());
+    command.env_remove("PAAS_TOKEN").env_remove("PAAS_URL").stdin(Stdio::null()).current_dir(state());
     command
 }
 
@@ -148,6 +203,7 @@ fn say_how_to_go_on(simulated: bool) {
     );
     println!("\nGo on with:");
     println!("  export PATH={}:$PATH PAAS_CONFIG_DIR={}", program("").display(), state().display());
+    println!("  paas-cli app show demo");
     println!("  paas-cli containers");
     println!("  paas-cli --help");
     println!("The account is admin with the password {PASSWORD}.");
@@ -173,6 +229,7 @@ fn stop_quietly() -> Result<()> {
     if let Some(pid) = pid
         && shell::is_running(pid, SERVER)
     {
+        remove_application();
         let ids = ids().unwrap_or_default();
         if !ids.is_empty() {
             let mut arguments = vec!["destroy", "--quiet"];
@@ -187,13 +244,21 @@ fn stop_quietly() -> Result<()> {
     fs::remove_dir_all(state()).context("the data of the demo cannot be removed")
 }
 
+/// The application makes its containers again as long as it is there.
+fn remove_application() {
+    if shell::output(&mut cli(&["app", "destroy", "demo", "--yes"])).is_ok() {
+        shell::wait_until(Duration::from_secs(30), || shell::output(&mut cli(&["app", "show", "demo"])).is_err());
+    }
+}
+
 /// A server that was killed cannot remove its containers any more; Docker itself can.
 fn remove_containers_of_a_dead_server() {
     if !docker::answers() || !shell::has("docker") {
         return;
     }
     let mut list = Command::new("docker");
-    list.args(["ps", "-aq", "--filter", &format!("ancestor={IMAGE}"), "--filter", "label=paas.version"]);
+    let (one, other) = (format!("ancestor={IMAGE}"), format!("ancestor={NEXT_IMAGE}"));
+    list.args(["ps", "-aq", "--filter", &one, "--filter", &other, "--filter", "label=paas.version"]);
     let ids = shell::output(&mut list).unwrap_or_default();
     let ids: Vec<&str> = ids.split_whitespace().collect();
     if ids.is_empty() {

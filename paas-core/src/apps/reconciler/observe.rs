@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::probe::check_of;
 use super::{App, Apps, Making};
 use crate::apps::convert::volume_name;
 use crate::apps::{Desired, Health, Observed, ObservedContainer, Reach, Slot};
@@ -23,7 +24,7 @@ impl Apps {
         let mut containers: Vec<ObservedContainer> = known
             .iter()
             .filter(|container| container.labels.slot.is_some())
-            .map(|container| app.observed(desired, container, now))
+            .map(|container| app.observed(cluster, desired, container, now))
             .collect();
         let being_made = app.in_flight.lock().values().flatten().cloned().collect::<Vec<_>>();
         let unseen = being_made.iter().filter(|making| !seen.contains(&making.replica.container_name(&app.name)));
@@ -55,7 +56,13 @@ impl Apps {
 }
 
 impl App {
-    fn observed(&self, desired: &Desired, container: &ReplicaContainer, now: Timestamp) -> ObservedContainer {
+    fn observed(
+        &self,
+        cluster: &Cluster,
+        desired: &Desired,
+        container: &ReplicaContainer,
+        now: Timestamp,
+    ) -> ObservedContainer {
         let ReplicaContainer { labels, run, state, created, .. } = container;
         let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
         let component = desired.component(labels.revision, &labels.component);
@@ -73,7 +80,7 @@ impl App {
             state: *state,
             since: since.unwrap_or(*created),
             created: *created,
-            health: self.health_of(container, component, now),
+            health: self.health_of(cluster, container, component, now),
             exit_code: run.exit_code,
             exits: container.exits.clone(),
             sizes: container.limits_known.then(|| sizes(container)),
@@ -81,9 +88,20 @@ impl App {
         }
     }
 
-    fn health_of(&self, container: &ReplicaContainer, component: Option<&ComponentSpec>, now: Timestamp) -> Health {
+    fn health_of(
+        &self,
+        cluster: &Cluster,
+        container: &ReplicaContainer,
+        component: Option<&ComponentSpec>,
+        now: Timestamp,
+    ) -> Health {
         if container.state != ContainerState::Running {
             return Health::Unchecked;
+        }
+        let is_simulated = cluster.engine_spec(&container.engine).is_some_and(|engine| engine.addr.is_simulated());
+        if is_simulated && component.is_some_and(|component| check_of(component).is_some()) {
+            // There is no program that could be asked.
+            return Health::Healthy { since: container.run.started.unwrap_or(now) };
         }
         let probed = component.and_then(|component| self.probes.health(&container.id, component));
         probed.unwrap_or_else(|| self.health.lock().of_docker(container, now))
