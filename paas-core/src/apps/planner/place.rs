@@ -213,13 +213,18 @@ impl<'a> Planner<'a> {
     /// Why no other container of a slot may run now: one of them, other than that of a generation, may run for all that is known,
     /// and there must never be two.
     pub(super) fn excluded(&self, view: &View<'a>, except: Option<u64>) -> Option<Cause> {
-        let may_run = |other: &ObservedContainer| {
+        let excludes = |other: &ObservedContainer| {
+            let replica = self.desired.replicas.get(&view.slot);
+            let revision = replica.map_or(other.revision, |replica| self.counts_as(other, replica));
+            let own = self.desired.component(revision, &view.slot.component);
             let host = self.observed.engines.get(&other.engine);
-            other.state.holds_resources() && host != Some(&Reach::Lost)
+            let may_run = other.state.holds_resources() && host != Some(&Reach::Lost);
+            // A version that may run twice does not run beside one that may not.
+            may_run && (is_exclusive(view.spec) || own.is_some_and(|own| own.heal.singleton))
         };
         let cause = if view.spec.is_pinned() { Cause::VolumeInUse } else { Cause::StillRuns };
-        let others = || self.containers_of(&view.slot).filter(|other| Some(other.generation) != except);
-        (is_exclusive(view.spec) && others().any(may_run)).then_some(cause)
+        let mut others = self.containers_of(&view.slot).filter(|other| Some(other.generation) != except);
+        others.any(excludes).then_some(cause)
     }
 }
 

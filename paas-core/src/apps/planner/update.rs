@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::place::is_exclusive;
 use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, Turn, sizes};
@@ -116,7 +115,7 @@ impl<'a> Planner<'a> {
         budget: &mut Budget,
     ) {
         let order = view.spec.update.order;
-        if (order != UpdateOrder::StopFirst || is_move) && !is_exclusive(view.spec) {
+        if (order != UpdateOrder::StopFirst || is_move) && self.excluded(view, None).is_none() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
                 // Nothing is stopped for a container that cannot be made.

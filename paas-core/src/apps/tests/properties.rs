@@ -11,14 +11,16 @@ use super::world::World;
 /// Components in the words of the file.
 fn any_file() -> impl Strategy<Value = String> {
     let order = prop_oneof![Just("auto"), Just("start-first"), Just("stop-first")];
-    let web = (0..7_u32, 1..3_u32, order, any::<bool>(), any::<bool>(), 1..4_u32, any::<bool>());
-    web.prop_map(|(replicas, version, order, checked, fixed_port, parallel, has_db)| {
+    let kind = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let web = (0..7_u32, 1..3_u32, order, 1..4_u32, kind);
+    web.prop_map(|(replicas, version, order, parallel, (checked, fixed_port, has_db, singleton))| {
         let replicas = match replicas {
             6 => "'each-host'".to_owned(),
             number if fixed_port => number.min(3).to_string(),
             number => number.to_string(),
         };
         let health = if checked { "health = { http = '/up' }\n" } else { "" };
+        let singleton = if singleton && replicas == "1" { "heal = { singleton = true }\n" } else { "" };
         let port = if fixed_port { "publish = ['80:80']\n" } else { "" };
         let db = if has_db {
             format!(
@@ -28,7 +30,7 @@ fn any_file() -> impl Strategy<Value = String> {
             String::new()
         };
         format!(
-            "[component.web]\nimage = 'web:{version}'\nreplicas = {replicas}\nport = 80\nmemory = 512\n{health}{port}\
+            "[component.web]\nimage = 'web:{version}'\nreplicas = {replicas}\nport = 80\nmemory = 512\n{health}{port}{singleton}\
              update = {{ order = '{order}', parallel = {parallel} }}\n{db}"
         )
     })
@@ -48,6 +50,7 @@ enum Mishap {
     Outside(usize),
     Silent(u8),
     Drained(u8),
+    Full(u8),
     Time(u8),
 }
 
@@ -64,6 +67,7 @@ fn any_mishap() -> impl Strategy<Value = Mishap> {
         (0..9_usize).prop_map(Mishap::Outside),
         (0..3_u8).prop_map(Mishap::Silent),
         (0..3_u8).prop_map(Mishap::Drained),
+        (0..3_u8).prop_map(Mishap::Full),
         (0..60_u8).prop_map(Mishap::Time),
     ]
 }
@@ -94,13 +98,14 @@ fn happen(world: &mut World, mishap: &Mishap) {
         }),
         Mishap::Renamed(which) => with(which, &mut |container| container.name = format!("x{which}")),
         Mishap::Copied(which, host) if count > 0 => {
-            // A duplicate of a slot without a volume, as a host that comes back has it.
+            // As a host has it that was made of another one.
             let mut copy = world.observed.containers[which % count].clone();
             copy.engine = HOSTS[usize::from(host)].parse().unwrap();
-            let is_web = copy.slot.as_ref().is_some_and(|slot| slot.component.as_str() == "web");
+            let spec = copy.slot.as_ref().and_then(|slot| world.desired.component(copy.revision, &slot.component));
+            let may_be_two = spec.is_some_and(|spec| !spec.is_pinned() && !spec.heal.singleton);
             let taken =
                 world.observed.containers.iter().any(|other| other.engine == copy.engine && other.name == copy.name);
-            if is_web
+            if may_be_two
                 && !taken
                 && copy.state == ContainerState::Running
                 && world.observed.engines[&copy.engine] == Reach::Up
@@ -133,6 +138,7 @@ fn happen(world: &mut World, mishap: &Mishap) {
             }
         }
         Mishap::Drained(host) => world.host(HOSTS[usize::from(host)]).draining = true,
+        Mishap::Full(host) => drop(world.full_hosts.insert(HOSTS[usize::from(host)].parse().unwrap())),
         Mishap::Time(seconds) => world.pass(u32::from(seconds)),
         _ => {}
     }
@@ -148,6 +154,7 @@ fn number_of(replicas: Replicas) -> usize {
 
 /// Everything answers again, and every host takes work.
 fn make_peace(world: &mut World) {
+    world.full_hosts.clear();
     for id in HOSTS {
         world.reach(id, Reach::Up);
         world.host(id).draining = false;
@@ -206,6 +213,10 @@ proptest! {
             let replica = &world.desired.replicas[container.slot.as_ref().unwrap()];
             let is_it = replica.generation == container.generation || replica.kept == Some(container.generation);
             prop_assert!(is_it, "{}", world.show());
+            if replica.generation == container.generation && replica.engine != container.engine {
+                // Nothing is done about a twin.
+                continue;
+            }
             let runs = container.state == ContainerState::Running;
             prop_assert_eq!(runs, replica.backends.get(&container.generation) == Some(&Backend::Serving));
         }
@@ -214,7 +225,8 @@ proptest! {
     #[test]
     fn starting_first_never_serves_with_fewer(first in any_file(), second in any_file()) {
         let start_first = |file: &str| {
-            file.replace("stop-first", "start-first").replace("auto", "start-first").replace("publish = ['80:80']\n", "")
+            let file = file.replace("stop-first", "start-first").replace("auto", "start-first");
+            file.replace("publish = ['80:80']\n", "").replace("heal = { singleton = true }\n", "")
         };
         let mut world = World::running(&HOSTS, &start_first(&first));
         let number = |world: &World| {

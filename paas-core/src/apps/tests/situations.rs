@@ -369,3 +369,8 @@ situation!(
         world.apply(&DB.replace("db:1", "db:2"));
     })
 );
+situation!(
+    a_singleton_that_is_none_in_its_next_version,
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| world
+        .apply(&WEB.replace("= 3", "= 1").replace("web:1", "web:2")))
+);

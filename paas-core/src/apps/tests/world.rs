@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) sick_revisions: BTreeSet<u64>,
     /// Revisions whose containers end at once.
     pub(super) crashing_revisions: BTreeSet<u64>,
+    /// Hosts on which no container can be made.
+    pub(super) full_hosts: BTreeSet<EngineId>,
     /// How containers end when they are stopped.
     pub(super) exit_code: i64,
     /// How the rollouts ended.
@@ -68,6 +70,7 @@ impl World {
             now,
             sick_revisions: BTreeSet::new(),
             crashing_revisions: BTreeSet::new(),
+            full_hosts: BTreeSet::new(),
             exit_code: 143,
             outcomes: Vec::new(),
         }
@@ -175,6 +178,10 @@ impl World {
         match &step.action {
             Action::CreateVolume { slot, volume, engine } => {
                 self.observed.volumes.insert((engine.clone(), slot.clone(), volume.clone()));
+            }
+            Action::Create { replica, .. } if self.full_hosts.contains(&replica.engine) => {
+                let why = "no space left on device".to_owned();
+                self.desired.note_failure(&replica.slot, replica.generation, &replica.engine, why, true, self.now);
             }
             Action::Create { replica, revision, .. } => self.create(replica, *revision),
             Action::Start(replica) | Action::Restart(replica) => {
