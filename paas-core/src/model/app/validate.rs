@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{AppSpec, ComponentName, ComponentSpec, Probe, Replicas, UpdateOrder};
 use crate::model::Invalid;
 
+/// The most components of an application. Chains of them are walked recursively.
+const MAX_COMPONENTS: usize = 1000;
+
 /// The most replicas of one component.
 const MAX_REPLICAS: u32 = 10_000;
 
@@ -19,6 +22,10 @@ impl AppSpec {
                 "component",
                 "an application has at least one; write [component.web] and its image",
             ));
+        }
+        if self.components.len() > MAX_COMPONENTS {
+            let message = format!("must be at most {MAX_COMPONENTS}, not {}", self.components.len());
+            return Err(Invalid::new("component", message));
         }
         for (name, component) in &self.components {
             component.validate().map_err(|wrong| within(name, wrong))?;

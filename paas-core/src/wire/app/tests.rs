@@ -147,6 +147,18 @@ fn what_cannot_be_is_refused_with_the_path_of_the_field() {
 }
 
 #[test]
+fn a_chain_of_too_many_components_is_refused() {
+    let component =
+        |number: usize| format!("[component.c{number:04}]\nimage = 'a'\ndepends_on = ['c{:04}']\n", number + 1);
+    let chain = |count: usize| {
+        let chain: String = (0..count).map(component).collect();
+        normalised(&format!("app = 'a'\n{chain}[component.c{count:04}]\nimage = 'a'"))
+    };
+    chain(999).unwrap();
+    assert_eq!(chain(9000).unwrap_err(), "component: must be at most 1000, not 9001");
+}
+
+#[test]
 fn more_replicas_with_a_fixed_port_than_hosts_are_refused() {
     let app = normalised("app = 'a'\n[component.web]\nimage = 'web'\nreplicas = 3\npublish = ['8443:8443']").unwrap();
     app.validate_for_hosts(3).unwrap();
