@@ -1,8 +1,7 @@
 //! Applications, apart from `deploy`.
 
 use paas_core::model::app::{AppName, ComponentName};
-use paas_core::wire::app::{AppRequest, AppStatus, Applied, RestartRequest, RollbackRequest, ScaleRequest};
-use toml::{Table, Value};
+use paas_core::wire::app::{AppStatus, Applied, RestartRequest, RollbackRequest, ScaleRequest};
 
 use super::rollout::Wanted;
 use super::{Result, apply, logs, rollout};
@@ -14,7 +13,7 @@ use crate::output::apps as output;
 
 pub(super) async fn dispatch(context: &Context, command: AppCommand) -> Result {
     match command {
-        AppCommand::Apply(arguments) => apply::apply(context, arguments.declared.read()?, arguments.options).await,
+        AppCommand::Apply(arguments) => apply::apply(context, arguments.files.read()?, arguments.options).await,
         AppCommand::Plan(arguments) => apply::plan(context, arguments).await,
         AppCommand::List => list(context).await,
         AppCommand::Show { app } => show(context, &app.name).await,
@@ -153,45 +152,7 @@ async fn export(context: &Context, name: &AppName, revision: Option<u64>) -> Res
         None => client.app(name.as_str()).await?.summary.revision,
     };
     let revision = client.app_revision(name.as_str(), revision).await?;
-    let text = as_toml(&revision.app)?;
+    let no_form = |error| Failure::Failed(format!("the application has no form as TOML: {error}"));
+    let text = revision.app.to_toml().map_err(no_form)?;
     context.output.show(revision.json(), [name.to_string()], || text)
-}
-
-/// The file that says the same, without lists and tables that are empty.
-fn as_toml(app: &AppRequest) -> std::result::Result<String, Failure> {
-    let wrong =
-        |error: &dyn std::fmt::Display| Failure::Failed(format!("the application has no form as TOML: {error}"));
-    let mut table = Table::try_from(app).map_err(|error| wrong(&error))?;
-    drop_empty(&mut table);
-    toml::to_string_pretty(&table).map_err(|error| wrong(&error))
-}
-
-fn drop_empty(table: &mut Table) {
-    table.retain(|_, value| match value {
-        Value::Table(inner) => {
-            drop_empty(inner);
-            !inner.is_empty()
-        }
-        Value::Array(list) => !list.is_empty(),
-        _ => true,
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use paas_core::wire::app::read_files;
-
-    use super::*;
-
-    #[test]
-    fn what_is_exported_means_the_same() {
-        let file = "app = 'shop'\n[component.web]\nimage = 'shop:1.9'\nport = 80\nreplicas = 2\ncpus = 0.5\n\
-            env = { LOG = 'info', URL = { secret = 'url' }, TEXT = 'a \"b\"' }\npublish = ['8443:8443']\n\
-            volumes = ['data:/data']\nhealth = { http = '/up' }\n[component.db]\nimage = 'postgres:17'";
-        let app = read_files(&[("paas.toml", file)], |_| None).unwrap().normalise(None).unwrap();
-        let text = as_toml(&AppRequest::from(&app)).unwrap();
-        let again = read_files(&[("exported.toml", &text)], |_| None).unwrap().normalise(None).unwrap();
-        assert_eq!(again, app, "{text}");
-        insta::assert_snapshot!(text);
-    }
 }

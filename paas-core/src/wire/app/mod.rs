@@ -8,6 +8,7 @@ mod normalise;
 mod period;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 
