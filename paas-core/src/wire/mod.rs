@@ -4,6 +4,7 @@
 //! a slip of the pen. Between programs of the platform itself it is ignored, because they may differ by one version.
 
 pub mod app;
+pub mod compose;
 mod heartbeat;
 mod log;
 

@@ -77,7 +77,8 @@ fn located(file: &str, text: &str, error: &toml::de::Error) -> AppFileError {
     AppFileError { file: file.to_owned(), line_and_column, message: error.message().trim_end().replace('\n', ", ") }
 }
 
-fn merge(below: &mut Table, above: Table) {
+/// Lays a table over another: tables are merged, anything else is replaced.
+pub(crate) fn merge(below: &mut Table, above: Table) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),

@@ -23,6 +23,7 @@ pub use component::{
     BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
 };
+pub(crate) use file::merge;
 pub use file::{AppFileError, read_files};
 pub use period::Period;
 
