@@ -1,16 +1,13 @@
 //! `deploy` and `app`: applications.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
-use paas_core::model::ImageRef;
 use paas_core::model::app::{AppName, ComponentName};
-use paas_core::wire::app::{AppRequest, read_files};
 
+use super::files::{Changes, Declared, Ignored};
 use super::values;
 use crate::failure::Failure;
 
@@ -122,6 +119,11 @@ Example: paas-cli app plan -f paas.toml
         #[arg(long, value_name = "N")]
         revision: Option<u64>,
     },
+    /// Write a Compose file as a file that 'deploy' takes
+    ///
+    /// The file goes to stdout; what was not taken of it, and why, to stderr.
+    #[command(after_help = "Example: paas-cli app import compose.yaml > paas.toml")]
+    Import(ImportArgs),
     /// Show the output of all replicas, each line after the name of its replica
     #[command(after_help = "Example: paas-cli app logs shop/web --follow --tail 20")]
     Logs(AppLogArgs),
@@ -192,15 +194,18 @@ Example of a paas.toml:
     replicas = 3
     publish = [\"8080:80\"]
 
+Example: paas-cli deploy -f compose.yaml
 Example: paas-cli deploy --var VERSION=1.9 --message \"new checkout\"
 
 {ENDS}"))]
 pub(crate) struct DeployArgs {
-    /// File that declares the application, or - for stdin; may be repeated, and each is laid over those before it
+    /// File that declares the application, in TOML or as Compose has it, or - for stdin; may be repeated, and each is laid over those before it
     #[arg(long = "file", short = 'f', value_name = "FILE", default_value = "paas.toml", value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    ignored: Ignored,
     #[command(flatten)]
     pub(crate) options: ApplyOptions,
 }
@@ -208,7 +213,7 @@ pub(crate) struct DeployArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     #[command(flatten)]
-    pub(crate) declared: Declared,
+    pub(crate) files: Files,
     #[command(flatten)]
     pub(crate) options: ApplyOptions,
 }
@@ -216,7 +221,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub(crate) declared: Declared,
+    pub(crate) files: Files,
     /// End with 6 when there is something to change
     #[arg(long)]
     pub(crate) exit_code: bool,
@@ -226,23 +231,23 @@ pub(crate) struct PlanArgs {
 
 /// An application as files declare it.
 #[derive(Debug, Args)]
-pub(crate) struct Declared {
-    /// File that declares the application, or - for stdin; may be repeated, and each is laid over those before it
+pub(crate) struct Files {
+    /// File that declares the application, in TOML or as Compose has it, or - for stdin; may be repeated, and each is laid over those before it
     #[arg(long = "file", short = 'f', value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    ignored: Ignored,
 }
 
-/// What is put into files.
 #[derive(Debug, Args)]
-struct Changes {
-    /// Value of ${NAME} in the files; may be repeated. Others come from the environment
-    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = values::variable)]
-    variables: Vec<(String, String)>,
-    /// Image of a component, instead of the one in the files; may be repeated
-    #[arg(long = "image", value_name = "COMPONENT=IMAGE", value_parser = values::component_image)]
-    images: Vec<(ComponentName, ImageRef)>,
+pub(crate) struct ImportArgs {
+    /// Compose file, or - for stdin; several are laid over each other
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
 }
 
 /// How a file is applied.
@@ -312,47 +317,21 @@ pub(crate) enum ReconcileCommand {
 
 impl DeployArgs {
     /// The application as the files have it.
-    pub(crate) fn read(&self) -> Result<AppRequest, Failure> {
-        self.changes.read(&self.files)
+    pub(crate) fn read(&self) -> Result<Declared, Failure> {
+        Ok(self.ignored.apply(self.changes.read(&self.files)?))
     }
 }
 
-impl Declared {
+impl Files {
     /// The application as the files have it.
-    pub(crate) fn read(&self) -> Result<AppRequest, Failure> {
+    pub(crate) fn read(&self) -> Result<Declared, Failure> {
+        Ok(self.ignored.apply(self.changes.read(&self.files)?))
+    }
+}
+
+impl ImportArgs {
+    /// The application as the files have it.
+    pub(crate) fn read(&self) -> Result<Declared, Failure> {
         self.changes.read(&self.files)
     }
-}
-
-impl Changes {
-    fn read(&self, files: &[PathBuf]) -> Result<AppRequest, Failure> {
-        let texts: Vec<(String, String)> = files.iter().map(|path| text(path)).collect::<Result<_, _>>()?;
-        let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let given: BTreeMap<&str, &str> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let variable = |name: &str| match given.get(name) {
-            Some(value) => Some((*value).to_owned()),
-            None => std::env::var(name).ok(),
-        };
-        let mut app = read_files(&texts, variable).map_err(|error| Failure::Usage(error.to_string()))?;
-        for (name, image) in &self.images {
-            let component = app.component.get_mut(name.as_str());
-            let missing = || Failure::Usage(format!("--image {name}={image}: the file has no component {name}"));
-            component.ok_or_else(missing)?.image = Some(image.to_string());
-        }
-        Ok(app)
-    }
-}
-
-/// The name of a file for messages, and what is in it.
-fn text(path: &Path) -> Result<(String, String), Failure> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
-        return Ok(("stdin".to_owned(), text));
-    }
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}; name the file with -f", path.display())))?;
-    Ok((path.display().to_string(), text))
 }

@@ -3,6 +3,7 @@
 mod app;
 mod docker;
 mod engine;
+mod files;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,11 @@ use jiff::Timestamp;
 use paas_core::model::{EngineId, ImageRef};
 
 use crate::failure::Failure;
-pub(crate) use app::{AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, PlanArgs, ReconcileCommand, Wait};
+pub(crate) use app::{
+    AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, ImportArgs, PlanArgs, ReconcileCommand, Wait,
+};
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
+pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\

@@ -1,18 +1,19 @@
-//! `deploy`, `app apply` and `app plan`: an application as files say.
+//! `deploy`, `app apply`, `app plan` and `app import`: an application as files say.
 
 use std::io::{IsTerminal, Write};
 
 use paas_core::wire::app::{AppPlan, AppRequest, ApplyRequest};
+use paas_core::wire::compose::Note;
 
 use super::rollout::Wanted;
 use super::{Result, apps, rollout};
-use crate::args::{ApplyOptions, PlanArgs};
+use crate::args::{ApplyOptions, Declared, ImportArgs, PlanArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
 use crate::{output, secret};
 
 pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
-    let app = arguments.declared.read()?;
+    let app = taken(context, arguments.files.read()?)?;
     let name = name_of(&app)?;
     let request = ApplyRequest { app, adopt: arguments.adopt.adopt, ..ApplyRequest::default() };
     let plan = context.client()?.plan_app(&name, &request).await?;
@@ -24,7 +25,8 @@ pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
 }
 
 /// Plans, shows the plan, asks where that is needed, applies, and waits until it is done.
-pub(super) async fn apply(context: &Context, app: AppRequest, options: ApplyOptions) -> Result {
+pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyOptions) -> Result {
+    let app = taken(context, declared)?;
     let client = context.client()?;
     let name = name_of(&app)?;
     let mut request = ApplyRequest {
@@ -47,9 +49,37 @@ pub(super) async fn apply(context: &Context, app: AppRequest, options: ApplyOpti
     apps::conclude(context, &client, &name, &applied, before.as_ref(), Wanted::Forward, options.wait).await
 }
 
+/// Says what was not taken of the files, and refuses them where something would be missing.
+fn taken(context: &Context, declared: Declared) -> std::result::Result<AppRequest, Failure> {
+    let (refused, noted): (Vec<Note>, Vec<Note>) = declared.notes.into_iter().partition(|note| note.is_refused);
+    for note in &noted {
+        context.output.say(&note.to_string());
+    }
+    let Some(first) = refused.first() else { return Ok(declared.app) };
+    for note in &refused {
+        output::complain(&note.to_string());
+    }
+    let instead = "change the file, or name with --ignore what may be missing";
+    Err(Failure::Usage(format!("{} has what would be missing; {instead}", first.file)))
+}
+
+/// Writes what becomes of a Compose file, and what was not taken of it.
+pub(super) fn import(context: &Context, arguments: &ImportArgs) -> Result {
+    let Declared { app, notes } = arguments.read()?;
+    let missing = || Failure::Usage("neither the file nor its folder names the application; add --name APP".to_owned());
+    let name = app.app.clone().ok_or_else(missing)?;
+    let text = app.to_toml().map_err(|error| Failure::Failed(error.to_string()))?;
+    for note in notes {
+        context.output.say(&note.to_string());
+    }
+    context.output.show_own(&app, [name], || text)
+}
+
 /// The name of the application, which the path of a request needs.
 fn name_of(app: &AppRequest) -> std::result::Result<String, Failure> {
-    let missing = || Failure::Usage("the file does not say which application it is; write app = \"NAME\"".to_owned());
+    let missing = || {
+        Failure::Usage("the file does not say which application it is; write app = \"NAME\", or add --name".to_owned())
+    };
     app.app.clone().ok_or_else(missing)
 }
 

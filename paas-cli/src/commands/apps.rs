@@ -15,6 +15,7 @@ pub(super) async fn dispatch(context: &Context, command: AppCommand) -> Result {
     match command {
         AppCommand::Apply(arguments) => apply::apply(context, arguments.files.read()?, arguments.options).await,
         AppCommand::Plan(arguments) => apply::plan(context, arguments).await,
+        AppCommand::Import(arguments) => apply::import(context, &arguments),
         AppCommand::List => list(context).await,
         AppCommand::Show { app } => show(context, &app.name).await,
         AppCommand::History { app } => history(context, &app.name).await,

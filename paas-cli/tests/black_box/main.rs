@@ -5,6 +5,7 @@
 mod again;
 mod apps;
 mod changes;
+mod compose;
 mod deploy;
 mod errors;
 mod lists;
