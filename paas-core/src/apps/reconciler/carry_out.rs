@@ -18,10 +18,10 @@ use crate::store::Result;
 impl Apps {
     /// Carries steps out, one after the other, until one fails.
     pub(super) async fn carry_out(&self, executor: &Executor, app: &App, desired: &Desired, steps: Vec<Step>) {
-        let volumes = slots_without_volume(&steps);
-        for step in steps {
-            if waits_for_volume(&step, &volumes)
-                && let Err(error) = self.record_step(app, &step).await
+        let (volumes, all) = (slots_without_volume(&steps), steps);
+        for step in &all {
+            if waits_for_volume(step, &volumes)
+                && let Err(error) = self.record_step(app, step).await
             {
                 return tracing::warn!(app = %app.name, step = %step.action, %error, "a step was not written down");
             }
@@ -29,6 +29,10 @@ impl Apps {
             tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
             let written = match &step.action {
                 Action::Create { replica, .. } => self.note_failure(app, replica, &error).await,
+                Action::CreateVolume { slot, .. } => match container_of(&all, slot) {
+                    Some(replica) => self.note_failure(app, replica, &error).await,
+                    None => Ok(()),
+                },
                 Action::RunBefore(component) => self.note_before_failed(app, component).await,
                 _ => Ok(()),
             };
@@ -121,6 +125,14 @@ impl Apps {
         cluster.note_volume(engine, &request.name);
         Ok(())
     }
+}
+
+/// The container that is made for a slot after its volumes.
+fn container_of<'a>(steps: &'a [Step], slot: &Slot) -> Option<&'a Instance> {
+    steps.iter().find_map(|step| match &step.action {
+        Action::Create { replica, .. } if replica.slot == *slot => Some(replica),
+        _ => None,
+    })
 }
 
 /// How long nothing more is done for a slot after a step of it failed.
