@@ -41,7 +41,13 @@ impl RolloutReporter {
             self.put(&key, &line);
         }
         for (key, line) in new {
-            if self.replicas.get(&key) != Some(&line) {
+            let known = self.replicas.get(&key);
+            // On a terminal the line changes in place; elsewhere each second would be a line of its own.
+            let is_news = match &self.bars {
+                Some(_) => known != Some(&line),
+                None => known.is_none_or(|known| without_seconds(known) != without_seconds(&line)),
+            };
+            if is_news {
                 self.put(&key, &line);
                 self.replicas.insert(key, line);
             }
@@ -77,6 +83,15 @@ impl RolloutReporter {
             bar.abandon();
         }
     }
+}
+
+/// A line without how many seconds something took so far.
+fn without_seconds(line: &str) -> Vec<&str> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_count = |at: usize| words.get(at + 1).is_some_and(|unit| unit.starts_with('s') && unit.len() <= 2);
+    let kept = words.iter().enumerate().filter(|(at, word)| !(is_number(word) && is_count(*at)));
+    kept.map(|(_, word)| *word).collect()
 }
 
 fn lines_of(app: &AppStatus) -> BTreeMap<(String, u32), String> {

@@ -43,7 +43,11 @@ impl Looked<'_> {
         let component: std::collections::BTreeMap<ComponentName, ComponentStatus> =
             self.desired.components().map(|(name, spec)| (name.clone(), self.component(name, spec))).collect();
         let ready = component.values().map(|component| component.ready).sum();
-        let replicas = component.values().map(|component| component.replicas.len()).sum();
+        let of_one = |component: &ComponentStatus| match component.declared {
+            Replicas::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
+            Replicas::EachHost => component.replicas.len(),
+        };
+        let replicas = component.values().map(of_one).sum();
         let changed = documents.revisions().next_back().map(|(_, revision)| revision.created);
         let rollout = self.desired.rollout.as_ref();
         let summary = AppSummary {
@@ -82,21 +86,16 @@ impl Looked<'_> {
     }
 
     fn component(&self, name: &ComponentName, spec: &ComponentSpec) -> ComponentStatus {
+        let kept = self.desired.replicas.keys().filter(|slot| slot.component == *name).map(|slot| slot.number);
         let declared = match spec.replicas {
             Replicas::Count(count) => count,
-            Replicas::EachHost => 0,
+            Replicas::EachHost => kept.clone().max().unwrap_or(0),
         };
-        let kept = self.desired.replicas.keys().filter(|slot| slot.component == *name).map(|slot| slot.number);
-        let mut numbers: Vec<u32> = (1..=declared).chain(kept).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
+        let numbers: BTreeSet<u32> = (1..=declared).chain(kept).collect();
         let slots = numbers.into_iter().map(|number| Slot { component: name.clone(), number });
         let replicas: Vec<ReplicaStatus> = slots.map(|slot| self.replica(&slot)).collect();
-        let serves = |status: &&ReplicaStatus| {
-            let slot = Slot { component: name.clone(), number: status.slot };
-            status.slot <= declared.max(u32::from(declared == 0) * u32::MAX) && self.serves(&slot)
-        };
-        let ready = replicas.iter().filter(serves).count();
+        let serves = |number: &u32| self.serves(&Slot { component: name.clone(), number: *number });
+        let ready = (1..=declared).filter(serves).count();
         ComponentStatus { image: spec.image.to_string(), declared: spec.replicas, ready, replicas }
     }
 

@@ -136,7 +136,7 @@ impl Controller {
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`], [`ControllerError::RolloutUnderWay`].
     pub async fn rollback_app(&self, actor: &Actor, name: &str, request: RollbackRequest) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
-        self.change_app(actor, name, EventKind::RollbackApp, String::new(), move |controller, _, desired| {
+        self.change_app(actor, name, EventKind::RollbackApp, String::new(), move |controller, actor, desired| {
             check_there(desired)?;
             check_no_rollout(desired, request.supersede)?;
             let before = || desired.revisions.keys().rev().copied().find(|&number| number < desired.target);
@@ -147,6 +147,7 @@ impl Controller {
             };
             let missing = || ControllerError::RevisionNotFound { app: desired.app.to_string(), revision: to };
             let spec = AppSpec::clone(desired.revisions.get(&to).ok_or_else(missing)?);
+            controller.check_policy_of_app(actor, &spec)?;
             let reason = RolloutReason::Rollback { why: String::new() };
             desired.goal = Goal::Run;
             let revision = desired.begin(spec, reason, controller.shared.apps.now());
@@ -161,7 +162,7 @@ impl Controller {
     /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not.
     pub async fn scale_app(&self, actor: &Actor, name: &str, request: ScaleRequest) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
-        self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, _, desired| {
+        self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, actor, desired| {
             check_there(desired)?;
             let mut spec = desired
                 .revisions
@@ -176,6 +177,7 @@ impl Controller {
             }
             let before = std::mem::replace(&mut of.replicas, replicas);
             spec.validate()?;
+            controller.check_policy_of_app(actor, &spec)?;
             let revision = desired.begin(spec, RolloutReason::Scale, controller.shared.apps.now());
             Ok(Some(format!("{component}: {before} → {replicas} replicas, revision {revision}")))
         })
@@ -188,11 +190,12 @@ impl Controller {
     /// [`ControllerError::AppNotFound`], [`ControllerError::RolloutUnderWay`].
     pub async fn restart_app(&self, actor: &Actor, name: &str, request: RestartRequest) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
-        self.change_app(actor, name, EventKind::RestartApp, String::new(), move |controller, _, desired| {
+        self.change_app(actor, name, EventKind::RestartApp, String::new(), move |controller, actor, desired| {
             check_there(desired)?;
             check_no_rollout(desired, request.supersede)?;
             let spec =
                 current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
+            controller.check_policy_of_app(actor, &spec)?;
             let revision = desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
             Ok(Some(format!("makes every container again, as revision {revision}")))
         })
@@ -419,12 +422,26 @@ impl Controller {
             if let Some(made) = actor.made_before() {
                 return Ok(Applied { revision: made.parse().unwrap_or_default(), changed: true });
             }
-            let app = controller.shared.apps.app(&name);
-            let held = controller.shared.apps.documents(&app).await.map_err(ControllerError::Store)?;
+            let apps = &controller.shared.apps;
+            let (app, held) = loop {
+                let app = apps.app(&name);
+                let held = apps.documents(&app).await.map_err(ControllerError::Store)?;
+                // Somebody may have had no luck with a new one, and forgotten it.
+                if !app.is_gone() {
+                    break (app, held);
+                }
+            };
             check_understood(&held, &name)?;
             let mut desired = held.desired().clone();
-            let Some(words) = decide(&controller, &actor, &mut desired)? else {
-                return Ok(Applied { revision: desired.target, changed: false });
+            let words = match decide(&controller, &actor, &mut desired) {
+                Ok(Some(words)) => words,
+                Ok(None) => return Ok(Applied { revision: desired.target, changed: false }),
+                Err(error) => {
+                    if !held.documents().is_there() {
+                        apps.forget(&app);
+                    }
+                    return Err(error);
+                }
             };
             forget_old_revisions(&mut desired);
             let revision = desired.target;
@@ -469,9 +486,14 @@ impl Controller {
             if !component.configs.is_empty() {
                 return Err(not_yet("configs").into());
             }
-            self.check_policy_of_run(actor, &component.container_spec())?;
         }
+        self.check_policy_of_app(actor, &spec)?;
         Ok(spec)
+    }
+
+    /// Refuses what `actor` may not ask of a host, also where somebody else declared it.
+    fn check_policy_of_app(&self, actor: &Actor, spec: &AppSpec) -> Result<()> {
+        spec.components.values().try_for_each(|component| self.check_policy_of_run(actor, &component.container_spec()))
     }
 }
 

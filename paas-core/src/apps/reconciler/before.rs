@@ -1,11 +1,13 @@
 //! The command that runs once before a component is replaced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::carry_out::remove_container;
 use super::create::{component, container_spec, network};
 use super::{App, Apps, Target};
 use crate::apps::documents::Beside;
-use crate::apps::{Action, BeforeState, Cause, Desired, Step};
+use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
@@ -14,6 +16,8 @@ use crate::model::{ContainerState, RestartPolicy};
 use crate::scheduler::PlacementRequest;
 use crate::store::Result;
 
+/// When a container is removed again that could not be removed.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How a command ended that took too long, as `timeout` says it.
 const TOOK_TOO_LONG: i64 = 124;
 /// How a command ended that could not be started, as a shell says it.
@@ -49,6 +53,28 @@ impl Apps {
             }
         }
         steps
+    }
+
+    /// Has containers of commands removed that are not of the revision that is to run, and all of an application that goes. The
+    /// others are kept for their output.
+    pub(super) fn remove_old_commands(self: &Arc<Self>, executor: &Executor, app: &Arc<App>, desired: &Desired) {
+        let is_old = |container: &ReplicaContainer| {
+            let labels = &container.labels;
+            labels.slot.is_none() && (labels.revision < desired.target || desired.goal == Goal::Destroy)
+        };
+        for container in executor.cluster.replicas(&app.name).into_iter().filter(is_old) {
+            let target = Target::Before(container.labels.component.clone());
+            if app.in_flight.lock().contains_key(&target) {
+                continue;
+            }
+            let (executor, desired) = (executor.clone(), desired.clone());
+            self.spawn_in_flight(executor.clone(), app, target, None, async move {
+                if let Err(error) = remove_container(&executor, &desired, container).await {
+                    tracing::warn!(%error, "the container of a command stays");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            });
+        }
     }
 
     /// Starts the command of a component, on any host.
@@ -92,7 +118,7 @@ impl Apps {
     }
 
     /// Writes down that a command could not be started: it counts as one that failed.
-    pub(super) async fn note_before_failed(&self, app: &App, name: &ComponentName) -> Result<()> {
+    pub(super) async fn note_before_failed(&self, app: &Arc<App>, name: &ComponentName) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
         desired.note_before(name, BeforeState::Ended(COULD_NOT_START), self.now());

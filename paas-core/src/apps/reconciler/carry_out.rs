@@ -17,7 +17,7 @@ use crate::store::Result;
 
 impl Apps {
     /// Carries steps out, one after the other, until one fails.
-    pub(super) async fn carry_out(&self, executor: &Executor, app: &App, desired: &Desired, steps: Vec<Step>) {
+    pub(super) async fn carry_out(&self, executor: &Executor, app: &Arc<App>, desired: &Desired, steps: Vec<Step>) {
         let (volumes, all) = (slots_without_volume(&steps), steps);
         for step in &all {
             if waits_for_volume(step, &volumes)
@@ -47,7 +47,7 @@ impl Apps {
     }
 
     /// Writes down a step that was not written down with the others.
-    async fn record_step(&self, app: &App, step: &Step) -> Result<()> {
+    async fn record_step(&self, app: &Arc<App>, step: &Step) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
         desired.record(step, self.now());
@@ -58,7 +58,7 @@ impl Apps {
     async fn carry_out_one(
         &self,
         executor: &Executor,
-        app: &App,
+        app: &Arc<App>,
         desired: &Desired,
         action: &Action,
     ) -> Result<(), EngineError> {
@@ -195,6 +195,16 @@ impl Target {
             }
         }
     }
+}
+
+/// Stops a container and removes it.
+pub(super) async fn remove_container(
+    executor: &Executor,
+    desired: &Desired,
+    container: ReplicaContainer,
+) -> Result<(), EngineError> {
+    let engine = executor.cluster.connection(&container.engine).ok_or_else(|| deleted("remove the container"))?;
+    Target { container, engine }.remove(executor, desired).await
 }
 
 pub(super) fn deleted(operation: &'static str) -> EngineError {

@@ -1,6 +1,7 @@
 //! What a replica's container is made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::probe::published_for_check;
 use super::{App, Apps};
@@ -50,7 +51,7 @@ impl Apps {
     }
 
     /// Writes down that a container could not be made.
-    pub(super) async fn note_failure(&self, app: &App, replica: &Instance, error: &EngineError) -> Result<()> {
+    pub(super) async fn note_failure(&self, app: &Arc<App>, replica: &Instance, error: &EngineError) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
         let now = self.now();

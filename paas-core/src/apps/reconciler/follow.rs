@@ -31,6 +31,7 @@ pub(crate) async fn follow_applications(
     let mut changes = executor.cluster.app_changes();
     let mut followed: BTreeMap<AppName, Arc<App>> = BTreeMap::new();
     loop {
+        followed.retain(|_, app| !app.is_gone());
         for app in apps.all() {
             if followed.insert(app.name.clone(), app.clone()).is_some() {
                 continue;
@@ -62,6 +63,9 @@ pub(crate) async fn follow_applications(
 async fn follow(apps: Arc<Apps>, executor: Executor, app: Arc<App>, report: Report) {
     let mut pauses = PAUSES;
     loop {
+        if app.is_gone() {
+            return;
+        }
         let until = match apps.round(&executor, &app).await {
             Ok(Next::Again) => continue,
             Ok(Next::At(until)) => {
@@ -75,7 +79,13 @@ async fn follow(apps: Arc<Apps>, executor: Executor, app: Arc<App>, report: Repo
                 apps.now().checked_add(pauses.next_pause()).ok()
             }
         };
-        let _ = tokio::time::timeout(pause(apps.now(), until), app.wake.notified()).await;
+        let woken = async {
+            tokio::select! {
+                () = app.wake.notified() => {}
+                () = app.gone.cancelled() => {}
+            }
+        };
+        let _ = tokio::time::timeout(pause(apps.now(), until), woken).await;
     }
 }
 

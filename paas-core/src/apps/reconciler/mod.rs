@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{MutexGuard, Notify};
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::documents::{Change, Documents, Tables};
 use super::{Desired, Instance, Slot};
@@ -50,7 +51,7 @@ pub(crate) struct Apps {
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
-    /// Rings when an application was added.
+    /// Rings when an application was added, or forgotten.
     added: Notify,
     caution: Caution,
     /// Hosts that were not read since the start do not count as silent before that.
@@ -66,7 +67,7 @@ pub(crate) struct Apps {
 pub(crate) struct App {
     pub(crate) name: AppName,
     /// Held while a change of it is decided and written.
-    kept: tokio::sync::Mutex<Kept>,
+    kept: Arc<tokio::sync::Mutex<Kept>>,
     /// What is kept, for those who only look; nothing before it was read.
     shown: RwLock<Option<Arc<Documents>>>,
     /// Rings when there may be something to do.
@@ -75,6 +76,8 @@ pub(crate) struct App {
     in_flight: Mutex<BTreeMap<Target, Option<Making>>>,
     health: Mutex<Health>,
     probes: Probes,
+    /// Rings when there is no such application any more, or never was.
+    gone: CancellationToken,
 }
 
 /// What is kept of an application.
@@ -169,6 +172,16 @@ impl Apps {
         self.all.read().get(&name).cloned()
     }
 
+    /// Forgets an application that there is not.
+    pub(crate) fn forget(&self, app: &Arc<App>) {
+        let mut all = self.all.write();
+        if all.get(&app.name).is_some_and(|known| Arc::ptr_eq(known, app)) {
+            all.remove(&app.name);
+        }
+        app.gone.cancel();
+        self.added.notify_one();
+    }
+
     /// Has all of them looked at.
     pub(crate) fn wake_all(&self) {
         self.all.read().values().for_each(|app| app.wake());
@@ -184,14 +197,14 @@ impl Apps {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) async fn documents<'a>(&'a self, app: &'a App) -> Result<Held<'a>> {
-        let mut kept = app.kept.lock().await;
+    pub(crate) async fn documents(&self, app: &Arc<App>) -> Result<Held<'_>> {
+        let mut kept = app.kept.clone().lock_owned().await;
         if !kept.is_read {
             kept.documents = Documents::load(self.tables.clone(), &app.name).await?;
             kept.is_read = true;
             app.show(&kept.documents);
         }
-        Ok(Held { apps: self, app, kept })
+        Ok(Held { apps: self, app: app.clone(), kept })
     }
 
     /// What time it is.
@@ -204,13 +217,19 @@ impl App {
     fn new(name: AppName, documents: Documents) -> Self {
         Self {
             name,
-            kept: tokio::sync::Mutex::new(Kept { documents, is_read: false }),
+            kept: Arc::new(tokio::sync::Mutex::new(Kept { documents, is_read: false })),
             shown: RwLock::default(),
             wake: Arc::new(Notify::new()),
             in_flight: Mutex::default(),
             health: Mutex::default(),
             probes: Probes::default(),
+            gone: CancellationToken::new(),
         }
+    }
+
+    /// Whether it was forgotten: a change is to be made to the one that has its name by now.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
     }
 
     /// Has it looked at.
@@ -242,8 +261,8 @@ impl App {
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
     apps: &'a Apps,
-    app: &'a App,
-    kept: MutexGuard<'a, Kept>,
+    app: Arc<App>,
+    kept: OwnedMutexGuard<Kept>,
 }
 
 impl Held<'_> {

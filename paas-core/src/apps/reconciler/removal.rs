@@ -1,11 +1,11 @@
 //! What is left to do when the containers of an application are gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::create::network_name;
 use super::round::Next;
-use super::{Apps, Held};
-use crate::apps::Observed;
+use super::{App, Apps, Held};
 use crate::apps::convert::volume_name;
 use crate::executor::Executor;
 use crate::model::{Event, EventKind};
@@ -20,11 +20,11 @@ impl Apps {
     pub(super) async fn forget_when_nothing_is_left(
         &self,
         executor: &Executor,
+        app: &Arc<App>,
         held: Held<'_>,
-        observed: &Observed,
     ) -> Result<Next> {
         let desired = held.desired().clone();
-        let is_left = observed.containers.iter().any(|container| container.slot.is_some());
+        let is_left = !executor.cluster.replicas(&app.name).is_empty();
         if is_left || !desired.replicas.is_empty() {
             return Ok(Next::At(None));
         }
@@ -53,6 +53,7 @@ impl Apps {
         let change = held.documents().removal(removes_volumes);
         held.commit(change, vec![insertion]).await?;
         self.publisher.publish(event).await;
+        self.forget(app);
         Ok(Next::At(None))
     }
 }

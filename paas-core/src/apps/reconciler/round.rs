@@ -42,10 +42,11 @@ impl Apps {
                 .cluster
                 .with_snapshot(|snapshot| plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)),
         );
+        self.remove_old_commands(executor, app, &desired);
         let until = steps.iter().filter_map(time_to_wait_for).min();
         steps.retain(|step| !step.action.is_wait() && !app.is_in_flight(step));
         if steps.is_empty() && desired.goal == Goal::Destroy && !app.is_busy() {
-            return self.forget_when_nothing_is_left(executor, held, &observed).await;
+            return self.forget_when_nothing_is_left(executor, app, held).await;
         }
         let before = held.desired().clone();
         let mut beside = Beside::default();
@@ -105,16 +106,31 @@ impl Apps {
             }
         }
         for (target, steps) in by_target {
-            app.in_flight.lock().insert(target.clone(), making(&steps, now));
-            let (apps, executor, app, desired) = (self.clone(), executor.clone(), app.clone(), desired.clone());
-            let tracker = executor.cluster.background().tracker().clone();
-            tracker.spawn(async move {
-                let closing = executor.closing.clone();
-                let done = InFlight { app: app.clone(), target };
-                closing.run_until_cancelled(apps.carry_out(&executor, &app, &desired, steps)).await;
-                drop(done);
+            let making = making(&steps, now);
+            let (apps, of, carried) = (self.clone(), app.clone(), executor.clone());
+            let desired = desired.clone();
+            self.spawn_in_flight(executor.clone(), app, target, making, async move {
+                apps.carry_out(&carried, &of, &desired, steps).await;
             });
         }
+    }
+
+    /// Does something for a target in a task of its own, until the server ends. Nothing else is done for the target meanwhile.
+    pub(super) fn spawn_in_flight(
+        &self,
+        executor: Executor,
+        app: &Arc<App>,
+        target: Target,
+        making: Option<Making>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        app.in_flight.lock().insert(target.clone(), making);
+        let done = InFlight { app: app.clone(), target };
+        let tracker = executor.cluster.background().tracker().clone();
+        tracker.spawn(async move {
+            executor.closing.run_until_cancelled(work).await;
+            drop(done);
+        });
     }
 }
 
