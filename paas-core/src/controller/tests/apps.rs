@@ -200,3 +200,77 @@ async fn two_at_once_are_one_and_a_refusal() {
     platform.settled().await;
     assert_eq!(platform.images(), ["web:2"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_leaves_nothing() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let tasks = controller.background().tasks().len();
+    for number in 0..3 {
+        let name = format!("shop-{number}");
+        let wrong = ApplyRequest { app: Default::default(), ..ApplyRequest::default() };
+        assert!(controller.apply_app(&ann(), &name, wrong).await.is_err());
+    }
+    assert!(eventually(|| controller.background().tasks().len() == tasks).await);
+    assert!(
+        controller.apps().is_empty() && matches!(controller.app("shop-0"), Err(ControllerError::AppNotFound { .. }))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_command_before_runs_once_and_nothing_is_replaced_until_it_ended() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let file = |image: &str| {
+        request(&format!(
+            "[component.web]\nimage = '{image}'\nbefore = {{ command = ['migrate'] }}\nupdate = {{ drain = '1s' }}"
+        ))
+    };
+    let command = |name: &'static str| {
+        let all = platform.host("one").really_there();
+        all.into_iter().find(move |found| found.name.trim_start_matches('/') == name)
+    };
+    controller.apply_app(&ann(), "shop", file("web:1")).await.unwrap();
+    assert!(eventually(|| command("shop.web.before.r1").is_some()).await);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(platform.really_there(), 1, "only the command");
+    platform.host("one").outsider_end(&command("shop.web.before.r1").unwrap().id, 0).unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), ["web:1"]);
+    // The next one fails: nothing is replaced, and the one before is removed.
+    controller.apply_app(&ann(), "shop", file("web:2")).await.unwrap();
+    assert!(eventually(|| command("shop.web.before.r2").is_some()).await);
+    platform.host("one").outsider_end(&command("shop.web.before.r2").unwrap().id, 1).unwrap();
+    let app = platform.settled().await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(result.outcome, RolloutOutcome::RolledBack);
+    assert!(result.why.contains("the command of before ended with 1"), "{}", result.why);
+    assert_eq!(platform.images(), ["web:1"]);
+    assert!(eventually(|| command("shop.web.before.r1").is_none()).await);
+    controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    assert!(eventually(|| platform.really_there() == 0).await);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_a_store_changes_nothing_unasked() {
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    platform.controller.shutdown().await;
+    // What a restored backup lacks is what says that this very store was acted by.
+    let copied = platform.store.list(crate::store::tables::STORE, &crate::store::KeyRange::all()).await.unwrap();
+    for document in copied {
+        platform.store.delete(crate::store::tables::STORE, &document.key, None).await.unwrap();
+    }
+    let id = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").remove(&id).await.unwrap();
+    platform.controller = start(&platform).await;
+    platform.until("one", EngineStatus::Up).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(platform.really_there(), 1, "nothing is done");
+    let app = platform.controller.app("shop").unwrap();
+    assert!(app.notes.iter().any(|note| note.contains("reconcile resume")), "{:?}", app.notes);
+    platform.controller.resume_reconciling(&ann()).await.unwrap();
+    assert!(eventually(|| platform.really_there() == 2).await);
+}
