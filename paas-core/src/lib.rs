@@ -71,7 +71,6 @@ pub mod events;
 mod executor;
 pub mod leadership;
 pub mod model;
-#[cfg(feature = "docker")]
 mod net;
 pub mod registry;
 pub mod scheduler;
