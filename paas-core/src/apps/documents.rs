@@ -98,9 +98,11 @@ impl Change {
     /// The store did not take all of it: what is kept has to be read again.
     pub(super) async fn commit(mut self, store: &dyn Store, mut with: Vec<Write>) -> Result<Documents> {
         while !self.writes.is_empty() || !with.is_empty() {
-            let count = self.writes.len().min(MAX_WRITES.saturating_sub(with.len()));
+            // Of a thousand steps there are a thousand events.
+            let beside = with.len().min(MAX_WRITES / 2);
+            let count = self.writes.len().min(MAX_WRITES - beside);
             let (written, mut writes): (Vec<Written>, Vec<Write>) = self.writes.drain(..count).unzip();
-            writes.append(&mut with);
+            writes.extend(with.drain(..beside));
             let version = store.commit(writes).await?;
             written.iter().for_each(|document| self.next.set_version(document, version));
         }

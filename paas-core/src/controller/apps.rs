@@ -66,13 +66,10 @@ impl Controller {
     /// [`ControllerError::Invalid`] for what no application can be; [`ControllerError::NotAllowed`]; the store cannot be read.
     pub async fn plan_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<AppPlan> {
         let name: AppName = name.parse()?;
-        let (app, desired) = match self.shared.apps.known(name.as_str()) {
-            Some(app) => {
-                let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
-                (app, desired)
-            }
-            None => (Arc::new(self.shared.apps.unknown(&name)), Desired::none(name.clone())),
-        };
+        let known = self.shared.apps.known(name.as_str());
+        // One that was destroyed may have left volumes.
+        let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
+        let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
         let current = current_of(&desired).cloned();
         let spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
         let changes = differences(current.as_deref(), &spec);
@@ -360,10 +357,14 @@ impl Controller {
     async fn host_lost_now(&self, actor: &Actor, engine: &EngineId, lose_volumes: bool) -> Result<Vec<String>> {
         let apps = &self.shared.apps;
         let conflict = |reason| Err(ControllerError::Conflict { reason });
-        match self.shared.cluster.status(engine) {
+        let known = self.shared.cluster.engine(engine.as_str());
+        match known.as_ref().map(|engine| engine.health.status) {
             None => return Err(ControllerError::EngineNotFound { id: engine.to_string() }),
             Some(EngineStatus::Up | EngineStatus::Suspect) => {
                 return conflict(format!("host {engine} answers; drain it to have it emptied"));
+            }
+            Some(EngineStatus::Pending) if known.is_some_and(|engine| engine.health.reason.is_none()) => {
+                return conflict(format!("nobody knows yet whether host {engine} answers; try again in a moment"));
             }
             Some(_) => {}
         }

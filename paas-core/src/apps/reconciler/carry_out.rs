@@ -17,7 +17,14 @@ use crate::store::Result;
 
 impl Apps {
     /// Carries steps out, one after the other, until one fails.
-    pub(super) async fn carry_out(&self, executor: &Executor, app: &Arc<App>, desired: &Desired, steps: Vec<Step>) {
+    pub(super) async fn carry_out(
+        &self,
+        executor: &Executor,
+        app: &Arc<App>,
+        target: &super::Target,
+        desired: &Desired,
+        steps: Vec<Step>,
+    ) {
         let (volumes, all) = (slots_without_volume(&steps), steps);
         for step in &all {
             if waits_for_volume(step, &volumes)
@@ -26,6 +33,11 @@ impl Apps {
                 return tracing::warn!(app = %app.name, step = %step.action, %error, "a step was not written down");
             }
             let Err(error) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
+            if error.kind() == EngineErrorKind::NoSuchContainer {
+                // Somebody else removed it; the next round sees that.
+                return;
+            }
+            let failures = app.note_failed_steps(target);
             tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
             let written = match &step.action {
                 Action::Create { replica, .. } => self.note_failure(app, replica, &error).await,
@@ -33,7 +45,10 @@ impl Apps {
                     Some(replica) => self.note_failure(app, replica, &error).await,
                     None => Ok(()),
                 },
-                Action::RunBefore(component) => self.note_before_failed(app, component).await,
+                // What fails for its host is tried on another one, a few times.
+                Action::RunBefore(component) if !error.is_of_the_engine() || failures >= TRIES_OF_BEFORE => {
+                    self.note_before_failed(app, component).await
+                }
                 _ => Ok(()),
             };
             if let Err(error) = written {
@@ -41,9 +56,10 @@ impl Apps {
                 tracing::warn!(app = %app.name, %error, "that a step failed was not written down");
             }
             // What failed for a moment is not tried again in the same moment.
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE.saturating_mul(1 << (failures - 1).min(4))).await;
             return;
         }
+        app.failures.lock().remove(target);
     }
 
     /// Writes down a step that was not written down with the others.
@@ -135,8 +151,20 @@ fn container_of<'a>(steps: &'a [Step], slot: &Slot) -> Option<&'a Instance> {
     })
 }
 
-/// How long nothing more is done for a slot after a step of it failed.
+impl App {
+    /// How often in a row steps failed, with this time.
+    fn note_failed_steps(&self, target: &super::Target) -> u32 {
+        let mut failures = self.failures.lock();
+        let count = failures.entry(target.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+/// How long nothing more is done for a slot after a step of it failed; twice as long after each further one, up to 16 times.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a command that goes before is tried where its hosts fail.
+const TRIES_OF_BEFORE: u32 = 5;
 
 /// The container that a step is about, and the way to it.
 struct Target {

@@ -1,6 +1,5 @@
 //! What a replica's container is made of.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::probe::published_for_check;
@@ -77,7 +76,6 @@ pub(super) fn component<'a>(
 /// What Docker is asked for on an engine, with a port for the check of health where that needs one.
 pub(super) fn container_spec(executor: &Executor, component: &ComponentSpec, engine: &EngineId) -> ContainerSpec {
     let mut spec = component.container_spec();
-    // Labels choose the engine, which was done.
     let address = executor.cluster.engine_spec(engine).map(|engine| engine.addr.clone());
     spec.bind_ports.extend(address.and_then(|address| published_for_check(component, &address)));
     spec
@@ -90,10 +88,9 @@ pub(super) fn network(app: &App, spec: &ContainerSpec, alias: Option<&ComponentN
 }
 
 fn volumes(app: &App, component: &ComponentSpec, slot: &Slot) -> Vec<String> {
-    let named: BTreeMap<_, _> = component.volumes.iter().collect();
     let mount = |(target, volume): (&String, &crate::model::app::VolumeMount)| {
         let name = if volume.pins() { volume_name(&app.name, slot, &volume.source) } else { volume.source.clone() };
         volume.mount(&name, target)
     };
-    named.into_iter().map(mount).collect()
+    component.volumes.iter().map(mount).collect()
 }

@@ -74,6 +74,8 @@ pub(crate) struct App {
     wake: Arc<Notify>,
     /// What is being done, by slot.
     in_flight: Mutex<BTreeMap<Target, Option<Making>>>,
+    /// How often in a row steps failed, by slot.
+    failures: Mutex<BTreeMap<Target, u32>>,
     health: Mutex<Health>,
     probes: Probes,
     /// Rings when there is no such application any more, or never was.
@@ -221,6 +223,7 @@ impl App {
             shown: RwLock::default(),
             wake: Arc::new(Notify::new()),
             in_flight: Mutex::default(),
+            failures: Mutex::default(),
             health: Mutex::default(),
             probes: Probes::default(),
             gone: CancellationToken::new(),

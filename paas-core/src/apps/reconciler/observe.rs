@@ -19,8 +19,6 @@ impl Apps {
         let cluster = &executor.cluster;
         let known = cluster.replicas(&app.name);
         let seen: BTreeSet<String> = known.iter().map(|container| container.name.clone()).collect();
-        self.look_for_newer(app, desired, &known);
-        app.probe(cluster, desired, &known);
         let mut containers: Vec<ObservedContainer> = known
             .iter()
             .filter(|container| container.labels.slot.is_some())
@@ -33,9 +31,7 @@ impl Apps {
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
         Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired) }
     }
-}
 
-impl Apps {
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
         let reach = |reach: EngineReach| match reach {
             EngineReach::Up => Reach::Up,
@@ -66,6 +62,10 @@ impl App {
         let ReplicaContainer { labels, run, state, created, .. } = container;
         let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
         let component = desired.component(labels.revision, &labels.component);
+        let serves = slot
+            .as_ref()
+            .and_then(|slot| desired.replicas.get(slot))
+            .is_some_and(|replica| replica.backends.contains_key(&labels.generation));
         let since = match state {
             ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => run.started,
             ContainerState::Stopped | ContainerState::Unknown => run.ended,
@@ -80,7 +80,7 @@ impl App {
             state: *state,
             since: since.unwrap_or(*created),
             created: *created,
-            health: self.health_of(cluster, container, component, now),
+            health: self.health_of(cluster, container, component, serves, now),
             exit_code: run.exit_code,
             exits: container.exits.clone(),
             sizes: container.limits_known.then(|| sizes(container)),
@@ -93,6 +93,7 @@ impl App {
         cluster: &Cluster,
         container: &ReplicaContainer,
         component: Option<&ComponentSpec>,
+        serves: bool,
         now: Timestamp,
     ) -> Health {
         if container.state != ContainerState::Running {
@@ -103,7 +104,7 @@ impl App {
             // There is no program that could be asked.
             return Health::Healthy { since: container.run.started.unwrap_or(now) };
         }
-        let probed = component.and_then(|component| self.probes.health(&container.id, component));
+        let probed = component.and_then(|component| self.probes.health(&container.id, component, serves));
         probed.unwrap_or_else(|| self.health.lock().of_docker(container, now))
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::DropGuard;
 
 use super::App;
 use crate::apps::{Desired, Health};
+use crate::clock::Clock;
 use crate::cluster::{Cluster, ReplicaContainer};
 use crate::model::app::{ComponentSpec, HealthCheck, Probe};
 use crate::model::{BindPort, BoundPort, ContainerId, ContainerState, EngineAddress, Protocol};
@@ -46,6 +47,8 @@ struct Place {
 struct Said {
     health: Option<Health>,
     failures: u32,
+    /// Since when it fails.
+    failing: Option<Timestamp>,
 }
 
 /// The check of a component that the platform makes itself, and the port in the container that it is made at.
@@ -73,18 +76,19 @@ pub(super) fn published_for_check(component: &ComponentSpec, address: &EngineAdd
 }
 
 impl Probes {
-    /// What the check of a container said; nothing where none is made by this server.
-    pub(super) fn health(&self, id: &ContainerId, component: &ComponentSpec) -> Option<Health> {
-        check_of(component)?;
+    /// What the check says of a container that serves already, or does not; nothing where this server makes none.
+    pub(super) fn health(&self, id: &ContainerId, component: &ComponentSpec, serves: bool) -> Option<Health> {
+        let (check, _) = check_of(component)?;
         let made = self.0.lock();
-        let said = made.get(id)?.said.lock();
-        Some(said.health.unwrap_or(Health::Starting))
+        let said = made.get(id).map(|made| made.said.lock().health(check.failures, serves));
+        // One that is not asked yet was well when a server asked it last, or is new.
+        said.or((!serves).then_some(Health::Starting))
     }
 }
 
 impl App {
     /// Sees to it that each container that runs is checked as its component says, and no other.
-    pub(super) fn probe(&self, cluster: &Cluster, desired: &Desired, known: &[ReplicaContainer]) {
+    pub(super) fn probe(&self, cluster: &Cluster, desired: &Desired, known: &[ReplicaContainer], clock: &Clock) {
         self.health.lock().retain(|id| known.iter().any(|container| container.id == *id));
         let mut made = self.probes.0.lock();
         let mut wanted = HashMap::new();
@@ -100,15 +104,22 @@ impl App {
                 .is_some_and(|(check, at, started)| made.check == *check && made.at == *at && made.started == *started)
         });
         for (id, (check, at, started)) in wanted {
-            made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started));
+            made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started, clock.clone()));
         }
     }
 
-    fn begin_probe(&self, cluster: &Cluster, check: HealthCheck, at: Place, started: Option<Timestamp>) -> Made {
+    fn begin_probe(
+        &self,
+        cluster: &Cluster,
+        check: HealthCheck,
+        at: Place,
+        started: Option<Timestamp>,
+        clock: Clock,
+    ) -> Made {
         let stop = cluster.background().stopping().child_token();
         let said = Arc::<Mutex<Said>>::default();
         let (ends, wake) = (stop.clone(), self.wake.clone());
-        let asking = keep_asking(check.clone(), at.clone(), said.clone(), wake);
+        let asking = keep_asking(check.clone(), at.clone(), said.clone(), wake, clock);
         cluster.background().tracker().spawn(async move { ends.run_until_cancelled(asking).await });
         Made { check, at, started, said, _stop: stop.drop_guard() }
     }
@@ -128,10 +139,10 @@ fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Optio
     }
 }
 
-async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake: Arc<Notify>) {
+async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake: Arc<Notify>, clock: Clock) {
     loop {
         let is_well = timeout(Duration::from_millis(check.timeout_ms), ask(&check.probe, &at)).await.unwrap_or(false);
-        if said.lock().note(is_well, check.failures) {
+        if said.lock().note(is_well, check.failures, clock.now()) {
             wake.notify_one();
         }
         sleep(Duration::from_millis(check.interval_ms)).await;
@@ -139,23 +150,34 @@ async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake
 }
 
 impl Said {
+    /// What is known of a container. One that served when this server began to ask was well: it is unhealthy only after as many
+    /// failures as any other.
+    fn health(&self, allowed: u32, serves: bool) -> Health {
+        match (self.health, self.failing) {
+            (Some(health), _) => health,
+            (None, Some(since)) if serves && self.failures >= allowed => Health::Unhealthy { since },
+            (None, _) if serves => Health::Unchecked,
+            (None, _) => Health::Starting,
+        }
+    }
+
     /// Notes an answer. Whether the health is another one now.
-    fn note(&mut self, is_well: bool, allowed: u32) -> bool {
-        let before = self.health;
-        let since = Timestamp::now();
+    fn note(&mut self, is_well: bool, allowed: u32, since: Timestamp) -> bool {
+        let before = (self.health, self.failures >= allowed);
         if is_well {
-            self.failures = 0;
-            if !matches!(before, Some(Health::Healthy { .. })) {
+            (self.failures, self.failing) = (0, None);
+            if !matches!(self.health, Some(Health::Healthy { .. })) {
                 self.health = Some(Health::Healthy { since });
             }
         } else {
             self.failures = self.failures.saturating_add(1);
+            self.failing.get_or_insert(since);
             // One that never was well is starting, for as long as it may.
-            if matches!(before, Some(Health::Healthy { .. })) && self.failures >= allowed {
+            if matches!(self.health, Some(Health::Healthy { .. })) && self.failures >= allowed {
                 self.health = Some(Health::Unhealthy { since });
             }
         }
-        self.health != before
+        (self.health, self.failures >= allowed) != before
     }
 }
 
@@ -189,4 +211,30 @@ async fn ask_path(connection: TcpStream, at: &Place, path: &str) -> Option<u16> 
 #[cfg(not(feature = "docker"))]
 async fn ask_path(_connection: TcpStream, _at: &Place, _path: &str) -> Option<u16> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_container_that_served_when_the_server_began_to_ask_is_well_until_it_failed_often_enough() {
+        let mut said = Said::default();
+        assert_eq!(said.health(3, true), Health::Unchecked, "a new leader has asked nobody yet");
+        assert_eq!(said.health(3, false), Health::Starting);
+        assert!(!said.note(false, 3, at(1)) && !said.note(false, 3, at(2)));
+        assert_eq!(said.health(3, true), Health::Unchecked);
+        assert!(said.note(false, 3, at(3)), "that is news");
+        assert_eq!(said.health(3, true), Health::Unhealthy { since: at(1) });
+        assert_eq!(said.health(3, false), Health::Starting, "a new one may take its time");
+        assert!(said.note(true, 3, at(4)));
+        assert_eq!(said.health(3, true), Health::Healthy { since: at(4) });
+        assert!(!said.note(true, 3, at(5)));
+        assert!(!said.note(false, 3, at(6)) && !said.note(false, 3, at(7)) && said.note(false, 3, at(8)));
+        assert_eq!(said.health(3, true), Health::Unhealthy { since: at(8) });
+    }
 }

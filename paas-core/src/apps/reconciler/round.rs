@@ -34,6 +34,9 @@ impl Apps {
             return Ok(Next::At(None));
         }
         let now = self.now();
+        let known = executor.cluster.replicas(&app.name);
+        self.look_for_newer(app, held.desired(), &known);
+        app.probe(&executor.cluster, held.desired(), &known, &self.clock);
         let mut desired = self.as_it_counts(held.desired());
         let observed = self.observe(executor, app, &desired, now);
         let mut steps = self.steps_of_before(executor, app, &mut desired);
@@ -48,14 +51,13 @@ impl Apps {
         if steps.is_empty() && desired.goal == Goal::Destroy && !app.is_busy() {
             return self.forget_when_nothing_is_left(executor, app, held).await;
         }
-        let before = held.desired().clone();
         let mut beside = Beside::default();
         let volumes = slots_without_volume(&steps);
         for step in steps.iter().filter(|step| !waits_for_volume(step, &volumes)) {
             beside.ended = beside.ended.or(end_of(&desired, step, now));
             desired.record(step, now);
         }
-        (desired.observe_only, desired.heal_now) = (before.observe_only, before.heal_now);
+        (desired.observe_only, desired.heal_now) = (held.desired().observe_only, held.desired().heal_now);
         let change = held.documents().change_to(desired, &beside, now)?;
         let events: Vec<Event> = steps.iter().filter_map(|step| event_of(app, step)).collect();
         if steps.is_empty() && change.is_empty() {
@@ -108,9 +110,9 @@ impl Apps {
         for (target, steps) in by_target {
             let making = making(&steps, now);
             let (apps, of, carried) = (self.clone(), app.clone(), executor.clone());
-            let desired = desired.clone();
+            let (desired, steps_of) = (desired.clone(), target.clone());
             self.spawn_in_flight(executor.clone(), app, target, making, async move {
-                apps.carry_out(&carried, &of, &desired, steps).await;
+                apps.carry_out(&carried, &of, &steps_of, &desired, steps).await;
             });
         }
     }
