@@ -1,6 +1,6 @@
 //! Applications: declaring them, changing them, and looking at them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};
@@ -161,11 +161,8 @@ impl Controller {
         let name = self.known_app(name)?.name.clone();
         self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, actor, desired| {
             check_there(desired)?;
-            let mut spec = desired
-                .revisions
-                .get(&desired.target)
-                .map(|spec| AppSpec::clone(spec))
-                .unwrap_or_else(|| AppSpec { name: desired.app.clone(), components: BTreeMap::new() });
+            let current = current_of(desired).ok_or_else(|| not_found(desired.app.as_str()))?;
+            let mut spec = AppSpec::clone(current);
             let component = only_component(&spec, request.component.as_ref())?;
             let replicas = Replicas::Count(request.replicas);
             let Some(of) = spec.components.get_mut(&component) else { return Ok(None) };
@@ -314,7 +311,7 @@ impl Controller {
         Ok(found)
     }
 
-    /// Heals although more than half of the hosts are silent, until this server ends.
+    /// Heals although more than half of the hosts are silent, until half of them answer, or this server ends.
     ///
     /// # Errors
     /// The event could not be kept.
@@ -555,10 +552,10 @@ fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<Compo
     match named {
         Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
         Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
-        None if spec.components.len() == 1 => {
-            Ok(spec.components.keys().next().cloned().unwrap_or_else(|| unreachable!()))
-        }
-        None => Err(Invalid::new("component", format!("say which: {}", names())).into()),
+        None => match spec.components.keys().collect::<Vec<_>>()[..] {
+            [only] => Ok(only.clone()),
+            _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
+        },
     }
 }
 

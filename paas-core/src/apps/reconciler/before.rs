@@ -18,6 +18,8 @@ use crate::store::Result;
 
 /// When a container is removed again that could not be removed.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long a host that may have the command is waited for. Then nobody knows how the command ended.
+const LOST: Duration = Duration::from_secs(120);
 /// How a command ended that took too long, as `timeout` says it.
 const TOOK_TOO_LONG: i64 = 124;
 /// How a command ended that could not be started, as a shell says it.
@@ -31,7 +33,7 @@ impl Apps {
         let target = desired.target;
         let mut steps = Vec::new();
         let states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
-        let commands = executor.cluster.replicas(&app.name);
+        let (commands, reaches) = (executor.cluster.replicas(&app.name), executor.cluster.reaches());
         for name in states.into_iter().filter_map(|(name, state)| (state == BeforeState::Running).then_some(name)) {
             if app.in_flight.lock().contains_key(&Target::Before(name.clone())) {
                 continue;
@@ -39,15 +41,24 @@ impl Apps {
             let Some(before) = desired.component(target, &name).and_then(|component| component.before.clone()) else {
                 continue;
             };
-            match commands.iter().find(|container| is_command(container, &name, target)) {
+            let is_it = |container: &&ReplicaContainer| is_command(container, &name, target);
+            let on_host = |container: &&ReplicaContainer| reaches.get(&container.engine) == Some(&EngineReach::Up);
+            match commands.iter().filter(is_it).find(on_host) {
+                // Made, and the server ended before it was started.
+                Some(container) if container.state == ContainerState::Created => {
+                    steps.push(Step { action: Action::RunBefore(name), cause: Cause::NotStarted });
+                }
                 Some(container) => {
                     if let Some(code) = exit_of(container, &before, now) {
                         desired.note_before(&name, BeforeState::Ended(code), now);
                     }
                 }
-                // On a host that does not answer it may run, or have ended.
-                None if are_all_up(executor) => {
+                None if reaches.values().all(|reach| *reach == EngineReach::Up) => {
                     steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared });
+                }
+                // On a host that does not answer it may run, or have ended.
+                None if !reaches.values().any(|reach| may_come_back(*reach, now)) => {
+                    desired.note_before(&name, BeforeState::Unknown, now);
                 }
                 None => {}
             }
@@ -55,12 +66,15 @@ impl Apps {
         steps
     }
 
-    /// Has containers of commands removed that are not of the revision that is to run, and all of an application that goes. The
-    /// others are kept for their output.
+    /// Has containers of commands removed that are not of the revision that is to run, or take too long, and all of an
+    /// application that goes. The others are kept for their output.
     pub(super) fn remove_old_commands(self: &Arc<Self>, executor: &Executor, app: &Arc<App>, desired: &Desired) {
         let is_old = |container: &ReplicaContainer| {
             let labels = &container.labels;
-            labels.slot.is_none() && (labels.revision < desired.target || desired.goal == Goal::Destroy)
+            let took_too_long = desired.rollout.as_ref().and_then(|rollout| rollout.before.get(&labels.component))
+                == Some(&BeforeState::Ended(TOOK_TOO_LONG));
+            let is_over = labels.revision < desired.target || desired.goal == Goal::Destroy || took_too_long;
+            labels.slot.is_none() && is_over
         };
         for container in executor.cluster.replicas(&app.name).into_iter().filter(is_old) {
             let target = Target::Before(container.labels.component.clone());
@@ -94,7 +108,12 @@ impl Apps {
         let refused = |refusal: crate::scheduler::Refusal| {
             EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
         };
-        let places = executor.cluster.place_anywhere(PlacementRequest::new(&wanted, 1)).await.map_err(refused)?;
+        let made =
+            executor.cluster.replicas(&app.name).into_iter().find(|container| is_command(container, name, revision));
+        let is_up = |engine: &crate::model::EngineId| executor.cluster.reaches().get(engine) == Some(&EngineReach::Up);
+        let only = made.map(|container| container.engine).filter(is_up);
+        let request = PlacementRequest { only, ..PlacementRequest::new(&wanted, 1) };
+        let places = executor.cluster.place_anywhere(request).await.map_err(refused)?;
         let Some(place) = places.into_iter().next() else { return Ok(()) };
         let engine = place.engine().clone();
         drop(place);
@@ -143,6 +162,13 @@ fn exit_of(container: &ReplicaContainer, before: &BeforeCommand, now: jiff::Time
     }
 }
 
-fn are_all_up(executor: &Executor) -> bool {
-    executor.cluster.reaches().values().all(|reach| *reach == EngineReach::Up)
+/// Whether a host that does not answer is waited for.
+fn may_come_back(reach: EngineReach, now: jiff::Timestamp) -> bool {
+    let silent = |since: jiff::Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    match reach {
+        EngineReach::Up => false,
+        EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since } => {
+            silent(since) < LOST
+        }
+    }
 }

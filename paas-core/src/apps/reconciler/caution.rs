@@ -147,6 +147,16 @@ impl Apps {
         }
     }
 
+    /// Healing needs no word any more when half of the hosts answer; the next time they do not, it stops again.
+    pub(super) fn look_whether_half_answers(&self, cluster: &Cluster) {
+        let (lost, reaches) = (self.caution.lost(), cluster.reaches());
+        let hosts: Vec<_> = reaches.iter().filter(|(engine, _)| !lost.contains(*engine)).collect();
+        let answering = hosts.iter().filter(|(_, reach)| **reach == EngineReach::Up).count();
+        if answering * 2 >= hosts.len() {
+            self.heal_now.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// The volumes that are recorded on an engine, with their applications.
     pub(crate) fn volumes_on(&self, engine: &EngineId) -> Vec<(Arc<App>, Volume)> {
         let of_app = |app: Arc<App>| {

@@ -189,7 +189,7 @@ impl Apps {
         self.all.read().values().for_each(|app| app.wake());
     }
 
-    /// Heals from now on although more than half of the hosts are silent, until they answer again.
+    /// Heals although more than half of the hosts are silent, until half of them answer.
     pub(crate) fn heal_now(&self) {
         self.heal_now.store(true, Ordering::Relaxed);
         self.wake_all();
