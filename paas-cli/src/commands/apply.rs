@@ -5,7 +5,6 @@ use std::io::{IsTerminal, Write};
 use paas_core::wire::app::{AppPlan, AppRequest, ApplyRequest};
 use paas_core::wire::compose::Note;
 
-use super::rollout::Wanted;
 use super::{Result, apps, rollout};
 use crate::args::{ApplyOptions, Declared, ImportArgs, PlanArgs};
 use crate::context::Context;
@@ -46,7 +45,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
     request.base = Some(plan.base);
     let before = rollout::before(&client, &name).await?;
     let applied = client.apply_app(&name, &request).await?;
-    apps::conclude(context, &client, &name, &applied, before.as_ref(), Wanted::Forward, options.wait).await
+    apps::conclude(context, &client, &name, &applied, before.as_ref(), options.wait).await
 }
 
 /// Says what was not taken of the files, and refuses them where something would be missing.

@@ -3,7 +3,6 @@
 use paas_core::model::app::{AppName, ComponentName};
 use paas_core::wire::app::{AppStatus, Applied, RestartRequest, RollbackRequest, ScaleRequest};
 
-use super::rollout::Wanted;
 use super::{Result, apply, logs, rollout};
 use crate::args::{AppCommand, Wait};
 use crate::client::{Answer, Client};
@@ -23,13 +22,13 @@ pub(super) async fn dispatch(context: &Context, command: AppCommand) -> Result {
         AppCommand::Rollback { app, revision, supersede, wait } => {
             let request = RollbackRequest { to: revision, supersede: supersede.supersede };
             let ask = async |client: &Client| client.rollback_app(app.name.as_str(), request).await;
-            change(context, &app.name, Wanted::Back, wait, ask).await
+            change(context, &app.name, wait, ask).await
         }
         AppCommand::Scale { target, replicas, wait } => scale(context, target.target, replicas, wait).await,
         AppCommand::Restart { app, supersede, wait } => {
             let request = RestartRequest { supersede: supersede.supersede };
             let ask = async |client: &Client| client.restart_app(app.name.as_str(), request).await;
-            change(context, &app.name, Wanted::Forward, wait, ask).await
+            change(context, &app.name, wait, ask).await
         }
         AppCommand::Stop { app } => stop(context, &app.name).await,
         AppCommand::Start { app } => start(context, &app.name).await,
@@ -39,7 +38,7 @@ pub(super) async fn dispatch(context: &Context, command: AppCommand) -> Result {
         AppCommand::Rollout { app, follow: false, .. } => show_rollout(context, &app.name).await,
         AppCommand::Rollout { app, follow: true, timeout } => {
             let client = context.client()?;
-            rollout::follow(context, &client, app.name.as_str(), None, Wanted::Forward, timeout.timeout).await
+            rollout::follow(context, &client, app.name.as_str(), None, timeout.timeout).await
         }
     }
 }
@@ -76,14 +75,13 @@ async fn diff(context: &Context, name: &AppName, from: u64, to: u64) -> Result {
 async fn change(
     context: &Context,
     name: &AppName,
-    wanted: Wanted,
     wait: Wait,
     ask: impl AsyncFnOnce(&Client) -> std::result::Result<Answer<Applied>, crate::client::ClientError>,
 ) -> Result {
     let client = context.client()?;
     let before = rollout::before(&client, name.as_str()).await?;
     let applied = ask(&client).await?;
-    conclude(context, &client, name.as_str(), &applied, before.as_ref(), wanted, wait).await
+    conclude(context, &client, name.as_str(), &applied, before.as_ref(), wait).await
 }
 
 async fn scale(
@@ -94,7 +92,7 @@ async fn scale(
 ) -> Result {
     let request = ScaleRequest { component, replicas };
     let ask = async |client: &Client| client.scale_app(name.as_str(), &request).await;
-    change(context, &name, Wanted::Forward, wait, ask).await
+    change(context, &name, wait, ask).await
 }
 
 /// Says what came of a change, and waits until its rollout has ended.
@@ -104,7 +102,6 @@ pub(super) async fn conclude(
     name: &str,
     applied: &Answer<Applied>,
     before: Option<&AppStatus>,
-    wanted: Wanted,
     wait: Wait,
 ) -> Result {
     let Applied { revision, changed } = **applied;
@@ -116,7 +113,7 @@ pub(super) async fn conclude(
     if wait.no_wait || !goes_on {
         return Ok(());
     }
-    rollout::follow(context, client, name, before, wanted, wait.timeout.timeout).await
+    rollout::follow(context, client, name, before, wait.timeout.timeout).await
 }
 
 async fn stop(context: &Context, name: &AppName) -> Result {

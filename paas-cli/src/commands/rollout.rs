@@ -16,15 +16,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 const INTERRUPTED: &str = "interrupted; the rollout goes on, and 'paas-cli app rollout APP --follow' shows it again";
 
-/// How a rollout is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// With what is new.
-    Forward,
-    /// With what was there before.
-    Back,
-}
-
 /// How an application is before a rollout begins; nothing where there is none yet.
 pub(super) async fn before(client: &Client, name: &str) -> std::result::Result<Option<AppStatus>, ClientError> {
     match client.app(name).await {
@@ -40,7 +31,6 @@ pub(super) async fn follow(
     client: &Client,
     name: &str,
     before: Option<&AppStatus>,
-    wanted: Wanted,
     longest: Duration,
 ) -> Result {
     let mut reporter = RolloutReporter::new(context.output, before);
@@ -57,7 +47,7 @@ pub(super) async fn follow(
     reporter.finish();
     let ended = ended?;
     let last_before = before.and_then(|before| before.last_rollout.as_ref());
-    judge(&ended, ended.last_rollout.as_ref().filter(|result| Some(*result) != last_before), wanted)?;
+    judge(&ended, ended.last_rollout.as_ref().filter(|result| Some(*result) != last_before))?;
     let summary = &ended.summary;
     context.output.say(&format!(
         "{name} runs revision {}, {} of {} replicas ready",
@@ -96,12 +86,11 @@ async fn until_ended(
 }
 
 /// Whether it came to what was asked for. Where there was no rollout nothing went wrong.
-fn judge(app: &AppStatus, result: Option<&RolloutResult>, wanted: Wanted) -> Result {
+fn judge(app: &AppStatus, result: Option<&RolloutResult>) -> Result {
     let name = &app.summary.name;
     let Some(RolloutResult { outcome, why, .. }) = result else { return Ok(()) };
     let what = match outcome {
         RolloutOutcome::Done => return Ok(()),
-        RolloutOutcome::RolledBack if wanted == Wanted::Back => return Ok(()),
         RolloutOutcome::RolledBack => format!("{name} was rolled back"),
         RolloutOutcome::Stopped => format!("the rollout of {name} stopped"),
         RolloutOutcome::Unknown => format!("the rollout of {name} ended in a way that this version does not know"),
