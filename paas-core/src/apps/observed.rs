@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::Slot;
 use crate::model::app::{AppName, Sizes};
-use crate::model::{ContainerSpec, ContainerState, EngineId};
+use crate::model::{ContainerState, EngineId};
 
 /// Everything that was observed and may matter to one application.
 #[derive(Clone, Debug, Default)]
@@ -71,8 +70,9 @@ pub struct ObservedContainer {
     pub exits: Vec<Timestamp>,
     /// What Docker enforces; nothing while that is not known.
     pub sizes: Option<Sizes>,
-    /// What it was asked to be, where that can be read back.
-    pub spec: Option<Arc<ContainerSpec>>,
+    /// What it was made as, where that is known: of
+    /// [`ComponentSpec::fingerprint`](crate::model::app::ComponentSpec::fingerprint).
+    pub fingerprint: Option<String>,
 }
 
 /// What a health check says.

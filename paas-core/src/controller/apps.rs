@@ -80,6 +80,7 @@ impl Controller {
         } else {
             let mut next = desired.clone();
             next.goal = Goal::Run;
+            self.count_on_from_orphans(&mut next);
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
             self.shared.apps.look(&executor, &app, &next).1
         };
@@ -121,6 +122,7 @@ impl Controller {
             }
             check_no_rollout(desired, request.supersede)?;
             desired.goal = Goal::Run;
+            controller.count_on_from_orphans(desired);
             let revision = desired.begin(spec, reason_of(&request), controller.shared.apps.now());
             Ok(Some(format!("applied revision {revision}")))
         })
@@ -487,6 +489,15 @@ impl Controller {
         }
         self.check_policy_of_app(actor, &spec)?;
         Ok(spec)
+    }
+
+    /// The first revision of an application of which containers are left, as of a store that was lost, has a number that none of
+    /// them has: they are of another one.
+    fn count_on_from_orphans(&self, desired: &mut Desired) {
+        if current_of(desired).is_none() {
+            let left = self.shared.cluster.replicas(&desired.app);
+            desired.target = left.iter().map(|container| container.labels.revision).max().unwrap_or_default();
+        }
     }
 
     /// Refuses what `actor` may not ask of a host, also where somebody else declared it.

@@ -34,6 +34,7 @@ const KEY_COMPONENT: &str = "paas.component";
 const KEY_SLOT: &str = "paas.slot";
 const KEY_GENERATION: &str = "paas.generation";
 const KEY_REVISION: &str = "paas.revision";
+const KEY_FINGERPRINT: &str = "paas.fingerprint";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
 #[cfg(feature = "docker")]
@@ -86,6 +87,7 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
             (KEY_SLOT, replica.slot.map(|slot| slot.to_string()).unwrap_or_default()),
             (KEY_GENERATION, replica.generation.to_string()),
             (KEY_REVISION, replica.revision.to_string()),
+            (KEY_FINGERPRINT, replica.fingerprint.clone()),
         ]
     });
     let of_user = request.spec.docker_labels.clone().into_iter();
@@ -158,6 +160,7 @@ fn read_replica(labels: &HashMap<String, String>) -> Option<ReplicaLabels> {
         slot,
         generation: labels.get(KEY_GENERATION)?.parse().ok()?,
         revision: labels.get(KEY_REVISION)?.parse().ok()?,
+        fingerprint: labels.get(KEY_FINGERPRINT).cloned().unwrap_or_default(),
     })
 }
 
@@ -197,6 +200,7 @@ mod tests {
             slot,
             generation: 7,
             revision: 12,
+            fingerprint: "00ff".into(),
         };
         CreateRequest { replica: Some(labels), mark: None, ..request(httpd()) }
     }

@@ -114,6 +114,9 @@ pub struct ReplicaLabels {
     pub generation: u64,
     /// The revision it was made of.
     pub revision: u64,
+    /// What it was made as, of [`ComponentSpec::fingerprint`](crate::model::app::ComponentSpec::fingerprint); empty where nobody
+    /// knows. By it a container is known again whose revision was lost with the store.
+    pub fingerprint: String,
 }
 
 /// How much of a container's output its host keeps: the newest files of so many megabytes.

@@ -183,8 +183,8 @@ impl<'a> Planner<'a> {
         if rollout.reason != RolloutReason::Adopt {
             return None;
         }
-        let wanted = view.spec.container_spec();
-        let is_same = |container: &&ObservedContainer| container.spec.as_deref() == Some(&wanted);
+        let wanted = view.spec.fingerprint();
+        let is_same = |container: &&ObservedContainer| container.fingerprint.as_ref() == Some(&wanted);
         view.orphans.iter().copied().filter(|orphan| self.is_up(&orphan.engine)).find(is_same)
     }
 

@@ -128,6 +128,7 @@ impl Apps {
                 slot: None,
                 generation: revision,
                 revision,
+                fingerprint: String::new(),
             },
             network: network(app, &spec, None),
             spec,

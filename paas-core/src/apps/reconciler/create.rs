@@ -41,6 +41,7 @@ impl Apps {
                 slot: Some(slot.number),
                 generation: *generation,
                 revision,
+                fingerprint: component.fingerprint(),
             },
             network: network(app, &spec, Some(&slot.component)),
             spec,

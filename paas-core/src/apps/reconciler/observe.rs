@@ -84,7 +84,7 @@ impl App {
             exit_code: run.exit_code,
             exits: container.exits.clone(),
             sizes: container.limits_known.then(|| sizes(container)),
-            spec: Some(container.spec.clone()),
+            fingerprint: Some(labels.fingerprint.clone()).filter(|known| !known.is_empty()),
         }
     }
 
@@ -135,7 +135,7 @@ fn not_seen_yet(app: &App, making: &Making) -> ObservedContainer {
         exit_code: None,
         exits: Vec::new(),
         sizes: None,
-        spec: None,
+        fingerprint: None,
     }
 }
 
@@ -153,7 +153,7 @@ fn of_somebody_else(name: String, engine: EngineId, now: Timestamp) -> ObservedC
         exit_code: None,
         exits: Vec::new(),
         sizes: None,
-        spec: None,
+        fingerprint: None,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -247,7 +246,7 @@ impl World {
             exit_code: None,
             exits: Vec::new(),
             sizes: Some(spec.sizes()),
-            spec: Some(Arc::new(spec.container_spec())),
+            fingerprint: Some(spec.fingerprint()),
         };
         self.observed.containers.push(container);
     }

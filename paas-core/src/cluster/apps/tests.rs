@@ -29,7 +29,14 @@ fn shop() -> AppName {
 }
 
 fn request(slot: Option<u32>) -> CreateRequest {
-    let labels = ReplicaLabels { app: shop(), component: "web".parse().unwrap(), slot, generation: 1, revision: 3 };
+    let labels = ReplicaLabels {
+        app: shop(),
+        component: "web".parse().unwrap(),
+        slot,
+        generation: 1,
+        revision: 3,
+        fingerprint: String::new(),
+    };
     let mut spec = ContainerSpec::new("web:1".parse().unwrap());
     spec.memory = Some(MemoryMb::new(16));
     spec.environment.insert("PASSWORD".into(), "hunter2".into());

@@ -274,3 +274,76 @@ async fn a_copy_of_a_store_changes_nothing_unasked() {
     platform.controller.resume_reconciling(&ann()).await.unwrap();
     assert!(eventually(|| platform.really_there() == 2).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn containers_of_a_lost_store_are_shown_and_become_replicas_where_they_are_the_same() {
+    let mut platform = platform(&["one"]).await;
+    let file = |image: &str| {
+        request(&format!(
+            "[component.web]\nimage = '{image}'\nreplicas = 2\nport = 80\nenv = {{ A = 'b' }}\nupdate = {{ drain = '1s' }}"
+        ))
+    };
+    platform.controller.apply_app(&ann(), "shop", file("web:1")).await.unwrap();
+    platform.settled().await;
+    platform.controller.apply_app(&ann(), "shop", file("web:2")).await.unwrap();
+    platform.settled().await;
+    let ids = |platform: &Platform| {
+        let all = platform.host("one").really_there().into_iter();
+        all.map(|found| found.id).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = ids(&platform);
+    let name = platform.controller.cluster().platform().to_owned();
+    platform.controller.shutdown().await;
+    platform.store = Arc::new(MemoryStore::new());
+    let clock = Clock::with_tokio(Timestamp::now());
+    let builder = builder(&platform.hosts, platform.store.clone(), platform.events.clone());
+    platform.controller = builder.clock(clock).platform(name).build().await.unwrap();
+    platform.add("one").await;
+    let shown = platform.controller.apps();
+    assert_eq!((shown[0].state, shown[0].replicas), (AppState::Orphaned, 2));
+    // A file that says something else adopts nothing, and doubles nothing.
+    let other = ApplyRequest { adopt: true, ..file("web:3") };
+    let plan = platform.controller.plan_app(&ann(), "shop", other).await.unwrap();
+    assert!(plan.steps.iter().all(|step| !step.action.contains("adopt")), "{plan:#?}");
+    platform.controller.apply_app(&ann(), "shop", ApplyRequest { adopt: true, ..file("web:2") }).await.unwrap();
+    let app = platform.settled().await;
+    assert_eq!(app.summary.revision, 3, "no container is of that one");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(ids(&platform), before, "they are the same containers");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_replicas_than_fit_into_one_commit_come_to_be() {
+    let mut platform = Platform::without_engines(&["one"]).await;
+    platform.controller = start(&platform).await;
+    let spec = EngineSpec {
+        memory: Some(MemoryMb::new(100_000)),
+        cpus: Some(crate::model::Cpus::from_milli(100_000)),
+        ..engine_spec("one")
+    };
+    platform.controller.add_engine(&ann(), spec).await.unwrap();
+    platform.until("one", EngineStatus::Up).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 250)).await.unwrap();
+    platform.app_until(|app| app.summary.ready == 250).await;
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_routes_of_containers_leave_it_to_the_application_whether_a_replica_runs() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    let id = || controller.app_containers("shop", None).unwrap().remove(0).1.id.to_string();
+    let first = id();
+    let stopped = controller.stop(&ann(), &first, Duration::ZERO).await.unwrap_err();
+    assert!(matches!(&stopped, ControllerError::ManagedByApplication { reason } if reason.contains("app stop shop")));
+    controller.start(&ann(), &first).await.unwrap();
+    controller.destroy(&ann(), &first).await.unwrap();
+    platform.app_until(|app| app.summary.ready == 1).await;
+    assert_ne!(id(), first, "the slot is filled again");
+    controller.scale(&ann(), &id(), 2).await.unwrap().finish().await;
+    platform.app_until(|app| app.summary.ready == 2).await;
+    platform.check_at_rest();
+}

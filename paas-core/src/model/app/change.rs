@@ -1,5 +1,8 @@
 //! What takes a running container from one specification to another.
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
 use super::{ComponentSpec, DockerOptions, HealthCheck, Probe};
 use crate::model::{Cpus, MemoryMb, RestartPolicy};
 
@@ -44,6 +47,45 @@ impl ComponentSpec {
     /// What Docker changes without making a new container.
     pub fn sizes(&self) -> Sizes {
         Sizes { cpus: self.cpus, memory: self.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION), restart: self.restart }
+    }
+
+    /// What its containers are, as a number in hexadecimal digits: the same for two components exactly where no field differs that
+    /// needs a new container. A field that a later version adds changes it only where that field says something.
+    pub fn fingerprint(&self) -> String {
+        let Self {
+            image,
+            entrypoint,
+            command,
+            env,
+            secrets,
+            configs,
+            publish,
+            health,
+            stop,
+            volumes,
+            uses,
+            docker,
+            // The rest is no part of the container, or changed in place.
+            replicas: _,
+            cpus: _,
+            memory: _,
+            ports: _,
+            update: _,
+            heal: _,
+            place: _,
+            before: _,
+            restart: _,
+            routes: _,
+            depends_on: _,
+            allow: _,
+        } = self;
+        let mut parts = serde_json::json!({
+            "image": image.canonical(), "entrypoint": entrypoint, "command": command, "env": env, "secrets": secrets,
+            "configs": configs, "publish": publish, "health": command_check(health.as_ref()), "stop": stop,
+            "volumes": volumes, "uses": uses, "docker": docker,
+        });
+        remove_empty(&mut parts);
+        hex::encode(Sha256::digest(parts.to_string()))
     }
 
     /// The fields in which `wanted` differs so that a new container is needed, by their names in the file.
@@ -97,6 +139,19 @@ impl ComponentSpec {
         note("uses", *uses != wanted.uses);
         docker.note_differences(&wanted.docker, &mut note);
         fields
+    }
+}
+
+/// Removes what says nothing, so that it is the same whether or not a field is there.
+fn remove_empty(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.values_mut().for_each(remove_empty);
+        fields.retain(|_, value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => true,
+        });
     }
 }
 

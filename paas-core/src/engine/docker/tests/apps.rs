@@ -35,7 +35,14 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
         user: "ann".into(),
         mark: None,
         log_rotation: None,
-        replica: Some(ReplicaLabels { app, component, slot: Some(2), generation: 7, revision: 12 }),
+        replica: Some(ReplicaLabels {
+            app,
+            component,
+            slot: Some(2),
+            generation: 7,
+            revision: 12,
+            fingerprint: String::new(),
+        }),
         network: Some(AppNetwork { name: "shop".into(), aliases: vec!["web".into()] }),
     }
 }
