@@ -19,7 +19,7 @@ use crate::store::Result;
 /// When a container is removed again that could not be removed.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a host that may have the command is waited for. Then nobody knows how the command ended.
-const LOST: Duration = Duration::from_secs(120);
+const LOST: Duration = Duration::from_secs(60);
 /// How a command ended that took too long, as `timeout` says it.
 const TOOK_TOO_LONG: i64 = 124;
 /// How a command ended that could not be started, as a shell says it.

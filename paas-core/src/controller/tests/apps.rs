@@ -253,6 +253,23 @@ async fn the_command_before_runs_once_and_nothing_is_replaced_until_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_before_whose_host_died_stops_the_rollout_and_is_not_run_twice() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    let file = "[component.web]\nimage = 'web:1'\nbefore = { command = ['migrate'] }";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    let host_of = || ["one", "two"].into_iter().find(|name| platform.host(name).really_there().len() == 1);
+    assert!(eventually(|| host_of().is_some()).await);
+    platform.host(host_of().unwrap()).set_reachable(false);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let app = platform.app_until(|app| app.rollout.is_none()).await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(result.outcome, RolloutOutcome::Stopped);
+    assert!(result.why.contains("nobody knows how the command of before ended"), "{}", result.why);
+    assert_eq!(platform.really_there(), 1, "only the command, once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_of_a_store_changes_nothing_unasked() {
     let mut platform = platform(&["one"]).await;
     platform.controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
