@@ -1,0 +1,295 @@
+//! Changes of what an application is to be.
+
+use super::{current_of, not_found, reason_of};
+use crate::apps::documents::Beside;
+use crate::apps::reconciler::Held;
+use crate::apps::{Desired, Goal, RolloutReason};
+use crate::controller::{Actor, Controller, ControllerError, Result};
+use crate::model::app::{AppName, AppSpec, ComponentName, Replicas};
+use crate::model::{Event, EventKind, Invalid};
+use crate::wire::app::{Applied, ApplyRequest, RestartRequest, RollbackRequest, ScaleRequest};
+
+/// How many revisions are kept, beside those that something still needs.
+const REVISIONS_KEPT: usize = 20;
+
+impl Controller {
+    /// Makes an application what the file says: a new revision, and a rollout to it that the platform carries out by itself. Of
+    /// what is there already nothing is changed.
+    ///
+    /// # Errors
+    /// [`ControllerError::Invalid`], [`ControllerError::NotAllowed`]; [`ControllerError::AppChanged`] where another revision is
+    /// the newest than the one it was planned against; [`ControllerError::RolloutUnderWay`].
+    pub async fn apply_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<Applied> {
+        let name: AppName = name.parse()?;
+        let message = request.message.clone();
+        self.change_app(actor, name.clone(), EventKind::ApplyApp, message, move |controller, actor, desired| {
+            let current = current_of(desired).cloned();
+            let spec = controller.check_app(actor, &name, &request.app, current.as_deref())?;
+            let newest = desired.target;
+            if let Some(base) = request.base.filter(|&base| base != newest) {
+                let reason = format!(
+                    "{name} is at revision {newest} by now, and this was planned against {base}; plan again, and look at \
+                     what is different"
+                );
+                return Err(ControllerError::AppChanged { reason });
+            }
+            let is_same = current.is_some_and(|current| *current == spec);
+            if is_same && desired.goal == Goal::Run && desired.is_target_good() {
+                return Ok(None);
+            }
+            check_no_rollout(desired, request.supersede)?;
+            desired.goal = Goal::Run;
+            controller.count_on_from_orphans(desired);
+            let revision = desired.begin(spec, reason_of(&request), controller.shared.apps.now());
+            Ok(Some(format!("applied revision {revision}")))
+        })
+        .await
+    }
+
+    /// Goes back to an earlier revision, as a new one.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`], [`ControllerError::RolloutUnderWay`].
+    pub async fn rollback_app(&self, actor: &Actor, name: &str, request: RollbackRequest) -> Result<Applied> {
+        let name = self.known_app(name)?.name.clone();
+        self.change_app(actor, name, EventKind::RollbackApp, String::new(), move |controller, actor, desired| {
+            check_there(desired)?;
+            check_no_rollout(desired, request.supersede)?;
+            let before = || desired.revisions.keys().rev().copied().find(|&number| number < desired.target);
+            let good = desired.last_done.filter(|&number| number != desired.target);
+            let Some(to) = request.to.or(good).or_else(before) else {
+                let reason = format!("{} has no revision before {}", desired.app, desired.target);
+                return Err(ControllerError::Conflict { reason });
+            };
+            let missing = || ControllerError::RevisionNotFound { app: desired.app.to_string(), revision: to };
+            let spec = AppSpec::clone(desired.revisions.get(&to).ok_or_else(missing)?);
+            controller.check_policy_of_app(actor, &spec)?;
+            let reason = RolloutReason::Rollback { why: String::new() };
+            desired.goal = Goal::Run;
+            let revision = desired.begin(spec, reason, controller.shared.apps.now());
+            Ok(Some(format!("goes back to revision {to}, as {revision}")))
+        })
+        .await
+    }
+
+    /// Gives a component another number of replicas. Also while a rollout is under way, which goes on.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not.
+    pub async fn scale_app(&self, actor: &Actor, name: &str, request: ScaleRequest) -> Result<Applied> {
+        let name = self.known_app(name)?.name.clone();
+        self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, actor, desired| {
+            check_there(desired)?;
+            let current = current_of(desired).ok_or_else(|| not_found(desired.app.as_str()))?;
+            let mut spec = AppSpec::clone(current);
+            let component = only_component(&spec, request.component.as_ref())?;
+            let replicas = Replicas::Count(request.replicas);
+            let Some(of) = spec.components.get_mut(&component) else { return Ok(None) };
+            if of.replicas == replicas {
+                return Ok(None);
+            }
+            let before = std::mem::replace(&mut of.replicas, replicas);
+            spec.validate()?;
+            controller.check_policy_of_app(actor, &spec)?;
+            let revision = desired.begin(spec, RolloutReason::Scale, controller.shared.apps.now());
+            Ok(Some(format!("{component}: {before} → {replicas} replicas, revision {revision}")))
+        })
+        .await
+    }
+
+    /// Makes every container again, as a rollout of the same specification.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`], [`ControllerError::RolloutUnderWay`].
+    pub async fn restart_app(&self, actor: &Actor, name: &str, request: RestartRequest) -> Result<Applied> {
+        let name = self.known_app(name)?.name.clone();
+        self.change_app(actor, name, EventKind::RestartApp, String::new(), move |controller, actor, desired| {
+            check_there(desired)?;
+            check_no_rollout(desired, request.supersede)?;
+            let spec =
+                current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
+            controller.check_policy_of_app(actor, &spec)?;
+            let revision = desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
+            Ok(Some(format!("makes every container again, as revision {revision}")))
+        })
+        .await
+    }
+
+    /// Stops all containers of an application, and keeps them.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub async fn stop_app(&self, actor: &Actor, name: &str) -> Result<Applied> {
+        self.set_goal(actor, name, EventKind::StopApp, Goal::Stop, "is stopped").await
+    }
+
+    /// Has an application run again that was stopped.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub async fn start_app(&self, actor: &Actor, name: &str) -> Result<Applied> {
+        self.set_goal(actor, name, EventKind::StartApp, Goal::Run, "runs again").await
+    }
+
+    async fn set_goal(
+        &self,
+        actor: &Actor,
+        name: &str,
+        kind: EventKind,
+        goal: Goal,
+        words: &'static str,
+    ) -> Result<Applied> {
+        let name = self.known_app(name)?.name.clone();
+        self.change_app(actor, name, kind, String::new(), move |_, _, desired| {
+            check_there(desired)?;
+            if desired.goal == goal {
+                return Ok(None);
+            }
+            desired.goal = goal;
+            Ok(Some(words.to_owned()))
+        })
+        .await
+    }
+
+    /// Has all containers of an application removed, with `delete_volumes` its volumes as well; then it is forgotten. Answers
+    /// when that is decided.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub async fn destroy_app(&self, actor: &Actor, name: &str, delete_volumes: bool) -> Result<()> {
+        let name = self.known_app(name)?.name.clone();
+        let decide = move |_: &Controller, _: &Actor, desired: &mut Desired| {
+            check_exists(desired)?;
+            desired.goal = Goal::Destroy;
+            Ok(Some(if delete_volumes { "is removed with its volumes".to_owned() } else { "is removed".to_owned() }))
+        };
+        let beside = Beside { delete_volumes, ..Beside::default() };
+        self.change_app_with(actor, name, EventKind::DestroyApp, beside, decide).await.map(drop)
+    }
+
+    async fn change_app(
+        &self,
+        actor: &Actor,
+        name: AppName,
+        kind: EventKind,
+        message: String,
+        decide: impl FnOnce(&Controller, &Actor, &mut Desired) -> Result<Option<String>> + Send + 'static,
+    ) -> Result<Applied> {
+        let beside = Beside { user: actor.name().to_owned(), message, ..Beside::default() };
+        self.change_app_with(actor, name, kind, beside, decide).await
+    }
+
+    /// Changes what is kept of an application as `decide` says, with an event in its words; where it gives none, nothing is to
+    /// be changed.
+    async fn change_app_with(
+        &self,
+        actor: &Actor,
+        name: AppName,
+        kind: EventKind,
+        beside: Beside,
+        decide: impl FnOnce(&Controller, &Actor, &mut Desired) -> Result<Option<String>> + Send + 'static,
+    ) -> Result<Applied> {
+        self.owned(actor, move |controller, actor| async move {
+            controller.check_open()?;
+            if let Some(made) = actor.made_before() {
+                return Ok(Applied { revision: made.parse().unwrap_or_default(), changed: true });
+            }
+            let apps = &controller.shared.apps;
+            let (app, held) = loop {
+                let app = apps.app(&name);
+                let held = apps.documents(&app).await.map_err(ControllerError::Store)?;
+                // Somebody may have had no luck with a new one, and forgotten it.
+                if !app.is_gone() {
+                    break (app, held);
+                }
+            };
+            check_understood(&held, &name)?;
+            let mut desired = held.desired().clone();
+            let words = match decide(&controller, &actor, &mut desired) {
+                Ok(Some(words)) => words,
+                Ok(None) => return Ok(Applied { revision: desired.target, changed: false }),
+                Err(error) => {
+                    if !held.documents().is_there() {
+                        apps.forget(&app);
+                    }
+                    return Err(error);
+                }
+            };
+            forget_old_revisions(&mut desired);
+            let revision = desired.target;
+            let mut event = Event::new(kind, format!("{name}: {words}")).tagged("app");
+            event.name = Some(name.to_string());
+            event.reason = Some(beside.message.clone()).filter(|message| !message.is_empty());
+            let publication = controller.publication_of(&actor, event, &revision.to_string())?;
+            let now = controller.shared.apps.now();
+            let change = held.documents().change_to(desired, &beside, now).map_err(ControllerError::Store)?;
+            held.commit(change, publication.writes()).await.map_err(ControllerError::Store)?;
+            controller.publish(publication).await;
+            Ok(Applied { revision, changed: true })
+        })
+        .await
+    }
+}
+
+fn check_exists(desired: &Desired) -> Result<()> {
+    if current_of(desired).is_some() { Ok(()) } else { Err(not_found(desired.app.as_str())) }
+}
+
+/// An application that is being removed is not changed any more.
+fn check_there(desired: &Desired) -> Result<()> {
+    check_exists(desired)?;
+    if desired.goal == Goal::Destroy {
+        let reason = format!("{} is being removed; declare it again when it is gone", desired.app);
+        return Err(ControllerError::Conflict { reason });
+    }
+    Ok(())
+}
+
+fn check_no_rollout(desired: &Desired, supersede: bool) -> Result<()> {
+    if desired.goal == Goal::Destroy && current_of(desired).is_some() {
+        return check_there(desired);
+    }
+    match &desired.rollout {
+        Some(rollout) if !supersede => {
+            let reason = format!(
+                "the rollout of revision {} of {} is under way; wait until it ends, or take its place with --supersede",
+                rollout.to, desired.app
+            );
+            Err(ControllerError::RolloutUnderWay { reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_understood(held: &Held<'_>, name: &AppName) -> Result<()> {
+    if held.documents().is_foreign() {
+        let reason = format!("{name} was changed by a newer version of the server; ask that one");
+        return Err(ControllerError::Conflict { reason });
+    }
+    Ok(())
+}
+
+/// The component that is meant: the one that is named, or the only one.
+fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<ComponentName> {
+    let names = || spec.components.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match named {
+        Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
+        Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
+        None => match spec.components.keys().collect::<Vec<_>>()[..] {
+            [only] => Ok(only.clone()),
+            _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
+        },
+    }
+}
+
+/// Keeps the newest revisions, and those that a container or a rollback may need.
+fn forget_old_revisions(desired: &mut Desired) {
+    let used: Vec<u64> = desired
+        .replicas
+        .values()
+        .flat_map(|replica| [replica.revision].into_iter().chain(replica.adopted.map(|(_, revision)| revision)))
+        .chain(desired.last_done)
+        .collect();
+    let newest: Vec<u64> = desired.revisions.keys().rev().take(REVISIONS_KEPT).copied().collect();
+    desired.revisions.retain(|number, _| newest.contains(number) || used.contains(number));
+}

@@ -1,0 +1,193 @@
+//! What there is of applications, and what a change would do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{current_of, not_found, reason_of};
+use crate::apps::difference::differences;
+use crate::apps::{Action, Cause, Goal, Step};
+use crate::controller::{Actor, Controller, ControllerError, Result};
+use crate::model::Container;
+use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
+use crate::store::records::RevisionRecord;
+use crate::wire::app::{
+    AppPlan, AppRequest, AppState, AppStatus, AppSummary, ApplyRequest, FieldChange, PlannedStep, Revision,
+    RevisionSummary,
+};
+
+impl Controller {
+    /// The applications, by name.
+    pub fn apps(&self) -> Vec<AppSummary> {
+        let executor = self.executor();
+        let all = self.shared.apps.all();
+        let known = all.iter().filter_map(|app| self.shared.apps.status(&executor, app)).map(|status| status.summary);
+        let mut apps: Vec<AppSummary> = known.collect();
+        for name in self.shared.cluster.replica_apps() {
+            if !apps.iter().any(|app| app.name == name) {
+                apps.push(self.orphaned(name));
+            }
+        }
+        apps.sort_by(|one, other| one.name.cmp(&other.name));
+        apps
+    }
+
+    /// An application of which there are containers, and no record.
+    fn orphaned(&self, name: AppName) -> AppSummary {
+        let containers = self.shared.cluster.replicas(&name);
+        let components: BTreeSet<ComponentName> =
+            containers.iter().map(|container| container.labels.component.clone()).collect();
+        AppSummary {
+            state: AppState::Orphaned,
+            revision: 0,
+            ready: 0,
+            replicas: containers.iter().filter(|container| container.labels.slot.is_some()).count(),
+            components: components.into_iter().collect(),
+            changed: containers.iter().map(|container| container.created).max().unwrap_or_default(),
+            name,
+        }
+    }
+
+    /// One application, with the reason for everything that is not ready.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub fn app(&self, name: &str) -> Result<AppStatus> {
+        let app = self.known_app(name)?;
+        self.shared.apps.status(&self.executor(), &app).ok_or_else(|| not_found(name))
+    }
+
+    /// What an apply would do: the fields that would change, and the first steps with their causes. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`ControllerError::Invalid`] for what no application can be; [`ControllerError::NotAllowed`]; the store cannot be read.
+    pub async fn plan_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<AppPlan> {
+        let name: AppName = name.parse()?;
+        let known = self.shared.apps.known(name.as_str());
+        // One that was destroyed may have left volumes.
+        let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
+        let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
+        let current = current_of(&desired).cloned();
+        let spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
+        let changes = differences(current.as_deref(), &spec);
+        let executor = self.executor();
+        let drift = self.shared.apps.look(&executor, &app, &desired).1;
+        let steps = if changes.is_empty() && desired.goal == Goal::Run {
+            drift.clone()
+        } else {
+            let mut next = desired.clone();
+            next.goal = Goal::Run;
+            self.count_on_from_orphans(&mut next);
+            next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
+            self.shared.apps.look(&executor, &app, &next).1
+        };
+        let is_drift = |step: &&Step| !step.action.is_wait() && desired.rollout.is_none();
+        Ok(AppPlan {
+            base: desired.target,
+            drift: drift.iter().filter(is_drift).map(ToString::to_string).collect(),
+            refused: steps.iter().filter(|step| is_refusal(step)).map(ToString::to_string).collect(),
+            notes: notes_of(&spec),
+            steps: steps.iter().map(planned).collect(),
+            changes,
+            app: name,
+        })
+    }
+
+    /// The revisions of an application that are kept, the newest first.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub async fn app_revisions(&self, name: &str) -> Result<Vec<RevisionSummary>> {
+        let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
+        let target = documents.desired().target;
+        Ok(documents.revisions().rev().map(|(number, record)| revision(number, record, target)).collect())
+    }
+
+    /// One revision of an application, with every default filled in.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
+    pub async fn app_revision(&self, name: &str, number: u64) -> Result<Revision> {
+        let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
+        let found = documents.revisions().find(|(found, _)| *found == number);
+        let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };
+        let (_, record) = found.ok_or_else(missing)?;
+        let summary = revision(number, record, documents.desired().target);
+        Ok(Revision { summary, app: AppRequest::from(&record.spec) })
+    }
+
+    /// What is different between two revisions of an application.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
+    pub async fn app_diff(&self, name: &str, from: u64, to: u64) -> Result<Vec<FieldChange>> {
+        let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
+        let spec = |number: u64| {
+            let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };
+            documents.desired().revisions.get(&number).cloned().ok_or_else(missing)
+        };
+        Ok(differences(Some(&*spec(from)?), &*spec(to)?))
+    }
+
+    /// The containers of the replicas of an application, or of one component of it, each with the name to show before its
+    /// output: `web.1`.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub fn app_containers(
+        &self,
+        name: &str,
+        component: Option<&ComponentName>,
+    ) -> Result<Vec<(String, Arc<Container>)>> {
+        let app = self.known_app(name)?;
+        app.shown().ok_or_else(|| not_found(name))?;
+        let cluster = &self.shared.cluster;
+        let mut found: Vec<(String, Arc<Container>)> = cluster
+            .replicas(&app.name)
+            .into_iter()
+            .filter(|replica| component.is_none_or(|component| replica.labels.component == *component))
+            .filter_map(|replica| {
+                let number = replica.labels.slot.map_or_else(|| "before".to_owned(), |number| number.to_string());
+                let name = format!("{}.{number}", replica.labels.component);
+                Some((name, cluster.container(&replica.id)?.container))
+            })
+            .collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(found)
+    }
+}
+
+fn revision(number: u64, record: &RevisionRecord, target: u64) -> RevisionSummary {
+    RevisionSummary {
+        revision: number,
+        created: record.created,
+        user: record.user.parse().ok(),
+        message: record.message.clone(),
+        images: record.spec.components.iter().map(|(name, spec)| (name.clone(), spec.image.to_string())).collect(),
+        current: number == target,
+    }
+}
+
+fn planned(step: &Step) -> PlannedStep {
+    let adds = matches!(step.action, Action::Create { .. } | Action::CreateVolume { .. } | Action::Start(_));
+    let replaces = matches!(step.cause, Cause::Changed(_) | Cause::Restart);
+    PlannedStep {
+        action: step.action.to_string(),
+        cause: step.cause.to_string(),
+        choice: String::new(),
+        waits: step.action.is_wait(),
+        adds: adds && !replaces,
+    }
+}
+
+fn is_refusal(step: &Step) -> bool {
+    matches!(step.cause, Cause::NoRoom(_) | Cause::VolumeGone { .. } | Cause::Orphan(_) | Cause::UnknownRevision(_))
+}
+
+/// What is accepted and has no effect yet.
+fn notes_of(spec: &AppSpec) -> Vec<String> {
+    let note = |(name, component): (&ComponentName, &ComponentSpec)| {
+        let fields = component.fields_not_carried_out();
+        (!fields.is_empty()).then(|| format!("component.{name}: {} has no effect yet", fields.join(", ")))
+    };
+    spec.components.iter().filter_map(note).collect()
+}

@@ -1,0 +1,80 @@
+//! Applications: declaring them, changing them, and looking at them.
+
+mod change;
+mod hosts;
+mod look;
+
+use std::sync::Arc;
+
+use super::{Actor, Controller, ControllerError, Result};
+use crate::apps::reconciler::App;
+use crate::apps::{Desired, RolloutReason};
+use crate::model::Invalid;
+use crate::model::app::{AppName, AppSpec, EnvValue};
+use crate::wire::app::{AppRequest, ApplyRequest};
+
+impl Controller {
+    fn known_app(&self, name: &str) -> Result<Arc<App>> {
+        self.shared.apps.known(name).filter(|app| app.shown().is_some()).ok_or_else(|| not_found(name))
+    }
+
+    /// What an application is to be, if it may be that.
+    fn check_app(
+        &self,
+        actor: &Actor,
+        name: &AppName,
+        request: &AppRequest,
+        current: Option<&AppSpec>,
+    ) -> Result<AppSpec> {
+        let mut request = request.clone();
+        let given = request.app.get_or_insert_with(|| name.to_string());
+        if given != name.as_str() {
+            let message = format!("must be {name} as in the path, not {given:?}");
+            return Err(Invalid::new("app", message).into());
+        }
+        let spec = request.normalise(current)?;
+        for (name, component) in &spec.components {
+            let within = |field: &str| format!("component.{name}.{field}");
+            let not_yet =
+                |field: &str| Invalid::new(within(field), "is not carried out by this version yet; leave it out");
+            if component.env.values().any(|value| matches!(value, EnvValue::Secret { .. })) {
+                return Err(not_yet("env.secret").into());
+            }
+            if !component.secrets.is_empty() {
+                return Err(not_yet("secrets").into());
+            }
+            if !component.configs.is_empty() {
+                return Err(not_yet("configs").into());
+            }
+        }
+        self.check_policy_of_app(actor, &spec)?;
+        Ok(spec)
+    }
+
+    /// The first revision of an application of which containers are left, as of a store that was lost, has a number that none of
+    /// them has: they are of another one.
+    fn count_on_from_orphans(&self, desired: &mut Desired) {
+        if current_of(desired).is_none() {
+            let left = self.shared.cluster.replicas(&desired.app);
+            desired.target = left.iter().map(|container| container.labels.revision).max().unwrap_or_default();
+        }
+    }
+
+    /// Refuses what `actor` may not ask of a host, also where somebody else declared it.
+    fn check_policy_of_app(&self, actor: &Actor, spec: &AppSpec) -> Result<()> {
+        spec.components.values().try_for_each(|component| self.check_policy_of_run(actor, &component.container_spec()))
+    }
+}
+
+fn not_found(name: &str) -> ControllerError {
+    ControllerError::AppNotFound { name: name.to_owned() }
+}
+
+/// What is to run, if there is such an application.
+fn current_of(desired: &Desired) -> Option<&Arc<AppSpec>> {
+    desired.revisions.get(&desired.target)
+}
+
+fn reason_of(request: &ApplyRequest) -> RolloutReason {
+    if request.adopt { RolloutReason::Adopt } else { RolloutReason::Apply }
+}
