@@ -36,7 +36,7 @@ fn first_reason(engine: &EngineState, request: &PlacementRequest) -> Option<Reas
         return Some(Reason::Elsewhere);
     }
     if request.except.contains(&engine.id) {
-        return Some(Reason::FailedBefore);
+        return Some(Reason::RuledOut);
     }
     if engine.draining {
         return Some(Reason::Draining);

@@ -16,8 +16,8 @@ pub enum Reason {
     NotUp(EngineStatus),
     /// It is not where the container has to be: beside one that it links to, or where it is already.
     Elsewhere,
-    /// The container was tried there already.
-    FailedBefore,
+    /// It was ruled out: the container was tried there already, or is not to be there.
+    RuledOut,
     /// It is to get no new containers.
     Draining,
     /// It is not the host that the container asks for.
@@ -66,7 +66,7 @@ impl Reason {
         match self {
             Self::NotUp(status) => (0, status.to_string()),
             Self::Elsewhere => (1, String::new()),
-            Self::FailedBefore => (2, String::new()),
+            Self::RuledOut => (2, String::new()),
             Self::Draining => (3, String::new()),
             Self::OtherHost => (4, String::new()),
             Self::LacksLabel(label) => (5, label.clone()),
@@ -114,7 +114,7 @@ impl Reason {
         match self {
             Self::NotUp(status) => format!("{count} {status}"),
             Self::Elsewhere => format!("{count} {is} not where the container has to be"),
-            Self::FailedBefore => format!("{count} failed before"),
+            Self::RuledOut => format!("{count} ruled out"),
             Self::Draining => format!("{count} draining"),
             Self::OtherHost => {
                 let asked =
@@ -300,6 +300,6 @@ mod tests {
         request.only = Some("a".parse::<EngineId>().unwrap());
         request.except.insert("a".parse().unwrap());
         let text = Spread::default().place(&snapshot, &request).unwrap_err().to_string();
-        assert_eq!(text, "2 engines: 1 is not where the container has to be, 1 failed before");
+        assert_eq!(text, "2 engines: 1 is not where the container has to be, 1 ruled out");
     }
 }

@@ -155,7 +155,7 @@ fn goes_where_it_has_to(scheduler: &dyn Scheduler) {
             except: others.map(|other| other.parse().unwrap()).collect(),
             ..PlacementRequest::new(&spec(), 1)
         };
-        assert_eq!(scheduler.place(&all, &except).unwrap()[0].as_str(), id, "the others failed before");
+        assert_eq!(scheduler.place(&all, &except).unwrap()[0].as_str(), id, "the others are ruled out");
     }
 }
 

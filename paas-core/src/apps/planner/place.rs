@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
-use crate::apps::{Action, Cause, Desired, Instance, ObservedContainer, Reach, StepFailure, Subject, Volume};
+use crate::apps::{
+    Action, Backend, Cause, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+};
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::scheduler::{PlacementRequest, Snapshot};
@@ -48,14 +50,44 @@ impl<'a> Planner<'a> {
         request.only = only;
         request.except = self.unusable(view);
         request.except.extend(except.cloned());
+        let beside = self.hosts_of_used(view.spec);
+        if let Some(hosts) = &beside {
+            request
+                .except
+                .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
+        }
+        let refused = |refusal: String| match &beside {
+            Some(hosts) => beside_what_it_uses(view.spec, hosts, &refusal),
+            None => refusal,
+        };
         let avoided = view.replica.into_iter().flat_map(|replica| replica.avoid.iter().cloned());
         let mut elsewhere = request.clone();
         elsewhere.except.extend(avoided);
-        let found = self.best(snapshot, view, &elsewhere);
+        let found = self.best(snapshot, view, &elsewhere).map_err(refused);
         if found.is_ok() || elsewhere.except == request.except || self.pause_after_failure(view).is_some() {
             return found;
         }
-        self.best(snapshot, view, &request)
+        self.best(snapshot, view, &request).map_err(refused)
+    }
+
+    /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
+    /// within a host only. Nothing where it uses nothing.
+    fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
+        let hosts = |name| self.placed.get(name).map(|hosts| hosts.keys().cloned().collect()).unwrap_or_default();
+        spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
+    }
+
+    /// What a component uses and has nobody of on a host any more, after it was made elsewhere entirely.
+    pub(super) fn no_longer_beside(&self, spec: &ComponentSpec, engine: &EngineId) -> Option<ComponentName> {
+        let has_moved = |name: &&ComponentName| {
+            let mut replicas = self.desired.replicas.iter().filter(|(slot, _)| slot.component == **name).peekable();
+            let serves_elsewhere = |(_, replica): (&_, &Replica)| {
+                let serves = replica.backends.get(&replica.generation) == Some(&Backend::Serving);
+                serves && replica.engine != *engine
+            };
+            replicas.peek().is_some() && replicas.all(serves_elsewhere)
+        };
+        spec.used_here().find(has_moved).cloned()
     }
 
     fn best(&self, snapshot: &Snapshot, view: &View<'a>, request: &PlacementRequest) -> Result<EngineId, String> {
@@ -226,6 +258,14 @@ impl<'a> Planner<'a> {
         let mut others = self.containers_of(&view.slot).filter(|other| Some(other.generation) != except);
         others.any(excludes).then_some(cause)
     }
+}
+
+/// Why no host will do, where a component has to be beside what it uses.
+fn beside_what_it_uses(spec: &ComponentSpec, hosts: &BTreeSet<EngineId>, refusal: &str) -> String {
+    let used: Vec<&str> = spec.used_here().map(ComponentName::as_str).collect();
+    let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
+    let where_it_is = if hosts.is_empty() { "on no host".to_owned() } else { format!("on {}", hosts.join(", ")) };
+    format!("{refusal}; it has to be on a host with {}, which it uses and which is {where_it_is}", used.join(" and "))
 }
 
 /// Whether there must never be two containers of one slot at once.

@@ -196,7 +196,10 @@ fn replaceable<'a, 'c>(component: &'c Component<'a>) -> Vec<(&'c View<'a>, &'c C
 impl Candidate<'_> {
     /// Whether it is to be replaced only because it cannot stay on its host.
     fn is_move(&self) -> bool {
-        matches!(&self.unfit, Some(Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_)))
+        matches!(
+            &self.unfit,
+            Some(Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_) | Cause::NotBeside { .. })
+        )
     }
 }
 

@@ -360,7 +360,10 @@ impl<'a> Planner<'a> {
         if host.draining {
             return Some(Cause::Drained(container.engine.clone()));
         }
-        let lacking = view.spec.place.labels.iter().find(|label| !host.labels.contains(*label))?;
-        Some(Cause::LacksLabel { engine: container.engine.clone(), label: lacking.clone() })
+        if let Some(lacking) = view.spec.place.labels.iter().find(|label| !host.labels.contains(*label)) {
+            return Some(Cause::LacksLabel { engine: container.engine.clone(), label: lacking.clone() });
+        }
+        let used = self.no_longer_beside(view.spec, &container.engine)?;
+        Some(Cause::NotBeside { engine: container.engine.clone(), used })
     }
 }

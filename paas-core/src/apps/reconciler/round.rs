@@ -55,6 +55,9 @@ impl Apps {
         let volumes = slots_without_volume(&steps);
         for step in steps.iter().filter(|step| !waits_for_volume(step, &volumes)) {
             beside.ended = beside.ended.or(end_of(&desired, step, now));
+            if let Action::Rollback { to } = step.action {
+                beside.message = format!("rolled back from {}, to what {to} was", desired.target);
+            }
             desired.record(step, now);
         }
         (desired.observe_only, desired.heal_now) = (held.desired().observe_only, held.desired().heal_now);

@@ -34,6 +34,12 @@ fn web() -> World {
     World::running(&["a", "b", "c"], WEB)
 }
 
+/// A database without a volume, and two replicas of what uses it.
+fn using(more: &str) -> String {
+    let db = DB.replace("volumes = ['data:/data']\n", "");
+    format!("{db}{}uses = ['db:5432']\n{more}", WEB.replace("= 3", "= 2"))
+}
+
 /// Two components of 1000 MB, of which the one that starts first comes before the other.
 fn both(image: &str) -> String {
     format!(

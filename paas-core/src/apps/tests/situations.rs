@@ -374,3 +374,33 @@ situation!(
     changed(World::running(&["a", "b"], &singleton("web:1")), |world| world
         .apply(&WEB.replace("= 3", "= 1").replace("web:1", "web:2")))
 );
+
+situation!(what_uses_another_is_beside_it, World::running(&["a", "b", "c"], &using("")));
+situation!(
+    no_room_beside_what_it_uses,
+    changed(World::new(&["a", "b"], &using("memory = 2500\n")), |world| world.pass(20))
+);
+situation!(
+    what_it_uses_was_moved,
+    changed(World::running(&["a", "b"], &using("")), |world| {
+        world.host("b").labels.insert("ssd".to_owned());
+        world.apply(&using("").replace("port = 5432", "port = 5432\nplace = { labels = ['ssd'] }"));
+        world.pass(7);
+    })
+);
+
+#[test]
+fn what_uses_another_follows_it() {
+    let mut world = World::running(&["a", "b"], &using(""));
+    world.host("b").labels.insert("ssd".to_owned());
+    world.apply(&using("").replace("port = 5432", "port = 5432\nplace = { labels = ['ssd'] }"));
+    world.rest();
+    assert!(world.observed.containers.iter().all(|container| container.engine == engine("b")), "{}", world.show());
+    world.silent_for("b", 6);
+    world.observed.engines.insert(engine("c"), Reach::Up);
+    let host = world.host("b").clone();
+    world.hosts.insert(engine("c"), host);
+    world.rest();
+    let on_c = world.observed.containers.iter().filter(|container| container.engine == engine("c"));
+    assert_eq!(on_c.count(), 3, "{}", world.show());
+}

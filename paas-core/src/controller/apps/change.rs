@@ -40,8 +40,8 @@ impl Controller {
             check_no_rollout(desired, request.supersede)?;
             desired.goal = Goal::Run;
             controller.count_on_from_orphans(desired);
-            let revision = desired.begin(spec, reason_of(&request), controller.shared.apps.now());
-            Ok(Some(format!("applied revision {revision}")))
+            desired.begin(spec, reason_of(&request), controller.shared.apps.now());
+            Ok(Some("applied".to_owned()))
         })
         .await
     }
@@ -66,8 +66,8 @@ impl Controller {
             controller.check_policy_of_app(actor, &spec)?;
             let reason = RolloutReason::Rollback { why: String::new() };
             desired.goal = Goal::Run;
-            let revision = desired.begin(spec, reason, controller.shared.apps.now());
-            Ok(Some(format!("goes back to revision {to}, as {revision}")))
+            desired.begin(spec, reason, controller.shared.apps.now());
+            Ok(Some(format!("back to revision {to}")))
         })
         .await
     }
@@ -91,8 +91,8 @@ impl Controller {
             let before = std::mem::replace(&mut of.replicas, replicas);
             spec.validate()?;
             controller.check_policy_of_app(actor, &spec)?;
-            let revision = desired.begin(spec, RolloutReason::Scale, controller.shared.apps.now());
-            Ok(Some(format!("{component}: {before} → {replicas} replicas, revision {revision}")))
+            desired.begin(spec, RolloutReason::Scale, controller.shared.apps.now());
+            Ok(Some(format!("{component}: {before} → {replicas} replicas")))
         })
         .await
     }
@@ -109,8 +109,8 @@ impl Controller {
             let spec =
                 current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
             controller.check_policy_of_app(actor, &spec)?;
-            let revision = desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
-            Ok(Some(format!("makes every container again, as revision {revision}")))
+            desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
+            Ok(Some("every container is made again".to_owned()))
         })
         .await
     }
@@ -186,7 +186,7 @@ impl Controller {
         actor: &Actor,
         name: AppName,
         kind: EventKind,
-        beside: Beside,
+        mut beside: Beside,
         decide: impl FnOnce(&Controller, &Actor, &mut Desired) -> Result<Option<String>> + Send + 'static,
     ) -> Result<Applied> {
         self.owned(actor, move |controller, actor| async move {
@@ -217,11 +217,17 @@ impl Controller {
             };
             forget_old_revisions(&mut desired);
             let revision = desired.target;
-            let mut event = Event::new(kind, format!("{name}: {words}")).tagged("app");
+            let is_apply = kind == EventKind::ApplyApp;
+            let is_new = revision != held.desired().target;
+            let numbered = if is_new { format!("{words}, revision {revision}") } else { words.clone() };
+            let mut event = Event::new(kind, format!("{name}: {numbered}")).tagged("app");
             event.name = Some(name.to_string());
             event.reason = Some(beside.message.clone()).filter(|message| !message.is_empty());
             let publication = controller.publication_of(&actor, event, &revision.to_string())?;
             let now = controller.shared.apps.now();
+            if beside.message.is_empty() && !is_apply {
+                beside.message = words;
+            }
             let change = held.documents().change_to(desired, &beside, now).map_err(ControllerError::Store)?;
             held.commit(change, publication.writes()).await.map_err(ControllerError::Store)?;
             controller.publish(publication).await;

@@ -89,14 +89,12 @@ async fn a_new_version_replaces_the_old_one_and_one_call_takes_it_back() {
     let app = platform.settled().await;
     assert_eq!((app.summary.revision, platform.images()), (3, vec!["web:1".to_owned(); 3]));
     assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done, "it was asked for");
-    let images: Vec<String> = controller
-        .app_revisions("shop")
-        .await
-        .unwrap()
+    let revisions = controller.app_revisions("shop").await.unwrap();
+    let told: Vec<String> = revisions
         .into_iter()
-        .map(|revision| revision.images.into_values().collect::<String>())
+        .map(|revision| format!("{} {}", revision.images.into_values().collect::<String>(), revision.message))
         .collect();
-    assert_eq!(images, ["web:1", "web:2", "web:1"], "the newest first");
+    assert_eq!(told, ["web:1 back to revision 1", "web:2 ", "web:1 "], "the newest first");
     platform.check_at_rest();
 }
 
@@ -111,6 +109,8 @@ async fn a_version_that_cannot_run_leaves_the_old_one_serving_and_says_why() {
     let result = app.last_rollout.unwrap();
     assert_eq!(result.outcome, RolloutOutcome::RolledBack);
     assert!(result.why.contains("missing:2"), "{}", result.why);
+    let revisions = controller.app_revisions("shop").await.unwrap();
+    assert_eq!(revisions[0].message, "rolled back from 2, to what 1 was");
     assert_eq!(platform.images(), ["web:1", "web:1"]);
     platform.check_at_rest();
 }

@@ -94,8 +94,12 @@ impl ComponentSpec {
 
     /// The components of its own application that are to be ready before it.
     pub fn dependencies(&self) -> impl Iterator<Item = &ComponentName> {
-        let used = self.uses.iter().filter(|used| used.app.is_none()).map(|used| &used.component);
-        self.depends_on.iter().chain(used)
+        self.depends_on.iter().chain(self.used_here())
+    }
+
+    /// The components of its own application that it finds by their names: on its own host only.
+    pub fn used_here(&self) -> impl Iterator<Item = &ComponentName> {
+        self.uses.iter().filter(|used| used.app.is_none()).map(|used| &used.component)
     }
 }
 

@@ -15,7 +15,12 @@ const NET_RAW: &str = "NET_RAW";
 impl ComponentSpec {
     /// The fields it has that are accepted, checked and kept, and that nothing carries out so far, by their names in the file.
     pub fn fields_not_carried_out(&self) -> Vec<&'static str> {
-        let fields = [("route", !self.routes.is_empty()), ("allow", !self.allow.is_empty())];
+        let of_others = self.uses.iter().any(|used| used.app.is_some());
+        let fields = [
+            ("route", !self.routes.is_empty()),
+            ("allow", !self.allow.is_empty()),
+            ("what it uses of other applications", of_others),
+        ];
         fields.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
     }
 
