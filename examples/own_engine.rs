@@ -16,7 +16,7 @@ use paas_core::engine::{
     ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
-use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageRef, RegistryLogin};
+use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageDigest, ImageRef, RegistryLogin};
 
 /// Refuses what may be another image tomorrow.
 #[derive(Debug)]
@@ -73,6 +73,14 @@ impl DockerEngine for FixedTags {
         login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
         self.0.pull(image, login).await
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
+        self.0.registry_digest(image, login).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+        self.0.find_image(image).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -216,19 +216,19 @@ impl Registry {
         Some(registry)
     }
 
-    /// Puts the image of the tests there; its name.
-    async fn push(&self, client: &bollard::Docker, web: &str) -> String {
-        let repository = format!("{}/private/web", self.host);
-        let tag = bollard::query_parameters::TagImageOptionsBuilder::new().repo(&repository).tag("1").build();
-        client.tag_image(web, Some(tag)).await.unwrap();
+    /// Puts the image of the tests there, in a version that its label says; its name.
+    fn push(&self, web: &str, version: &str) -> String {
         // By Docker's own program: its login is a file.
         let login = tempfile::tempdir().unwrap();
         let docker = |arguments: &[&str]| {
             let done = Command::new("docker").arg("--config").arg(login.path()).args(arguments).output().unwrap();
             assert!(done.status.success(), "{done:?}");
         };
+        let image = format!("{}/private/web:1", self.host);
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("Dockerfile"), format!("FROM {web}\nLABEL version={version}\n")).unwrap();
+        docker(&["build", "--quiet", "--tag", &image, folder.path().to_str().unwrap()]);
         docker(&["login", "--username", "puller", "--password", "a-registry-secret", &self.host]);
-        let image = format!("{repository}:1");
         docker(&["push", &image]);
         docker(&["rmi", &image]);
         image
@@ -251,7 +251,7 @@ async fn a_private_image_is_pulled_with_the_login_of_the_platform_or_of_the_engi
     let Some(registry) = Registry::start(NAME).await else { return };
     let web = docker::web_image(&address).await;
     let client = docker::client(&address).await;
-    let image = registry.push(&client, web).await;
+    let image = registry.push(web, "1");
     let spec = json!({"name": image, "args": ["sleep", "3600"], "memory": 16, "cpus": 0.01});
     let forget = async || {
         api.destroy_all(&image).await;
@@ -283,4 +283,53 @@ async fn a_private_image_is_pulled_with_the_login_of_the_platform_or_of_the_engi
     forget().await;
     let readable = everything_readable(&server, &api).await;
     assert!(readable.contains("puller") && !readable.contains("a-registry-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_keeps_the_image_that_it_was_declared_with_wherever_its_tag_points() {
+    const NAME: &str = "an_application_keeps_the_image_that_it_was_declared_with_wherever_its_tag_points";
+    let Some(address) = docker::daemon(NAME).await else { return };
+    let server = Server::start(&[&format!("local={address}")]).await;
+    let api = server.admin().await;
+    let Some(registry) = Registry::start(NAME).await else { return };
+    let web = docker::web_image(&address).await;
+    let client = docker::client(&address).await;
+    let login = json!({"server": registry.host, "username": "puller", "password": "a-registry-secret"});
+    assert_eq!(api.post("/api/registry-logins", login).await.status, StatusCode::NO_CONTENT);
+    let image = registry.push(web, "1");
+    let file = |refresh: bool| {
+        let component = json!({"image": image, "command": ["sleep", "3600"], "memory": 16, "stop": {"grace": "1s"}, "update": {"monitor": "0s", "drain": "0s"}});
+        json!({"app": {"component": {"web": component}}, "refresh_images": refresh})
+    };
+    let until = async |number: u64, wanted: &str| {
+        let there = async || {
+            let app = api.get("/api/apps/tags").await;
+            let name = format!("tags.web.1.{number}");
+            let found = client.inspect_container(&name, None).await.ok();
+            let version = found.and_then(|found| found.config?.labels?.remove("version"));
+            app.body["state"] == "running" && version.as_deref() == Some(wanted)
+        };
+        assert!(eventually(Duration::from_secs(60), there).await, "{}", api.get("/api/apps/tags").await.body);
+    };
+    let applied = api.put("/api/apps/tags", file(false)).await;
+    assert_eq!(applied.status, StatusCode::OK, "{}", applied.body);
+    until(1, "1").await;
+
+    // Published anew: nothing changes, also where the container is made again and the image is fetched for it.
+    registry.push(web, "2");
+    let plan = api.post("/api/apps/tags/plan", file(false)).await;
+    assert_eq!(plan.body["changes"], json!([]), "{}", plan.body);
+    assert!(plan.body["notes"][0].as_str().unwrap().contains("points elsewhere"), "{}", plan.body);
+    let again = api.put("/api/apps/tags", file(false)).await;
+    assert_eq!(again.body, json!({"revision": 1, "changed": false}));
+    let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
+    client.remove_container("tags.web.1.1", Some(options)).await.unwrap();
+    until(2, "1").await;
+
+    let applied = api.put("/api/apps/tags", file(true)).await;
+    assert_eq!(applied.body, json!({"revision": 2, "changed": true}));
+    until(3, "2").await;
+    assert_eq!(api.delete("/api/apps/tags").await.status, StatusCode::NO_CONTENT);
+    let gone = async || api.get("/api/apps/tags").await.status == StatusCode::NOT_FOUND;
+    assert!(eventually(Duration::from_secs(60), gone).await);
 }

@@ -161,6 +161,10 @@ impl Api {
         answer(self.request(Method::POST, path).json(&body)).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        answer(self.request(Method::PUT, path).json(&body)).await
+    }
+
     pub(crate) async fn call(&self, path: &str) -> Answer {
         answer(self.request(Method::POST, path)).await
     }

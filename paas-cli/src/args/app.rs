@@ -227,6 +227,8 @@ pub(crate) struct PlanArgs {
     pub(crate) exit_code: bool,
     #[command(flatten)]
     pub(crate) adopt: Adopt,
+    #[command(flatten)]
+    pub(crate) refresh: Refresh,
 }
 
 /// An application as files declare it.
@@ -264,7 +266,16 @@ pub(crate) struct ApplyOptions {
     #[command(flatten)]
     pub(crate) adopt: Adopt,
     #[command(flatten)]
+    pub(crate) refresh: Refresh,
+    #[command(flatten)]
     pub(crate) wait: Wait,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Refresh {
+    /// Take what the registries have now, also of images that are written as before; otherwise what was declared stays as it was then
+    #[arg(long)]
+    pub(crate) refresh_images: bool,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

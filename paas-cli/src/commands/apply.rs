@@ -14,7 +14,12 @@ use crate::{output, secret};
 pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
     let app = taken(context, arguments.files.read()?)?;
     let name = name_of(&app)?;
-    let request = ApplyRequest { app, adopt: arguments.adopt.adopt, ..ApplyRequest::default() };
+    let request = ApplyRequest {
+        app,
+        adopt: arguments.adopt.adopt,
+        refresh_images: arguments.refresh.refresh_images,
+        ..ApplyRequest::default()
+    };
     let plan = context.client()?.plan_app(&name, &request).await?;
     context.output.show(plan.json(), [name], || output::apps::plan(&plan))?;
     match arguments.exit_code && plan.has_changes() {
@@ -34,6 +39,8 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
         message: options.message,
         adopt: options.adopt.adopt,
         supersede: options.supersede.supersede,
+        refresh_images: options.refresh.refresh_images,
+        images: None,
     };
     let plan = client.plan_app(&name, &request).await?;
     if plan.has_changes() || !plan.refused.is_empty() {
@@ -43,6 +50,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
         }
     }
     request.base = Some(plan.base);
+    request.images = Some(plan.images.clone());
     let before = rollout::before(&client, &name).await?;
     let applied = client.apply_app(&name, &request).await?;
     apps::conclude(context, &client, &name, &applied, before.as_ref(), options.wait).await

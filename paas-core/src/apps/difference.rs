@@ -35,6 +35,14 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
     flatten(String::new(), &written(new), &mut after);
     let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differs = fields.into_iter().filter(|field| before.get(*field) != after.get(*field));
+    let digest = |spec: &ComponentSpec| spec.digest.as_ref().map(ToString::to_string);
+    let is_other_content = old.image == new.image && old.digest != new.digest;
+    let content = is_other_content.then(|| FieldChange {
+        field: format!("{path}.digest"),
+        old: digest(old),
+        new: digest(new),
+        new_containers: true,
+    });
     differs
         .map(|field| FieldChange {
             field: format!("{path}.{field}"),
@@ -42,6 +50,7 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
             new: after.get(field).cloned(),
             new_containers: containers.contains(&field.split('.').next().unwrap_or_default()),
         })
+        .chain(content)
         .collect()
 }
 

@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::app::Sizes;
-use crate::model::{ContainerId, ImageRef, RegistryLogin};
+use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
 
 pub use connect::{Connector, connect};
 #[cfg(feature = "docker")]
@@ -63,7 +63,7 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 /// use futures::stream::BoxStream;
 /// use paas_core::engine::*;
 /// use paas_core::model::app::Sizes;
-/// use paas_core::model::{ContainerId, ImageRef, RegistryLogin, SimulatedHost};
+/// use paas_core::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin, SimulatedHost};
 ///
 /// /// Gives every container at least a minute to end.
 /// #[derive(Debug)]
@@ -105,6 +105,12 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///         login: Option<RegistryLogin>,
 ///     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
 ///         self.0.pull(image, login).await
+///     }
+///     async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
+///         self.0.registry_digest(image, login).await
+///     }
+///     async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+///         self.0.find_image(image).await
 ///     }
 ///     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
 ///         self.0.logs(id, options).await
@@ -215,6 +221,16 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
         image: &ImageRef,
         login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>>;
+
+    /// The digest that the registry has for an image now, asked in the way in which this engine would pull it. At most 10 s.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchImage`] when the registry does not have it or wants another login; others where it does not answer.
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest>;
+
+    /// The digests under which the engine itself has an image; none of them where it was made or loaded here. Nothing where the
+    /// engine does not have it.
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>>;
 
     /// Output of a container, as it comes; also of one that has ended. The stream ends with what there is, or, when the
     /// options say to follow, with the container.

@@ -13,7 +13,7 @@ use crate::engine::{
     ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
 };
 use crate::model::app::Sizes;
-use crate::model::{ContainerId, ImageRef, RegistryLogin};
+use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
 
 /// Lets changes through as long as a term lasts. Looking is always allowed.
 ///
@@ -91,6 +91,14 @@ impl DockerEngine for FencedEngine {
         let term = self.term.clone();
         // An image more on a host does no harm; nobody need wait for the rest of it.
         Ok(steps.take_until(Box::pin(async move { term.over().await })).boxed())
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
+        self.engine.registry_digest(image, login).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+        self.engine.find_image(image).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -26,7 +26,60 @@ pub(super) fn canonical_registry(registry: &str) -> &str {
 #[serde(try_from = "String")]
 pub struct ImageRef(Arc<str>);
 
+/// What an image is made of, as a registry names it: `sha256:` and 64 hexadecimal digits. Whatever its tag points to later, this is
+/// one and the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ImageDigest(Arc<str>);
+
+impl ImageDigest {
+    /// The digest as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ImageDigest {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if is_digest(text) {
+            return Ok(Self(text.into()));
+        }
+        Err(Invalid::new("digest", format!("must be 'sha256:' and 64 hexadecimal digits, not {text:?}")))
+    }
+}
+
+impl TryFrom<String> for ImageDigest {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 impl ImageRef {
+    /// The same image in exactly that state, whatever its tag points to. One that names a digest already is that one.
+    pub fn at(&self, digest: &ImageDigest) -> Self {
+        if self.digest().is_some() { self.clone() } else { Self(format!("{self}@{digest}").into()) }
+    }
+
+    /// The digest that the reference names.
+    pub fn digest(&self) -> Option<ImageDigest> {
+        Parts::of(&self.0).digest.map(|digest| ImageDigest(digest.into()))
+    }
+
+    /// Registry and path in full, without tag and digest: `docker.io/library/httpd`.
+    pub fn repository(&self) -> String {
+        Parts::of(&self.0).repository()
+    }
+
     /// The reference as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,6 +106,11 @@ impl ImageRef {
     /// The registry that holds the image: `docker.io` when the reference names none, or names it by its other name.
     pub fn registry(&self) -> &str {
         Parts::of(&self.0).registry()
+    }
+
+    /// Whether it names its registry.
+    pub fn names_registry(&self) -> bool {
+        self.given_registry().is_some()
     }
 
     /// The registry as it was given, if one was.
@@ -218,6 +276,16 @@ mod tests {
         assert_eq!(image.base_name(), "web");
         assert_eq!(image.registry(), "registry.local:5000");
         assert_eq!(image.repository_and_tag(), ("registry.local:5000/shop/web", digest.as_str()));
+        let digest: ImageDigest = digest.parse().unwrap();
+        assert_eq!(
+            (image.digest().as_ref(), image.repository().as_str()),
+            (Some(&digest), "registry.local:5000/shop/web")
+        );
+        let other: ImageDigest = format!("sha256:{}", "b".repeat(64)).parse().unwrap();
+        assert_eq!(image.at(&other), image, "it names one already");
+        let httpd: ImageRef = "httpd:2".parse().unwrap();
+        assert_eq!(httpd.at(&digest).as_str(), format!("httpd:2@{digest}"));
+        assert!("sha256:0".parse::<ImageDigest>().is_err());
         assert_eq!("httpd".parse::<ImageRef>().unwrap().repository_and_tag(), ("httpd", "latest"));
         assert_eq!(
             "localhost:5000/a".parse::<ImageRef>().unwrap().repository_and_tag(),

@@ -14,7 +14,7 @@ use paas_core::engine::{
     VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
-use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageRef, RegistryLogin, SimulatedHost};
+use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageDigest, ImageRef, RegistryLogin, SimulatedHost};
 
 /// No engine has this image.
 pub(crate) const MISSING: &str = "missing:1";
@@ -104,6 +104,14 @@ impl DockerEngine for Tricky {
             MISSING => Err(EngineError::new(EngineErrorKind::NoSuchImage, "pull the image", "no such image")),
             _ => self.inner.pull(image, login).await,
         }
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
+        self.inner.registry_digest(image, login).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+        self.inner.find_image(image).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -1,12 +1,14 @@
 //! Changes of what an application is to be.
 
-use super::{current_of, not_found, reason_of};
+use std::collections::BTreeMap;
+
+use super::{current_of, images, not_found, reason_of};
 use crate::apps::documents::Beside;
 use crate::apps::reconciler::Held;
 use crate::apps::{Desired, Goal, RolloutReason};
 use crate::controller::{Actor, Controller, ControllerError, Result};
-use crate::model::app::{AppName, AppSpec, ComponentName, Replicas};
-use crate::model::{Event, EventKind, Invalid};
+use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
+use crate::model::{Event, EventKind, ImageDigest, Invalid};
 use crate::wire::app::{Applied, ApplyRequest, RestartRequest, RollbackRequest, ScaleRequest};
 
 /// How many revisions are kept, beside those that something still needs.
@@ -22,9 +24,14 @@ impl Controller {
     pub async fn apply_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<Applied> {
         let name: AppName = name.parse()?;
         let message = request.message.clone();
+        let images = match &request.images {
+            Some(images) => images.clone(),
+            None => self.images_for(actor, &name, &request).await?,
+        };
         self.change_app(actor, name.clone(), EventKind::ApplyApp, message, move |controller, actor, desired| {
             let current = current_of(desired).cloned();
-            let spec = controller.check_app(actor, &name, &request.app, current.as_deref())?;
+            let mut spec = controller.check_app(actor, &name, &request.app, current.as_deref())?;
+            images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
             let newest = desired.target;
             if let Some(base) = request.base.filter(|&base| base != newest) {
                 let reason = format!(
@@ -44,6 +51,22 @@ impl Controller {
             Ok(Some("applied".to_owned()))
         })
         .await
+    }
+
+    /// What the images are that an apply takes: those that are written in another way than before, or all.
+    async fn images_for(
+        &self,
+        actor: &Actor,
+        name: &AppName,
+        request: &ApplyRequest,
+    ) -> Result<BTreeMap<ComponentName, ImageDigest>> {
+        let shown = self.shared.apps.known(name.as_str()).and_then(|app| app.shown());
+        let current = shown.as_ref().and_then(|documents| current_of(documents.desired())).map(|spec| &**spec);
+        let spec = self.check_app(actor, name, &request.app, current)?;
+        let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
+            request.refresh_images || images::same_image(current, name, component).is_none()
+        };
+        Ok(images::digests(&self.find_images(spec.components.iter().filter(is_asked)).await))
     }
 
     /// Goes back to an earlier revision, as a new one.

@@ -1,8 +1,9 @@
 //! What there is of applications, and what a change would do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::images::{self, Found};
 use super::{current_of, not_found, reason_of};
 use crate::apps::difference::differences;
 use crate::apps::{Action, Cause, Goal, Step};
@@ -67,7 +68,11 @@ impl Controller {
         let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
         let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
         let current = current_of(&desired).cloned();
-        let spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
+        let mut spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
+        let found = self.find_images(spec.components.iter()).await;
+        let images = images::digests(&found);
+        let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
+        images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired).1;
@@ -84,8 +89,14 @@ impl Controller {
         Ok(AppPlan {
             base: desired.target,
             drift: drift.iter().filter(is_drift).map(ToString::to_string).collect(),
-            refused: steps.iter().filter(|step| is_refusal(step)).map(ToString::to_string).collect(),
-            notes: notes_of(&spec),
+            refused: steps
+                .iter()
+                .filter(|step| is_refusal(step))
+                .map(ToString::to_string)
+                .chain(told.refused)
+                .collect(),
+            notes: notes_of(&spec).into_iter().chain(told.notes).collect(),
+            images,
             steps: steps.iter().map(planned).collect(),
             changes,
             app: name,
@@ -163,6 +174,12 @@ fn revision(number: u64, record: &RevisionRecord, target: u64) -> RevisionSummar
         user: record.user.parse().ok(),
         message: record.message.clone(),
         images: record.spec.components.iter().map(|(name, spec)| (name.clone(), spec.image.to_string())).collect(),
+        digests: record
+            .spec
+            .components
+            .iter()
+            .filter_map(|(name, spec)| Some((name.clone(), spec.digest.clone()?)))
+            .collect(),
         current: number == target,
     }
 }
@@ -181,6 +198,41 @@ fn planned(step: &Step) -> PlannedStep {
 
 fn is_refusal(step: &Step) -> bool {
     matches!(step.cause, Cause::NoRoom(_) | Cause::VolumeGone { .. } | Cause::Orphan(_) | Cause::UnknownRevision(_))
+}
+
+/// What is to be said of images.
+#[derive(Default)]
+struct Told {
+    refused: Vec<String>,
+    notes: Vec<String>,
+}
+
+fn tell_images(
+    spec: &AppSpec,
+    current: Option<&AppSpec>,
+    found: &BTreeMap<ComponentName, Found>,
+    refresh: bool,
+) -> Told {
+    let mut told = Told::default();
+    for (name, found) in found {
+        let Some(component) = spec.components.get(name) else { continue };
+        let image = &component.image;
+        let before = images::same_image(current, name, component);
+        let was = before.and_then(|before| before.digest.as_ref());
+        match found {
+            Found::At(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
+                "component.{name}: {image} points elsewhere in its registry now, which is not taken; --refresh-images does"
+            )),
+            Found::OnHosts if before.is_none() => told.notes.push(format!(
+                "component.{name}: {image} is in no registry, so each host runs what it has under that name"
+            )),
+            Found::Nowhere(why) if before.is_none() || refresh => {
+                told.refused.push(format!("component.{name}: {image} is on no host, and in no registry: {why}"));
+            }
+            Found::At(_) | Found::OnHosts | Found::Nowhere(_) => {}
+        }
+    }
+    told
 }
 
 /// What is accepted and has no effect yet.

@@ -2,6 +2,7 @@
 
 mod change;
 mod hosts;
+mod images;
 mod look;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::clock::Clock;
-use crate::model::ContainerState;
+use crate::model::{ContainerState, ImageDigest};
 use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
 
 /// A platform whose clock goes with the time of the test.
@@ -363,4 +363,57 @@ async fn the_routes_of_containers_leave_it_to_the_application_whether_a_replica_
     controller.scale(&ann(), &id(), 2).await.unwrap().finish().await;
     platform.app_until(|app| app.summary.ready == 2).await;
     platform.check_at_rest();
+}
+
+fn digest(of: char) -> ImageDigest {
+    format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_stays_what_it_was_when_it_was_declared_wherever_its_tag_points() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    let (image, file) = ("reg.io/web:1".parse().unwrap(), || web("reg.io/web:1", 1));
+    let publish = |of| platform.hosts.values().for_each(|host| host.publish(&image, digest(of)));
+    publish('a');
+    let plan = controller.plan_app(&ann(), "shop", file()).await.unwrap();
+    assert_eq!(plan.images.into_values().collect::<Vec<_>>(), [digest('a')]);
+    controller.apply_app(&ann(), "shop", file()).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), [format!("reg.io/web:1@{}", digest('a'))]);
+
+    publish('b');
+    assert!(!controller.apply_app(&ann(), "shop", file()).await.unwrap().changed, "it is there already");
+    let plan = controller.plan_app(&ann(), "shop", file()).await.unwrap();
+    assert!(plan.changes.is_empty() && plan.notes[0].contains("points elsewhere"), "{plan:?}");
+    controller.scale_app(&ann(), "shop", ScaleRequest { component: None, replicas: 2 }).await.unwrap();
+    platform.app_until(|app| app.summary.ready == 2).await;
+    assert_eq!(platform.images(), vec![format!("reg.io/web:1@{}", digest('a')); 2], "nobody asked the registry");
+
+    let refreshed = || ApplyRequest { refresh_images: true, ..web("reg.io/web:1", 2) };
+    let plan = controller.plan_app(&ann(), "shop", refreshed()).await.unwrap();
+    assert_eq!(plan.changes[0].field, "component.web.digest");
+    // Published once more between plan and apply: what was planned is taken.
+    publish('c');
+    let planned = ApplyRequest { images: Some(plan.images), ..refreshed() };
+    controller.apply_app(&ann(), "shop", planned).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), vec![format!("reg.io/web:1@{}", digest('b')); 2]);
+    controller.rollback_app(&ann(), "shop", Default::default()).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), vec![format!("reg.io/web:1@{}", digest('a')); 2]);
+    let revisions = controller.app_revisions("shop").await.unwrap();
+    assert_eq!(revisions[0].digests.values().collect::<Vec<_>>(), [&digest('a')]);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_registry_has_is_said_before_it_is_applied() {
+    let platform = platform(&["one"]).await;
+    let plan = async |image| platform.controller.plan_app(&ann(), "shop", web(image, 1)).await.unwrap();
+    let missing = plan("reg.io/missing:1").await;
+    assert!(missing.refused[0].contains("on no host, and in no registry"), "{missing:?}");
+    let loaded = plan("web:1").await;
+    assert!(loaded.refused.is_empty() && loaded.notes[0].contains("is in no registry"), "{loaded:?}");
+    assert!(loaded.images.is_empty());
 }

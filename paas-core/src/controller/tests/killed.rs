@@ -16,7 +16,7 @@ use crate::engine::{
 };
 use crate::leadership::Candidate;
 use crate::model::app::Sizes;
-use crate::model::{ContainerId, ContainerState, ImageRef, RequestId};
+use crate::model::{ContainerId, ContainerState, ImageDigest, ImageRef, RequestId};
 use crate::registry::EmbeddedRegistry;
 
 /// How many schedules of kills are tried.
@@ -82,6 +82,14 @@ impl DockerEngine for Diligent {
         login: Option<crate::model::RegistryLogin>,
     ) -> Outcome<BoxStream<'static, Outcome<PullProgress>>> {
         self.0.pull(image, login).await
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Outcome<ImageDigest> {
+        self.0.registry_digest(image, login).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Outcome<Option<Vec<ImageDigest>>> {
+        self.0.find_image(image).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Outcome<BoxStream<'static, Outcome<LogChunk>>> {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::errors::Call;
 use super::{Docker, deadlines};
 use crate::engine::{Result, labels};
+use crate::model::{ImageDigest, ImageRef};
 
 /// The launch that the labels of each image name, by the image's id, which never comes to stand for anything else.
 #[derive(Debug, Default)]
@@ -20,6 +21,12 @@ impl ImageLaunches {
         let launch = |image: &ImageSummary| labels::launch_text(&image.labels).map(str::to_owned);
         *self.0.lock() = images.iter().map(|image| (image.id.clone(), launch(image))).collect();
     }
+}
+
+/// The digests of an image that are of the repository of `image`, as its engine knows them.
+pub(super) fn digests_of(image: &ImageRef, known: &[String]) -> Vec<ImageDigest> {
+    let references = known.iter().filter_map(|known| known.parse::<ImageRef>().ok());
+    references.filter(|known| known.repository() == image.repository()).filter_map(|known| known.digest()).collect()
 }
 
 impl Docker {

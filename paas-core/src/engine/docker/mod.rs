@@ -51,7 +51,9 @@ use super::{
     ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
 };
 use crate::model::app::Sizes;
-use crate::model::{ContainerId, ContainerState, Cpus, EngineAddress, ImageRef, MemoryMb, RegistryLogin, TlsMaterial};
+use crate::model::{
+    ContainerId, ContainerState, Cpus, EngineAddress, ImageDigest, ImageRef, MemoryMb, RegistryLogin, TlsMaterial,
+};
 
 /// How long a host may take for what.
 mod deadlines {
@@ -388,6 +390,19 @@ impl DockerEngine for Docker {
         login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
         Ok(pull::open(self.transport.clone(), self.call("pull the image", Subject::Image), image, login))
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
+        pull::registry_digest(&self.transport, &self.call("ask the registry", Subject::Image), image, login).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+        let call = self.call("look for the image", Subject::Image);
+        match call.within(deadlines::ASK, self.client.inspect_image(image.as_str())).await {
+            Ok(found) => Ok(Some(images::digests_of(image, &found.repo_digests.unwrap_or_default()))),
+            Err(error) if error.kind() == EngineErrorKind::NoSuchImage => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
 use bollard::body_full;
 use bollard::errors::Error;
-use bollard::models::CreateImageInfo;
+use bollard::models::{CreateImageInfo, DistributionInspect};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -19,8 +19,8 @@ use super::errors::Call;
 use super::lines::Lines;
 use super::transport::Transport;
 use super::{deadlines, until_silent};
-use crate::engine::{PullProgress, Result};
-use crate::model::{ImageRef, RegistryLogin};
+use crate::engine::{EngineErrorKind, PullProgress, Result};
+use crate::model::{ImageDigest, ImageRef, RegistryLogin};
 
 /// The header in which a login to a registry travels.
 const REGISTRY_AUTH: &str = "x-registry-auth";
@@ -45,6 +45,26 @@ pub(super) fn open(
         Ok::<_, Error>(steps)
     });
     until_silent(progress.try_flatten().boxed(), deadlines::PULL_SILENCE, call)
+}
+
+/// The digest that the registry has for an image now.
+pub(super) async fn registry_digest(
+    transport: &Transport,
+    call: &Call,
+    image: &ImageRef,
+    login: Option<RegistryLogin>,
+) -> Result<ImageDigest> {
+    let asked = async {
+        let mut request = Request::get(format!("/distribution/{image}/json"));
+        if let Some(login) = login {
+            request = request.header(REGISTRY_AUTH, registry_auth(&login)?);
+        }
+        let mut answer = Lines::of(transport.send(request.body(body_full(Bytes::new()))?).await?).await?;
+        Ok::<DistributionInspect, Error>(serde_json::from_slice(&answer.next().await?.unwrap_or_default())?)
+    };
+    let found = call.within(deadlines::ASK, asked).await?;
+    let digest = found.descriptor.digest.unwrap_or_default();
+    digest.parse().map_err(|_| call.error(EngineErrorKind::Failed, format!("the registry names no digest of {image}")))
 }
 
 async fn ask(transport: &Transport, image: &ImageRef, login: Option<RegistryLogin>) -> Result<Lines, Error> {

@@ -29,7 +29,7 @@ use super::{
     VolumeRequest,
 };
 use crate::model::app::Sizes;
-use crate::model::{ContainerId, HealthStatus, ImageRef, RegistryLogin, Resources, SimulatedHost};
+use crate::model::{ContainerId, HealthStatus, ImageDigest, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
 use faults::{Faults, Moment};
 use host::Host;
@@ -98,6 +98,11 @@ impl SimulatedEngine {
     /// Forgets the host of that name, with what is on it.
     pub fn forget(name: &str) {
         HOSTS.lock().remove(name);
+    }
+
+    /// From now on the registry that the host asks has an image. It has none that nobody published.
+    pub fn publish(&self, image: &ImageRef, digest: ImageDigest) {
+        self.shared.host.lock().publish(image, digest);
     }
 
     /// Makes the host reachable or not. When it is not, every operation fails at once, and event streams end.
@@ -462,6 +467,15 @@ impl DockerEngine for SimulatedEngine {
             Ok(PullProgress { image: image.clone(), status, bytes: Some((SIZE * quarter / 4, SIZE)) })
         };
         Ok(stream::iter(1..=4).map(step).boxed())
+    }
+
+    async fn registry_digest(&self, image: &ImageRef, _login: Option<RegistryLogin>) -> Result<ImageDigest> {
+        self.shared.act("registry_digest", |host| host.published(image)).await
+    }
+
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+        let found = |_: &mut Host| Ok(host::check_image("find", image).is_ok().then(Vec::new));
+        self.shared.act("find_image", found).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -53,7 +53,8 @@ impl ComponentSpec {
     /// needs a new container. A field that a later version adds changes it only where that field says something.
     pub fn fingerprint(&self) -> String {
         let Self {
-            image,
+            image: _,
+            digest: _,
             entrypoint,
             command,
             env,
@@ -80,7 +81,7 @@ impl ComponentSpec {
             allow: _,
         } = self;
         let mut parts = serde_json::json!({
-            "image": image.canonical(), "entrypoint": entrypoint, "command": command, "env": env, "secrets": secrets,
+            "image": self.pinned_image().canonical(), "entrypoint": entrypoint, "command": command, "env": env, "secrets": secrets,
             "configs": configs, "publish": publish, "health": command_check(health.as_ref()), "stop": stop,
             "volumes": volumes, "uses": uses, "docker": docker,
         });
@@ -95,7 +96,8 @@ impl ComponentSpec {
     pub fn fields_for_a_new_container(&self, wanted: &Self) -> Vec<&'static str> {
         // Every field by its name: a new one does not compile before it stands here.
         let Self {
-            image,
+            image: _,
+            digest: _,
             replicas: _,
             entrypoint,
             command,
@@ -126,7 +128,7 @@ impl ComponentSpec {
                 fields.push(name);
             }
         };
-        note("image", image.canonical() != wanted.image.canonical());
+        note("image", self.pinned_image().canonical() != wanted.pinned_image().canonical());
         note("entrypoint", *entrypoint != wanted.entrypoint);
         note("command", *command != wanted.command);
         note("env", *env != wanted.env);

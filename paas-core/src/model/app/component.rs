@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ComponentName, DockerOptions, EnvValue, Parallel, Replicas};
-use crate::model::{BindPort, Cpus, ImageRef, MemoryMb, RestartPolicy};
+use crate::model::{BindPort, Cpus, ImageDigest, ImageRef, MemoryMb, RestartPolicy};
 
 /// One kind of container of an application.
 ///
@@ -15,6 +15,10 @@ use crate::model::{BindPort, Cpus, ImageRef, MemoryMb, RestartPolicy};
 pub struct ComponentSpec {
     /// Image to run.
     pub image: ImageRef,
+    /// What the image was when it was declared, as its registry names it: containers are made of exactly that. Nothing where no
+    /// registry has it: each host uses what it has under that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<ImageDigest>,
     /// How many replicas there are to be.
     pub replicas: Replicas,
     /// Replaces the image's entry point when not empty.

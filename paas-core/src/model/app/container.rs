@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
 use crate::model::{
-    Capability, ContainerSpec, HealthCheck as DockerCheck, HealthCommand, Invalid, Logging as DockerLogging, Signal,
-    Ulimit as DockerUlimit,
+    Capability, ContainerSpec, HealthCheck as DockerCheck, HealthCommand, ImageRef, Invalid, Logging as DockerLogging,
+    Signal, Ulimit as DockerUlimit,
 };
 
 /// Lets a program send packets of every kind, in the name of any other container of its network. Docker gives it to all.
@@ -22,6 +22,11 @@ impl ComponentSpec {
             ("what it uses of other applications", of_others),
         ];
         fields.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+    }
+
+    /// The image in the state that it was declared in.
+    pub fn pinned_image(&self) -> ImageRef {
+        self.digest.as_ref().map_or_else(|| self.image.clone(), |digest| self.image.at(digest))
     }
 
     /// What `run` would be asked for to start a container of it.
@@ -69,7 +74,7 @@ impl ComponentSpec {
             stop_timeout: Some(self.stop.grace_seconds()),
             health: self.health.as_ref().and_then(docker_check),
             docker_labels: docker.labels.clone(),
-            ..ContainerSpec::new(self.image.clone())
+            ..ContainerSpec::new(self.pinned_image())
         }
     }
 

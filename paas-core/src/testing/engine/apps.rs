@@ -9,8 +9,10 @@ use crate::engine::{
     AppNetwork, CreateRequest, EngineErrorKind, ExecChunk, LogStream, NetworkRequest, ReplicaLabels, VolumeRequest,
 };
 use crate::model::app::Sizes;
-use crate::model::{ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, MemoryMb};
-use crate::model::{Resources, RestartPolicy};
+use crate::model::{
+    ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, ImageRef, MemoryMb, Resources,
+    RestartPolicy,
+};
 
 pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
     let (cpus, memory) = (cpus.map(Cpus::from_milli), MemoryMb::new(memory));
@@ -174,6 +176,15 @@ impl Bench {
             self.engine.remove_volume(&name).await.expect("removing one that is not there is no error");
         }
         assert!(!self.engine.has_volume(&name).await.unwrap(), "it is gone");
+    }
+
+    pub(super) async fn knows_images(&self) {
+        let found = self.engine.find_image(&self.image).await.unwrap();
+        assert!(found.is_some(), "find_image: containers were made of {}", self.image);
+        let missing: ImageRef = "localhost:9/conformance/missing:1".parse().unwrap();
+        assert_eq!(self.engine.find_image(&missing).await.unwrap(), None, "find_image: one that nobody has");
+        let refused = self.engine.registry_digest(&missing, None).await;
+        assert!(refused.is_err(), "registry_digest: of what nobody has: {refused:?}");
     }
 
     pub(super) async fn runs_commands(&self) {

@@ -90,6 +90,7 @@ pub async fn conforms(engine: Arc<dyn DockerEngine>, image: ImageRef) {
     bench.changes_names().await;
     bench.makes_networks().await;
     bench.makes_volumes().await;
+    bench.knows_images().await;
     bench.runs_commands().await;
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AppRequest;
 use crate::model::app::{AppName, ComponentName, Replicas};
-use crate::model::{ContainerId, EngineId, UserName};
+use crate::model::{ContainerId, EngineId, ImageDigest, UserName};
 
 /// An application that is to be as the file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,11 @@ pub struct ApplyRequest {
     pub adopt: bool,
     /// Take the place of a rollout that is under way.
     pub supersede: bool,
+    /// Take what the registries have now, also of images that are written as before.
+    pub refresh_images: bool,
+    /// What the images are, by component, as a plan found them. When absent, the registries are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<BTreeMap<ComponentName, ImageDigest>>,
 }
 
 /// Which revision to go back to.
@@ -240,9 +245,12 @@ pub struct AppPlan {
     /// What cannot be done, and why.
     #[serde(default)]
     pub refused: Vec<String>,
-    /// What is accepted and has no effect yet.
+    /// What is accepted and has no effect yet, and what is known of images beside.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What the images are, by component: for `apply` to carry, so that it takes what was planned.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ComponentName, ImageDigest>,
 }
 
 impl AppPlan {
@@ -300,6 +308,9 @@ pub struct RevisionSummary {
     pub message: String,
     /// The images of its components.
     pub images: BTreeMap<ComponentName, String>,
+    /// What those images were when it was made, where a registry has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<ComponentName, ImageDigest>,
     /// Whether it is the one that is to run.
     pub current: bool,
 }

@@ -54,6 +54,7 @@ impl ComponentRequest {
         let kept = current.map_or(Replicas::Count(1), |current| current.replicas);
         Ok(ComponentSpec {
             image: image.parse::<ImageRef>().map_err(|wrong| Invalid::new("image", wrong.message))?,
+            digest: None,
             replicas: self.replicas.unwrap_or(kept),
             entrypoint: self.entrypoint.clone(),
             command: self.command.clone(),

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::engine::{LogStream, Managed, Owner, RunState};
 use crate::model::{
-    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageRef, LaunchId,
-    MemoryMb, Protocol, Resources, RestartPolicy,
+    BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
+    ImageRef, LaunchId, MemoryMb, Protocol, Resources, RestartPolicy,
 };
 
 /// How many events are kept for those who read again from a moment on.
@@ -37,6 +37,8 @@ pub(super) struct Host {
     names: BTreeSet<String>,
     /// Canonical names of the images that were pulled or used.
     images: BTreeSet<String>,
+    /// What the registry has, by canonical name.
+    registry: BTreeMap<String, ImageDigest>,
     bound: BTreeSet<HostPort>,
     next_port: u16,
     history: VecDeque<EngineEvent>,
@@ -331,6 +333,18 @@ impl Host {
 
     pub(super) fn images(&self) -> Vec<String> {
         self.images.iter().cloned().collect()
+    }
+
+    /// From now on the registry has an image.
+    pub(super) fn publish(&mut self, image: &ImageRef, digest: ImageDigest) {
+        self.registry.insert(image.canonical(), digest);
+    }
+
+    /// What the registry has of an image. It has none that nobody published.
+    pub(super) fn published(&self, image: &ImageRef) -> Result<ImageDigest> {
+        let missing =
+            || EngineError::new(EngineErrorKind::NoSuchImage, "ask the registry", format!("no such image: {image}"));
+        self.registry.get(&image.canonical()).cloned().ok_or_else(missing)
     }
 
     /// An image that is used for the first time is fetched first, and that is told.
