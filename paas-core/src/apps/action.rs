@@ -38,6 +38,8 @@ pub enum Action {
         revision: u64,
         /// A host that the slot shall avoid from now on.
         avoid: Option<EngineId>,
+        /// Why that host.
+        choice: Choice,
     },
     /// Start a container that is there: created, stopped or paused.
     Start(Instance),
@@ -91,6 +93,28 @@ pub enum Action {
         /// When to look again, if nothing happens before.
         until: Option<Timestamp>,
     },
+}
+
+/// How a host was chosen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Choice {
+    /// Its score, where the scheduler chooses by one; see [`Scheduler::score`](crate::scheduler::Scheduler::score).
+    pub score: Option<f64>,
+    /// The host that would have been next, and its score; nothing where no other will do.
+    pub runner_up: Option<(EngineId, Option<f64>)>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(score) = self.score {
+            write!(f, "score {score:.1}; ")?;
+        }
+        match &self.runner_up {
+            Some((engine, Some(score))) => write!(f, "next {engine} with {score:.1}"),
+            Some((engine, None)) => write!(f, "next {engine}"),
+            None => f.write_str("no other will do"),
+        }
+    }
 }
 
 /// What waits.

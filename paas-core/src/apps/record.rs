@@ -44,7 +44,9 @@ impl Desired {
     pub fn record(&mut self, step: &Step, now: Timestamp) {
         match &step.action {
             Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine, false),
-            Action::Create { replica, revision, avoid } => self.record_create(replica, *revision, avoid.clone()),
+            Action::Create { replica, revision, avoid, choice: _ } => {
+                self.record_create(replica, *revision, avoid.clone())
+            }
             Action::Restart(replica) => self.change(replica, |record| {
                 let count = record.restarts.map_or(0, |(count, _)| count);
                 record.restarts = Some((count + 1, now));

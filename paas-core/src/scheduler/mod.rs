@@ -65,4 +65,10 @@ pub trait Scheduler: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A [`Refusal`] that says, per filter, why there are not enough engines.
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal>;
+
+    /// How good an engine would be for one more container, for people who read a plan: the higher, the better. Nothing where it does
+    /// not choose by a number.
+    fn score(&self, _engine: &EngineState, _request: &PlacementRequest) -> Option<f64> {
+        None
+    }
 }

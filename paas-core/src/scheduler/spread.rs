@@ -1,7 +1,7 @@
 //! Spreading: the engine with the most room left takes the container.
 
 use super::index::{self, Measure};
-use super::{PlacementRequest, Refusal, Scheduler, Snapshot};
+use super::{EngineState, PlacementRequest, Refusal, Scheduler, Snapshot};
 use crate::model::{EngineId, Invalid, Resources};
 
 /// How much the share of CPU and the share of memory count in a score.
@@ -64,5 +64,9 @@ impl Spread {
 impl Scheduler for Spread {
     fn place(&self, snapshot: &Snapshot, request: &PlacementRequest) -> Result<Vec<EngineId>, Refusal> {
         index::place(snapshot, request, &Measure::most_room(self.weights))
+    }
+
+    fn score(&self, engine: &EngineState, request: &PlacementRequest) -> Option<f64> {
+        Some(self.weights.score(engine.total, engine.reserved + request.resources))
     }
 }

@@ -8,7 +8,7 @@ use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
 use crate::apps::{
-    Action, Backend, Cause, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+    Action, Backend, Cause, Choice, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
 };
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
@@ -45,7 +45,7 @@ impl<'a> Planner<'a> {
         view: &View<'a>,
         only: Option<EngineId>,
         except: Option<&EngineId>,
-    ) -> Result<EngineId, String> {
+    ) -> Result<(EngineId, PlacementRequest), String> {
         let mut request = sizes::request(view.spec, None);
         request.only = only;
         request.except = self.unusable(view);
@@ -63,11 +63,26 @@ impl<'a> Planner<'a> {
         let avoided = view.replica.into_iter().flat_map(|replica| replica.avoid.iter().cloned());
         let mut elsewhere = request.clone();
         elsewhere.except.extend(avoided);
-        let found = self.best(snapshot, view, &elsewhere).map_err(refused);
+        let best = |request: &PlacementRequest| {
+            let engine = self.best(snapshot, view, request).map_err(refused)?;
+            Ok((engine, request.clone()))
+        };
+        let found = best(&elsewhere);
         if found.is_ok() || elsewhere.except == request.except || self.pause_after_failure(view).is_some() {
             return found;
         }
-        self.best(snapshot, view, &request).map_err(refused)
+        best(&request)
+    }
+
+    /// Why an engine takes a container, for people.
+    fn explain(&self, view: &View<'a>, mut request: PlacementRequest, engine: &EngineId) -> Choice {
+        let score = |engine: &EngineId, request: &_| {
+            self.snapshot.get(engine).and_then(|engine| self.scheduler.score(engine, request))
+        };
+        let own = score(engine, &request);
+        request.except.insert(engine.clone());
+        let next = self.best(&self.snapshot, view, &request).ok();
+        Choice { score: own, runner_up: next.map(|next| (next.clone(), score(&next, &request))) }
     }
 
     /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
@@ -177,14 +192,15 @@ impl<'a> Planner<'a> {
             return Err(cannot(failed));
         }
         let refused = |refusal| failed.map_or_else(|| self.no_room(view, refusal), cannot);
-        let engine = self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(refused)?;
+        let (engine, request) = self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(refused)?;
+        let choice = self.explain(view, request, &engine);
         for volume in volumes.missing {
             let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone() };
             self.step(action, Cause::NewVolume);
         }
         self.reserve(component.name, view.spec, &engine);
         let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
-        self.step(Action::Create { replica, revision: view.revision, avoid }, cause);
+        self.step(Action::Create { replica, revision: view.revision, avoid, choice }, cause);
         Ok(())
     }
 

@@ -404,3 +404,18 @@ fn what_uses_another_follows_it() {
     let on_c = world.observed.containers.iter().filter(|container| container.engine == engine("c"));
     assert_eq!(on_c.count(), 3, "{}", world.show());
 }
+
+#[test]
+fn how_a_host_was_chosen_is_told() {
+    let choices = |world: &World| -> Vec<String> {
+        let choice = |step: &Step| match &step.action {
+            Action::Create { replica, choice, .. } => Some(format!("{}: {choice}", replica.engine)),
+            _ => None,
+        };
+        world.steps().iter().filter_map(choice).collect()
+    };
+    let one = WEB.replace("= 3", "= 1");
+    let two_hosts = changed(World::new(&["a", "b"], &one), |world| world.host("a").memory = 2048);
+    assert_eq!(choices(&two_hosts), ["b: score 96.2; next a with 94.0"]);
+    assert_eq!(choices(&World::new(&["a"], &one)), ["a: score 96.2; no other will do"]);
+}

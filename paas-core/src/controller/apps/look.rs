@@ -190,7 +190,10 @@ fn planned(step: &Step) -> PlannedStep {
     PlannedStep {
         action: step.action.to_string(),
         cause: step.cause.to_string(),
-        choice: String::new(),
+        choice: match &step.action {
+            Action::Create { choice, .. } => choice.to_string(),
+            _ => String::new(),
+        },
         waits: step.action.is_wait(),
         adds: adds && !replaces,
     }
