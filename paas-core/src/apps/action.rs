@@ -30,6 +30,15 @@ pub enum Action {
         /// Where.
         engine: EngineId,
     },
+    /// Have a host get the image of a slot in a revision, before anything is stopped for it.
+    Fetch {
+        /// The slot.
+        slot: Slot,
+        /// The revision.
+        revision: u64,
+        /// The host.
+        engine: EngineId,
+    },
     /// Name the container in the record of its slot, then create and start it.
     Create {
         /// The container.
@@ -157,6 +166,7 @@ impl Action {
             | Self::Drain(replica)
             | Self::Complete(replica) => Some(replica),
             Self::CreateVolume { .. }
+            | Self::Fetch { .. }
             | Self::Forget(_)
             | Self::RunBefore(_)
             | Self::Rollback { .. }
@@ -168,9 +178,10 @@ impl Action {
     /// The slot that it is about, if it is about one.
     pub fn slot(&self) -> Option<&Slot> {
         match self {
-            Self::CreateVolume { slot, .. } | Self::Forget(slot) | Self::Wait { subject: Subject::Slot(slot), .. } => {
-                Some(slot)
-            }
+            Self::CreateVolume { slot, .. }
+            | Self::Fetch { slot, .. }
+            | Self::Forget(slot)
+            | Self::Wait { subject: Subject::Slot(slot), .. } => Some(slot),
             other => other.replica().map(|replica| &replica.slot),
         }
     }
@@ -191,6 +202,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateVolume { slot, volume, engine } => write!(f, "create volume {volume} of {slot} on {engine}"),
+            Self::Fetch { slot, revision, engine } => {
+                write!(f, "fetch the image of {slot} on {engine}, revision {revision}")
+            }
             Self::Create { replica, revision, .. } => write!(f, "create {replica}, revision {revision}"),
             Self::Start(replica) => write!(f, "start {replica}"),
             Self::Restart(replica) => write!(f, "restart {replica}"),
@@ -264,6 +278,7 @@ pub enum Cause {
     Declared,
     AllReady,
     NewVolume,
+    BeforeItStops,
     NewRollout,
     KeptRuns,
     Starting,
@@ -335,6 +350,7 @@ impl fmt::Display for Cause {
             Self::Declared => f.write_str("the component says so"),
             Self::AllReady => f.write_str("every replica is ready and nothing old is left"),
             Self::NewVolume => f.write_str("the slot has none yet"),
+            Self::BeforeItStops => f.write_str("nothing stops before it is there"),
             Self::NewRollout => f.write_str("a later rollout has replaced it"),
             Self::KeptRuns => f.write_str("it failed, and is kept to be looked at only"),
             Self::Starting => f.write_str("starting"),

@@ -146,15 +146,15 @@ impl ReplicaRecord {
 
 impl From<&FailureRecord> for StepFailure {
     fn from(record: &FailureRecord) -> Self {
-        let FailureRecord { generation, engine, why, at, of_host, attempts } = record.clone();
-        Self { generation, engine, why, at, of_host, attempts }
+        let FailureRecord { generation, engine, why, at, of_host, attempts, fetching } = record.clone();
+        Self { generation, engine, why, at, of_host, attempts, fetching }
     }
 }
 
 impl From<&StepFailure> for FailureRecord {
     fn from(failure: &StepFailure) -> Self {
-        let StepFailure { generation, engine, why, at, of_host, attempts } = failure.clone();
-        Self { generation, engine, why, at, of_host, attempts }
+        let StepFailure { generation, engine, why, at, of_host, attempts, fetching } = failure.clone();
+        Self { generation, engine, why, at, of_host, attempts, fetching }
     }
 }
 

@@ -242,6 +242,9 @@ pub struct StepFailure {
     pub of_host: bool,
     /// How many in a row could not be made.
     pub attempts: u32,
+    /// The revision whose image could not be fetched: that was before anything was stopped for it, and the container of that
+    /// generation goes on.
+    pub fetching: Option<u64>,
 }
 
 /// A container as a target of traffic.

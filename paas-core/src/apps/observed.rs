@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Slot;
 use crate::model::app::{AppName, Sizes};
-use crate::model::{ContainerState, EngineId};
+use crate::model::{ContainerState, EngineId, ImageRef};
 
 /// Everything that was observed and may matter to one application.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Observed {
     pub containers: Vec<ObservedContainer>,
     /// The volumes of slots that are there.
     pub volumes: BTreeSet<(EngineId, Slot, String)>,
+    /// Images that engines are known to have, beside those of which they have containers.
+    pub images: BTreeSet<(EngineId, ImageRef)>,
 }
 
 /// Whether an engine can be reached.

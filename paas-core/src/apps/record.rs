@@ -108,7 +108,7 @@ impl Desired {
                     self.last_done = Some(self.target);
                 }
             }
-            Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
+            Action::Fetch { .. } | Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
         }
     }
 
@@ -134,9 +134,29 @@ impl Desired {
             return;
         }
         let attempts = record.failed.as_ref().map_or(0, |failed| failed.attempts).saturating_add(1);
-        record.failed = Some(StepFailure { generation, engine: engine.clone(), why, at: now, of_host, attempts });
+        let fetching = None;
+        record.failed =
+            Some(StepFailure { generation, engine: engine.clone(), why, at: now, of_host, attempts, fetching });
         if of_host {
             record.avoid.insert(engine.clone());
+        }
+    }
+
+    /// Notes that a host could not get the image of a slot in a revision: its container goes on. This is to be written down like a
+    /// step.
+    pub fn note_failed_fetch(
+        &mut self,
+        slot: &Slot,
+        revision: u64,
+        engine: &EngineId,
+        why: String,
+        of_host: bool,
+        now: Timestamp,
+    ) {
+        let Some(generation) = self.replicas.get(slot).map(|replica| replica.generation) else { return };
+        self.note_failure(slot, generation, engine, why, of_host, now);
+        if let Some(failed) = self.replicas.get_mut(slot).and_then(|replica| replica.failed.as_mut()) {
+            failed.fetching = Some(revision);
         }
     }
 

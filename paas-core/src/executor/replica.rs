@@ -7,7 +7,7 @@ use crate::cluster::{ReplicaContainer, Reservation};
 use crate::engine::{
     AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
 };
-use crate::model::{ContainerId, ContainerSpec, EngineId};
+use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
 use crate::scheduler::PlacementRequest;
 
 /// A container of an application that is to be made.
@@ -46,6 +46,19 @@ impl Executor {
         let found = self.cluster.while_up(engine, connection.inspect(&id)).await?;
         reservation.commit(found, seen);
         Ok(id)
+    }
+
+    /// Has an engine get an image, unless it has it.
+    ///
+    /// # Errors
+    /// What the engine or the registry said.
+    pub(crate) async fn fetch_image(&self, engine: &EngineId, image: &ImageRef) -> Result<(), EngineError> {
+        let gone = || EngineError::new(EngineErrorKind::Unreachable, "pull the image", "the engine was deleted");
+        let connection = self.cluster.connection(engine).ok_or_else(gone)?;
+        if self.cluster.while_up(engine, connection.find_image(image)).await?.is_some() {
+            return Ok(());
+        }
+        self.cluster.while_up(engine, self.pull_onto(&*connection, engine, image)).await
     }
 
     /// Starts a container that is there, or lets one go on that is paused.
@@ -115,7 +128,7 @@ impl Executor {
         };
         let mut created = connection.create(&request).await;
         if created.as_ref().is_err_and(|error| error.kind() == EngineErrorKind::NoSuchImage) {
-            self.pull_for(connection, engine, new).await?;
+            self.pull_onto(connection, engine, &new.spec.name).await?;
             created = connection.create(&request).await;
         }
         match created {
@@ -138,13 +151,12 @@ impl Executor {
         }
     }
 
-    async fn pull_for(
+    async fn pull_onto(
         &self,
         connection: &dyn DockerEngine,
         engine: &EngineId,
-        new: &NewReplica,
+        image: &ImageRef,
     ) -> Result<(), EngineError> {
-        let image = &new.spec.name;
         let login = (self.find_login)(engine.clone(), image.clone()).await?;
         let mut progress = connection.pull(image, login).await?;
         while let Some(step) = progress.next().await {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, unsettled_dependency};
-use crate::apps::{Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot};
+use crate::apps::{Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, StepFailure};
 use crate::model::app::{ComponentName, OnFailure};
 
 /// Why a rollout cannot go on.
@@ -51,14 +51,25 @@ impl<'a> Planner<'a> {
         let Some(rollout) = &self.desired.rollout else { return };
         let is_of_it = |view: &&View<'_>| view.revision == rollout.to;
         for view in component.views.iter().filter(is_of_it) {
-            let replica = view.replica.filter(|replica| replica.revision == view.revision);
-            let Some(failed) = replica.and_then(|replica| replica.failed.as_ref()) else { continue };
+            let Some(replica) = view.replica else { continue };
+            let of = |failed: &StepFailure| failed.fetching.unwrap_or(replica.revision);
+            let Some(failed) = replica.failed.as_ref().filter(|failed| of(failed) == view.revision) else { continue };
             // What each host refuses is none's fault, whatever each of them says.
             if failed.of_host && failed.attempts < self.attempts_until_it_is_no_host() {
                 continue;
             }
-            let why =
-                format!("{}.{} could not be made on {}: {}", view.slot, failed.generation, failed.engine, failed.why);
+            let why = match failed.fetching {
+                Some(_) => format!(
+                    "{} could not be replaced, since {} could not get its image: {}",
+                    view.slot, failed.engine, failed.why
+                ),
+                None => {
+                    format!(
+                        "{}.{} could not be made on {}: {}",
+                        view.slot, failed.generation, failed.engine, failed.why
+                    )
+                }
+            };
             let may_roll_back = !failed.of_host;
             self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back });
         }

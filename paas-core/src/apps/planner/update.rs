@@ -6,6 +6,7 @@ use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, Turn, sizes};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, Slot, Step, Subject};
+use crate::model::EngineId;
 use crate::model::app::UpdateOrder;
 use crate::scheduler::{AllocationRef, Snapshot};
 
@@ -148,8 +149,17 @@ impl<'a> Planner<'a> {
         };
         let only = volumes.engine.or_else(|| view.only.clone());
         let without = self.without(old);
-        if let Err(refusal) = self.choose(&without, view, only, None) {
-            return self.wait(subject, None, Cause::NoRoom(refusal));
+        let engine = match self.choose(&without, view, only, None) {
+            Ok((engine, _)) => engine,
+            Err(refusal) => return self.wait(subject, None, Cause::NoRoom(refusal)),
+        };
+        let serves = drained_at(view.replica, old.container.generation, view.spec) == Drain::Serving;
+        if serves && status.is_good() && !self.has_image(view, &engine) {
+            if let Some((failed, until)) = self.pause_after_failure(view) {
+                return self.wait(subject, Some(until), Cause::CreateFailed { why: failed.why.clone() });
+            }
+            let action = Action::Fetch { slot: view.slot.clone(), revision: view.revision, engine };
+            return self.step(action, Cause::BeforeItStops);
         }
         match drained_at(view.replica, old.container.generation, view.spec) {
             Drain::Serving if status.is_good() => {
@@ -164,6 +174,17 @@ impl<'a> Planner<'a> {
             }
             _ => self.step(Action::Stop(instance), cause),
         }
+    }
+
+    /// Whether a host is known to have the image of a slot.
+    fn has_image(&self, view: &View<'a>, engine: &EngineId) -> bool {
+        let image = view.spec.pinned_image();
+        let has_container = |container: &ObservedContainer| {
+            let of =
+                container.slot.as_ref().and_then(|slot| self.desired.component(container.revision, &slot.component));
+            container.engine == *engine && of.is_some_and(|of| of.pinned_image() == image)
+        };
+        self.observed.containers.iter().any(has_container) || self.observed.images.contains(&(engine.clone(), image))
     }
 
     /// What would be free if a running container were stopped.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::presence::Presence;
 use super::status::{Status, ended_well, judge};
 use super::{Component, Planner, instance, sizes};
-use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot};
+use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure};
 use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
 use crate::model::{ContainerState, EngineId};
 
@@ -244,7 +244,8 @@ impl<'a> Planner<'a> {
             return;
         }
         // What could not be made is not there; unless it would do harm if it were.
-        let failed = replica.failed.as_ref().is_some_and(|failed| failed.generation == replica.generation);
+        let is_it = |failed: &StepFailure| failed.generation == replica.generation && failed.fetching.is_none();
+        let failed = replica.failed.as_ref().is_some_and(is_it);
         if failed && !view.spec.is_pinned() && !view.spec.heal.singleton {
             return;
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::create::component;
 use super::round::{slots_without_volume, waits_for_volume};
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
@@ -41,6 +42,9 @@ impl Apps {
             tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
             let written = match &step.action {
                 Action::Create { replica, .. } => self.note_failure(app, replica, &error).await,
+                Action::Fetch { slot, revision, engine } => {
+                    self.note_failed_fetch(app, slot, *revision, engine, &error).await
+                }
                 Action::CreateVolume { slot, .. } => match container_of(&all, slot) {
                     Some(replica) => self.note_failure(app, replica, &error).await,
                     None => Ok(()),
@@ -81,6 +85,12 @@ impl Apps {
         match action {
             Action::CreateVolume { slot, volume, engine } => {
                 self.make_volume(executor, app, slot, volume, engine).await
+            }
+            Action::Fetch { slot, revision, engine } => {
+                let image = component(desired, *revision, &slot.component)?.pinned_image();
+                executor.fetch_image(engine, &image).await?;
+                app.images.lock().insert((engine.clone(), image));
+                Ok(())
             }
             Action::Create { replica, revision, .. } => self.create(executor, app, desired, replica, *revision).await,
             Action::Start(replica) => {

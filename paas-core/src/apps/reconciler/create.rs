@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::probe::published_for_check;
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
@@ -52,14 +54,41 @@ impl Apps {
 
     /// Writes down that a container could not be made.
     pub(super) async fn note_failure(&self, app: &Arc<App>, replica: &Instance, error: &EngineError) -> Result<()> {
+        let Instance { slot, generation, engine } = replica;
+        let note = |desired: &mut Desired, now| {
+            desired.note_failure(slot, *generation, engine, error.to_string(), is_of_host(error), now);
+        };
+        self.note(app, note).await
+    }
+
+    /// Writes down that a host could not get an image.
+    pub(super) async fn note_failed_fetch(
+        &self,
+        app: &Arc<App>,
+        slot: &Slot,
+        revision: u64,
+        engine: &EngineId,
+        error: &EngineError,
+    ) -> Result<()> {
+        let note = |desired: &mut Desired, now| {
+            desired.note_failed_fetch(slot, revision, engine, error.to_string(), is_of_host(error), now);
+        };
+        self.note(app, note).await
+    }
+
+    async fn note(&self, app: &Arc<App>, note: impl FnOnce(&mut Desired, Timestamp)) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
         let now = self.now();
-        let of_host = error.is_of_the_engine() && error.kind() != EngineErrorKind::NoSuchImage;
-        desired.note_failure(&replica.slot, replica.generation, &replica.engine, error.to_string(), of_host, now);
+        note(&mut desired, now);
         let change = held.documents().change_to(desired, &Beside::default(), now)?;
         held.commit(change, Vec::new()).await
     }
+}
+
+/// Whether another host may do what one did not.
+fn is_of_host(error: &EngineError) -> bool {
+    error.is_of_the_engine() && error.kind() != EngineErrorKind::NoSuchImage
 }
 
 /// What a component is in a revision.

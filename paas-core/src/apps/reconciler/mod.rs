@@ -31,6 +31,7 @@ use super::{Desired, Instance, Slot};
 use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
+use crate::model::{EngineId, ImageRef};
 use crate::store::{Result, Store, Write};
 use caution::Caution;
 use health::Health;
@@ -78,6 +79,8 @@ pub(crate) struct App {
     failures: Mutex<BTreeMap<Target, u32>>,
     health: Mutex<Health>,
     probes: Probes,
+    /// Images that hosts were seen to have, or got.
+    images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
     /// Rings when there is no such application any more, or never was.
     gone: CancellationToken,
 }
@@ -226,6 +229,7 @@ impl App {
             failures: Mutex::default(),
             health: Mutex::default(),
             probes: Probes::default(),
+            images: Mutex::default(),
             gone: CancellationToken::new(),
         }
     }

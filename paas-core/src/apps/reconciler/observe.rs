@@ -29,7 +29,8 @@ impl Apps {
         containers.extend(unseen.map(|making| not_seen_yet(app, making)));
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
-        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired) }
+        let images = app.images.lock().clone();
+        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired), images }
     }
 
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {

@@ -379,3 +379,18 @@ fn a_singleton_never_runs_twice() {
     world.now += jiff::SignedDuration::from_mins(6);
     assert!(world.steps().iter().all(|step| step.action.is_wait()), "{}", world.show());
 }
+
+#[test]
+fn nothing_stops_for_an_image_that_cannot_be_fetched() {
+    let mut world = World::running(&["a"], DB);
+    let before = world.container("db.1").since;
+    world.apply(&DB.replace("db:1", "db:2"));
+    world.full_hosts.insert(engine("a"));
+    world.rest();
+    let (outcome, why) = world.outcomes.last().cloned().unwrap();
+    assert_eq!(outcome, Outcome::Stopped);
+    assert_eq!(why, "db.1 could not be replaced, since a could not get its image: no space left on device");
+    let container = world.container("db.1");
+    assert_eq!((container.state, container.since), (ContainerState::Running, before), "{}", world.show());
+    assert_eq!(world.serving("db"), 1);
+}

@@ -115,14 +115,14 @@ situation!(
     a_new_version_with_a_volume_drained,
     changed(World::running(&["a", "b"], DB), |world| {
         world.apply(&DB.replace("db:1", "db:2"));
-        world.pass(31);
+        world.pass(32);
     })
 );
 situation!(
     a_new_version_with_a_volume_stopped,
     changed(World::running(&["a", "b"], DB), |world| {
         world.apply(&DB.replace("db:1", "db:2"));
-        world.pass(32);
+        world.pass(33);
     })
 );
 situation!(a_dependency_goes_first, World::new(&["a", "b"], &format!("{WEB}uses = ['db:5432']\n{DB}")));
@@ -224,7 +224,7 @@ situation!(
     changed(World::running(&["a", "b"], DB), |world| {
         world.crashing_revisions.insert(2);
         world.apply(&DB.replace("db:1", "db:2"));
-        world.pass(33);
+        world.pass(34);
     })
 );
 situation!(
@@ -303,7 +303,7 @@ situation!(
     a_drain_that_takes_longer_than_a_rollout_may_stand_still,
     changed(World::running(&["a"], &slow("web:1")), |world| {
         world.apply(&slow("web:2"));
-        world.pass(700);
+        world.pass(701);
     })
 );
 situation!(

@@ -514,7 +514,7 @@ situation!(
     a_singleton_on_a_drained_host_when_it_is_stopped,
     changed(World::running(&["a", "b"], &singleton("web:1")), |world| {
         world.host("a").draining = true;
-        world.pass(32);
+        world.pass(33);
     })
 );
 situation!(

@@ -178,6 +178,14 @@ impl World {
             Action::CreateVolume { slot, volume, engine } => {
                 self.observed.volumes.insert((engine.clone(), slot.clone(), volume.clone()));
             }
+            Action::Fetch { slot, revision, engine } if self.full_hosts.contains(engine) => {
+                let why = "no space left on device".to_owned();
+                self.desired.note_failed_fetch(slot, *revision, engine, why, true, self.now);
+            }
+            Action::Fetch { slot, revision, engine } => {
+                let image = self.desired.component(*revision, &slot.component).unwrap().pinned_image();
+                self.observed.images.insert((engine.clone(), image));
+            }
             Action::Create { replica, .. } if self.full_hosts.contains(&replica.engine) => {
                 let why = "no space left on device".to_owned();
                 self.desired.note_failure(&replica.slot, replica.generation, &replica.engine, why, true, self.now);

@@ -417,3 +417,26 @@ async fn what_no_registry_has_is_said_before_it_is_applied() {
     assert!(loaded.refused.is_empty() && loaded.notes[0].contains("is in no registry"), "{loaded:?}");
     assert!(loaded.images.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_stopped_for_an_image_that_nobody_has() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let database = |image: &str| {
+        request(&format!("[component.db]\nimage = '{image}'\nvolumes = ['data:/data']\nupdate = {{ drain = '1s' }}"))
+    };
+    controller.apply_app(&ann(), "shop", database("db:1")).await.unwrap();
+    platform.settled().await;
+    let started = || platform.host("one").really_there().into_iter().map(|found| found.run.started).collect::<Vec<_>>();
+    let before = started();
+    controller.apply_app(&ann(), "shop", database("missing:2")).await.unwrap();
+    let app = platform.app_until(|app| app.rollout.is_none()).await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(result.outcome, RolloutOutcome::Stopped, "a volume: it pauses");
+    assert!(result.why.contains("could not get its image"), "{}", result.why);
+    assert_eq!(started(), before);
+    controller.apply_app(&ann(), "shop", database("db:2")).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), ["db:2"]);
+    platform.check_at_rest();
+}

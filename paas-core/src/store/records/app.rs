@@ -274,6 +274,9 @@ pub struct FailureRecord {
     /// How many in a row could not be made.
     #[serde(default)]
     pub attempts: u32,
+    /// The revision whose image could not be fetched, before anything was stopped for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetching: Option<u64>,
 }
 
 /// A container as a target of traffic.
