@@ -86,6 +86,7 @@ impl Parts {
             },
             retention: config.retention.clone(),
             log_rotation: config.log_rotation,
+            app_subnets: config.app_subnets,
             policy: config.policy.clone(),
             ..Settings::default()
         };

@@ -181,6 +181,7 @@ impl Controller {
             slots: self.shared.slots.clone(),
             attempts: self.shared.settings.attempts,
             log_rotation: self.shared.settings.log_rotation,
+            app_subnets: self.shared.settings.app_subnets,
             closing: self.shared.closing.clone(),
             find_login,
         }

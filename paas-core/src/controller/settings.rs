@@ -7,6 +7,7 @@ use crate::auth::AuthSettings;
 use crate::cluster::ClusterSettings;
 use crate::engine::LogRotation;
 use crate::events::Retention;
+use crate::model::Subnets;
 
 /// Settings of a controller, with working defaults.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Settings {
     /// How much of each container's output its host keeps; what Docker does by itself, which is to keep everything, when
     /// absent.
     pub log_rotation: Option<LogRotation>,
+    /// Where networks of applications have their addresses from, on hosts whose Docker has none left.
+    pub app_subnets: Subnets,
     /// What may be asked of the hosts, beside what a role opens.
     pub policy: Policy,
     /// After how long an engine that registered itself and left is forgotten, with what runs on it.
@@ -45,6 +48,7 @@ impl Default for Settings {
             keep_requests: Duration::from_secs(24 * 3600),
             retention: Retention::default(),
             log_rotation: Some(LogRotation::default()),
+            app_subnets: Subnets::default(),
             policy: Policy::default(),
             forget_absent_after: Duration::from_secs(3600),
         }

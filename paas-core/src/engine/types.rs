@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::model::app::{AppName, ComponentName};
 use crate::model::{
     BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageRef, LaunchId,
-    MemoryMb, RequestId, Resources,
+    MemoryMb, RequestId, Resources, Subnets,
 };
 
 /// What a Docker host says of itself.
@@ -84,6 +84,8 @@ pub struct NetworkRequest {
     pub platform: String,
     /// The application it is for: written on it.
     pub app: AppName,
+    /// Where its addresses are taken from when the host has none left of its own.
+    pub subnets: Subnets,
 }
 
 /// A volume that is to be made, for one slot of a component.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::engine::{EngineError, EngineErrorKind, LogRotation};
-use crate::model::{EngineId, ImageRef, RegistryLogin};
+use crate::model::{EngineId, ImageRef, RegistryLogin, Subnets};
 use crate::store::StoreError;
 
 pub(crate) use launch::{LaunchPlan, Launcher};
@@ -39,6 +39,8 @@ pub(crate) struct Executor {
     pub(crate) attempts: usize,
     /// How much of each container's output its host keeps.
     pub(crate) log_rotation: Option<LogRotation>,
+    /// Where networks of applications have their addresses from.
+    pub(crate) app_subnets: Subnets,
     /// Nothing more is tried from then on.
     pub(crate) closing: CancellationToken,
     pub(crate) find_login: FindLogin,

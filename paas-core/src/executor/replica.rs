@@ -102,7 +102,8 @@ impl Executor {
         }
         let Some(network) = &new.network else { return Ok(()) };
         let platform = self.cluster.platform().to_owned();
-        let request = NetworkRequest { name: network.name.clone(), platform, app: new.labels.app.clone() };
+        let (name, app) = (network.name.clone(), new.labels.app.clone());
+        let request = NetworkRequest { name, platform, app, subnets: self.app_subnets };
         connection.create_network(&request).await
     }
 

@@ -210,7 +210,8 @@ mod tests {
         let image = "web:1".parse().unwrap();
         let sizes = Sizes { cpus: None, memory: MemoryMb::new(64), restart: RestartPolicy::Always };
         let (platform, app) = ("platform".to_owned(), "shop".parse().unwrap());
-        let network = NetworkRequest { name: "net".into(), platform: platform.clone(), app };
+        let network =
+            NetworkRequest { name: "net".into(), platform: platform.clone(), app, subnets: Default::default() };
         let (app, component) = ("shop".parse().unwrap(), "db".parse().unwrap());
         let volume = VolumeRequest { name: "data".into(), platform, app, component, slot: 0 };
         let refused = [

@@ -26,6 +26,7 @@ mod role;
 mod runtime;
 mod signal;
 mod spec;
+mod subnets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tmpfs;
@@ -53,6 +54,7 @@ pub use restart_policy::RestartPolicy;
 pub use role::{Role, RoleName};
 pub use signal::Signal;
 pub use spec::{ContainerSpec, ContainerType};
+pub use subnets::Subnets;
 pub use ulimit::Ulimit;
 pub use units::{Cpus, MemoryMb, Resources};
 

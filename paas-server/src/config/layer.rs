@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, ValueEnum};
 use paas_core::cluster::ProbeKind;
-use paas_core::model::Capability;
+use paas_core::model::{Capability, Subnets};
 use serde::Deserialize;
 
 use super::units::{Size, Span};
@@ -172,6 +172,10 @@ pub(super) struct Settings {
     /// How many such files, 1 to 1000. Default: 3.
     #[arg(long, env = "PAAS_CONTAINER_LOG_FILES", value_name = "COUNT")]
     pub(super) container_log_files: Option<u32>,
+    /// Where networks of applications have their addresses from, on hosts whose Docker has none left, which is after about
+    /// thirty networks: a range of /8 to /24, of which each network gets 256. Default: 10.210.0.0/16.
+    #[arg(long, env = "PAAS_APP_SUBNETS", value_name = "RANGE")]
+    pub(super) app_subnets: Option<Subnets>,
     /// Also record what is run inside of containers as events. Each check of a container's health is three of them.
     #[arg(long, env = "PAAS_RECORD_EXEC_EVENTS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub(super) record_exec_events: Option<bool>,
@@ -287,6 +291,7 @@ impl Settings {
             overbooking: self.overbooking.or(below.overbooking),
             container_log_size: self.container_log_size.or(below.container_log_size),
             container_log_files: self.container_log_files.or(below.container_log_files),
+            app_subnets: self.app_subnets.or(below.app_subnets),
             record_exec_events: self.record_exec_events.or(below.record_exec_events),
             probe: self.probe.or(below.probe),
             probe_interval: self.probe_interval.or(below.probe_interval),

@@ -14,7 +14,7 @@ use paas_core::cluster::{ClusterSettings, ProbeKind};
 use paas_core::controller::Policy;
 use paas_core::engine::LogRotation;
 use paas_core::events::Retention;
-use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid};
+use paas_core::model::{EngineAddress, EngineId, EngineSpec, Invalid, Subnets};
 use paas_core::scheduler::Weights;
 
 use crate::arguments::parse;
@@ -88,6 +88,8 @@ pub struct Config {
     pub overbooking: f64,
     /// How much of each container's output its engine keeps; `None` to leave that to Docker.
     pub log_rotation: Option<LogRotation>,
+    /// Where networks of applications have their addresses from, on hosts whose Docker has none left.
+    pub app_subnets: Subnets,
     /// Whether what is run inside of containers is recorded as events.
     pub record_exec_events: bool,
     /// How each engine is asked whether it is alive.
@@ -262,6 +264,7 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             weights: weights(settings.cpu_weight, settings.memory_weight)?,
             overbooking: settings.overbooking.unwrap_or(watching.overbooking),
+            app_subnets: settings.app_subnets.unwrap_or_default(),
             log_rotation: log_rotation(settings.container_log_size.map(|size| size.0), settings.container_log_files)?,
             record_exec_events: settings.record_exec_events.unwrap_or(watching.record_exec_events),
             probe: settings.probe.unwrap_or(watching.probe),
@@ -421,6 +424,7 @@ impl fmt::Display for Config {
             }
             None => writeln!(f, "container_log_size = 0")?,
         }
+        writeln!(f, "app_subnets = \"{}\"", self.app_subnets)?;
         writeln!(f, "record_exec_events = {}", self.record_exec_events)?;
         writeln!(f, "probe = {}", text(&self.probe))?;
         writeln!(f, "probe_interval = {}", span(self.probe_interval))?;

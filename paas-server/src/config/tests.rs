@@ -116,6 +116,7 @@ fn what_cannot_be_is_refused_with_its_name() {
         (&["--scheduler", "random"], "scheduler"),
         (&["--container-log-size", "100k"], "container-log-size"),
         (&["--container-log-files", "0"], "container-log-files"),
+        (&["--app-subnets", "10.0.0.0/30"], "app-subnets"),
         (&["--probe", "smoke"], "ping, tcp or icmp"),
         (&["--probe-interval", "1ms"], "probe-interval"),
         (&["--probe-timeout", "2h"], "probe-timeout"),
@@ -147,7 +148,7 @@ fn what_is_printed_can_be_given_back() {
     let line = "--listen 127.0.0.1:7 --engine a=sim://a,b=sim://b --overbooking 1.5 --log debug --probe icmp \
         --store etcd://e --registry etcd://e --advertise https://a:5002/ --leader-lease 5s --peer-ca ca.pem \
         --container-log-size 5M --container-log-files 2 --probe-interval 500ms --probe-timeout 2s --probe-misses 3 \
-         --record-exec-events --max-connections 77";
+         --record-exec-events --max-connections 77 --app-subnets 10.9.0.0/20";
     let config = of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
     let again = with_file(&config.to_string(), &[]).unwrap();
     assert_eq!(again, Config { store: Some(config.store_url()), ..config });

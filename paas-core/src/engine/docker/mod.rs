@@ -456,7 +456,7 @@ impl DockerEngine for Docker {
     async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
         // Docker makes two of one name where it is asked twice at once.
         let _one_at_a_time = self.making_networks.lock().await;
-        objects::create_network(&self.transport, self.call("create the network", Subject::Object), network).await
+        objects::create_network(self, self.call("create the network", Subject::Object), network).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::engine::{
 use crate::model::app::Sizes;
 use crate::model::{
     ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, ImageRef, MemoryMb, Resources,
-    RestartPolicy,
+    RestartPolicy, Subnets,
 };
 
 pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
@@ -123,7 +123,7 @@ impl Bench {
     pub(super) async fn makes_networks(&self) {
         let name = unique("network");
         let (platform, app) = ("conformance".to_owned(), "conformance".parse().unwrap());
-        let network = NetworkRequest { name: name.clone(), platform, app };
+        let network = NetworkRequest { name: name.clone(), platform, app, subnets: Subnets::default() };
         for _ in 0..2 {
             self.engine.create_network(&network).await.expect("making one that is there is no error");
         }

@@ -163,7 +163,12 @@ fn memory_is_changed_with_its_swap_and_cpu_only_where_it_is_given() {
 
 #[tokio::test]
 async fn a_network_is_made_once_and_docker_is_told_to_look() {
-    let network = NetworkRequest { name: "shop".into(), platform: "p".into(), app: "shop".parse().unwrap() };
+    let network = NetworkRequest {
+        name: "shop".into(),
+        platform: "p".into(),
+        app: "shop".parse().unwrap(),
+        subnets: Default::default(),
+    };
     for (status, kind) in [(201, None), (409, None), (500, Some(EngineErrorKind::Failed))] {
         let host = daemon("1.41", move |_| Answer::json(status, json!({"Id": "x", "message": "no"}))).await;
         let outcome = host.docker.create_network(&network).await;
@@ -172,6 +177,37 @@ async fn a_network_is_made_once_and_docker_is_told_to_look() {
         let sent: Value = serde_json::from_slice(&asked.body).unwrap();
         assert_eq!((&*asked.path, &sent["CheckDuplicate"]), ("/networks/create", &json!(true)));
         assert_eq!(sent["Labels"], json!({"paas.platform": "p", "paas.app": "shop"}));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_has_no_addresses_left_takes_those_of_the_platform() {
+    let network = |range: &str| NetworkRequest {
+        name: "shop".into(),
+        platform: "p".into(),
+        app: "shop".parse().unwrap(),
+        subnets: range.parse().unwrap(),
+    };
+    for words in [
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+        "all predefined address pools have been fully subnetted",
+    ] {
+        let host = daemon("1.41", move |asked| match (&*asked.path, serde_json::from_slice::<Value>(&asked.body)) {
+            ("/networks", _) => {
+                Answer::json(200, json!([{"Name": "a", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}]}}]))
+            }
+            (_, Ok(sent)) if sent["IPAM"]["Config"][0]["Subnet"] == "10.9.1.0/24" => {
+                Answer::refusal(403, "Pool overlaps with other one on this address space")
+            }
+            (_, Ok(sent)) if sent.get("IPAM").is_some() => Answer::json(201, json!({"Id": "x"})),
+            _ => Answer::refusal(500, words),
+        })
+        .await;
+        host.docker.create_network(&network("10.9.0.0/16")).await.unwrap();
+        let sent: Value = serde_json::from_slice(&host.asked.lock().last().unwrap().body).unwrap();
+        assert_eq!(sent["IPAM"]["Config"], json!([{"Subnet": "10.9.2.0/24"}]));
+        let full = host.docker.create_network(&network("10.9.0.0/23")).await.unwrap_err();
+        assert!(full.to_string().contains("--app-subnets"), "{full}");
     }
 }
 
