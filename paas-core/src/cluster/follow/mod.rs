@@ -124,11 +124,11 @@ async fn follow_once(
 
     let every = cluster.shared.settings.resync_interval;
     // Those of a thousand hosts that were read at once are not to be read at once again.
-    let mut next_read = Instant::now() + part_of(every);
+    let mut next_read = Instant::now() + part_of(engine.id(), every);
     let mut changed = Changed::default();
     let mut refreshes = FuturesUnordered::new();
     let mut unlimited: VecDeque<ContainerId> = cluster.limits_unknown(engine).into();
-    let mut next_limits = Instant::now() + LOOK_AT_LIMITS + part_of(LOOK_AT_LIMITS);
+    let mut next_limits = Instant::now() + LOOK_AT_LIMITS + part_of(engine.id(), LOOK_AT_LIMITS);
     loop {
         while refreshes.len() < REFRESHES_AT_ONCE
             && let Some(container) = changed.take()
