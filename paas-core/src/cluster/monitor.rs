@@ -42,16 +42,18 @@ pub(super) async fn monitor(cluster: Cluster, engine: EngineHandle, report: Repo
     let mut missed = 0;
     loop {
         let outcome = tokio::select! {
-            _ = ticker.tick() => {
-                let deadline = (usual * 2).clamp(settings.probe_timeout, most);
-                probes.push(probe(cluster.clone(), engine.clone(), deadline).boxed());
-                continue;
-            }
+            // In this order, so that a simulation goes the same way twice; no tick is starved by answers to those before.
+            biased;
             () = report.woken() => {
                 ticker.reset_immediately();
                 continue;
             }
             Some(outcome) = probes.next() => outcome,
+            _ = ticker.tick() => {
+                let deadline = (usual * 2).clamp(settings.probe_timeout, most);
+                probes.push(probe(cluster.clone(), engine.clone(), deadline).boxed());
+                continue;
+            }
         };
         match outcome {
             Outcome::Answered(heard, took) => {

@@ -43,6 +43,7 @@ pub(crate) async fn follow_applications(
             });
         }
         tokio::select! {
+            biased;
             () = apps.added.notified() => {}
             change = changes.recv() => match change {
                 Ok(AppChange::App(name)) => {
@@ -82,6 +83,7 @@ async fn follow(apps: Arc<Apps>, executor: Executor, app: Arc<App>, report: Repo
         };
         let woken = async {
             tokio::select! {
+                biased;
                 () = app.wake.notified() => {}
                 () = app.gone.cancelled() => {}
             }

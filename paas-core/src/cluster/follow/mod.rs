@@ -136,19 +136,11 @@ async fn follow_once(
             refreshes.push(refresh(cluster, engine, container));
         }
         tokio::select! {
-            event = events.next(), if heard.unrecorded.is_none() => match event {
-                Some(event) => take_event(cluster, engine, event?, heard, &mut changed),
-                None => return Ok(Ended::Over),
-            },
+            // In this order, so that a simulation goes the same way twice: what comes seldom first, and events last.
+            biased;
             room = cluster.shared.recorder.room(), if heard.unrecorded.is_some() => {
                 if let (Some(room), Some(event)) = (room, heard.unrecorded.take()) {
                     room.send(event);
-                }
-            }
-            container = refreshes.next(), if !refreshes.is_empty() => {
-                changed.done(container);
-                if cluster.note_twin(engine) {
-                    return Ok(Ended::Duplicate);
                 }
             }
             () = sleep_until(changed.info_due.unwrap_or(next_read)), if changed.info_due.is_some() => {
@@ -183,6 +175,16 @@ async fn follow_once(
                     next_read = Instant::now();
                 }
             }
+            container = refreshes.next(), if !refreshes.is_empty() => {
+                changed.done(container);
+                if cluster.note_twin(engine) {
+                    return Ok(Ended::Duplicate);
+                }
+            }
+            event = events.next(), if heard.unrecorded.is_none() => match event {
+                Some(event) => take_event(cluster, engine, event?, heard, &mut changed),
+                None => return Ok(Ended::Over),
+            },
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What becomes of a call, and of the server that makes it.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +75,13 @@ pub(super) struct Rates {
     pub(super) slow: f64,
 }
 
-/// What decides how each call fares.
+/// What decides how each call fares: the seed, what is called, and the how many-th such call it is. So a call fares the same
+/// whatever else is called at that time.
 #[derive(Clone, Debug)]
-pub(super) struct Weather(Arc<Mutex<(StdRng, Rates)>>);
+pub(super) struct Weather {
+    seed: u64,
+    state: Arc<Mutex<(BTreeMap<String, u64>, Rates)>>,
+}
 
 /// How a call fares.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,17 +102,24 @@ pub(super) struct Fate {
 
 impl Weather {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new((StdRng::seed_from_u64(seed), Rates::default()))))
+        Self { seed, state: Arc::default() }
     }
 
     pub(super) fn change(&self, rates: Rates) {
-        self.0.lock().1 = rates;
+        self.state.lock().1 = rates;
     }
 
-    /// How the next call fares.
-    pub(super) fn next(&self) -> Fate {
-        let (random, rates) = &mut *self.0.lock();
-        let rates = *rates;
+    /// How the next call of that name fares.
+    pub(super) fn next(&self, call: &str) -> Fate {
+        let (count, rates) = {
+            let (counts, rates) = &mut *self.state.lock();
+            let count = counts.entry(call.to_owned()).or_default();
+            *count += 1;
+            (*count, *rates)
+        };
+        let mut hasher = DefaultHasher::new();
+        (self.seed, call, count).hash(&mut hasher);
+        let random = &mut StdRng::seed_from_u64(hasher.finish());
         let mut milliseconds = |usual: u64, late: u64| {
             let is_late = random.random_bool(rates.slow);
             Duration::from_millis(random.random_range(0..if is_late { late } else { usual }))

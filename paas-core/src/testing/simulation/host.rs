@@ -46,7 +46,8 @@ impl ReachedHost {
         W: Future<Output = Result<T>> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let (host, fate) = (self.clone(), self.weather.next());
+        let fate = self.weather.next(&format!("{} {}", self.name, change.operation));
+        let host = self.clone();
         let act = act(self.engine.clone());
         tokio::spawn(async move {
             if let Some(outcome) = host.carry(fate, change, act).await {
@@ -87,7 +88,7 @@ impl ReachedHost {
     }
 
     async fn read<T>(&self, operation: &'static str, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let fate = self.weather.next();
+        let fate = self.weather.next(&format!("{} {operation}", self.name));
         let work = async {
             if fate.is_refused {
                 return Err(EngineError::new(kind_of(fate), operation, "the simulated host failed"));

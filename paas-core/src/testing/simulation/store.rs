@@ -27,9 +27,9 @@ impl ReachedStore {
     }
 
     async fn write(&self, operation: &'static str, writes: Vec<Write>) -> Result<Version> {
-        let fate = self.weather.next();
         let (table, key) =
             writes.first().map_or((Table::new("nothing"), String::new()), |first| (first.table, first.key.clone()));
+        let fate = self.weather.next(table.name());
         let failed = |detail: &str| {
             Err(StoreError::new(StoreErrorKind::Unavailable, operation, table, key.clone()).with_detail(detail))
         };
@@ -54,7 +54,7 @@ impl ReachedStore {
     }
 
     async fn read<T>(&self, table: Table, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let Fate { there, is_refused, .. } = self.weather.next();
+        let Fate { there, is_refused, .. } = self.weather.next(table.name());
         let work = async {
             tokio::time::sleep(there).await;
             if is_refused {

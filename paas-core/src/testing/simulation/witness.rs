@@ -16,7 +16,7 @@ use crate::apps::{Backend, BeforeState, Desired, Goal, RolloutReason, Slot};
 use crate::clock::Clock;
 use crate::engine::{EngineError, ObservedContainer, ReplicaLabels, SimulatedEngine};
 use crate::model::app::{ComponentName, ComponentSpec, Replicas, UpdateOrder};
-use crate::model::{ContainerId, ContainerState, RestartPolicy};
+use crate::model::{ContainerId, ContainerState, HealthStatus, RestartPolicy};
 use crate::store::Store;
 
 /// A change that a server asks a host for.
@@ -198,6 +198,10 @@ impl Witness {
 
     /// Everything serves, and from now on nothing but rollouts makes it smaller.
     pub(super) fn is_whole(&self) {
+        let is_sick = |(_, found): &(&str, ObservedContainer)| found.run.health == Some(HealthStatus::Unhealthy);
+        if self.containers().iter().any(is_sick) {
+            return;
+        }
         let mut seen = self.seen.lock();
         let Some(spec) = seen.desired.revisions.get(&seen.desired.target).cloned() else { return };
         let part = |(name, spec): (&ComponentName, &ComponentSpec)| {
@@ -241,6 +245,10 @@ impl Witness {
     /// A host has done it, or not.
     pub(super) fn has_done(&self, host: &str, change: &Change, error: Option<&EngineError>) {
         let Change { operation, name, labels, .. } = change;
+        if labels.is_none() && !name.contains(APP) {
+            // Names of containers of 'run' are made up.
+            return self.look();
+        }
         match error {
             Some(error) => self.tell(format!("{operation} {name} on {host}: {}", error.detail())),
             None => self.tell(format!("{operation} {name} on {host}")),
