@@ -317,13 +317,6 @@ impl World {
         }
         self.set_weather(Rates::default());
     }
-
-    /// Hosts that are drained are so no more.
-    pub(super) fn drain_nothing(&mut self) {
-        for host in std::mem::take(&mut self.faults.drained) {
-            self.drain(host, false);
-        }
-    }
 }
 
 /// Something bad happens to a container.

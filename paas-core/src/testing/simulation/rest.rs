@@ -35,7 +35,9 @@ impl World {
         if !self.until_served().await {
             return;
         }
-        self.drain_nothing();
+        if !self.drain_nothing().await {
+            return;
+        }
         if self.witness.is_observed_only() {
             if !self.pass(Duration::from_secs(150)).await {
                 return;
@@ -64,6 +66,23 @@ impl World {
                 return true;
             }
         }
+    }
+
+    /// Hosts that are drained are so no more.
+    async fn drain_nothing(&mut self) -> bool {
+        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            loop {
+                let Some(server) = &self.server else { return false };
+                match server.controller.set_draining(&ann(), &host, false).await {
+                    Ok(_) => break,
+                    Err(error) => self.witness.tell(format!("refused: {host} is drained no more: {error}")),
+                }
+                if !self.pass(LOOK).await {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Unless it was destroyed or stopped, the last that is applied is a version that works.
