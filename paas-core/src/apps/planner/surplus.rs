@@ -97,6 +97,15 @@ impl<'a> Planner<'a> {
             self.wait(Subject::Slot(slot.clone()), None, reason);
             is_left = true;
         }
+        // The same holds for one before the newest.
+        let is_seen = |generation| self.made_for(slot, replica).any(|container| container.generation == generation);
+        let mut unseen = replica.elsewhere.iter().filter(|(generation, engine)| {
+            self.observed.engines.contains_key(*engine) && !self.is_lost(engine) && !is_seen(**generation)
+        });
+        if let Some(reason) = unseen.find_map(|(_, engine)| self.no_answer(engine)) {
+            self.wait(Subject::Slot(slot.clone()), None, reason);
+            is_left = true;
+        }
         if !is_left {
             self.step(Action::Forget(slot.clone()), Cause::NothingLeft);
         }

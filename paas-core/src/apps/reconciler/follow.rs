@@ -52,7 +52,7 @@ pub(crate) async fn follow_applications(
                     }
                 }
                 Ok(AppChange::Engines) | Err(RecvError::Lagged(_)) => {
-                    apps.look_for_returned(&executor.cluster).await;
+                    apps.look_for_returned(&executor);
                     apps.look_whether_half_answers(&executor.cluster);
                     apps.wake_all();
                 }

@@ -39,6 +39,9 @@ impl Apps {
         app.probe(&executor.cluster, held.desired(), &known, &self.clock);
         let mut desired = self.as_it_counts(held.desired());
         let observed = self.observe(executor, app, &desired, now);
+        if !desired.observe_only {
+            desired.note_gone(&observed);
+        }
         let mut steps = self.steps_of_before(executor, app, &mut desired);
         steps.extend(
             executor

@@ -101,7 +101,8 @@ impl ReachedHost {
 
 fn kind_of(fate: Fate) -> EngineErrorKind {
     match fate.kind {
-        0 => EngineErrorKind::Unable,
+        // What a host cannot do it did not do.
+        0 if !fate.is_lost => EngineErrorKind::Unable,
         1..3 => EngineErrorKind::Unreachable,
         _ => EngineErrorKind::Failed,
     }

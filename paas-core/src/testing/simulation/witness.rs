@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::declared::APP;
 use super::programs;
 use crate::apps::documents::{Documents, Tables};
-use crate::apps::{Backend, BeforeState, Desired, Goal, RolloutReason, Slot};
+use crate::apps::{Backend, BeforeState, Desired, Goal, Replica, RolloutReason, Slot};
 use crate::clock::Clock;
 use crate::engine::{EngineError, ObservedContainer, ReplicaLabels, SimulatedEngine};
 use crate::model::app::{ComponentName, ComponentSpec, Replicas, UpdateOrder};
@@ -290,7 +290,11 @@ impl Witness {
             (seen.store.clone(), seen.desired.clone())
         };
         let loading = Documents::load(Tables::new(&store), &before.app);
-        let documents = loading.now_or_never().expect("memory answers at once").expect("memory answers");
+        let documents = match loading.now_or_never() {
+            Some(Ok(documents)) => documents,
+            Some(Err(error)) => return self.complain(format!("what was written cannot be read: {error}")),
+            None => return self.complain("memory does not answer at once"),
+        };
         let desired = documents.desired().clone();
         let now = self.now();
         let rollout = desired.rollout.as_ref();
@@ -303,6 +307,7 @@ impl Witness {
             .ended()
             .map(|ended| (ended.at, format!("rollout to {}: {:?} {}", ended.to, ended.outcome, ended.why)));
         let mut lines = vec![line];
+        lines.extend(changed_slots(&before, &desired));
         {
             let mut seen = self.seen.lock();
             seen.last_change = now;
@@ -453,6 +458,22 @@ impl Seen {
             *most = slack(spec, *floor).max(*most);
         }
     }
+}
+
+/// The slots whose record changed, each in a line.
+fn changed_slots(before: &Desired, after: &Desired) -> Vec<String> {
+    let changed = after.replicas.iter().filter(|(slot, record)| before.replicas.get(slot) != Some(record));
+    let shown = changed.map(|(slot, record)| {
+        let Replica { revision, generation, engine, made, backends, stopped, kept, completed, failed, .. } = record;
+        let failed = failed.as_ref().map(|failed| (failed.generation, failed.attempts, failed.of_host));
+        format!(
+            "  {slot}: revision {revision}, {generation} on {engine}, made {made:?}, serving {:?}, stopped {stopped:?}, kept \
+             {kept:?}, completed {completed:?}, failed {failed:?}",
+            backends.iter().map(|(number, backend)| (*number, *backend == Backend::Serving)).collect::<Vec<_>>()
+        )
+    });
+    let gone = before.replicas.keys().filter(|slot| !after.replicas.contains_key(slot));
+    shown.chain(gone.map(|slot| format!("  {slot} is forgotten"))).collect()
 }
 
 /// How many of so many may be missing while a component is replaced.

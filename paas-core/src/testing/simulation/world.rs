@@ -18,6 +18,7 @@ use super::host::ReachedHost;
 use super::programs;
 use super::store::ReachedStore;
 use super::witness::Witness;
+use crate::background::BackgroundTask;
 use crate::clock::Clock;
 use crate::controller::{Actor, Controller, RunRequest};
 use crate::engine::{Connector, DockerEngine, SimulatedEngine};
@@ -168,12 +169,20 @@ impl World {
             let is_takeover = self.random.random_bool(0.7);
             self.serve(is_takeover).await;
         }
-        if let Some(server) = &self.server
-            && let Err(wrong) = server.controller.cluster().audit()
-        {
-            self.witness.complain(format!("the view is wrong: {wrong}"));
+        if let Some(server) = &self.server {
+            self.look_at(server);
         }
         self.note_calm();
+    }
+
+    fn look_at(&self, server: &Server) {
+        if let Err(wrong) = server.controller.cluster().audit() {
+            self.witness.complain(format!("the view is wrong: {wrong}"));
+        }
+        let panicked = |task: &BackgroundTask| task.last_error.as_deref() == Some("it panicked");
+        if let Some(task) = server.controller.background().tasks().into_iter().find(panicked) {
+            self.witness.complain(format!("{} panicked", task.name));
+        }
     }
 
     /// From the moment at which everything serves, nothing but rollouts makes it smaller.
