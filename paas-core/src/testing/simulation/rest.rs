@@ -125,8 +125,19 @@ impl World {
             if !self.pass(LOOK).await {
                 return false;
             }
+            self.tell_what_waits();
         }
         true
+    }
+
+    /// Says in the story what is not as it is to be, and why.
+    fn tell_what_waits(&self) {
+        let Some(Ok(app)) = self.server.as_ref().map(|server| server.controller.app(APP)) else { return };
+        for (name, component) in &app.component {
+            for replica in component.replicas.iter().filter(|replica| !replica.reason.is_empty()) {
+                self.witness.tell(format!("  {name}.{} is {}: {}", replica.slot, replica.state, replica.reason));
+            }
+        }
     }
 
     /// What is there is what was declared, and nothing else.

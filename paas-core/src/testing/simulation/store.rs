@@ -54,7 +54,9 @@ impl ReachedStore {
     }
 
     async fn read<T>(&self, table: Table, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        let Fate { there, is_refused, .. } = self.weather.next(table.name());
+        let Fate { there, is_refused, kind, .. } = self.weather.next(table.name());
+        // A server reads much when it begins, and gives up at the first read that fails.
+        let is_refused = is_refused && kind == 0;
         let work = async {
             tokio::time::sleep(there).await;
             if is_refused {

@@ -199,16 +199,22 @@ impl Witness {
     /// Everything serves, and from now on nothing but rollouts makes it smaller.
     pub(super) fn is_whole(&self) {
         let is_sick = |(_, found): &(&str, ObservedContainer)| found.run.health == Some(HealthStatus::Unhealthy);
-        if self.containers().iter().any(is_sick) {
+        let containers = self.containers();
+        if containers.iter().any(is_sick) {
             return;
         }
         let mut seen = self.seen.lock();
         let Some(spec) = seen.desired.revisions.get(&seen.desired.target).cloned() else { return };
         let part = |(name, spec): (&ComponentName, &ComponentSpec)| {
             let slots = seen.desired.replicas.keys().filter(|slot| slot.component == *name).count();
-            (!may_complete(spec)).then(|| (name.clone(), (slots, slack(spec, slots))))
+            (!may_complete(spec)).then(|| (name.clone(), (slots, 0)))
         };
         seen.calm = Some(Calm(spec.components.iter().filter_map(part).collect()));
+        // The server may not have seen yet what happened last.
+        if seen.too_few(&containers).is_some() {
+            seen.calm = None;
+        }
+        seen.keep_calm();
     }
 
     /// A change of a container that is there.
