@@ -188,6 +188,8 @@ impl Desired {
             .replicas
             .entry(replica.slot.clone())
             .or_insert_with(|| Replica::new(revision, replica.generation, replica.engine.clone()));
+        // What went wrong with another version says nothing about this one.
+        record.failed = record.failed.take().filter(|_| record.revision == revision);
         record.revision = revision;
         record.name_newest(replica);
         record.made.insert(replica.generation);
