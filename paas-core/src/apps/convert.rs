@@ -104,6 +104,7 @@ impl From<&ReplicaRecord> for Replica {
         };
         let mut replica = Self::new(record.revision, record.generation, record.engine.clone());
         replica.made.extend(&record.made);
+        replica.elsewhere.extend(record.elsewhere.iter().cloned());
         replica.before_rollout = record.before_rollout;
         replica.backends = record.backends.iter().map(backend).collect();
         replica.stopped.clone_from(&record.stopped);
@@ -129,6 +130,7 @@ impl ReplicaRecord {
         };
         Self {
             made: replica.made.clone(),
+            elsewhere: replica.elsewhere.clone().into_iter().collect(),
             before_rollout: replica.before_rollout,
             backends: replica.backends.iter().map(backend).collect(),
             stopped: replica.stopped.clone(),

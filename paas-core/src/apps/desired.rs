@@ -179,6 +179,9 @@ pub struct Replica {
     /// Its containers, by generation: those that were made or adopted for it, the last hundred of them. Any other container of
     /// the slot is an orphan.
     pub made: BTreeSet<u64>,
+    /// Those before the newest that may be there still, and the host of each, by generation: until that host was read and does not
+    /// have it. The slot is not forgotten before.
+    pub elsewhere: BTreeMap<u64, EngineId>,
     /// The newest generation when the last rollout began: newer ones were made by that rollout. Clocks of hosts differ, so the
     /// time at which a container was made does not tell.
     pub before_rollout: u64,
@@ -209,6 +212,7 @@ impl Replica {
             generation,
             engine,
             made: BTreeSet::from([generation]),
+            elsewhere: BTreeMap::new(),
             before_rollout: 0,
             backends: BTreeMap::new(),
             stopped: BTreeSet::new(),

@@ -16,7 +16,7 @@ use crate::store::{Collection, KeyRange, MAX_WRITES, Result, Store, Version, Wri
 
 /// The tables of applications.
 #[derive(Clone, Debug)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     applications: Collection<ApplicationRecord>,
     revisions: Collection<RevisionRecord>,
     replicas: Collection<ReplicaRecord>,
@@ -111,7 +111,7 @@ impl Change {
 }
 
 impl Tables {
-    pub(super) fn new(store: &Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Self {
         Self {
             applications: Collection::new(store.clone(), APPLICATIONS),
             revisions: Collection::new(store.clone(), REVISIONS),
@@ -142,7 +142,7 @@ fn below(app: &AppName) -> KeyRange {
 
 impl Documents {
     /// Reads what is kept of an application; nothing is, where there is none.
-    pub(super) async fn load(tables: Tables, app: &AppName) -> Result<Self> {
+    pub(crate) async fn load(tables: Tables, app: &AppName) -> Result<Self> {
         let mut documents = Self::none(tables, app);
         let Tables { applications, revisions, replicas, volumes } = documents.tables.clone();
         let found = applications.get(app.as_str()).await?;

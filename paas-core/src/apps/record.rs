@@ -5,14 +5,29 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, Backend, BeforeState, Desired, Instance, Outcome, Replica, Rollout, RolloutReason, Slot, Step, StepFailure,
-    Volume,
+    Action, Backend, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout, RolloutReason, Slot,
+    Step, StepFailure, Volume,
 };
 use crate::model::EngineId;
 use crate::model::app::{AppSpec, ComponentName};
 
 /// How many generations of a slot are remembered. One that a host brings back after more of them is an orphan.
 const GENERATIONS: usize = 100;
+
+impl Replica {
+    /// Another container is the newest. The one before may be there still.
+    fn name_newest(&mut self, newest: &Instance) {
+        if self.generation != newest.generation {
+            let before = std::mem::replace(&mut self.engine, newest.engine.clone());
+            self.elsewhere.insert(self.generation, before);
+        }
+        (self.generation, self.engine) = (newest.generation, newest.engine.clone());
+        self.elsewhere.remove(&newest.generation);
+        if self.elsewhere.len() > GENERATIONS {
+            self.elsewhere.pop_first();
+        }
+    }
+}
 
 impl Desired {
     /// Makes a revision of `spec`, and begins a rollout to it that takes the place of one under way. The number of the revision.
@@ -77,8 +92,7 @@ impl Desired {
             Action::Assign { replica, revision } => self.change(replica, |record| {
                 record.failed = record.failed.take().filter(|_| record.revision == *revision);
                 record.revision = *revision;
-                record.generation = replica.generation;
-                record.engine = replica.engine.clone();
+                record.name_newest(replica);
             }),
             Action::Adopt { replica, revision } => self.record_adoption(replica, *revision),
             Action::Admit(replica) => {
@@ -167,6 +181,24 @@ impl Desired {
         self.note_progress(now);
     }
 
+    /// Notes which older containers are gone for certain: their hosts were read, and do not have them, or will never be back.
+    pub(crate) fn note_gone(&mut self, observed: &Observed) {
+        for (slot, record) in &mut self.replicas {
+            let is_seen = |generation: u64, engine: &EngineId| {
+                observed.containers.iter().any(|container| {
+                    container.slot.as_ref() == Some(slot)
+                        && container.generation == generation
+                        && container.engine == *engine
+                })
+            };
+            record.elsewhere.retain(|generation, engine| match observed.engines.get(engine) {
+                Some(Reach::Up) => is_seen(*generation, engine),
+                Some(Reach::Lost) => false,
+                _ => true,
+            });
+        }
+    }
+
     fn change(&mut self, replica: &Instance, change: impl FnOnce(&mut Replica)) {
         if let Some(record) = self.replicas.get_mut(&replica.slot) {
             change(record);
@@ -178,9 +210,10 @@ impl Desired {
             .replicas
             .entry(replica.slot.clone())
             .or_insert_with(|| Replica::new(revision, replica.generation, replica.engine.clone()));
+        // What went wrong with another version says nothing about this one.
+        record.failed = record.failed.take().filter(|_| record.revision == revision);
         record.revision = revision;
-        record.generation = replica.generation;
-        record.engine = replica.engine.clone();
+        record.name_newest(replica);
         record.made.insert(replica.generation);
         if record.made.len() > GENERATIONS {
             record.made.pop_first();

@@ -104,10 +104,10 @@ impl Looked<'_> {
         let Some(replica) = self.desired.replicas.get(slot) else { return false };
         let serves = |container: &ObservedContainer| {
             replica.backends.get(&container.generation) == Some(&Backend::Serving)
-                && (container.state == ContainerState::Running || is_completed(container))
+                && container.state == ContainerState::Running
                 && self.observed.engines.get(&container.engine) == Some(&Reach::Up)
         };
-        self.containers_of(slot).any(serves)
+        is_completed(replica) || self.containers_of(slot).any(serves)
     }
 
     fn containers_of<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = &'a ObservedContainer> {
@@ -140,6 +140,9 @@ impl Looked<'_> {
     /// How a replica is, in a word.
     fn word(&self, replica: Option<&Replica>, container: Option<&ObservedContainer>) -> &'static str {
         let Some(replica) = replica else { return "pending" };
+        if is_completed(replica) {
+            return "completed";
+        }
         if self.observed.engines.get(&replica.engine) != Some(&Reach::Up) {
             return "unreachable";
         }
@@ -151,11 +154,6 @@ impl Looked<'_> {
             (ContainerState::Running | ContainerState::Created, _, _) => "starting",
             (ContainerState::Paused, _, _) => "paused",
             (ContainerState::Restarting, _, _) => "crash-looping",
-            (ContainerState::Stopped | ContainerState::Unknown, _, Some(Backend::Serving))
-                if is_completed(container) =>
-            {
-                "completed"
-            }
             (ContainerState::Stopped | ContainerState::Unknown, _, _) => "stopped",
         }
     }
@@ -170,8 +168,9 @@ impl Looked<'_> {
     }
 }
 
-fn is_completed(container: &ObservedContainer) -> bool {
-    container.state == ContainerState::Stopped && container.exit_code == Some(0)
+/// Whether the newest container of a slot ended well, and the slot needs no other: wherever that container is by now.
+fn is_completed(replica: &Replica) -> bool {
+    replica.completed == Some(replica.generation)
 }
 
 fn reason_of(reason: &RolloutReason) -> &'static str {

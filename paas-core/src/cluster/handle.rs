@@ -57,6 +57,7 @@ impl EngineHandle {
         let mut status = self.shared.status.subscribe();
         let is_lost = |status: &EngineStatus| !matches!(status, EngineStatus::Up | EngineStatus::Suspect);
         tokio::select! {
+            biased;
             _ = status.wait_for(is_lost) => {}
             () = self.shared.stop.cancelled() => {}
         }

@@ -52,7 +52,8 @@ use probe::Prober;
 use recorder::Recorder;
 pub use reservation::Reservation;
 pub(crate) use view::EngineReach;
-use view::{Ticket, View};
+pub(crate) use view::Ticket;
+use view::View;
 
 /// How closely the engines are watched.
 #[derive(Clone, Debug)]

@@ -1,17 +1,17 @@
 //! Asks each engine, on its own ticker, whether it answers and what its containers use.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use rand::RngExt;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use super::probe::{Heard, Unheard};
 use super::{Cluster, EngineHandle};
 use crate::background::Report;
-use crate::model::EngineStatus;
+use crate::model::{EngineId, EngineStatus};
 
 /// How long an answer that is late is still listened for, beyond the timeout. It tells a slow host from a dead one.
 const LATE: Duration = Duration::from_secs(10);
@@ -36,22 +36,24 @@ enum Outcome {
 pub(super) async fn monitor(cluster: Cluster, engine: EngineHandle, report: Report) {
     let settings = cluster.shared.settings.clone();
     let most = settings.probe_timeout * settings.probe_misses.max(1);
-    let mut ticker = jittered(settings.probe_interval);
+    let mut ticker = jittered(engine.id(), settings.probe_interval);
     let mut probes = FuturesUnordered::new();
     let mut usual = Duration::ZERO;
     let mut missed = 0;
     loop {
         let outcome = tokio::select! {
-            _ = ticker.tick() => {
-                let deadline = (usual * 2).clamp(settings.probe_timeout, most);
-                probes.push(probe(cluster.clone(), engine.clone(), deadline).boxed());
-                continue;
-            }
+            // In this order, so that a simulation goes the same way twice; no tick is starved by answers to those before.
+            biased;
             () = report.woken() => {
                 ticker.reset_immediately();
                 continue;
             }
             Some(outcome) = probes.next() => outcome,
+            _ = ticker.tick() => {
+                let deadline = (usual * 2).clamp(settings.probe_timeout, most);
+                probes.push(probe(cluster.clone(), engine.clone(), deadline).boxed());
+                continue;
+            }
         };
         match outcome {
             Outcome::Answered(heard, took) => {
@@ -130,7 +132,7 @@ fn unanswered(cluster: &Cluster, engine: &EngineHandle, missed: u32, unheard: Un
 pub(super) async fn measure(cluster: Cluster, engine: EngineHandle, report: Report) {
     let id = engine.id();
     let every = cluster.shared.settings.usage_interval;
-    sleep(part_of(every)).await;
+    sleep(part_of(id, every)).await;
     loop {
         if engine.status() == EngineStatus::Up && !cluster.tells_its_use(id) {
             match engine.client().usage().await {
@@ -147,21 +149,24 @@ pub(super) async fn measure(cluster: Cluster, engine: EngineHandle, report: Repo
         let containers = cluster.shared.view.read().containers_on(id);
         let pause = every * u32::try_from(containers.div_ceil(MEASURED_AN_INTERVAL).max(1)).unwrap_or(u32::MAX);
         // Sooner or later than that each time, so that those that were started together do not stay together.
-        let _ = timeout(pause / 2 + part_of(pause), report.woken()).await;
+        let _ = timeout(pause / 2 + part_of(id, pause), report.woken()).await;
     }
 }
 
-/// A ticker whose first tick comes at a random moment of the first interval, so that a thousand of them do not all tick
-/// at once.
-fn jittered(every: Duration) -> tokio::time::Interval {
-    let mut ticker = interval_at(Instant::now() + part_of(every), every);
+/// A ticker whose first tick comes at a moment of the first interval that is the engine's own, so that a thousand of them do
+/// not all tick at once.
+fn jittered(engine: &EngineId, every: Duration) -> tokio::time::Interval {
+    let mut ticker = interval_at(Instant::now() + part_of(engine, every), every);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
 }
 
-/// A random part of a time.
-pub(super) fn part_of(time: Duration) -> Duration {
-    time.mul_f64(rand::rng().random_range(0.0..1.0))
+/// A part of a time, which is another one for each engine, and always the same: a simulation goes the same way twice.
+pub(super) fn part_of(engine: &EngineId, time: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    engine.as_str().hash(&mut hasher);
+    // The upper half of the hash, of as many as there are.
+    time.mul_f64((hasher.finish() >> 32) as f64 / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -175,7 +180,7 @@ mod tests {
     use crate::cluster::ClusterSettings;
     use crate::engine::{EngineUsage, MockDockerEngine};
     use crate::events::RecordingSink;
-    use crate::model::{EngineId, EngineSpec, HostUsage, MemoryMb};
+    use crate::model::{EngineSpec, HostUsage, MemoryMb};
     use crate::scheduler::Spread;
 
     #[tokio::test(start_paused = true)]

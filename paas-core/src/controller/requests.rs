@@ -188,6 +188,7 @@ impl Controller {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 _ = ticker.tick() => {}
                 () = report.woken() => {}
             }

@@ -79,6 +79,7 @@ impl EventLog {
                 }
             }
             tokio::select! {
+                biased;
                 () = sleep(retention.interval) => {}
                 () = self.grown.notified() => {}
                 () = report.woken() => {}

@@ -1,11 +1,14 @@
 //! Makes and starts the containers of applications, each on the engine that was chosen for it.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 
 use super::Executor;
-use crate::cluster::{ReplicaContainer, Reservation};
+use crate::cluster::{ReplicaContainer, Reservation, Ticket};
 use crate::engine::{
-    AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
+    AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ObservedContainer,
+    ReplicaLabels,
 };
 use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
 use crate::scheduler::PlacementRequest;
@@ -36,16 +39,55 @@ impl Executor {
         let connection = reservation.connection().ok_or_else(gone)?;
         self.cluster.while_up(engine, self.prepare(&*connection, engine, new)).await?;
         let slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
-        let id = self.cluster.while_up(engine, self.create_replica(&*connection, engine, new, &reservation)).await?;
-        if let Err(error) = self.cluster.while_up(engine, connection.start(&id)).await {
-            self.discard(&*connection, engine, &id).await;
+        let made = self.cluster.while_up(engine, self.create_and_start(&*connection, engine, new, &reservation)).await;
+        drop(slot);
+        match made {
+            Ok((found, seen)) => {
+                let id = found.id.clone();
+                reservation.commit(found, seen);
+                Ok(id)
+            }
+            Err(error) => {
+                if may_have_been_made(&error) {
+                    self.clear_away(&*connection, engine, new).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn create_and_start(
+        &self,
+        connection: &dyn DockerEngine,
+        engine: &EngineId,
+        new: &NewReplica,
+        reservation: &Reservation,
+    ) -> Result<(ObservedContainer, Ticket), EngineError> {
+        let id = self.create_replica(connection, engine, new, reservation).await?;
+        if let Err(error) = connection.start(&id).await {
+            self.discard(connection, engine, &id).await;
             return Err(error);
         }
-        drop(slot);
         let seen = self.cluster.ticket();
-        let found = self.cluster.while_up(engine, connection.inspect(&id)).await?;
-        reservation.commit(found, seen);
-        Ok(id)
+        Ok((connection.inspect(&id).await?, seen))
+    }
+
+    /// Looks for what may have been made although an error was the answer, and removes it. Until the host has said what there is,
+    /// nothing else is to be made in its place; one that answers no more is read when it is back.
+    async fn clear_away(&self, connection: &dyn DockerEngine, engine: &EngineId, new: &NewReplica) {
+        let look = async {
+            loop {
+                match connection.list().await {
+                    Ok(all) => return Ok(all),
+                    Err(error) => tracing::warn!(%engine, %error, "whether {} was made is not known yet", new.name),
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let Ok(all) = self.cluster.while_up(engine, look).await else { return };
+        if let Some(found) = all.iter().find(|found| new.is(found)) {
+            self.discard(connection, engine, &found.id).await;
+        }
     }
 
     /// Has an engine get an image, unless it has it.
@@ -142,11 +184,7 @@ impl Executor {
             // It was made before, and the answer was lost.
             Err(error) if error.kind() == EngineErrorKind::Conflict => {
                 let all = connection.list().await?;
-                let is_it = |found: &&crate::engine::ObservedContainer| {
-                    let labels = found.managed.as_ref().and_then(|managed| managed.replica());
-                    found.name.trim_start_matches('/') == new.name && labels == Some(&new.labels)
-                };
-                all.iter().find(is_it).map(|found| found.id.clone()).ok_or(error)
+                all.iter().find(|found| new.is(found)).map(|found| found.id.clone()).ok_or(error)
             }
             Err(error) => Err(error),
         }
@@ -166,15 +204,36 @@ impl Executor {
         Ok(())
     }
 
-    /// Removes what was made and cannot be started. What cannot be removed is found again, and goes then.
+    /// Removes what was made and is not to stay. What cannot be removed is known from then on, and goes later.
     async fn discard(&self, connection: &dyn DockerEngine, engine: &EngineId, id: &ContainerId) {
         let _removal = self.cluster.removing(id);
         match self.cluster.while_up(engine, connection.remove(id)).await {
             Ok(()) => self.cluster.removed(id),
-            Err(error) => tracing::warn!(%engine, container = id.short(), %error, "what cannot be started stays"),
+            Err(error) => {
+                tracing::warn!(%engine, container = id.short(), %error, "what is not to stay cannot be removed");
+                if self.cluster.while_up(engine, self.cluster.refresh(engine, id)).await.is_err() {
+                    self.cluster.look_for_remains(engine);
+                }
+            }
         }
     }
 }
+
+impl NewReplica {
+    /// Whether a container is the one that was to be made.
+    fn is(&self, found: &ObservedContainer) -> bool {
+        let labels = found.managed.as_ref().and_then(|managed| managed.replica());
+        found.name.trim_start_matches('/') == self.name && labels == Some(&self.labels)
+    }
+}
+
+/// Whether there may be a container all the same: the answer was lost, or it was made and something failed after that.
+fn may_have_been_made(error: &EngineError) -> bool {
+    matches!(error.kind(), EngineErrorKind::Unreachable | EngineErrorKind::Failed | EngineErrorKind::NoSuchContainer)
+}
+
+/// When a host is asked again that could not say what there is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const MAKE: &str = "make the container";
 const START: &str = "start the container";

@@ -212,6 +212,7 @@ impl Keeper {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.term.is_over() {
             tokio::select! {
+                biased;
                 () = self.term.over() => break,
                 _ = ticker.tick() => {}
             }
@@ -277,6 +278,7 @@ impl Term {
             // Not until the end at once: the clock that this sleeps by may stand still meanwhile.
             let look = self.ends().min(Instant::now() + LOOK);
             tokio::select! {
+                biased;
                 () = self.shared.over.cancelled() => return,
                 () = sleep_until(look) => {}
             }

@@ -79,6 +79,7 @@ async fn expire(shared: Arc<Shared>) {
         let rings = shared.leases_changed.notified();
         match next {
             Some(next) => tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(next) => {}
                 () = rings => continue,
             },

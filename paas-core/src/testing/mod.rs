@@ -20,6 +20,7 @@ pub mod registry;
 #[cfg(feature = "rethinkdb")]
 pub mod rethinkdb;
 pub mod scheduler;
+pub mod simulation;
 pub mod skip;
 pub mod store;
 pub mod tier;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::status::{Drain, drained_at};
 use super::{Component, Planner, Turn, instance};
-use crate::apps::{Action, Cause, ObservedContainer, Reach, Replica, Slot, Subject};
+use crate::apps::{Action, Cause, Instance, ObservedContainer, Reach, Replica, Slot, Subject};
 use crate::model::ContainerState;
 use crate::model::app::{ComponentName, ComponentSpec, Replicas};
 
@@ -48,15 +48,7 @@ impl<'a> Planner<'a> {
     pub(super) fn show_stray_orphans(&mut self, turns: &[Turn<'a, '_>]) {
         let shown: BTreeSet<&Slot> =
             turns.iter().flat_map(|turn| &turn.component.views).map(|view| &view.slot).collect();
-        let mut orphans = Vec::new();
-        for (&slot, containers) in self.by_slot.iter().filter(|(slot, _)| !shown.contains(*slot)) {
-            let replica = self.desired.replicas.get(slot);
-            let is_named = |container: &ObservedContainer| {
-                replica.is_some_and(|replica| replica.made.contains(&container.generation))
-            };
-            orphans.extend(containers.iter().filter(|found| !is_named(found)).map(|found| instance(slot, found)));
-        }
-        for orphan in orphans {
+        for orphan in self.orphans(|slot| !shown.contains(slot)) {
             self.wait(Subject::Slot(orphan.slot.clone()), None, Cause::Orphan(orphan));
         }
     }
@@ -94,6 +86,15 @@ impl<'a> Planner<'a> {
         // A container that nobody has seen since this server leads may be there all the same.
         let is_unseen = self.made_for(slot, replica).all(|container| container.generation != replica.generation);
         if let Some(reason) = self.no_answer(&replica.engine).filter(|_| is_unseen && !self.is_lost(&replica.engine)) {
+            self.wait(Subject::Slot(slot.clone()), None, reason);
+            is_left = true;
+        }
+        // The same holds for one before the newest.
+        let is_seen = |generation| self.made_for(slot, replica).any(|container| container.generation == generation);
+        let mut unseen = replica.elsewhere.iter().filter(|(generation, engine)| {
+            self.observed.engines.contains_key(*engine) && !self.is_lost(engine) && !is_seen(**generation)
+        });
+        if let Some(reason) = unseen.find_map(|(_, engine)| self.no_answer(engine)) {
             self.wait(Subject::Slot(slot.clone()), None, reason);
             is_left = true;
         }
@@ -145,5 +146,28 @@ impl<'a> Planner<'a> {
         for (slot, replica) in &self.desired.replicas {
             self.remove_slot(slot, replica, &Cause::AppDestroyed, false);
         }
+        // Also what no record names: nothing is to be left of it.
+        for orphan in self.orphans(|_| true) {
+            if self.is_lost(&orphan.engine) {
+                continue;
+            }
+            match self.no_answer(&orphan.engine) {
+                None => self.step(Action::Remove(orphan), Cause::AppDestroyed),
+                Some(reason) => self.wait(Subject::Slot(orphan.slot), None, reason),
+            }
+        }
+    }
+
+    /// The containers of some slots that no record names.
+    fn orphans(&self, is_one: impl Fn(&Slot) -> bool) -> Vec<Instance> {
+        let mut orphans = Vec::new();
+        for (&slot, containers) in self.by_slot.iter().filter(|(slot, _)| is_one(slot)) {
+            let replica = self.desired.replicas.get(slot);
+            let is_named = |container: &ObservedContainer| {
+                replica.is_some_and(|replica| replica.made.contains(&container.generation))
+            };
+            orphans.extend(containers.iter().filter(|found| !is_named(found)).map(|found| instance(slot, found)));
+        }
+        orphans
     }
 }

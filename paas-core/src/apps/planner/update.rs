@@ -6,8 +6,8 @@ use super::status::{Drain, Status, drained_at, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, Turn, sizes};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, Slot, Step, Subject};
-use crate::model::EngineId;
 use crate::model::app::UpdateOrder;
+use crate::model::{EngineId, HostPort};
 use crate::scheduler::{AllocationRef, Snapshot};
 
 /// How many of a component are being replaced, and how many serve nobody.
@@ -198,8 +198,14 @@ impl<'a> Planner<'a> {
         });
         if let Some(spec) = spec {
             let request = sizes::request(spec, container.sizes);
+            let host = snapshot.get(&container.engine);
+            let taken = host.into_iter().flat_map(|host| &host.host_ports);
+            // It runs, so what it wants is its own, by whatever address Docker has bound it.
+            let is_its_own = |port: &&HostPort| request.host_ports.iter().any(|wanted| wanted.conflicts_with(port));
+            let ports: Vec<HostPort> = taken.filter(is_its_own).copied().collect();
+            let allocation = AllocationRef { ports: &ports, ..AllocationRef::from(&request) };
             // What was never taken is not given back: then there is no more room than before.
-            let _ = snapshot.give_back(&container.engine, AllocationRef::from(&request));
+            let _ = snapshot.give_back(&container.engine, allocation);
         }
         snapshot
     }

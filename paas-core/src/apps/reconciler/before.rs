@@ -32,6 +32,10 @@ impl Apps {
         let now = self.now();
         let target = desired.target;
         let mut steps = Vec::new();
+        // One that is stopped or goes runs no commands; and by a store that may be an old one nothing is done.
+        if desired.goal != Goal::Run || desired.observe_only {
+            return steps;
+        }
         let states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
         let (commands, reaches) = (executor.cluster.replicas(&app.name), executor.cluster.reaches());
         for name in states.into_iter().filter_map(|(name, state)| (state == BeforeState::Running).then_some(name)) {
@@ -76,7 +80,8 @@ impl Apps {
             let is_over = labels.revision < desired.target || desired.goal == Goal::Destroy || took_too_long;
             labels.slot.is_none() && is_over
         };
-        for container in executor.cluster.replicas(&app.name).into_iter().filter(is_old) {
+        let commands = executor.cluster.replicas(&app.name).into_iter().filter(is_old);
+        for container in commands.filter(|_| !desired.observe_only) {
             let target = Target::Before(container.labels.component.clone());
             if app.in_flight.lock().contains_key(&target) {
                 continue;

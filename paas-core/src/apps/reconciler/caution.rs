@@ -72,7 +72,7 @@ impl Caution {
         Ok(())
     }
 
-    async fn change_lost(&self, change: impl Fn(&mut BTreeSet<EngineId>) + Send) -> Result<()> {
+    pub(super) async fn change_lost(&self, change: impl Fn(&mut BTreeSet<EngineId>) + Send) -> Result<()> {
         let mut first = BTreeSet::new();
         change(&mut first);
         let now = match self.hosts.insert(LOST_HOSTS, &first).await {
@@ -130,21 +130,6 @@ impl Apps {
         self.caution.change_lost(|lost| lost.extend([engine.clone()])).await?;
         self.wake_all();
         Ok(())
-    }
-
-    /// A host that was given up and answers is one like the others: what is on it and is filled elsewhere goes.
-    pub(super) async fn look_for_returned(&self, cluster: &Cluster) {
-        let lost = self.caution.lost();
-        let reaches = cluster.reaches();
-        let returned: Vec<&EngineId> =
-            lost.iter().filter(|engine| reaches.get(*engine) == Some(&EngineReach::Up)).collect();
-        if returned.is_empty() {
-            return;
-        }
-        let outcome = self.caution.change_lost(|lost| lost.retain(|engine| !returned.contains(&engine))).await;
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "that a host is back was not written down");
-        }
     }
 
     /// Healing needs no word any more when half of the hosts answer; the next time they do not, it stops again.

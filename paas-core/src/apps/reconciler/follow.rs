@@ -43,6 +43,7 @@ pub(crate) async fn follow_applications(
             });
         }
         tokio::select! {
+            biased;
             () = apps.added.notified() => {}
             change = changes.recv() => match change {
                 Ok(AppChange::App(name)) => {
@@ -51,7 +52,7 @@ pub(crate) async fn follow_applications(
                     }
                 }
                 Ok(AppChange::Engines) | Err(RecvError::Lagged(_)) => {
-                    apps.look_for_returned(&executor.cluster).await;
+                    apps.look_for_returned(&executor);
                     apps.look_whether_half_answers(&executor.cluster);
                     apps.wake_all();
                 }
@@ -82,6 +83,7 @@ async fn follow(apps: Arc<Apps>, executor: Executor, app: Arc<App>, report: Repo
         };
         let woken = async {
             tokio::select! {
+                biased;
                 () = app.wake.notified() => {}
                 () = app.gone.cancelled() => {}
             }

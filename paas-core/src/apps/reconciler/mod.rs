@@ -14,6 +14,7 @@ mod health;
 mod observe;
 mod probe;
 mod removal;
+mod returned;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,8 @@ pub(crate) struct Apps {
     observe_only: AtomicBool,
     /// Heal even though more than half of the hosts are silent.
     heal_now: AtomicBool,
+    /// Held while hosts are cleared that had been given up.
+    clearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One application.
@@ -134,6 +137,7 @@ impl Apps {
             may_be_silent_until,
             observe_only: AtomicBool::new(false),
             heal_now: AtomicBool::new(false),
+            clearing: Arc::default(),
         };
         let names = apps.tables.names().await?;
         if apps.caution.load(!names.is_empty()).await? {

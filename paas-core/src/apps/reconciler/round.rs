@@ -39,6 +39,9 @@ impl Apps {
         app.probe(&executor.cluster, held.desired(), &known, &self.clock);
         let mut desired = self.as_it_counts(held.desired());
         let observed = self.observe(executor, app, &desired, now);
+        if !desired.observe_only {
+            desired.note_gone(&observed);
+        }
         let mut steps = self.steps_of_before(executor, app, &mut desired);
         steps.extend(
             executor
@@ -48,7 +51,8 @@ impl Apps {
         self.remove_old_commands(executor, app, &desired);
         let until = steps.iter().filter_map(time_to_wait_for).min();
         steps.retain(|step| !step.action.is_wait() && !app.is_in_flight(step));
-        if steps.is_empty() && desired.goal == Goal::Destroy && !app.is_busy() {
+        let is_to_go = desired.goal == Goal::Destroy && !desired.observe_only;
+        if steps.is_empty() && is_to_go && !app.is_busy() {
             return self.forget_when_nothing_is_left(executor, app, held).await;
         }
         let mut beside = Beside::default();

@@ -124,11 +124,11 @@ async fn follow_once(
 
     let every = cluster.shared.settings.resync_interval;
     // Those of a thousand hosts that were read at once are not to be read at once again.
-    let mut next_read = Instant::now() + part_of(every);
+    let mut next_read = Instant::now() + part_of(engine.id(), every);
     let mut changed = Changed::default();
     let mut refreshes = FuturesUnordered::new();
     let mut unlimited: VecDeque<ContainerId> = cluster.limits_unknown(engine).into();
-    let mut next_limits = Instant::now() + LOOK_AT_LIMITS + part_of(LOOK_AT_LIMITS);
+    let mut next_limits = Instant::now() + LOOK_AT_LIMITS + part_of(engine.id(), LOOK_AT_LIMITS);
     loop {
         while refreshes.len() < REFRESHES_AT_ONCE
             && let Some(container) = changed.take()
@@ -136,19 +136,11 @@ async fn follow_once(
             refreshes.push(refresh(cluster, engine, container));
         }
         tokio::select! {
-            event = events.next(), if heard.unrecorded.is_none() => match event {
-                Some(event) => take_event(cluster, engine, event?, heard, &mut changed),
-                None => return Ok(Ended::Over),
-            },
+            // In this order, so that a simulation goes the same way twice: what comes seldom first, and events last.
+            biased;
             room = cluster.shared.recorder.room(), if heard.unrecorded.is_some() => {
                 if let (Some(room), Some(event)) = (room, heard.unrecorded.take()) {
                     room.send(event);
-                }
-            }
-            container = refreshes.next(), if !refreshes.is_empty() => {
-                changed.done(container);
-                if cluster.note_twin(engine) {
-                    return Ok(Ended::Duplicate);
                 }
             }
             () = sleep_until(changed.info_due.unwrap_or(next_read)), if changed.info_due.is_some() => {
@@ -183,6 +175,16 @@ async fn follow_once(
                     next_read = Instant::now();
                 }
             }
+            container = refreshes.next(), if !refreshes.is_empty() => {
+                changed.done(container);
+                if cluster.note_twin(engine) {
+                    return Ok(Ended::Duplicate);
+                }
+            }
+            event = events.next(), if heard.unrecorded.is_none() => match event {
+                Some(event) => take_event(cluster, engine, event?, heard, &mut changed),
+                None => return Ok(Ended::Over),
+            },
         }
     }
 }

@@ -64,6 +64,9 @@ impl Controller {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // In this order, so that a simulation goes the same way twice.
+                biased;
+                _ = look.tick() => self.look_after_members().await,
                 change = changes.next() => match change {
                     Some(MemberChange::Joined(member, _)) => self.joined(member).await,
                     Some(MemberChange::Left(id, _)) => self.left(&id).await,
@@ -71,7 +74,6 @@ impl Controller {
                     // After a break those who are not listed have a while to come back, as they may have been cut off as well.
                     Some(MemberChange::Lagged | MemberChange::Resumed) | None => return Ok(()),
                 },
-                _ = look.tick() => self.look_after_members().await,
             }
         }
     }

@@ -28,6 +28,7 @@ use super::{
     EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
     VolumeRequest,
 };
+use crate::clock::Clock;
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, HealthStatus, ImageDigest, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
@@ -72,11 +73,20 @@ static HOSTS: LazyLock<Mutex<HashMap<String, SimulatedEngine>>> = LazyLock::new(
 impl SimulatedEngine {
     /// A host of its own, that no address leads to.
     pub fn new(settings: &SimulatedHost) -> Self {
+        Self::of(settings, Host::default())
+    }
+
+    /// The same, of another clock than the machine's. The ids of its containers follow from the seed of its settings.
+    pub fn with_clock(settings: &SimulatedHost, clock: Clock) -> Self {
+        Self::of(settings, Host::with_clock(clock, settings.seed))
+    }
+
+    fn of(settings: &SimulatedHost, host: Host) -> Self {
         let shared = Shared {
             name: settings.name.clone(),
             faults: Mutex::new(Faults::new(settings.seed)),
             settings: Mutex::new(settings.clone()),
-            host: Mutex::default(),
+            host: Mutex::new(host),
             asked: Mutex::default(),
             changed: Notify::new(),
         };
@@ -258,6 +268,13 @@ impl SimulatedEngine {
     /// A container of another host is on this one as well, as on a cloned machine.
     pub fn outsider_twin(&self, container: &ObservedContainer) {
         self.outsider(|host| host.outsider_twin(container));
+    }
+
+    /// Takes the power of the host away, or gives it back. Without it nothing answers and nothing runs; with it again, Docker
+    /// starts what its restart policy says.
+    pub fn set_power(&self, on: bool) {
+        self.shared.faults.lock().unreachable = !on;
+        self.outsider(|host| if on { host.regain_power() } else { host.lose_power() });
     }
 
     /// The clock of the host is set forwards, or backwards where `by` is negative.

@@ -46,7 +46,11 @@ impl Sizes {
 impl ComponentSpec {
     /// What Docker changes without making a new container.
     pub fn sizes(&self) -> Sizes {
-        Sizes { cpus: self.cpus, memory: self.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION), restart: self.restart }
+        Sizes {
+            cpus: self.cpus,
+            memory: self.memory.unwrap_or(MemoryMb::DEFAULT_RESERVATION),
+            restart: self.docker_restart(),
+        }
     }
 
     /// What its containers are, as a number in hexadecimal digits: the same for two components exactly where no field differs that

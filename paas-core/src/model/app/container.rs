@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
 use crate::model::{
     Capability, ContainerSpec, HealthCheck as DockerCheck, HealthCommand, ImageRef, Invalid, Logging as DockerLogging,
-    Signal, Ulimit as DockerUlimit,
+    RestartPolicy, Signal, Ulimit as DockerUlimit,
 };
 
 /// Lets a program send packets of every kind, in the name of any other container of its network. Docker gives it to all.
@@ -51,7 +51,7 @@ impl ComponentSpec {
             labels: self.place.labels.clone(),
             bind_ports: self.publish.clone(),
             volumes: volumes.collect(),
-            restart_policy: self.restart,
+            restart_policy: self.docker_restart(),
             user: docker.user.clone(),
             init: docker.init.then_some(true),
             read_only: docker.read_only,
@@ -75,6 +75,15 @@ impl ComponentSpec {
             health: self.health.as_ref().and_then(docker_check),
             docker_labels: docker.labels.clone(),
             ..ContainerSpec::new(self.pinned_image())
+        }
+    }
+
+    /// What Docker is told of when to start it again. With `always` it would also start what the platform has stopped and keeps, as
+    /// soon as its daemon is started again: beside the one that took its place, and on the same volume.
+    pub fn docker_restart(&self) -> RestartPolicy {
+        match self.restart {
+            RestartPolicy::Always => RestartPolicy::UnlessStopped,
+            other => other,
         }
     }
 

@@ -218,6 +218,9 @@ pub struct ReplicaRecord {
     /// Its containers, by generation: those that were made or adopted for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub made: BTreeSet<u64>,
+    /// Older ones that may be there still, by generation, and the host of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<(u64, EngineId)>,
     /// The newest generation when the last rollout began.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub before_rollout: u64,
@@ -348,6 +351,7 @@ impl ReplicaRecord {
             generation,
             engine,
             made: BTreeSet::from([generation]),
+            elsewhere: Vec::new(),
             before_rollout: 0,
             backends: Vec::new(),
             stopped: BTreeSet::new(),

@@ -9,13 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::logs::Line;
 use super::{
     CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
     Result,
 };
+use crate::clock::Clock;
 use crate::engine::{LogStream, Managed, Owner, RunState};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
@@ -54,8 +56,12 @@ pub(super) struct Host {
     addresses: u32,
     /// What it says of every container that it makes.
     pub(super) warnings: Vec<String>,
+    /// What time it really is.
+    clock: Clock,
     /// How far the clock of the host is ahead of the true one.
     ahead: SignedDuration,
+    /// Where the ids of its containers come from, if they are to be the same another time.
+    ids: Option<StdRng>,
 }
 
 #[derive(Debug)]
@@ -68,6 +74,8 @@ struct Simulated {
     /// The limit of CPU, where there is one.
     cpus: Option<Cpus>,
     restart: RestartPolicy,
+    /// Whether somebody stopped it, and nobody has started it since.
+    is_stopped_on_purpose: bool,
     managed: Option<Managed>,
     /// The network of the platform that it is in.
     network: Option<String>,
@@ -79,19 +87,26 @@ struct Simulated {
 }
 
 impl Simulated {
-    fn new(name: String, spec: ContainerSpec, reserved: Resources, managed: Option<Managed>) -> Self {
+    fn new(
+        name: String,
+        spec: ContainerSpec,
+        reserved: Resources,
+        managed: Option<Managed>,
+        created: Timestamp,
+    ) -> Self {
         Self {
             own_name: name.clone(),
             name,
             cpus: spec.cpus,
             restart: spec.restart_policy,
+            is_stopped_on_purpose: false,
             spec: Arc::new(spec),
             reserved,
             managed,
             network: None,
             state: ContainerState::Created,
             ports: Vec::new(),
-            created: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
+            created: created.round(jiff::Unit::Second).unwrap_or_default(),
             run: RunState::default(),
             log: Vec::new(),
         }
@@ -129,6 +144,11 @@ fn check_cpus(spec: &ContainerSpec, cpus: Cpus) -> Result<()> {
 }
 
 impl Host {
+    /// A host of a clock, whose containers have the ids that follow from a seed.
+    pub(super) fn with_clock(clock: Clock, seed: u64) -> Self {
+        Self { clock, ids: Some(StdRng::seed_from_u64(seed)), ..Self::default() }
+    }
+
     /// Makes a container on a host of so many CPUs.
     pub(super) fn create(&mut self, request: &CreateRequest, cpus: Cpus) -> Result<Created> {
         check_image("create the container", &request.spec.name)?;
@@ -159,7 +179,7 @@ impl Host {
             owner,
         };
         let (spec, reserved) = (request.spec.clone(), request.spec.reserved());
-        let mut container = Simulated::new(request.name.clone(), spec, reserved, Some(managed));
+        let mut container = Simulated::new(request.name.clone(), spec, reserved, Some(managed), self.clock.now());
         let network = request.network.as_ref().filter(|_| request.spec.is_in_default_network());
         container.network = network.map(|network| network.name.clone());
         let id = self.add(container);
@@ -167,7 +187,10 @@ impl Host {
     }
 
     fn add(&mut self, container: Simulated) -> ContainerId {
-        let id = random_id();
+        let id = match &mut self.ids {
+            Some(random) => random_id(random),
+            None => random_id(&mut rand::rng()),
+        };
         self.have_image(&container.spec.name);
         self.names.insert(container.name.clone());
         self.volumes.extend(container.volumes().map(str::to_owned));
@@ -187,6 +210,7 @@ impl Host {
         }
         if let Some(container) = self.containers.get_mut(id) {
             container.run.restarts = 0;
+            container.is_stopped_on_purpose = false;
         }
         self.begin(id)
     }
@@ -205,7 +229,7 @@ impl Host {
         let ports = self.bind(&spec.bind_ports)?;
         self.addresses += 1;
         let address = Ipv4Addr::from_bits(FIRST_ADDRESS + self.addresses);
-        let (time, now) = (Timestamp::now(), self.now());
+        let (time, now) = (self.clock.now(), self.now());
         let line = |stream, text: String| Line { time, stream, text };
         if let Some(container) = self.containers.get_mut(id) {
             container.state = ContainerState::Running;
@@ -263,6 +287,9 @@ impl Host {
             return Ok(());
         }
         self.tell_more("kill", id, signal("15"));
+        if let Some(container) = self.containers.get_mut(id) {
+            container.is_stopped_on_purpose = true;
+        }
         self.end(id, 143);
         self.tell("stop", id);
         Ok(())
@@ -287,7 +314,7 @@ impl Host {
 
     /// What the clock of the host says.
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp::now().checked_add(self.ahead).unwrap_or_default()
+        self.clock.now().checked_add(self.ahead).unwrap_or_default()
     }
 
     /// The program ends; its ports are free.
@@ -463,9 +490,9 @@ fn shown_spec(container: &Simulated) -> ContainerSpec {
     spec
 }
 
-fn random_id() -> ContainerId {
+fn random_id(random: &mut impl Rng) -> ContainerId {
     let mut bytes = [0_u8; 32];
-    rand::rng().fill_bytes(&mut bytes);
+    random.fill_bytes(&mut bytes);
     // 64 hexadecimal digits are an id.
-    hex::encode(bytes).parse().unwrap_or_else(|_| random_id())
+    hex::encode(bytes).parse().unwrap_or_else(|_| random_id(random))
 }

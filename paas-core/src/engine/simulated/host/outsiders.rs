@@ -8,6 +8,9 @@ use crate::model::{
     ContainerId, ContainerSpec, ContainerState, HealthStatus, ImageRef, LaunchId, Resources, RestartPolicy,
 };
 
+/// What Docker says of a container whose end it did not see.
+const AFTER_POWER_LOSS: i64 = 255;
+
 impl Host {
     pub(in crate::engine::simulated) fn make_network(&mut self, name: &str) {
         self.networks.get_or_insert_default().insert(name.to_owned());
@@ -27,7 +30,7 @@ impl Host {
         spec.cpus = limits.map(|limits| limits.cpus);
         spec.memory = limits.map(|limits| limits.memory);
         let reserved = spec.reserved();
-        let id = self.add(Simulated::new(name.to_owned(), spec, reserved, None));
+        let id = self.add(Simulated::new(name.to_owned(), spec, reserved, None, self.clock.now()));
         // It publishes nothing, so there is nothing that could fail.
         let _ = self.start(&id);
         id
@@ -46,7 +49,7 @@ impl Host {
             managed.launch = LaunchId::new();
             managed.owner = Owner::Other(owner.into());
         }
-        let copy = self.add(Simulated::new(name.to_owned(), spec, reserved, managed));
+        let copy = self.add(Simulated::new(name.to_owned(), spec, reserved, managed, self.clock.now()));
         self.start(&copy)?;
         Ok(copy)
     }
@@ -111,10 +114,42 @@ impl Host {
             ports: other.ports.clone(),
             created: other.created,
             run: other.run.clone(),
-            ..Simulated::new(name, other.spec.clone(), other.reserved, other.managed.clone())
+            ..Simulated::new(name, other.spec.clone(), other.reserved, other.managed.clone(), other.created)
         };
         self.containers.insert(other.id.clone(), container);
         self.tell("start", &other.id);
+    }
+
+    /// The machine loses power: what runs ends without a word, and what the daemon would have told is forgotten.
+    pub(in crate::engine::simulated) fn lose_power(&mut self) {
+        let running: Vec<ContainerId> = self.ids_of(|container| container.state.holds_resources());
+        for id in running {
+            self.end(&id, AFTER_POWER_LOSS);
+        }
+        self.forgotten += self.history.len() as u64;
+        self.history.clear();
+    }
+
+    /// The machine has power again: its daemon starts the containers whose restart policy says so.
+    pub(in crate::engine::simulated) fn regain_power(&mut self) {
+        let starts_again = |container: &Simulated| match container.restart {
+            // One that was never started has not ended.
+            _ if container.state != ContainerState::Stopped => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !container.is_stopped_on_purpose,
+            RestartPolicy::OnFailure { .. } => {
+                !container.is_stopped_on_purpose && container.run.exit_code == Some(AFTER_POWER_LOSS)
+            }
+            RestartPolicy::No => false,
+        };
+        for id in self.ids_of(starts_again) {
+            // One whose port is taken stays as it is, as on a real host.
+            let _ = self.begin(&id);
+        }
+    }
+
+    fn ids_of(&self, is_one: impl Fn(&Simulated) -> bool) -> Vec<ContainerId> {
+        self.containers.iter().filter(|(_, container)| is_one(container)).map(|(id, _)| id.clone()).collect()
     }
 
     /// The clock of the host is set: forwards, or backwards where that is negative.
