@@ -187,7 +187,7 @@ impl Api {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let answer = request.timeout(Duration::from_secs(120)).send().await.unwrap();
     let status = answer.status();
     let text = answer.text().await.unwrap();

@@ -147,8 +147,7 @@ fn shown(entry: &ContainerEntry, now: Timestamp) -> Option<ReplicaContainer> {
     let (container, state) = (&entry.container, entry.replica.as_ref()?);
     let managed = entry.managed.as_ref()?;
     let mut run = state.run.clone();
-    // One that never ended has no status, whatever was heard of it.
-    run.exit_code = run.exit_code.or(state.exit_code).filter(|_| run.ended.is_some());
+    run.exit_code = run.exit_code.or(state.exit_code);
     let recent = state.exits.iter().filter(|exit| now.duration_since(**exit) < REMEMBERED);
     Some(ReplicaContainer {
         labels: managed.replica()?.clone(),

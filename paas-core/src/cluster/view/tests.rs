@@ -243,6 +243,16 @@ fn how_a_program_ended_is_known_while_it_runs_again() {
 }
 
 #[test]
+fn how_a_program_ended_is_known_as_soon_as_it_is_told() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), replica_of(2, LaunchId::new(), ContainerState::Running), 1);
+    view.note_exit(&container_id(2), at(30), Some(7));
+    // Docker has started it again, and nobody has read it since.
+    let known = only_replica(&view, "shop", 30);
+    assert_eq!((known.exits.len(), known.run.ended, known.run.exit_code), (1, None, Some(7)));
+}
+
+#[test]
 fn only_containers_of_applications_cost_what_they_have() {
     let mut view = view_of(1);
     let mut other = found(1, Some(LaunchId::new()), ContainerState::Running, None);

@@ -1,0 +1,11 @@
+//! Applications on real Docker hosts, which fail as machines do, and people who interfere.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod asking;
+mod broken;
+mod hands;
+mod power;
+mod shop;
+#[path = "../support/mod.rs"]
+mod support;
