@@ -5,7 +5,9 @@
 mod asking;
 mod broken;
 mod hands;
+mod leaders;
 mod power;
 mod shop;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;

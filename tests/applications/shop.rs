@@ -183,6 +183,7 @@ fn found_on(host: usize, container: &ContainerSummary) -> Found {
         id: container.id.clone().unwrap(),
         name: names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default(),
         slot: label("paas.slot")
+            .filter(|slot| !slot.is_empty())
             .map(|slot| format!("{}.{slot}", label("paas.component").unwrap_or_default()))
             .unwrap_or_default(),
         runs: container.state.is_some_and(|state| state.to_string() == "running"),

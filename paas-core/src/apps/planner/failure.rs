@@ -95,8 +95,8 @@ impl<'a> Planner<'a> {
             return;
         };
         let seconds = progress_ms(self.desired) / 1000;
-        let reason = self.reason_to_wait(component.name).unwrap_or_else(|| format!("and {} is not", component.name));
-        let why = format!("no replica became ready for {seconds} s, {reason}");
+        let reason = self.reason_to_wait(component.name).unwrap_or_else(|| format!("{} is not", component.name));
+        let why = format!("no replica became ready for {seconds} s; {reason}");
         let starting = component.views.iter().filter(|view| !view.is_settled()).find_map(|view| {
             let fit = view.fit.as_ref().filter(|fit| !fit.is_good() && !fit.is_held())?;
             Some(Witness::Replica(view.instance(fit.container)))

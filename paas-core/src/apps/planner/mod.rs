@@ -200,7 +200,9 @@ impl<'a> Planner<'a> {
     /// What was there before is put right at once.
     fn heal(&mut self, turn: &Turn<'a, '_>) {
         for view in turn.tended().views.iter().filter(|view| view.is_empty() && view.replica.is_some()) {
-            self.fill(turn.tended(), view);
+            if self.to_adopt(view).is_none() {
+                self.fill(turn.tended(), view);
+            }
         }
     }
 

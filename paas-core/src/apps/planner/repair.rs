@@ -180,9 +180,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The container that becomes the replica of a slot that has no record, where that was asked for and it is the same.
+    /// The container that becomes the replica of a slot that has none, where that was asked for and it is the same. The record of
+    /// the slot, of a store that is older than what runs, may name one that is gone.
     pub(super) fn to_adopt(&self, view: &View<'a>) -> Option<&'a ObservedContainer> {
-        let rollout = self.desired.rollout.as_ref().filter(|_| view.replica.is_none())?;
+        let rollout = self.desired.rollout.as_ref().filter(|_| view.is_empty())?;
         if rollout.reason != RolloutReason::Adopt {
             return None;
         }

@@ -355,6 +355,41 @@ async fn containers_of_a_lost_store_are_shown_and_become_replicas_where_they_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_store_of_yesterday_does_not_know_runs_on_and_is_adopted_where_it_is_the_same() {
+    let file = || request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nupdate = { drain = '1s' }");
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", file()).await.unwrap();
+    platform.settled().await;
+    let yesterday: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    crate::store::transfer::copy(&*platform.store, &*yesterday, &mut |_, _| {}).await.unwrap();
+    let host = platform.host("one").clone();
+    host.remove(&host.really_there()[0].id).await.unwrap();
+    assert!(eventually(|| platform.images() == ["db:1"]).await);
+    platform.settled().await;
+    let today = host.really_there()[0].id.clone();
+    platform.controller.shutdown().await;
+    platform.store = yesterday;
+    platform.controller = start(&platform).await;
+    platform.until("one", EngineStatus::Up).await;
+    platform.controller.resume_reconciling(&ann()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let app = platform.controller.app("shop").unwrap();
+    let reason = app.component["db"].replicas[0].reason.as_str();
+    assert_eq!(reason, "orphaned: no record names db.1.2 on one", "and no second one starts on the volume");
+    let adopt = ApplyRequest { adopt: true, ..file() };
+    let plan = platform.controller.plan_app(&ann(), "shop", adopt.clone()).await.unwrap();
+    assert_eq!(plan.steps[0].action, "adopt db.1.2 on one as revision 2");
+    assert!(platform.controller.apply_app(&ann(), "shop", adopt.clone()).await.unwrap().changed);
+    let app = platform.settled().await;
+    assert_eq!((app.summary.ready, app.component["db"].replicas[0].name.as_str()), (1, "shop.db.1.2"));
+    let again = platform.controller.apply_app(&ann(), "shop", adopt).await.unwrap();
+    assert!(!again.changed, "there is nothing left to adopt");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(host.really_there().into_iter().map(|found| found.id).collect::<Vec<_>>(), [today]);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_replicas_than_fit_into_one_commit_come_to_be() {
     let mut platform = Platform::without_engines(&["one"]).await;
     platform.controller = start(&platform).await;
