@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use serde_json::json;
-use xtask::bed::{Bed, Hosts};
+use xtask::bed::Bed;
 
 use super::shop::{self, Found, Shop, found, of, until_at_rest, version, web};
-use super::support::bed;
+use super::support::Api;
 
 /// How many replicas there are.
 const REPLICAS: usize = 6;
@@ -31,29 +31,26 @@ fn interfere(bed: &Bed, container: &Found, deed: &str) -> bool {
     docker.output().unwrap().status.success()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_people_do_to_containers_by_hand_is_put_right_and_told() {
-    const NAME: &str = "whatever_people_do_to_containers_by_hand_is_put_right_and_told";
-    let Some(bed) = bed::up(NAME, Hosts::new(3)).await else { return };
-    let (_server, api) = bed::serve(&bed, 3).await;
-    let shop = Shop::new(&api, "shop");
+/// Whatever people do to containers by hand is put right and told.
+pub(crate) async fn interfere_all_the_time(bed: &Bed, api: &Api) {
+    let shop = Shop::new(api, "shop");
     shop.roll_out(of(web(REPLICAS))).await;
-    until_at_rest(&bed, &[1, 2, 3], &shop, REPLICAS).await;
+    until_at_rest(bed, &[1, 2, 3], &shop, REPLICAS).await;
     let mut done = Vec::new();
     for second in 0..SECONDS {
         let begun = Instant::now();
         let running: Vec<Found> =
-            found(&bed, &[1, 2, 3], "shop").await.into_iter().filter(|container| container.runs).collect();
+            found(bed, &[1, 2, 3], "shop").await.into_iter().filter(|container| container.runs).collect();
         let deed = DEEDS[second % DEEDS.len()];
         if let Some(victim) = running.choose(&mut rand::rng()).cloned()
-            && interfere(&bed, &victim, deed)
+            && interfere(bed, &victim, deed)
         {
             done.push((deed, victim));
         }
         let left = Duration::from_secs(1).saturating_sub(begun.elapsed());
         tokio::time::sleep(left + Duration::from_millis(rand::rng().random_range(0..50))).await;
     }
-    let took = until_at_rest(&bed, &[1, 2, 3], &shop, REPLICAS).await;
+    let took = until_at_rest(bed, &[1, 2, 3], &shop, REPLICAS).await;
     println!("{} deeds; at rest {took:?} after the last", done.len());
     assert!(done.len() > SECONDS * 3 / 4, "{done:?}");
     let events = shop.events(1000).await;
@@ -75,12 +72,9 @@ async fn whatever_people_do_to_containers_by_hand_is_put_right_and_told() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_who_apply_at_once_one_wins_and_the_other_is_told() {
-    const NAME: &str = "of_two_who_apply_at_once_one_wins_and_the_other_is_told";
-    let Some(bed) = bed::up(NAME, Hosts::new(1)).await else { return };
-    let (_server, api) = bed::serve(&bed, 1).await;
-    let shop = Shop::new(&api, "shop");
+/// Of two who apply at once one wins, and the other is told.
+pub(crate) async fn apply_at_once(bed: &Bed, api: &Api) {
+    let shop = Shop::new(api, "contended");
     let base = shop.roll_out(of(version(web(2), 1))).await;
     for round in 0..2 {
         let newest = shop.status().await["revision"].as_u64().unwrap();
@@ -112,5 +106,5 @@ async fn of_two_who_apply_at_once_one_wins_and_the_other_is_told() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let status = shop.status().await;
     assert_eq!((shop::containers(&status), shop::ready(&status)), (before, 2));
-    until_at_rest(&bed, &[1], &shop, 2).await;
+    until_at_rest(bed, &[1, 2, 3], &shop, 2).await;
 }

@@ -118,7 +118,11 @@ impl<'a> Planner<'a> {
         let reason = |step: &Step| {
             let slot = step.action.slot().filter(|slot| slot.component == *component && step.action.is_wait())?;
             let says_nothing = matches!(step.cause, Cause::OthersFirst | Cause::BelowItsNumber | Cause::Orphan(_));
-            (!says_nothing).then(|| format!("{slot}: {}", step.cause))
+            let words = || match &step.cause {
+                Cause::NoRoom(refusal) => format!("no host takes {slot}: {refusal}"),
+                cause => format!("{slot}: {cause}"),
+            };
+            (!says_nothing).then(words)
         };
         self.steps.iter().find_map(reason)
     }

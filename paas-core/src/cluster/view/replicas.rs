@@ -21,17 +21,22 @@ const MOST_EARLY: usize = 256;
 pub(super) struct ReplicaState {
     run: RunState,
     exits: Vec<Timestamp>,
+    /// Somebody, the platform or a person, sent it a signal: when it ends then, that is not by itself.
+    signalled: bool,
     /// The status of the last end that was seen. Docker forgets it when it starts the container again.
     exit_code: Option<i64>,
 }
 
 impl ReplicaState {
     fn note_exit(&mut self, at: Timestamp, code: Option<i64>) {
+        self.exit_code = code.or(self.exit_code);
+        if std::mem::take(&mut self.signalled) {
+            return;
+        }
         self.exits.push(at);
         self.exits.retain(|exit| at.duration_since(*exit) < REMEMBERED);
         let too_many = self.exits.len().saturating_sub(MOST_EXITS);
         self.exits.drain(..too_many);
-        self.exit_code = code.or(self.exit_code);
     }
 }
 
@@ -106,6 +111,13 @@ impl View {
         let all = self.replicas.by_app.get(&labels.app)?.iter().filter_map(|id| self.container(id));
         let is_one = |other: &ReplicaLabels| other.component == labels.component && other.revision == labels.revision;
         all.into_iter().find(|entry| entry.replica_labels().is_some_and(is_one))
+    }
+
+    /// Somebody sent a program a signal. One that does not end by it and ends by itself later is taken for stopped that once.
+    pub(in crate::cluster) fn note_signal(&mut self, id: &ContainerId) {
+        if let Some(state) = self.containers.get_mut(id).and_then(|entry| entry.replica.as_mut()) {
+            state.signalled = true;
+        }
     }
 
     /// A program ended.
