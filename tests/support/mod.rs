@@ -100,6 +100,17 @@ impl Server {
         self.wait().await;
     }
 
+    /// The same, with further options from now on.
+    pub(crate) async fn start_again_with(&mut self, options: &[&str]) {
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
+        self.start_again().await;
+    }
+
+    /// Where it keeps its store and its key.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -187,7 +198,7 @@ impl Api {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let answer = request.timeout(Duration::from_secs(120)).send().await.unwrap();
     let status = answer.status();
     let text = answer.text().await.unwrap();

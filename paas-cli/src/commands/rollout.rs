@@ -9,6 +9,7 @@ use super::{Result, unless_interrupted};
 use crate::client::{Answer, Client, ClientError};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::apps::last_lines;
 use crate::output::rollout::RolloutReporter;
 
 /// How often the application is looked at.
@@ -47,7 +48,11 @@ pub(super) async fn follow(
     reporter.finish();
     let ended = ended?;
     let last_before = before.and_then(|before| before.last_rollout.as_ref());
-    judge(&ended, ended.last_rollout.as_ref().filter(|result| Some(*result) != last_before))?;
+    let result = ended.last_rollout.as_ref().filter(|result| Some(*result) != last_before);
+    if let Some(output) = result.and_then(|result| result.output.as_ref()) {
+        last_lines(output).iter().for_each(|line| context.output.say(line));
+    }
+    judge(&ended, result)?;
     let summary = &ended.summary;
     context.output.say(&format!(
         "{name} runs revision {}, {} of {} replicas ready",

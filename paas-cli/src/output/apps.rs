@@ -2,15 +2,15 @@
 
 use std::iter::once;
 
-use paas_core::model::app::ComponentName;
+use paas_core::model::app::{ComponentName, LastLines};
 use paas_core::wire::app::{
     AppPlan, AppStatus, AppSummary, FieldChange, PlannedStep, ReplicaStatus, RevisionSummary, RolloutOutcome,
     RolloutResult,
 };
 
-use super::one_line;
 use super::table::{of_fields, with_headers};
 use super::tables::time;
+use super::{one_line, plain};
 
 /// How wide what is written here may be, characters, unless one word is longer.
 const WIDTH: usize = 80;
@@ -258,7 +258,27 @@ fn rollout_lines(app: &AppStatus) -> Vec<String> {
         let why = if result.why.is_empty() { String::new() } else { format!(": {}", result.why) };
         format!("last rollout: revision {}, {} at {}{why}", result.to, outcome(result), time(result.ended))
     });
-    under_way.or(last).map(|line| wrapped("", &line)).unwrap_or_default()
+    let mut lines = under_way.or(last).map(|line| wrapped("", &line)).unwrap_or_default();
+    lines.extend(output_of(app).map(last_lines).unwrap_or_default());
+    lines
+}
+
+/// What the container wrote last because of which the rollout that is under way goes back, or the last one did or stopped.
+fn output_of(app: &AppStatus) -> Option<&LastLines> {
+    match &app.rollout {
+        Some(rollout) => rollout.output.as_ref(),
+        None => app.last_rollout.as_ref()?.output.as_ref(),
+    }
+}
+
+/// What a container wrote last, as it wrote it.
+pub(crate) fn last_lines(output: &LastLines) -> Vec<String> {
+    let LastLines { container, lines } = output;
+    if lines.is_empty() {
+        return vec![format!("{container} wrote nothing")];
+    }
+    let title = format!("the last lines of {container}:");
+    once(title).chain(lines.iter().map(|line| format!("  {}", plain(line)))).collect()
 }
 
 fn outcome(result: &RolloutResult) -> &'static str {

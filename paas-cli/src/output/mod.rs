@@ -130,5 +130,10 @@ fn to_stderr(text: &str) {
 
 /// The text on one line and without control characters.
 pub(crate) fn one_line(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain(text.trim())
+}
+
+/// The text without control characters, as far in as it is.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

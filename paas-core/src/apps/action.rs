@@ -148,6 +148,24 @@ pub enum Outcome {
     Stopped,
 }
 
+/// Why a rollout cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// In a sentence.
+    pub why: String,
+    /// Whose output may tell more.
+    pub witness: Option<Witness>,
+}
+
+/// A container whose output may tell why a rollout cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// One of a slot.
+    Replica(Instance),
+    /// The command that goes before a component.
+    Before(ComponentName),
+}
+
 impl Action {
     /// The container that it is about, if it is about one.
     pub fn replica(&self) -> Option<&Instance> {
@@ -274,7 +292,7 @@ pub enum Cause {
     Found,
     AppStopped,
     AppDestroyed,
-    GateFailed(String),
+    GateFailed(Verdict),
     Declared,
     AllReady,
     NewVolume,
@@ -346,7 +364,7 @@ impl fmt::Display for Cause {
             Self::Found => f.write_str("image and specification are the same"),
             Self::AppStopped => f.write_str("the application is stopped"),
             Self::AppDestroyed => f.write_str("the application is destroyed"),
-            Self::GateFailed(why) => f.write_str(why),
+            Self::GateFailed(verdict) => f.write_str(&verdict.why),
             Self::Declared => f.write_str("the component says so"),
             Self::AllReady => f.write_str("every replica is ready and nothing old is left"),
             Self::NewVolume => f.write_str("the slot has none yet"),

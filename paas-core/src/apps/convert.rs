@@ -48,7 +48,8 @@ pub(super) fn rollout_of(record: &RolloutRecord) -> Option<Rollout> {
         RolloutReasonRecord::Unknown => return None,
     };
     let before = record.before.iter().map(|(name, before)| (name.clone(), (*before).into())).collect();
-    Some(Rollout { before, progressed: record.progressed, ..Rollout::new(record.to, reason, record.started) })
+    let output = record.output.clone();
+    Some(Rollout { before, output, progressed: record.progressed, ..Rollout::new(record.to, reason, record.started) })
 }
 
 impl RolloutRecord {
@@ -68,6 +69,7 @@ impl RolloutRecord {
             started: rollout.started,
             progressed: rollout.progressed,
             before: rollout.before.iter().map(|(name, state)| (name.clone(), (*state).into())).collect(),
+            output: rollout.output.clone(),
             unknown: known
                 .filter(|known| known.to == rollout.to)
                 .map(|known| known.unknown.clone())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::EngineId;
-use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
+use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, LastLines};
 
 /// Everything that is recorded of one application.
 #[derive(Clone, Debug)]
@@ -114,12 +114,14 @@ pub struct Rollout {
     pub progressed: Timestamp,
     /// How far the commands are that run before a component is replaced.
     pub before: BTreeMap<ComponentName, BeforeState>,
+    /// What the container wrote last because of which it goes back, of one that does.
+    pub output: Option<LastLines>,
 }
 
 impl Rollout {
     /// One that begins now.
     pub fn new(to: u64, reason: RolloutReason, now: Timestamp) -> Self {
-        Self { to, reason, started: now, progressed: now, before: BTreeMap::new() }
+        Self { to, reason, started: now, progressed: now, before: BTreeMap::new(), output: None }
     }
 }
 

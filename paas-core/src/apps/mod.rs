@@ -42,7 +42,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Cause, Choice, Outcome, Step, Subject};
+pub use action::{Action, Cause, Choice, Outcome, Step, Subject, Verdict, Witness};
 pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
 pub use observed::{Health, Instance, Observed, ObservedContainer, Reach};
 pub use planner::plan;

@@ -66,6 +66,8 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What its health check says.
     pub health: Health,
+    /// What was wrong the last time that the platform asked, in words that follow a colon.
+    pub complaint: Option<String>,
     /// How it ended.
     pub exit_code: Option<i64>,
     /// When it ended by itself, in the last ten minutes, the oldest first.

@@ -228,7 +228,10 @@ impl Desired {
 
     fn record_adoption(&mut self, replica: &Instance, revision: u64) {
         let mut record = Replica::new(revision, replica.generation, replica.engine.clone());
-        record.before_rollout = replica.generation;
+        // What an older record made may come back with its host.
+        let made = self.replicas.get(&replica.slot).map(|known| known.made.clone()).unwrap_or_default();
+        record.made.extend(made);
+        record.before_rollout = record.newest();
         record.adopted = Some((replica.generation, revision));
         self.replicas.insert(replica.slot.clone(), record);
         let spec = self.component(revision, &replica.slot.component);

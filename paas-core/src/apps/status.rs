@@ -66,6 +66,7 @@ impl Looked<'_> {
                 to: rollout.to,
                 reason: reason_of(&rollout.reason).to_owned(),
                 why: why_of(&rollout.reason).to_owned(),
+                output: rollout.output.clone(),
                 started: rollout.started,
             }),
             last_rollout: documents.ended().map(result_of),
@@ -197,5 +198,5 @@ fn result_of(ended: &EndedRecord) -> RolloutResult {
         OutcomeRecord::Stopped => RolloutOutcome::Stopped,
         OutcomeRecord::Unknown => RolloutOutcome::Unknown,
     };
-    RolloutResult { to: ended.to, outcome, why: ended.why.clone(), ended: ended.at }
+    RolloutResult { to: ended.to, outcome, why: ended.why.clone(), output: ended.output.clone(), ended: ended.at }
 }

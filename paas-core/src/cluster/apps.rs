@@ -111,6 +111,12 @@ impl Cluster {
         self.shared.view.read().changes().subscribe()
     }
 
+    /// Notes that somebody sent a signal to a program, if it is one of an application.
+    pub(super) fn note_signal(&self, engine: &EngineHandle, event: &EngineEvent) {
+        let (Some(container), Some(_)) = (&event.container, event.launch) else { return };
+        self.with(engine, |view| view.note_signal(container));
+    }
+
     /// Notes that a program ended, if it is one of an application.
     pub(super) fn note_exit(&self, engine: &EngineHandle, event: &EngineEvent) {
         // Every container of ours bears its launch. That of somebody else need not be looked for.

@@ -52,6 +52,13 @@ impl EngineError {
         self
     }
 
+    /// The same error, whose sentence begins with what it is about.
+    #[must_use]
+    pub fn about(mut self, what: impl fmt::Display) -> Self {
+        self.detail = format!("{what}: {}", self.detail);
+        self
+    }
+
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

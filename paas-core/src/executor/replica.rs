@@ -197,9 +197,10 @@ impl Executor {
         image: &ImageRef,
     ) -> Result<(), EngineError> {
         let login = (self.find_login)(engine.clone(), image.clone()).await?;
-        let mut progress = connection.pull(image, login).await?;
+        // What a registry says seldom names the image.
+        let mut progress = connection.pull(image, login).await.map_err(|error| error.about(image))?;
         while let Some(step) = progress.next().await {
-            step?;
+            step.map_err(|error| error.about(image))?;
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, unsettled_dependency};
-use crate::apps::{Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, StepFailure};
+use crate::apps::{
+    Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, Step, StepFailure, Verdict, Witness,
+};
 use crate::model::app::{ComponentName, OnFailure};
 
 /// Why a rollout cannot go on.
@@ -14,6 +16,8 @@ pub(super) struct Failure {
     pub(super) component: ComponentName,
     /// Why, in a sentence.
     pub(super) why: String,
+    /// Whose output may tell more.
+    pub(super) witness: Option<Witness>,
     /// Whether that says something about the revision.
     pub(super) may_roll_back: bool,
 }
@@ -71,7 +75,8 @@ impl<'a> Planner<'a> {
                 }
             };
             let may_roll_back = !failed.of_host;
-            self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back });
+            let component = component.name.clone();
+            self.failure.get_or_insert(Failure { component, why, witness: None, may_roll_back });
         }
     }
 
@@ -90,7 +95,12 @@ impl<'a> Planner<'a> {
             return;
         };
         let seconds = progress_ms(self.desired) / 1000;
-        let why = format!("no replica became ready for {seconds} s, and {} is not", component.name);
+        let reason = self.reason_to_wait(component.name).unwrap_or_else(|| format!("{} is not", component.name));
+        let why = format!("no replica became ready for {seconds} s; {reason}");
+        let starting = component.views.iter().filter(|view| !view.is_settled()).find_map(|view| {
+            let fit = view.fit.as_ref().filter(|fit| !fit.is_good() && !fit.is_held())?;
+            Some(Witness::Replica(view.instance(fit.container)))
+        });
         // A version is not to blame for a host that does not answer, or that cannot make a container.
         let is_of_host = |view: &View<'_>| {
             let failed = view.replica.and_then(|replica| replica.failed.as_ref());
@@ -100,14 +110,28 @@ impl<'a> Planner<'a> {
         };
         let views = components.iter().flat_map(|component| &component.views);
         let may_roll_back = views.filter(|view| !view.is_settled()).any(|view| !is_of_host(view));
-        self.failure = Some(Failure { component: component.name.clone(), why, may_roll_back });
+        self.failure = Some(Failure { component: component.name.clone(), why, witness: starting, may_roll_back });
+    }
+
+    /// What a slot of a component waits for by the steps so far, where it is not for others of it.
+    fn reason_to_wait(&self, component: &ComponentName) -> Option<String> {
+        let reason = |step: &Step| {
+            let slot = step.action.slot().filter(|slot| slot.component == *component && step.action.is_wait())?;
+            let says_nothing = matches!(step.cause, Cause::OthersFirst | Cause::BelowItsNumber | Cause::Orphan(_));
+            let words = || match &step.cause {
+                Cause::NoRoom(refusal) => format!("no host takes {slot}: {refusal}"),
+                cause => format!("{slot}: {cause}"),
+            };
+            (!says_nothing).then(words)
+        };
+        self.steps.iter().find_map(reason)
     }
 
     /// Stops and keeps what has not passed its gate. Then everything goes back to the newest revision that was rolled out
     /// entirely; or it stays as it is, and slots that still have their old container go back to that.
     pub(super) fn fail(&mut self, components: &[Component<'a>], failure: Failure) {
         let Some(rollout) = &self.desired.rollout else { return };
-        let cause = Cause::GateFailed(failure.why);
+        let cause = Cause::GateFailed(Verdict { why: failure.why, witness: failure.witness });
         let spec = components.iter().find(|component| *component.name == failure.component).map(|found| found.spec);
         let is_rollback = matches!(rollout.reason, RolloutReason::Rollback { .. });
         let goes_back = failure.may_roll_back

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::{
     Action, BeforeState, Cause, Desired, Goal, Instance, Observed, ObservedContainer, Outcome, RolloutReason, Slot,
-    Step, Subject,
+    Step, Subject, Verdict, Witness,
 };
 use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec};
@@ -200,7 +200,9 @@ impl<'a> Planner<'a> {
     /// What was there before is put right at once.
     fn heal(&mut self, turn: &Turn<'a, '_>) {
         for view in turn.tended().views.iter().filter(|view| view.is_empty() && view.replica.is_some()) {
-            self.fill(turn.tended(), view);
+            if self.to_adopt(view).is_none() {
+                self.fill(turn.tended(), view);
+            }
         }
     }
 
@@ -237,13 +239,16 @@ impl<'a> Planner<'a> {
             Some(BeforeState::Ended(0)) => Ok(()),
             Some(BeforeState::Running) => Err(Cause::BeforeRuns),
             Some(BeforeState::Unknown) if !before.retry => {
-                let why = "nobody knows how the command of before ended: its host is lost".to_owned();
-                self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: false });
+                let why = format!("nobody knows how the command before {} ended: its host is lost", component.name);
+                let component = component.name.clone();
+                self.failure.get_or_insert(Failure { component, why, witness: None, may_roll_back: false });
                 Err(Cause::BeforeRuns)
             }
             Some(BeforeState::Ended(code)) => {
-                let why = format!("the command of before ended with {code}");
-                self.failure.get_or_insert(Failure { component: component.name.clone(), why, may_roll_back: true });
+                let why = format!("the command before {} ended with {code}", component.name);
+                let component = component.name.clone();
+                let witness = Some(Witness::Before(component.clone()));
+                self.failure.get_or_insert(Failure { component, why, witness, may_roll_back: true });
                 Err(Cause::BeforeRuns)
             }
             None | Some(BeforeState::Unknown) => {
@@ -258,7 +263,8 @@ impl<'a> Planner<'a> {
             None => {}
             // One without a reason was asked for.
             Some(RolloutReason::Rollback { why }) if !why.is_empty() => {
-                self.step(Action::Finish(Outcome::RolledBack), Cause::GateFailed(why.clone()));
+                let verdict = Verdict { why: why.clone(), witness: None };
+                self.step(Action::Finish(Outcome::RolledBack), Cause::GateFailed(verdict));
             }
             Some(_) => self.step(Action::Finish(Outcome::Done), Cause::AllReady),
         }

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::place::is_exclusive;
-use super::status::{Drain, Status, after, drained_at, was_stopped};
+use super::status::{Drain, Status, after, drained_at, start_ms, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
-use crate::apps::{Action, Backend, Cause, Instance, ObservedContainer, RolloutReason, Subject};
+use crate::apps::{Action, Backend, Cause, Health, Instance, ObservedContainer, RolloutReason, Subject, Witness};
+use crate::model::app::ComponentSpec;
+use crate::wire::app::Period;
 
 /// How long a container may be unhealthy before it is restarted.
 const SICK_MS: u64 = 60_000;
@@ -39,8 +41,9 @@ impl<'a> Planner<'a> {
             Standing::Held(cause, until) => self.wait(subject(), *until, cause.clone()),
             Standing::Known(status) => {
                 if let Some(why) = self.gate_failure(view, fit.container, status) {
-                    let failure = Failure { component: component.name.clone(), why, may_roll_back: true };
-                    self.failure.get_or_insert(failure);
+                    let witness = Some(Witness::Replica(replica));
+                    let component = component.name.clone();
+                    self.failure.get_or_insert(Failure { component, why, witness, may_roll_back: true });
                     return;
                 }
                 let starts = matches!(status, Status::NotStarted | Status::Ended);
@@ -76,7 +79,7 @@ impl<'a> Planner<'a> {
             Status::Ended if was_stopped(container, view.replica) => None,
             Status::Ended => Some(format!("{name} ended{code} before it was ready")),
             Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
-            Status::Sick(_) => Some(format!("{name} did not become healthy in its time")),
+            Status::Sick(_) => Some(format!("{name} {}", not_healthy(container, view.spec))),
             Status::Starting(_) | Status::Monitored(_) if !container.exits.is_empty() => {
                 Some(format!("{name} ended{code} before it was ready"))
             }
@@ -177,9 +180,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The container that becomes the replica of a slot that has no record, where that was asked for and it is the same.
+    /// The container that becomes the replica of a slot that has none, where that was asked for and it is the same. The record of
+    /// the slot, of a store that is older than what runs, may name one that is gone.
     pub(super) fn to_adopt(&self, view: &View<'a>) -> Option<&'a ObservedContainer> {
-        let rollout = self.desired.rollout.as_ref().filter(|_| view.replica.is_none())?;
+        let rollout = self.desired.rollout.as_ref().filter(|_| view.is_empty())?;
         if rollout.reason != RolloutReason::Adopt {
             return None;
         }
@@ -258,6 +262,15 @@ impl<'a> Planner<'a> {
             (None, None, None) => Cause::FirstStart,
         };
         self.create_or_wait(component, view, cause);
+    }
+}
+
+/// What is wrong with a container whose check fails.
+fn not_healthy(container: &ObservedContainer, spec: &ComponentSpec) -> String {
+    let complaint = container.complaint.as_ref().map(|complaint| format!(": {complaint}")).unwrap_or_default();
+    match container.health {
+        Health::Unhealthy { .. } => format!("was healthy and is not any more{complaint}"),
+        _ => format!("did not become healthy within {}{complaint}", Period::from_millis(start_ms(spec))),
     }
 }
 

@@ -76,7 +76,7 @@ fn judge_running(
     let healthy_since = match health {
         Health::Unhealthy { since } => return Status::Sick(since),
         Health::Starting => {
-            let last = after(container.since, spec.health.as_ref().map_or(60_000, |check| check.start_ms));
+            let last = after(container.since, start_ms(spec));
             return if now < last { Status::Starting(last) } else { Status::Sick(last) };
         }
         Health::Healthy { since } => since,
@@ -90,6 +90,11 @@ fn judge_running(
     };
     let ready = after(healthy_since, spec.update.monitor_ms);
     if serves || now >= ready { Status::Ready } else { Status::Monitored(ready) }
+}
+
+/// How long a container may take to become healthy.
+pub(super) fn start_ms(spec: &ComponentSpec) -> u64 {
+    spec.health.as_ref().map_or(60_000, |check| check.start_ms)
 }
 
 /// When the end came that made it a crash loop.

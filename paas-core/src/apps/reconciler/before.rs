@@ -152,7 +152,7 @@ impl Apps {
     }
 }
 
-fn is_command(container: &ReplicaContainer, component: &ComponentName, revision: u64) -> bool {
+pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, revision: u64) -> bool {
     let labels = &container.labels;
     labels.slot.is_none() && labels.component == *component && labels.revision == revision
 }

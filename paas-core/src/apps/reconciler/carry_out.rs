@@ -184,13 +184,7 @@ struct Target {
 
 impl Target {
     fn find(executor: &Executor, app: &App, replica: &Instance) -> Result<Self, EngineError> {
-        let is_it = |container: &ReplicaContainer| {
-            container.labels.component == replica.slot.component
-                && container.labels.slot == Some(replica.slot.number)
-                && container.labels.generation == replica.generation
-                && container.engine == replica.engine
-        };
-        let found = executor.cluster.replicas(&app.name).into_iter().find(is_it);
+        let found = executor.cluster.replicas(&app.name).into_iter().find(|container| is_replica(container, replica));
         let kind = EngineErrorKind::NoSuchContainer;
         let container = found.ok_or_else(|| EngineError::new(kind, "find the container", "it is gone"))?;
         let engine = executor.cluster.connection(&replica.engine).ok_or_else(|| deleted("reach the container"))?;
@@ -233,6 +227,13 @@ impl Target {
             }
         }
     }
+}
+
+/// Whether a container is that one of its slot.
+pub(super) fn is_replica(container: &ReplicaContainer, replica: &Instance) -> bool {
+    let labels = &container.labels;
+    let is_of_slot = labels.component == replica.slot.component && labels.slot == Some(replica.slot.number);
+    is_of_slot && labels.generation == replica.generation && container.engine == replica.engine
 }
 
 /// Stops a container and removes it.

@@ -12,6 +12,7 @@ mod create;
 mod follow;
 mod health;
 mod observe;
+mod output;
 mod probe;
 mod removal;
 mod returned;

@@ -21,6 +21,7 @@ use crate::cluster::{Cluster, ReplicaContainer};
 use crate::model::app::{ComponentSpec, HealthCheck, Probe};
 use crate::model::{BindPort, BoundPort, ContainerId, ContainerState, EngineAddress, Protocol};
 use crate::net;
+use crate::wire::app::Period;
 
 /// The checks that are made, by container.
 #[derive(Debug, Default)]
@@ -47,6 +48,8 @@ struct Place {
 struct Said {
     health: Option<Health>,
     failures: u32,
+    /// What was wrong the last time.
+    complaint: Option<String>,
     /// Since when it fails.
     failing: Option<Timestamp>,
 }
@@ -83,6 +86,11 @@ impl Probes {
         let said = made.get(id).map(|made| made.said.lock().health(check.failures, serves));
         // One that is not asked yet was well when a server asked it last, or is new.
         said.or((!serves).then_some(Health::Starting))
+    }
+
+    /// What was wrong when the check of a container was made last.
+    pub(super) fn complaint(&self, id: &ContainerId) -> Option<String> {
+        self.0.lock().get(id).and_then(|made| made.said.lock().complaint.clone())
     }
 }
 
@@ -141,8 +149,11 @@ fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Optio
 
 async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake: Arc<Notify>, clock: Clock) {
     loop {
-        let is_well = timeout(Duration::from_millis(check.timeout_ms), ask(&check.probe, &at)).await.unwrap_or(false);
-        if said.lock().note(is_well, check.failures, clock.now()) {
+        let limit = Duration::from_millis(check.timeout_ms);
+        let too_late =
+            || Err(format!("{} is not answered within {}", asked(&check.probe), Period::from_millis(check.timeout_ms)));
+        let answer = timeout(limit, ask(&check.probe, &at)).await.unwrap_or_else(|_| too_late());
+        if said.lock().note(answer, check.failures, clock.now()) {
             wake.notify_one();
         }
         sleep(Duration::from_millis(check.interval_ms)).await;
@@ -162,8 +173,10 @@ impl Said {
     }
 
     /// Notes an answer. Whether the health is another one now.
-    fn note(&mut self, is_well: bool, allowed: u32, since: Timestamp) -> bool {
+    fn note(&mut self, answer: Result<(), String>, allowed: u32, since: Timestamp) -> bool {
         let before = (self.health, self.failures >= allowed);
+        let is_well = answer.is_ok();
+        self.complaint = answer.err();
         if is_well {
             (self.failures, self.failing) = (0, None);
             if !matches!(self.health, Some(Health::Healthy { .. })) {
@@ -181,14 +194,29 @@ impl Said {
     }
 }
 
-async fn ask(probe: &Probe, at: &Place) -> bool {
-    let Ok(connection) = net::connect(&at.host, at.port).await else { return false };
+/// What a container is asked, in words.
+fn asked(probe: &Probe) -> String {
     match probe {
-        Probe::Http { path, .. } => {
-            let status = ask_path(connection, at, path).await;
-            status.is_some_and(|status| (200..400).contains(&status))
-        }
-        Probe::Tcp { .. } | Probe::Command(_) => true,
+        Probe::Http { path, .. } => format!("GET {path}"),
+        Probe::Tcp { port } => format!("a connection to port {port}"),
+        Probe::Command(_) => "the command".to_owned(),
+    }
+}
+
+/// Asks once.
+///
+/// # Errors
+/// What is wrong, in words that follow a colon.
+async fn ask(probe: &Probe, at: &Place) -> Result<(), String> {
+    let not_taken = |error| format!("its port takes no connection: {error}");
+    let connection = net::connect(&at.host, at.port).await.map_err(not_taken)?;
+    match probe {
+        Probe::Http { path, .. } => match ask_path(connection, at, path).await {
+            Some(200..400) => Ok(()),
+            Some(status) => Err(format!("{} is answered with {status}", asked(probe))),
+            None => Err(format!("{} is not answered: the connection broke off", asked(probe))),
+        },
+        Probe::Tcp { .. } | Probe::Command(_) => Ok(()),
     }
 }
 
@@ -221,20 +249,26 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn failed() -> Result<(), String> {
+        Err("GET /up is answered with 503".to_owned())
+    }
+
     #[test]
     fn a_container_that_served_when_the_server_began_to_ask_is_well_until_it_failed_often_enough() {
         let mut said = Said::default();
         assert_eq!(said.health(3, true), Health::Unchecked, "a new leader has asked nobody yet");
         assert_eq!(said.health(3, false), Health::Starting);
-        assert!(!said.note(false, 3, at(1)) && !said.note(false, 3, at(2)));
+        assert!(!said.note(failed(), 3, at(1)) && !said.note(failed(), 3, at(2)));
         assert_eq!(said.health(3, true), Health::Unchecked);
-        assert!(said.note(false, 3, at(3)), "that is news");
+        assert!(said.note(failed(), 3, at(3)), "that is news");
         assert_eq!(said.health(3, true), Health::Unhealthy { since: at(1) });
         assert_eq!(said.health(3, false), Health::Starting, "a new one may take its time");
-        assert!(said.note(true, 3, at(4)));
+        assert!(said.note(Ok(()), 3, at(4)));
         assert_eq!(said.health(3, true), Health::Healthy { since: at(4) });
-        assert!(!said.note(true, 3, at(5)));
-        assert!(!said.note(false, 3, at(6)) && !said.note(false, 3, at(7)) && said.note(false, 3, at(8)));
+        assert!(!said.note(Ok(()), 3, at(5)));
+        assert_eq!(said.complaint, None, "all is well");
+        assert!(!said.note(failed(), 3, at(6)) && !said.note(failed(), 3, at(7)) && said.note(failed(), 3, at(8)));
         assert_eq!(said.health(3, true), Health::Unhealthy { since: at(8) });
+        assert_eq!(said.complaint.as_deref(), Some("GET /up is answered with 503"));
     }
 }

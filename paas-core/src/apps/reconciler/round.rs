@@ -10,6 +10,7 @@ use super::{App, Apps, Making, Target};
 use crate::apps::documents::Beside;
 use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Slot, Step, plan};
 use crate::executor::Executor;
+use crate::model::app::LastLines;
 use crate::model::{Event, EventKind};
 use crate::store::records::{EndedRecord, OutcomeRecord};
 use crate::store::{Result, Write};
@@ -50,19 +51,25 @@ impl Apps {
         );
         self.remove_old_commands(executor, app, &desired);
         let until = steps.iter().filter_map(time_to_wait_for).min();
-        steps.retain(|step| !step.action.is_wait() && !app.is_in_flight(step));
+        steps.retain(|step| !step.action.is_wait());
+        app.leave_what_is_in_flight(&mut steps);
         let is_to_go = desired.goal == Goal::Destroy && !desired.observe_only;
         if steps.is_empty() && is_to_go && !app.is_busy() {
             return self.forget_when_nothing_is_left(executor, app, held).await;
         }
         let mut beside = Beside::default();
         let volumes = slots_without_volume(&steps);
+        // Before what is rolled back is stopped and removed.
+        let output = self.output_of_failure(executor, app, &steps).await;
         for step in steps.iter().filter(|step| !waits_for_volume(step, &volumes)) {
-            beside.ended = beside.ended.or(end_of(&desired, step, now));
+            beside.ended = beside.ended.or(end_of(&desired, step, output.as_ref(), now));
             if let Action::Rollback { to } = step.action {
                 beside.message = format!("rolled back from {}, to what {to} was", desired.target);
             }
             desired.record(step, now);
+            if let (Action::Rollback { .. }, Some(rollout)) = (&step.action, &mut desired.rollout) {
+                rollout.output.clone_from(&output);
+            }
         }
         (desired.observe_only, desired.heal_now) = (held.desired().observe_only, held.desired().heal_now);
         let change = held.documents().change_to(desired, &beside, now)?;
@@ -157,6 +164,16 @@ impl Drop for InFlight {
 }
 
 impl App {
+    /// Leaves the steps of which none is under way for the same. Those that end a rollout, or turn it round, belong together: all
+    /// of them are taken, or none for now. Otherwise a slot would have a version that is not rolled out any more.
+    fn leave_what_is_in_flight(&self, steps: &mut Vec<Step>) {
+        let turns = |step: &Step| matches!(step.action, Action::Finish(_) | Action::Rollback { .. });
+        match steps.iter().any(turns) && steps.iter().any(|step| self.is_in_flight(step)) {
+            true => steps.clear(),
+            false => steps.retain(|step| !self.is_in_flight(step)),
+        }
+    }
+
     /// Whether steps are under way for what a step is of.
     fn is_in_flight(&self, step: &Step) -> bool {
         target(&step.action).is_some_and(|target| self.in_flight.lock().contains_key(&target))
@@ -215,14 +232,17 @@ fn making(steps: &[Step], now: Timestamp) -> Option<Making> {
 }
 
 /// How a rollout ended, if it ends by that step.
-fn end_of(desired: &Desired, step: &Step, now: Timestamp) -> Option<EndedRecord> {
+fn end_of(desired: &Desired, step: &Step, output: Option<&LastLines>, now: Timestamp) -> Option<EndedRecord> {
     let Action::Finish(outcome) = &step.action else { return None };
-    let why = match (outcome, desired.rollout.as_ref().map(|rollout| &rollout.reason)) {
-        (Outcome::Done, _) => String::new(),
-        (Outcome::RolledBack, Some(RolloutReason::Rollback { why })) => why.clone(),
-        _ => step.cause.to_string(),
+    let rollout = desired.rollout.as_ref();
+    let (why, output) = match (outcome, rollout.map(|rollout| &rollout.reason)) {
+        (Outcome::Done, _) => (String::new(), None),
+        (Outcome::RolledBack, Some(RolloutReason::Rollback { why })) => {
+            (why.clone(), rollout.and_then(|rollout| rollout.output.clone()))
+        }
+        _ => (step.cause.to_string(), output.cloned()),
     };
-    Some(EndedRecord { to: desired.target, outcome: OutcomeRecord::from(*outcome), why, at: now })
+    Some(EndedRecord { to: desired.target, outcome: OutcomeRecord::from(*outcome), why, output, at: now })
 }
 
 /// The event that tells of a step. What only brings the records in line is none.

@@ -55,7 +55,7 @@ fn a_broken_version_goes_back_by_itself_and_is_kept_for_inspection() {
     world.rest();
     let (outcome, why) = world.outcomes.last().unwrap();
     assert_eq!((*outcome, world.desired.target, world.desired.last_done), (Outcome::RolledBack, 3, Some(3)));
-    assert_eq!(why, "web.1.2 on a did not become healthy in its time");
+    assert_eq!(why, "web.1.2 on a did not become healthy within 1m");
     let kept = [("web.1".to_owned(), 2, ContainerState::Stopped)];
     assert_eq!(revisions(&world).into_iter().filter(|(_, revision, _)| *revision == 2).collect::<Vec<_>>(), kept);
     assert_eq!((world.serving("web"), world.observed.containers.len()), (3, 4));

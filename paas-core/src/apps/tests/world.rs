@@ -251,6 +251,7 @@ impl World {
             since: self.now,
             created: self.now,
             health: if has_check { Health::Starting } else { Health::Unchecked },
+            complaint: None,
             exit_code: None,
             exits: Vec::new(),
             sizes: Some(spec.sizes()),

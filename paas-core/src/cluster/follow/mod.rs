@@ -229,8 +229,10 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
     if !heard.seen.is_new(&event) {
         return;
     }
-    if event.action == "die" {
-        cluster.note_exit(engine, &event);
+    match &*event.action {
+        "die" => cluster.note_exit(engine, &event),
+        "kill" => cluster.note_signal(engine, &event),
+        _ => {}
     }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.gone_from(engine, container),

@@ -21,17 +21,22 @@ const MOST_EARLY: usize = 256;
 pub(super) struct ReplicaState {
     run: RunState,
     exits: Vec<Timestamp>,
+    /// Somebody, the platform or a person, sent it a signal: when it ends then, that is not by itself.
+    signalled: bool,
     /// The status of the last end that was seen. Docker forgets it when it starts the container again.
     exit_code: Option<i64>,
 }
 
 impl ReplicaState {
     fn note_exit(&mut self, at: Timestamp, code: Option<i64>) {
+        self.exit_code = code.or(self.exit_code);
+        if std::mem::take(&mut self.signalled) {
+            return;
+        }
         self.exits.push(at);
         self.exits.retain(|exit| at.duration_since(*exit) < REMEMBERED);
         let too_many = self.exits.len().saturating_sub(MOST_EXITS);
         self.exits.drain(..too_many);
-        self.exit_code = code.or(self.exit_code);
     }
 }
 
@@ -108,6 +113,13 @@ impl View {
         all.into_iter().find(|entry| entry.replica_labels().is_some_and(is_one))
     }
 
+    /// Somebody sent a program a signal. One that does not end by it and ends by itself later is taken for stopped that once.
+    pub(in crate::cluster) fn note_signal(&mut self, id: &ContainerId) {
+        if let Some(state) = self.containers.get_mut(id).and_then(|entry| entry.replica.as_mut()) {
+            state.signalled = true;
+        }
+    }
+
     /// A program ended.
     pub(in crate::cluster) fn note_exit(&mut self, id: &ContainerId, at: Timestamp, code: Option<i64>) {
         let Some(entry) = self.containers.get_mut(id) else { return self.replicas.note_early(id, at, code) };
@@ -147,8 +159,7 @@ fn shown(entry: &ContainerEntry, now: Timestamp) -> Option<ReplicaContainer> {
     let (container, state) = (&entry.container, entry.replica.as_ref()?);
     let managed = entry.managed.as_ref()?;
     let mut run = state.run.clone();
-    // One that never ended has no status, whatever was heard of it.
-    run.exit_code = run.exit_code.or(state.exit_code).filter(|_| run.ended.is_some());
+    run.exit_code = run.exit_code.or(state.exit_code);
     let recent = state.exits.iter().filter(|exit| now.duration_since(**exit) < REMEMBERED);
     Some(ReplicaContainer {
         labels: managed.replica()?.clone(),

@@ -243,6 +243,31 @@ fn how_a_program_ended_is_known_while_it_runs_again() {
 }
 
 #[test]
+fn what_somebody_stopped_did_not_end_by_itself() {
+    let mut view = view_of(1);
+    let id = container_id(2);
+    view.observe(&engine_id(0), replica_of(2, LaunchId::new(), ContainerState::Running), 1);
+    view.note_signal(&id);
+    view.note_exit(&id, at(20), Some(137));
+    let known = only_replica(&view, "shop", 20);
+    assert_eq!((known.exits.len(), known.run.exit_code), (0, Some(137)));
+    view.note_exit(&id, at(30), Some(1));
+    assert_eq!(only_replica(&view, "shop", 30).exits, [at(30)], "the next time nobody did anything to it");
+    // Not of an application, or not known: nobody's business.
+    view.note_signal(&container_id(9));
+}
+
+#[test]
+fn how_a_program_ended_is_known_as_soon_as_it_is_told() {
+    let mut view = view_of(1);
+    view.observe(&engine_id(0), replica_of(2, LaunchId::new(), ContainerState::Running), 1);
+    view.note_exit(&container_id(2), at(30), Some(7));
+    // Docker has started it again, and nobody has read it since.
+    let known = only_replica(&view, "shop", 30);
+    assert_eq!((known.exits.len(), known.run.ended, known.run.exit_code), (1, None, Some(7)));
+}
+
+#[test]
 fn only_containers_of_applications_cost_what_they_have() {
     let mut view = view_of(1);
     let mut other = found(1, Some(LaunchId::new()), ContainerState::Running, None);

@@ -40,7 +40,8 @@ impl Controller {
                 );
                 return Err(ControllerError::AppChanged { reason });
             }
-            let is_same = current.is_some_and(|current| *current == spec);
+            let is_same = current.is_some_and(|current| *current == spec)
+                && !(request.adopt && controller.has_something_to_adopt(desired, &spec));
             if is_same && desired.goal == Goal::Run && desired.is_target_good() {
                 return Ok(None);
             }

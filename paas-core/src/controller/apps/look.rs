@@ -76,7 +76,8 @@ impl Controller {
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired).1;
-        let steps = if changes.is_empty() && desired.goal == Goal::Run {
+        let adopts = request.adopt && self.has_something_to_adopt(&desired, &spec);
+        let steps = if changes.is_empty() && desired.goal == Goal::Run && !adopts {
             drift.clone()
         } else {
             let mut next = desired.clone();

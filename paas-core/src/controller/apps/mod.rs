@@ -5,11 +5,14 @@ mod hosts;
 mod images;
 mod look;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::apps::reconciler::App;
-use crate::apps::{Desired, RolloutReason};
+use crate::apps::{Desired, RolloutReason, Slot};
+use crate::cluster::ReplicaContainer;
+use crate::engine::ReplicaLabels;
 use crate::model::Invalid;
 use crate::model::app::{AppName, AppSpec, EnvValue};
 use crate::wire::app::{AppRequest, ApplyRequest};
@@ -59,6 +62,29 @@ impl Controller {
             let left = self.shared.cluster.replicas(&desired.app);
             desired.target = left.iter().map(|container| container.labels.revision).max().unwrap_or_default();
         }
+    }
+
+    /// Whether there is a container that is as an application says, of a slot that has none of its own by its record: of a store
+    /// that is older than what runs.
+    fn has_something_to_adopt(&self, desired: &Desired, spec: &AppSpec) -> bool {
+        let containers = self.shared.cluster.replicas(&desired.app);
+        let slot_of = |container: &ReplicaContainer| {
+            let ReplicaLabels { component, slot, .. } = &container.labels;
+            slot.map(|number| Slot { component: component.clone(), number })
+        };
+        let is_recorded = |container: &ReplicaContainer, slot: &Slot| {
+            let replica = desired.replicas.get(slot);
+            replica.is_some_and(|replica| replica.made.contains(&container.labels.generation))
+        };
+        let filled: BTreeSet<Slot> = containers
+            .iter()
+            .filter_map(|container| slot_of(container).filter(|slot| is_recorded(container, slot)))
+            .collect();
+        containers.iter().any(|container| {
+            let component = spec.components.get(&container.labels.component);
+            let is_same = component.is_some_and(|component| component.fingerprint() == container.labels.fingerprint);
+            is_same && slot_of(container).is_some_and(|slot| !filled.contains(&slot))
+        })
     }
 
     /// Refuses what `actor` may not ask of a host, also where somebody else declared it.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::clock::Clock;
+use crate::engine::EngineErrorKind;
 use crate::model::{ContainerState, ImageDigest};
 use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
 
@@ -111,6 +112,29 @@ async fn a_version_that_cannot_run_leaves_the_old_one_serving_and_says_why() {
     assert!(result.why.contains("missing:2"), "{}", result.why);
     let revisions = controller.app_revisions("shop").await.unwrap();
     assert_eq!(revisions[0].message, "rolled back from 2, to what 1 was");
+    assert_eq!(platform.images(), ["web:1", "web:1"]);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_stopped_leaves_nothing_to_be_made_of_its_version() {
+    let platform = platform(&["one", "two"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    for name in ["one", "two"] {
+        // As with a registry that is away.
+        platform.host(name).fail_next("create", 1000, EngineErrorKind::Failed);
+    }
+    controller.apply_app(&ann(), "shop", web("web:2", 2)).await.unwrap();
+    let app = platform.app_until(|app| app.rollout.is_none()).await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(result.outcome, RolloutOutcome::Stopped, "{}", result.why);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let app = controller.app("shop").unwrap();
+    assert_eq!((app.summary.state, app.summary.ready), (AppState::RolloutStopped, 2));
+    let replicas = &app.component["web"].replicas;
+    assert!(replicas.iter().all(|replica| replica.revision == Some(1) && replica.state == "ready"), "{replicas:#?}");
     assert_eq!(platform.images(), ["web:1", "web:1"]);
     platform.check_at_rest();
 }
@@ -244,7 +268,7 @@ async fn the_command_before_runs_once_and_nothing_is_replaced_until_it_ended() {
     let app = platform.settled().await;
     let result = app.last_rollout.unwrap();
     assert_eq!(result.outcome, RolloutOutcome::RolledBack);
-    assert!(result.why.contains("the command of before ended with 1"), "{}", result.why);
+    assert!(result.why.contains("the command before web ended with 1"), "{}", result.why);
     assert_eq!(platform.images(), ["web:1"]);
     assert!(eventually(|| command("shop.web.before.r1").is_none()).await);
     controller.destroy_app(&ann(), "shop", false).await.unwrap();
@@ -265,7 +289,7 @@ async fn a_command_before_whose_host_died_stops_the_rollout_and_is_not_run_twice
     let app = platform.app_until(|app| app.rollout.is_none()).await;
     let result = app.last_rollout.unwrap();
     assert_eq!(result.outcome, RolloutOutcome::Stopped);
-    assert!(result.why.contains("nobody knows how the command of before ended"), "{}", result.why);
+    assert!(result.why.contains("nobody knows how the command before web ended"), "{}", result.why);
     assert_eq!(platform.really_there(), 1, "only the command, once");
 }
 
@@ -327,6 +351,41 @@ async fn containers_of_a_lost_store_are_shown_and_become_replicas_where_they_are
     assert_eq!(app.summary.revision, 3, "no container is of that one");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(ids(&platform), before, "they are the same containers");
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_of_yesterday_does_not_know_runs_on_and_is_adopted_where_it_is_the_same() {
+    let file = || request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nupdate = { drain = '1s' }");
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", file()).await.unwrap();
+    platform.settled().await;
+    let yesterday: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    crate::store::transfer::copy(&*platform.store, &*yesterday, &mut |_, _| {}).await.unwrap();
+    let host = platform.host("one").clone();
+    host.remove(&host.really_there()[0].id).await.unwrap();
+    assert!(eventually(|| platform.images() == ["db:1"]).await);
+    platform.settled().await;
+    let today = host.really_there()[0].id.clone();
+    platform.controller.shutdown().await;
+    platform.store = yesterday;
+    platform.controller = start(&platform).await;
+    platform.until("one", EngineStatus::Up).await;
+    platform.controller.resume_reconciling(&ann()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let app = platform.controller.app("shop").unwrap();
+    let reason = app.component["db"].replicas[0].reason.as_str();
+    assert_eq!(reason, "orphaned: no record names db.1.2 on one", "and no second one starts on the volume");
+    let adopt = ApplyRequest { adopt: true, ..file() };
+    let plan = platform.controller.plan_app(&ann(), "shop", adopt.clone()).await.unwrap();
+    assert_eq!(plan.steps[0].action, "adopt db.1.2 on one as revision 2");
+    assert!(platform.controller.apply_app(&ann(), "shop", adopt.clone()).await.unwrap().changed);
+    let app = platform.settled().await;
+    assert_eq!((app.summary.ready, app.component["db"].replicas[0].name.as_str()), (1, "shop.db.1.2"));
+    let again = platform.controller.apply_app(&ann(), "shop", adopt).await.unwrap();
+    assert!(!again.changed, "there is nothing left to adopt");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(host.really_there().into_iter().map(|found| found.id).collect::<Vec<_>>(), [today]);
     platform.check_at_rest();
 }
 

@@ -4,6 +4,7 @@ mod change;
 mod component;
 mod container;
 mod docker;
+mod output;
 mod validate;
 mod values;
 
@@ -18,6 +19,7 @@ pub use component::{
     Route, SecretFile, Spread, StopPolicy, UpdateOrder, UpdatePolicy, VolumeMount,
 };
 pub use docker::{DockerOptions, Logging, Ulimit};
+pub use output::LastLines;
 pub use values::{EnvValue, Parallel, Replicas};
 
 /// What an application is to be. Normalised: two that mean the same are equal, which is how "nothing to do" is known.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::EngineId;
-use crate::model::app::{AppName, AppSpec, ComponentName};
+use crate::model::app::{AppName, AppSpec, ComponentName, LastLines};
 
 /// The format that is written here.
 const FORMAT: u32 = 1;
@@ -84,6 +84,9 @@ pub struct EndedRecord {
     /// Why, in a sentence, where it was not done.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What the container wrote last because of which it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<LastLines>,
     /// When.
     pub at: Timestamp,
 }
@@ -120,6 +123,9 @@ pub struct RolloutRecord {
     /// The commands that go before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<ComponentName, BeforeRecord>,
+    /// What the container wrote last because of which it goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<LastLines>,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,

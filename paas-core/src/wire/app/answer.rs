@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::AppRequest;
-use crate::model::app::{AppName, ComponentName, Replicas};
+use crate::model::app::{AppName, ComponentName, LastLines, Replicas};
 use crate::model::{ContainerId, EngineId, ImageDigest, UserName};
 
 /// An application that is to be as the file says.
@@ -155,6 +155,9 @@ pub struct RolloutStatus {
     /// Why, of one that goes back.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What the container wrote last because of which it goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<LastLines>,
     /// When it began.
     pub started: Timestamp,
 }
@@ -169,6 +172,9 @@ pub struct RolloutResult {
     /// Why, in a sentence, where it was not done.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What the container wrote last because of which it was not, where one did not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<LastLines>,
     /// When.
     pub ended: Timestamp,
 }
