@@ -35,6 +35,8 @@ pub enum LongOperation {
     Scale,
     /// An image is pulled.
     Pull,
+    /// A command is run, which is never done again by itself: nobody knows what it does.
+    Command,
 }
 
 /// One row of the route table.
@@ -169,6 +171,7 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/stop"         ByRole     Changes  apps::stop;
     POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
+    POST   "/api/apps/{app}/exec"         ByRole     Changes  commands::exec, begins(Command);
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
     POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();

@@ -180,7 +180,7 @@ impl Client {
         self.fetch_within(call.query(&[("lose_volumes", lose_volumes)]), CHANGE).await
     }
 
-    fn of_app(&self, method: Method, name: &str, rest: &[&str]) -> Result<Call, ClientError> {
+    pub(super) fn of_app(&self, method: Method, name: &str, rest: &[&str]) -> Result<Call, ClientError> {
         let path = ["api", "apps", segment("app", name)?].into_iter().chain(rest.iter().copied());
         Ok(self.request(method, &path.collect::<Vec<_>>()))
     }

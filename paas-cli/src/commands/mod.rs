@@ -6,6 +6,7 @@ mod apps;
 mod cluster;
 mod containers;
 mod events;
+mod exec;
 mod launch;
 mod logs;
 mod reconcile;
@@ -22,7 +23,7 @@ use crate::args::{Cli, Command, HostCommand, ReconcileCommand, Shell};
 use crate::client::ListQuery;
 use crate::context::Context;
 use crate::credentials;
-use crate::failure::{Failure, Status};
+use crate::failure::Failure;
 use crate::output;
 
 type Result = std::result::Result<(), Failure>;
@@ -46,14 +47,13 @@ pub(crate) async fn execute(cli: Cli) -> ExitCode {
 }
 
 fn finish(result: Result, line: impl FnOnce(&Failure) -> Option<String>) -> ExitCode {
-    let status = match result {
-        Ok(()) => Status::Done,
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             line(&failure).iter().for_each(|line| output::complain(line));
-            failure.status()
+            ExitCode::from(failure.exit_status())
         }
-    };
-    ExitCode::from(status as u8)
+    }
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result {
@@ -65,6 +65,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Run(arguments) => launch::run(context, *arguments).await,
         Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
         Command::App { command } => apps::dispatch(context, *command).await,
+        Command::Exec(arguments) => exec::exec(context, arguments).await,
         Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
             reconcile::host_lost(context, &id, lose_volumes).await
         }

@@ -176,6 +176,8 @@ pub enum EventKind {
     DestroyApp,
     /// A rollout ended, or goes back.
     Rollout,
+    /// A command was started in the container of a replica.
+    ExecApp,
     /// Something is done about a replica of an application.
     Replica,
     /// Healing goes on although more than half of the hosts are silent.
@@ -188,7 +190,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 36] = [
+const NAMES: [(&str, EventKind); 37] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -220,6 +222,7 @@ const NAMES: [(&str, EventKind); 36] = [
     ("stop-app", EventKind::StopApp),
     ("start-app", EventKind::StartApp),
     ("destroy-app", EventKind::DestroyApp),
+    ("exec-app", EventKind::ExecApp),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
     ("heal-now", EventKind::HealNow),

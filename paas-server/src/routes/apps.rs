@@ -23,7 +23,7 @@ use crate::problem::{Answer, Problem};
 const MOST_REVISIONS: u64 = u32::MAX as u64;
 
 /// The application that the path names.
-pub(crate) struct Name(AppName);
+pub(crate) struct Name(pub(super) AppName);
 
 impl FromRequestParts<App> for Name {
     type Rejection = Problem;

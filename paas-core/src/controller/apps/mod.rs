@@ -1,6 +1,7 @@
 //! Applications: declaring them, changing them, and looking at them.
 
 mod change;
+mod exec;
 mod hosts;
 mod images;
 mod look;
@@ -11,7 +12,7 @@ use super::{Actor, Controller, ControllerError, Result};
 use crate::apps::reconciler::App;
 use crate::apps::{Desired, RolloutReason};
 use crate::model::Invalid;
-use crate::model::app::{AppName, AppSpec, EnvValue};
+use crate::model::app::{AppName, AppSpec, ComponentName, EnvValue};
 use crate::wire::app::{AppRequest, ApplyRequest};
 
 impl Controller {
@@ -78,4 +79,17 @@ fn current_of(desired: &Desired) -> Option<&Arc<AppSpec>> {
 
 fn reason_of(request: &ApplyRequest) -> RolloutReason {
     if request.adopt { RolloutReason::Adopt } else { RolloutReason::Apply }
+}
+
+/// The component that is meant: the one that is named, or the only one.
+fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<ComponentName> {
+    let names = || spec.components.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match named {
+        Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
+        Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
+        None => match spec.components.keys().collect::<Vec<_>>()[..] {
+            [only] => Ok(only.clone()),
+            _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
+        },
+    }
 }

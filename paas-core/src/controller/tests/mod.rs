@@ -3,6 +3,7 @@
 mod apps;
 mod background;
 mod changes;
+mod commands;
 mod engines;
 mod faults;
 mod health;

@@ -556,6 +556,17 @@ impl DockerEngine for SimulatedEngine {
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
         let chunks = self.shared.act("exec", |host| host.exec(id, command)).await?;
-        Ok(stream::iter(chunks).map(Ok).boxed())
+        // `sleep 5` takes as long as it says; `sleep infinity`, until the container ends.
+        let takes = command.split_first().filter(|(program, _)| *program == "sleep").map(|(_, arguments)| {
+            arguments.first().and_then(|seconds| seconds.parse().ok()).map_or(Duration::MAX, Duration::from_secs)
+        });
+        let (shared, id) = (self.shared.clone(), id.clone());
+        let wait = async move {
+            if let Some(takes) = takes {
+                let _ = tokio::time::timeout(takes, shared.until_stopped(&id)).await;
+            }
+        };
+        let wait = stream::once(wait).filter_map(|()| async { None });
+        Ok(wait.chain(stream::iter(chunks).map(Ok)).boxed())
     }
 }

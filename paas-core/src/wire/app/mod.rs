@@ -1,6 +1,7 @@
 //! Applications over HTTP: the file that declares one (`paas.toml`, and the same as JSON), and what is asked and answered.
 
 mod answer;
+mod command;
 mod component;
 mod export;
 mod file;
@@ -19,6 +20,7 @@ pub use answer::{
     ReplicaStatus, RestartRequest, Revision, RevisionSummary, RollbackRequest, RolloutOutcome, RolloutResult,
     RolloutStatus, ScaleRequest,
 };
+pub use command::{CommandStep, ExecRequest};
 pub use component::{
     BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
