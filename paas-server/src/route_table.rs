@@ -172,6 +172,7 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
     POST   "/api/apps/{app}/exec"         ByRole     Changes  commands::exec, begins(Command);
+    POST   "/api/apps/{app}/run"          ByRole     Changes  commands::run, begins(Command);
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
     POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();

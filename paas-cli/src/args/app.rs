@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use paas_core::model::app::{AppName, ComponentName};
 
+use super::exec::AppRunArgs;
 use super::files::{Changes, Declared, Ignored};
 use super::values;
 use crate::failure::Failure;
@@ -124,6 +125,8 @@ Example: paas-cli app plan -f paas.toml
     /// The file goes to stdout; what was not taken of it, and why, to stderr.
     #[command(after_help = "Example: paas-cli app import compose.yaml > paas.toml")]
     Import(ImportArgs),
+    /// Run a command once, in a container of its own like those of a component
+    Run(AppRunArgs),
     /// Show the output of all replicas, each line after the name of its replica
     #[command(after_help = "Example: paas-cli app logs shop/web --follow --tail 20")]
     Logs(AppLogArgs),

@@ -22,15 +22,15 @@ pub(crate) use app::{
     AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, ImportArgs, PlanArgs, ReconcileCommand, Wait,
 };
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
-pub(crate) use exec::ExecArgs;
+pub(crate) use exec::{AppRunArgs, ExecArgs};
 pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
 5 partly done, 6 changes to be made ('app plan --exit-code'), 130 interrupted. A rollout that was
-rolled back or stopped has failed. 'exec' ends with the status of its command. Results go to
-stdout, everything said about them to stderr.
+rolled back or stopped has failed. 'exec' and 'app run' end with the status of their
+command. Results go to stdout, everything said about them to stderr.
 
 To begin: paas-cli login --url http://HOST:5002 --name admin; then paas-cli engines, and
 paas-cli run --name httpd --port tcp/::80, or paas-cli deploy with an application in paas.toml.

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use paas_core::wire::app::{CommandStep, ExecRequest};
+use paas_core::wire::app::{CommandStep, ExecRequest, RunCommandRequest};
 use reqwest::Method;
 
 use super::call::Call;
@@ -21,6 +21,16 @@ impl Client {
     /// Status 404 when there is no such application, 409 when none of its replicas is ready.
     pub async fn exec_app(&self, name: &str, request: &ExecRequest) -> Result<CommandSteps, ClientError> {
         self.command(self.of_app(Method::POST, name, &["exec"])?.json(request)).await
+    }
+
+    /// Runs a command once, in a container of its own like those of a component. Dropping the stream ends it.
+    ///
+    /// It is sent on to another server only where the first one cannot have begun it.
+    ///
+    /// # Errors
+    /// Status 404 when there is no such application, 409 when no host has room for it.
+    pub async fn run_app(&self, name: &str, request: &RunCommandRequest) -> Result<CommandSteps, ClientError> {
+        self.command(self.of_app(Method::POST, name, &["run"])?.json(request)).await
     }
 
     async fn command(&self, call: Call) -> Result<CommandSteps, ClientError> {

@@ -2,16 +2,17 @@
 
 use futures::StreamExt;
 use paas_core::engine::LogStream;
-use paas_core::wire::app::{CommandStep, ExecRequest};
+use paas_core::wire::app::{CommandStep, ExecRequest, RunCommandRequest};
 
 use super::{Result, unless_interrupted};
-use crate::args::ExecArgs;
+use crate::args::{AppRunArgs, ExecArgs};
 use crate::client::CommandSteps;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output;
 
 const GOES_ON: &str = "interrupted; the command goes on in its container";
+const IS_ENDED: &str = "interrupted; the command is ended, and its container removed";
 
 /// Runs a command in the container of a replica.
 pub(super) async fn exec(context: &Context, arguments: ExecArgs) -> Result {
@@ -20,6 +21,15 @@ pub(super) async fn exec(context: &Context, arguments: ExecArgs) -> Result {
     let client = context.client()?;
     let run = async { pass_on(client.exec_app(app.as_str(), &request).await?).await };
     unless_interrupted(Some(GOES_ON), run).await
+}
+
+/// Runs a command once, in a container of its own.
+pub(super) async fn run(context: &Context, arguments: AppRunArgs) -> Result {
+    let (app, component) = arguments.target.target;
+    let request = RunCommandRequest { component, command: arguments.command };
+    let client = context.client()?;
+    let run = async { pass_on(client.run_app(app.as_str(), &request).await?).await };
+    unless_interrupted(Some(IS_ENDED), run).await
 }
 
 /// Writes what a command writes, until it ends, and fails with its status.

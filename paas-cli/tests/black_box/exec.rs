@@ -61,3 +61,13 @@ async fn what_is_refused_has_the_status_of_every_command() {
     }
     home.run(&["exec", "shop"]).await.expect(2);
 }
+
+#[tokio::test]
+async fn a_command_that_is_run_once_is_passed_on_alike() {
+    let mut server = Server::start([("POST /api/apps/shop/run", Answer::steps(&[OUT, &ended(3)]))]).await;
+    let done = Home::logged_in(&server).run(&["app", "run", "shop/web", "--", "rake", "db:seed"]).await;
+    assert_eq!(done.expect(3).stdout, "one\n");
+    let asked = server.asked_once();
+    assert_eq!(asked.body, r#"{"component":"web","command":["rake","db:seed"]}"#);
+    assert_eq!(asked.header("idempotency-key"), None);
+}

@@ -120,6 +120,9 @@ pub struct ReplicaLabels {
     /// What it was made as, of [`ComponentSpec::fingerprint`](crate::model::app::ComponentSpec::fingerprint); empty where nobody
     /// knows. By it a container is known again whose revision was lost with the store.
     pub fingerprint: String,
+    /// The number of a command that somebody asked for; `None` for a replica, and for the command that goes before its component is
+    /// replaced.
+    pub run: Option<u32>,
 }
 
 /// How much of a container's output its host keeps: the newest files of so many megabytes.

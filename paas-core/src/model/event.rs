@@ -178,6 +178,8 @@ pub enum EventKind {
     Rollout,
     /// A command was started in the container of a replica.
     ExecApp,
+    /// A command was started in a container of its own.
+    RunApp,
     /// Something is done about a replica of an application.
     Replica,
     /// Healing goes on although more than half of the hosts are silent.
@@ -190,7 +192,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 37] = [
+const NAMES: [(&str, EventKind); 38] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -223,6 +225,7 @@ const NAMES: [(&str, EventKind); 37] = [
     ("start-app", EventKind::StartApp),
     ("destroy-app", EventKind::DestroyApp),
     ("exec-app", EventKind::ExecApp),
+    ("run-app", EventKind::RunApp),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
     ("heal-now", EventKind::HealNow),

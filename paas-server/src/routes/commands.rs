@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use paas_core::engine::{EngineError, ExecChunk};
-use paas_core::wire::app::{CommandStep, ExecRequest};
+use paas_core::wire::app::{CommandStep, ExecRequest, RunCommandRequest};
 
 use super::apps::Name;
 use crate::app::{App, Caller};
@@ -25,6 +25,17 @@ pub(crate) async fn exec(
     Body(request): Body<ExecRequest>,
 ) -> Answer {
     let chunks = app.controller.exec_app(&caller.actor(), name.as_str(), request).await?;
+    Ok(answer(&app, caller, chunks))
+}
+
+pub(crate) async fn run(
+    State(app): State<App>,
+    caller: Caller,
+    Name(name): Name,
+    _: NoParams,
+    Body(request): Body<RunCommandRequest>,
+) -> Answer {
+    let chunks = app.controller.run_app(&caller.actor(), name.as_str(), request).await?;
     Ok(answer(&app, caller, chunks))
 }
 

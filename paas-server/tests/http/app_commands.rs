@@ -83,3 +83,48 @@ async fn a_host_that_ends_the_container_meanwhile_ends_the_command() {
     let text = tokio::time::timeout(TIMEOUT, answer.text()).await.expect("the stream ends").unwrap();
     assert!(text.contains("ended"), "{text}");
 }
+
+fn commands(host: &SimulatedEngine) -> Vec<paas_core::model::ContainerId> {
+    let all = host.really_there().into_iter();
+    all.filter(|found| found.name.contains(".run.")).map(|found| found.id).collect()
+}
+
+#[tokio::test]
+async fn a_command_that_is_run_once_tells_its_status_when_its_container_is_gone() {
+    let (server, api) = shop().await;
+    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let answer = api.request(Method::POST, "/api/apps/shop/run").json(&command(&["rake"])).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    host.outsider_end(&commands(&host)[0], 2).unwrap();
+    let text = tokio::time::timeout(TIMEOUT, answer.text()).await.expect("the stream ends").unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last, json!({"event": "ended", "status": 2}));
+    assert!(commands(&host).is_empty());
+    api.post("/api/apps/none/run", &command(&["ls"])).await.is_problem(404, "app_not_found");
+    let large = json!({"image": "web:1", "port": 80, "memory": 9000, "update": {"monitor": "50ms", "drain": "50ms"}});
+    let file = json!({"app": {"component": {"web": large}}, "supersede": true});
+    assert_eq!(Answer::of(api.request(Method::PUT, "/api/apps/shop").json(&file)).await.status, 200);
+    let is_there = || host.really_there().iter().any(|found| found.reserved.memory.mb() == 9000);
+    eventually("the large one is there", is_there).await;
+    api.post("/api/apps/shop/run", &command(&["ls"])).await.is_problem(409, "no_room");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_ends_the_command_that_it_had_run() {
+    let (server, api) = shop().await;
+    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let answer = api.request(Method::POST, "/api/apps/shop/run").json(&command(&["rake"])).send().await.unwrap();
+    assert_eq!(commands(&host).len(), 1);
+    drop(answer);
+    eventually("the container is removed", || commands(&host).is_empty()).await;
+    // Also one that does not wait until it has begun.
+    host.set_latency(Duration::from_millis(200));
+    let request = api.request(Method::POST, "/api/apps/shop/run").json(&command(&["rake"]));
+    api.hang_up(request, async {
+        while commands(&host).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    eventually("the container is removed", || commands(&host).is_empty()).await;
+}

@@ -97,6 +97,7 @@ fn rows() -> Vec<Row> {
         row!(POST "/api/apps/{app}/start", |_| "/api/apps/shop/start?x=1".into(), Value::Null => 400 400 401),
         row!(GET "/api/apps/{app}/logs", |_| "/api/apps/shop/logs?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/exec", |_| "/api/apps/shop/exec?x=1".into(), Value::Null => 400 400 401),
+        row!(POST "/api/apps/{app}/run", |_| "/api/apps/shop/run?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/reconcile/heal", |_| "/api/reconcile/heal?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/reconcile/resume", |_| "/api/reconcile/resume?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/images/pull", |_| "/api/images/pull".into(), json!({"name": "httpd"}) => 200 403 401),

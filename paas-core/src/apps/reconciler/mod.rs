@@ -12,9 +12,11 @@ mod create;
 mod follow;
 mod health;
 mod observe;
+mod once;
 mod probe;
 mod removal;
 mod round;
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use health::Health;
 use probe::Probes;
 
 pub(crate) use follow::follow_applications;
+pub(crate) use run::{NotRun, Run, RunContainer};
 
 /// How long hosts may take to be read after a takeover: they run, and only this server has not seen them yet.
 const AFTER_A_TAKEOVER: Duration = Duration::from_secs(10);
@@ -81,6 +84,8 @@ pub(crate) struct App {
     probes: Probes,
     /// Images that hosts were seen to have, or got.
     images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
+    /// The commands that somebody waits for, by number.
+    runs: Mutex<BTreeSet<u32>>,
     /// Rings when there is no such application any more, or never was.
     gone: CancellationToken,
 }
@@ -99,6 +104,8 @@ enum Target {
     Slot(Slot),
     /// The command that goes before a component is replaced.
     Before(crate::model::app::ComponentName),
+    /// A command that somebody asked for.
+    Run(u32),
 }
 
 /// A container that is being made and may not be seen yet.
@@ -212,6 +219,11 @@ impl Apps {
         Ok(Held { apps: self, app: app.clone(), kept })
     }
 
+    /// Whether nothing is done for applications, because the store may be an old one.
+    pub(crate) fn observes_only(&self) -> bool {
+        self.observe_only.load(Ordering::Relaxed)
+    }
+
     /// What time it is.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -230,6 +242,7 @@ impl App {
             health: Mutex::default(),
             probes: Probes::default(),
             images: Mutex::default(),
+            runs: Mutex::default(),
             gone: CancellationToken::new(),
         }
     }

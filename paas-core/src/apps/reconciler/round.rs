@@ -79,7 +79,7 @@ impl Apps {
     /// What is kept of an application, with what holds for all of them.
     fn as_it_counts(&self, desired: &Desired) -> Desired {
         Desired {
-            observe_only: self.observe_only.load(Ordering::Relaxed),
+            observe_only: self.observes_only(),
             heal_now: self.heal_now.load(Ordering::Relaxed),
             ..desired.clone()
         }

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 
 use futures::stream::BoxStream;
 
-use super::{current_of, not_found, only_component};
+use super::{current_of, not_found, only_component, program_of};
 use crate::apps::{Backend, Slot};
 use crate::cluster::ReplicaContainer;
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::engine::{EngineError, ExecChunk};
-use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, HealthStatus, Invalid};
+use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, HealthStatus};
 use crate::wire::app::ExecRequest;
 
 impl Controller {
@@ -43,7 +43,7 @@ impl Controller {
                 Event::new(EventKind::ExecApp, format!("{name}: runs {program:?} in {replica}")).tagged("app");
             event.name = Some(name);
             controller.record(actor.sign(event.on(&target.engine).of(&container))).await?;
-            Ok(output)
+            Ok(controller.shared.cluster.each_while_up(&target.engine, output))
         })
         .await
     }
@@ -92,10 +92,4 @@ impl Controller {
 
 fn is_unhealthy(found: &ReplicaContainer) -> bool {
     found.run.health == Some(HealthStatus::Unhealthy)
-}
-
-/// The program of a command.
-fn program_of(command: &[String]) -> Result<&str> {
-    let missing = || Invalid::new("command", "is empty; give a program and its arguments");
-    Ok(command.first().map(String::as_str).filter(|program| !program.is_empty()).ok_or_else(missing)?)
 }

@@ -155,6 +155,8 @@ impl Controller {
         let mut found: Vec<(String, Arc<Container>)> = cluster
             .replicas(&app.name)
             .into_iter()
+            // What somebody has run, that one reads.
+            .filter(|replica| replica.labels.run.is_none())
             .filter(|replica| component.is_none_or(|component| replica.labels.component == *component))
             .filter_map(|replica| {
                 let number = replica.labels.slot.map_or_else(|| "before".to_owned(), |number| number.to_string());

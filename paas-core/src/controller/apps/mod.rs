@@ -5,6 +5,7 @@ mod exec;
 mod hosts;
 mod images;
 mod look;
+mod run;
 
 use std::sync::Arc;
 
@@ -92,4 +93,10 @@ fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<Compo
             _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
         },
     }
+}
+
+/// The program of a command.
+fn program_of(command: &[String]) -> Result<&str> {
+    let missing = || Invalid::new("command", "is empty; give a program and its arguments");
+    Ok(command.first().map(String::as_str).filter(|program| !program.is_empty()).ok_or_else(missing)?)
 }

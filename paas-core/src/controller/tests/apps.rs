@@ -17,12 +17,12 @@ pub(super) async fn platform(names: &[&str]) -> Platform {
     platform
 }
 
-async fn start(platform: &Platform) -> Controller {
+pub(super) async fn start(platform: &Platform) -> Controller {
     let clock = Clock::with_tokio(Timestamp::now());
     builder(&platform.hosts, platform.store.clone(), platform.events.clone()).clock(clock).build().await.unwrap()
 }
 
-fn request(text: &str) -> ApplyRequest {
+pub(super) fn request(text: &str) -> ApplyRequest {
     let text = format!("app = 'shop'\n{text}");
     ApplyRequest { app: read_files(&[("paas.toml", &text)], |_| None).unwrap(), ..ApplyRequest::default() }
 }

@@ -21,6 +21,18 @@ pub struct ExecRequest {
     pub command: Vec<String>,
 }
 
+/// A command that is to be run in a container of its own, which has what the component has, but for its ports and the volumes of its
+/// slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunCommandRequest {
+    /// The component; may be left out where there is only one.
+    #[serde(default)]
+    pub component: Option<ComponentName>,
+    /// The program and its arguments, which take the place of the component's `command`.
+    pub command: Vec<String>,
+}
+
 /// What comes of a command, one after the other. The last is [`CommandStep::Ended`], or [`CommandStep::BrokenOff`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -20,7 +20,7 @@ pub use answer::{
     ReplicaStatus, RestartRequest, Revision, RevisionSummary, RollbackRequest, RolloutOutcome, RolloutResult,
     RolloutStatus, ScaleRequest,
 };
-pub use command::{CommandStep, ExecRequest};
+pub use command::{CommandStep, ExecRequest, RunCommandRequest};
 pub use component::{
     BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
