@@ -170,6 +170,7 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/restart"      ByRole     Changes  apps::restart;
     POST   "/api/apps/{app}/stop"         ByRole     Changes  apps::stop;
     POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
+    GET    "/api/apps/{app}/rollout"      ByRole     Reads    apps::rollout;
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
     POST   "/api/apps/{app}/exec"         ByRole     Changes  commands::exec, begins(Command);
     POST   "/api/apps/{app}/run"          ByRole     Changes  commands::run, begins(Command);

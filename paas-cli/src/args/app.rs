@@ -128,7 +128,9 @@ Example: paas-cli app plan -f paas.toml
     /// Run a command once, in a container of its own like those of a component
     Run(AppRunArgs),
     /// Show the output of all replicas, each line after the name of its replica
-    #[command(after_help = "Example: paas-cli app logs shop/web --follow --tail 20")]
+    #[command(after_help = "\
+Example: paas-cli app logs shop/web --follow --tail 20
+Example: paas-cli app logs shop --previous")]
     Logs(AppLogArgs),
     /// Show the rollout of an application, or how the last one ended
     #[command(after_help = format!("Example: paas-cli app rollout shop --follow\n\nWith --follow: {ENDS}"))]
@@ -304,6 +306,9 @@ pub(crate) struct AppLogArgs {
     /// Put the time before each line
     #[arg(long, short)]
     pub(crate) timestamps: bool,
+    /// The last 200 lines of containers that were removed, kept for seven days
+    #[arg(long, short, conflicts_with_all = ["follow", "since", "timestamps"])]
+    pub(crate) previous: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -32,6 +32,9 @@ pub struct AppLogQuery {
     /// Only what was written since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// The last lines of containers that were removed, instead. Goes with `component` and `tail` only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub previous: bool,
 }
 
 impl Client {

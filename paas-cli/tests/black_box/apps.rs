@@ -152,6 +152,9 @@ async fn the_output_of_replicas_is_written_as_it_comes() {
     home.run(&arguments).await.expect(0);
     let query = "component=web&follow=true&timestamps=true&tail=5&since=2026-01-31T12%3A00%3A00Z";
     assert_eq!(server.asked_once().line, format!("GET /api/apps/shop/logs?{query}"));
+    home.run(&["app", "logs", "shop", "--previous", "-n", "5"]).await.expect(0);
+    assert_eq!(server.asked_once().line, "GET /api/apps/shop/logs?tail=5&previous=true");
+    home.run(&["app", "logs", "shop", "--previous", "--follow"]).await.expect(2);
 }
 
 #[tokio::test]

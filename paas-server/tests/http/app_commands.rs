@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use paas_core::engine::SimulatedEngine;
-use paas_core::model::SimulatedHost;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -55,7 +54,7 @@ async fn what_cannot_be_run_is_a_problem_and_no_stream() {
     let keyed = api.request(Method::POST, "/api/apps/shop/exec").header("idempotency-key", "once");
     let refused = Answer::of(keyed.json(&command(&["ls"]))).await.is_problem(400, "invalid_request");
     assert_eq!(refused["field"], "Idempotency-Key");
-    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let host = server.simulated();
     assert_eq!(host.asked("exec").times, 0);
 }
 
@@ -76,7 +75,7 @@ async fn a_host_that_ends_the_container_meanwhile_ends_the_command() {
     let (server, api) = shop().await;
     let answer =
         api.request(Method::POST, "/api/apps/shop/exec").json(&command(&["sleep", "infinity"])).send().await.unwrap();
-    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let host = server.simulated();
     let (_, container) = server.controller.app_containers("shop", None).unwrap().remove(0);
     tokio::time::sleep(Duration::from_millis(50)).await;
     host.outsider_stop(&container.id).unwrap();
@@ -92,7 +91,7 @@ fn commands(host: &SimulatedEngine) -> Vec<paas_core::model::ContainerId> {
 #[tokio::test]
 async fn a_command_that_is_run_once_tells_its_status_when_its_container_is_gone() {
     let (server, api) = shop().await;
-    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let host = server.simulated();
     let answer = api.request(Method::POST, "/api/apps/shop/run").json(&command(&["rake"])).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     host.outsider_end(&commands(&host)[0], 2).unwrap();
@@ -112,7 +111,7 @@ async fn a_command_that_is_run_once_tells_its_status_when_its_container_is_gone(
 #[tokio::test]
 async fn a_client_that_hangs_up_ends_the_command_that_it_had_run() {
     let (server, api) = shop().await;
-    let host = SimulatedEngine::named(&SimulatedHost::new(server.host.clone()));
+    let host = server.simulated();
     let answer = api.request(Method::POST, "/api/apps/shop/run").json(&command(&["rake"])).send().await.unwrap();
     assert_eq!(commands(&host).len(), 1);
     drop(answer);

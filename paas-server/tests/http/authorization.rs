@@ -95,6 +95,7 @@ fn rows() -> Vec<Row> {
         row!(POST "/api/apps/{app}/restart", |_| "/api/apps/shop/restart?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/stop", |_| "/api/apps/shop/stop?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/start", |_| "/api/apps/shop/start?x=1".into(), Value::Null => 400 400 401),
+        row!(GET "/api/apps/{app}/rollout", |_| "/api/apps/shop/rollout?x=1".into(), Value::Null => 400 400 401),
         row!(GET "/api/apps/{app}/logs", |_| "/api/apps/shop/logs?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/exec", |_| "/api/apps/shop/exec?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/run", |_| "/api/apps/shop/run?x=1".into(), Value::Null => 400 400 401),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carry_out::remove_container;
 use super::create::component;
 use super::once::{self, Once};
 use super::{App, Apps, Target};
@@ -87,9 +86,9 @@ impl Apps {
             if app.in_flight.lock().contains_key(&target) {
                 continue;
             }
-            let (executor, desired) = (executor.clone(), desired.clone());
+            let (apps, executor, desired) = (self.clone(), executor.clone(), desired.clone());
             self.spawn_in_flight(executor.clone(), app, target, None, async move {
-                if let Err(error) = remove_container(&executor, &desired, container).await {
+                if let Err(error) = apps.remove_and_keep_output(&executor, &desired, container).await {
                     tracing::warn!(%error, "the container of a command stays");
                     tokio::time::sleep(AGAIN).await;
                 }

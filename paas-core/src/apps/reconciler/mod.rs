@@ -13,6 +13,7 @@ mod follow;
 mod health;
 mod observe;
 mod once;
+mod output;
 mod probe;
 mod removal;
 mod round;
@@ -34,12 +35,15 @@ use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
 use crate::model::{EngineId, ImageRef};
-use crate::store::{Result, Store, Write};
+use crate::store::records::OutputRecord;
+use crate::store::tables::OUTPUTS;
+use crate::store::{Collection, Result, Store, Write};
 use caution::Caution;
 use health::Health;
 use probe::Probes;
 
 pub(crate) use follow::follow_applications;
+pub(crate) use output::{FORGET as FORGET_OUTPUT, forget as forget_output};
 pub(crate) use run::{NotRun, Run, RunContainer};
 
 /// How long hosts may take to be read after a takeover: they run, and only this server has not seen them yet.
@@ -52,6 +56,8 @@ const AFTER_A_START: Duration = Duration::from_secs(120);
 pub(crate) struct Apps {
     store: Arc<dyn Store>,
     tables: Tables,
+    /// What containers wrote last that were removed.
+    outputs: Collection<OutputRecord>,
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
@@ -130,9 +136,11 @@ impl Apps {
         let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
         let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
+        let outputs = Collection::new(store.clone(), OUTPUTS);
         let apps = Self {
             store,
             tables,
+            outputs,
             publisher,
             clock,
             all: RwLock::default(),

@@ -7,6 +7,8 @@ mod images;
 mod look;
 mod run;
 
+pub use look::PreviousOutput;
+
 use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};

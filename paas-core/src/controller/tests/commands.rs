@@ -268,3 +268,14 @@ async fn a_command_whose_host_falls_silent_breaks_off_and_is_removed_when_it_is_
     platform.settled().await;
     platform.check_at_rest();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_in_a_replica_whose_host_hangs_breaks_off() {
+    let platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    let output = platform.controller.exec_app(&ann(), "shop", exec(&["sleep", "infinity"], None)).await.unwrap();
+    platform.host("one").set_hanging(true);
+    let rest: Vec<_> = output.collect().await;
+    assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), EngineErrorKind::Unreachable);
+}

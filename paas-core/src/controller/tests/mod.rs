@@ -16,6 +16,7 @@ mod lost_answers;
 mod membership;
 mod names;
 mod ours;
+mod outputs;
 mod policy;
 mod registry_away;
 mod registry_logins;

@@ -124,6 +124,11 @@ impl SimulatedEngine {
         self.shared.changed.notify_waiters();
     }
 
+    /// Makes the output of containers not come, whoever reads it, or come again for those who begin to read.
+    pub fn set_output_hanging(&self, hanging: bool) {
+        self.shared.faults.lock().output_hangs = hanging;
+    }
+
     /// Makes every operation take so long from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.shared.settings.lock().latency = latency;
@@ -480,6 +485,9 @@ impl DockerEngine for SimulatedEngine {
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
         let (lines, runs) = self.shared.act("logs", |host| host.log_of(id)).await?;
+        if self.shared.faults.lock().output_hangs {
+            return Ok(stream::pending().boxed());
+        }
         let written = stream::iter(logs::select(&lines, options)).map(Ok);
         if !(options.follow && runs) {
             return Ok(written.boxed());
