@@ -4,6 +4,7 @@
 
 mod accounts;
 mod app_commands;
+mod apps;
 mod authorization;
 mod bad_input;
 mod connections;
