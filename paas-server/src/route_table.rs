@@ -176,6 +176,7 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/run"          ByRole     Changes  commands::run, begins(Command);
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
+    POST   "/api/reconcile/rebalance"     ByRole     Changes  reconcile::rebalance, admins_only();
     POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();
 
     POST   "/api/images/pull"             ByRole     Changes  images::pull, begins(Pull);

@@ -208,6 +208,17 @@ hosts are down: what still runs there runs twice otherwise.")]
         #[arg(long, required = true)]
         now: bool,
     },
+    /// Move replicas of applications from full hosts to emptier ones
+    #[command(after_help = "\
+Example: paas-cli rebalance --dry-run
+
+Moves until the scores of all hosts differ by less than 10 points, one replica of a component at a time.
+It goes on by itself; 'paas-cli app list' shows how far it is.")]
+    Rebalance {
+        /// Only show what would move, and what each would gain
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// What the platform does by itself about applications
     Reconcile {
         #[command(subcommand)]

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::wire::app::{
-    AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, RestartRequest, Revision, RevisionSummary,
-    RollbackRequest, ScaleRequest,
+    AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, Moved, RestartRequest, Revision,
+    RevisionSummary, RollbackRequest, ScaleRequest,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -164,6 +164,15 @@ impl Client {
     /// No login, or no answer.
     pub async fn heal_now(&self) -> Result<(), ClientError> {
         self.order(self.request(Method::POST, &["api", "reconcile", "heal"]), CHANGE).await
+    }
+
+    /// Has replicas move from full hosts to emptier ones, or with `dry_run` says only which. Admins only.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn rebalance(&self, dry_run: bool) -> Result<Answer<Vec<Moved>>, ClientError> {
+        let call = self.request(Method::POST, &["api", "reconcile", "rebalance"]);
+        self.fetch_within(call.query(&[("dry_run", dry_run)]), CHANGE).await
     }
 
     /// Lets the platform act on applications again, after its store was restored.

@@ -70,6 +70,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
             reconcile::host_lost(context, &id, lose_volumes).await
         }
         Command::Heal { now: _ } => reconcile::heal_now(context).await,
+        Command::Rebalance { dry_run } => reconcile::rebalance(context, dry_run).await,
         Command::Reconcile { command: ReconcileCommand::Resume } => reconcile::resume(context).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,

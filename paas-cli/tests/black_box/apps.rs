@@ -197,6 +197,25 @@ async fn the_platform_is_told_about_its_hosts() {
 }
 
 #[tokio::test]
+async fn what_moves_is_shown_with_what_it_gains() {
+    let moved = r#"[{"app": "shop", "replica": "web.1", "from": "a", "to": "b", "gain": 12.5}]"#;
+    let mut server = Server::start([(
+        "POST /api/reconcile/rebalance",
+        Answer::json(moved).then(Answer::json(moved)).then(Answer::json("[]")),
+    )])
+    .await;
+    let home = Home::logged_in(&server);
+    let dry = home.run(&["rebalance", "--dry-run"]).await;
+    assert_eq!(dry.expect(0).stdout, "REPLICA     FROM  TO  GAIN\nshop/web.1  a     b   12.5\n");
+    assert_eq!(server.asked_once().line, "POST /api/reconcile/rebalance?dry_run=true");
+    assert_eq!(home.run(&["rebalance", "-q"]).await.expect(0).stdout, "shop/web.1\n");
+    assert_eq!(server.asked_once().line, "POST /api/reconcile/rebalance?dry_run=false");
+    let nothing = home.run(&["rebalance"]).await;
+    assert_eq!(nothing.expect(0).stdout, "");
+    assert!(nothing.stderr.starts_with("nothing moves"), "{}", nothing.stderr);
+}
+
+#[tokio::test]
 async fn an_application_that_is_not_there_has_its_status() {
     let server = Server::start([(
         "GET /api/apps/shop",

@@ -182,6 +182,8 @@ pub enum EventKind {
     RunApp,
     /// Something is done about a replica of an application.
     Replica,
+    /// Replicas move to emptier hosts.
+    Rebalance,
     /// Healing goes on although more than half of the hosts are silent.
     HealNow,
     /// Applications are acted on again after a store was restored.
@@ -192,7 +194,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 38] = [
+const NAMES: [(&str, EventKind); 39] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -228,6 +230,7 @@ const NAMES: [(&str, EventKind); 38] = [
     ("run-app", EventKind::RunApp),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
+    ("rebalance", EventKind::Rebalance),
     ("heal-now", EventKind::HealNow),
     ("resume-reconciling", EventKind::ResumeReconciling),
     ("host-lost", EventKind::HostLost),

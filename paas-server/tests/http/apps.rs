@@ -239,3 +239,30 @@ async fn a_host_is_lost_only_when_it_is_and_names_what_is_lost_with_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn replicas_move_to_a_host_that_is_new() {
+    let (server, _) = shop(6).await;
+    let admin = server.admin().await;
+    let nothing = admin.post("/api/reconcile/rebalance", &Value::Null).await;
+    assert_eq!((nothing.status, nothing.json()), (200, json!([])));
+    server.add_engine("two", &format!("sim://{}?cpus=8&memory=16384", unique("two"))).await;
+    let large = json!({"image": "web:1", "replicas": 4, "port": 80, "memory": 2000, "update": {"monitor": "50ms", "drain": "50ms"}});
+    admin.post("/api/engines/two/drain", &Value::Null).await;
+    let file = json!({"app": {"component": {"web": large}}});
+    assert_eq!(put(&admin, "/api/apps/shop", &file).await.status, 200);
+    server.until_settled(4).await;
+    admin.post("/api/engines/two/undrain", &Value::Null).await;
+    let dry = admin.post("/api/reconcile/rebalance?dry_run=true", &Value::Null).await.json();
+    assert_eq!((&dry[0]["app"], &dry[0]["from"], &dry[0]["to"]), (&json!("shop"), &json!("one"), &json!("two")));
+    assert!(dry[0]["gain"].as_f64().unwrap() > 1.0, "{dry}");
+    let moved = admin.post("/api/reconcile/rebalance", &Value::Null).await;
+    assert_eq!(moved.json(), dry);
+    let is_on_two = || {
+        let app = server.controller.app("shop").unwrap();
+        let replicas = &app.component["web"].replicas;
+        app.summary.ready == 4 && replicas.iter().any(|one| one.engine.as_ref().is_some_and(|id| id.as_str() == "two"))
+    };
+    eventually("a replica is on the other host", is_on_two).await;
+    admin.post("/api/reconcile/rebalance?dry_run=maybe", &Value::Null).await.is_problem(400, "invalid_request");
+}

@@ -100,6 +100,7 @@ fn rows() -> Vec<Row> {
         row!(POST "/api/apps/{app}/exec", |_| "/api/apps/shop/exec?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/run", |_| "/api/apps/shop/run?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/reconcile/heal", |_| "/api/reconcile/heal?x=1".into(), Value::Null => 400 403 401),
+        row!(POST "/api/reconcile/rebalance", |_| "/api/reconcile/rebalance?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/reconcile/resume", |_| "/api/reconcile/resume?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/images/pull", |_| "/api/images/pull".into(), json!({"name": "httpd"}) => 200 403 401),
         row!(POST "/account/passwdchange", |_| "/account/passwdchange".into(), json!({"password": "another good one", "old_password": PASSWORD}) => 204 204 401),

@@ -125,6 +125,7 @@ impl Apps {
             | Action::Adopt { .. }
             | Action::Admit(_)
             | Action::Drain(_)
+            | Action::Stay(_)
             | Action::Complete(_)
             | Action::Forget(_)
             | Action::Rollback { .. }

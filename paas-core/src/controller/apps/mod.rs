@@ -5,6 +5,7 @@ mod exec;
 mod hosts;
 mod images;
 mod look;
+mod rebalance;
 mod run;
 
 pub use look::PreviousOutput;

@@ -18,6 +18,7 @@ mod names;
 mod ours;
 mod outputs;
 mod policy;
+mod rebalance;
 mod registry_away;
 mod registry_logins;
 mod requests;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{
-    AppPlan, AppState, AppStatus, AppSummary, Applied, ApplyRequest, ComponentStatus, FieldChange, PlannedStep,
+    AppPlan, AppState, AppStatus, AppSummary, Applied, ApplyRequest, ComponentStatus, FieldChange, Moved, PlannedStep,
     ReplicaStatus, RestartRequest, Revision, RevisionSummary, RollbackRequest, RolloutOutcome, RolloutResult,
     RolloutStatus, ScaleRequest,
 };
