@@ -4,6 +4,7 @@ mod accounts;
 mod apply;
 mod apps;
 mod cluster;
+mod completion;
 mod containers;
 mod events;
 mod exec;
@@ -16,10 +17,7 @@ mod session;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use clap_complete::shells;
-
-use crate::args::{Cli, Command, HostCommand, ReconcileCommand, Shell};
+use crate::args::{Cli, Command, HostCommand, ReconcileCommand};
 use crate::client::ListQuery;
 use crate::context::Context;
 use crate::credentials;
@@ -32,7 +30,7 @@ type Result = std::result::Result<(), Failure>;
 pub(crate) async fn execute(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     if let Command::Completion { shell } = command {
-        return finish(completion(shell), |failure| failure.line());
+        return finish(completion::completion(shell), |failure| failure.line());
     }
     let stored = match (credentials::load(), &command) {
         (Ok(stored), _) => stored,
@@ -101,19 +99,8 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Login { name, password_stdin } => session::login(context, name, password_stdin).await,
         Command::Logout => session::logout(context).await,
         Command::Passwd { name, password_stdin } => session::change_password(context, name, password_stdin).await,
-        Command::Completion { shell } => completion(shell),
+        Command::Completion { shell } => completion::completion(shell),
     }
-}
-
-fn completion(shell: Shell) -> Result {
-    let mut command = Cli::command();
-    let mut script = Vec::new();
-    match shell {
-        Shell::Bash => clap_complete::generate(shells::Bash, &mut command, "paas-cli", &mut script),
-        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, "paas-cli", &mut script),
-        Shell::Fish => clap_complete::generate(shells::Fish, &mut command, "paas-cli", &mut script),
-    }
-    output::write(&[&script])
 }
 
 /// Waits for `work`, or for Ctrl-C. `note` is what a person should know who presses it.

@@ -233,3 +233,50 @@ async fn an_application_that_is_not_there_has_its_status() {
         assert_eq!(done.expect(4).stderr, told);
     }
 }
+
+/// What a shell offers for a line that is typed, with the program on its path. `None` where there is no such shell.
+async fn offered(home: &Home, shell: &str, line: &str) -> Option<String> {
+    let script = home.run(&["completion", shell]).await;
+    let file = home.credentials().with_file_name(format!("completion.{shell}"));
+    std::fs::write(&file, &script.expect(0).stdout).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_paas-cli"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let commands = match shell {
+        "bash" => format!(
+            "source {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _paas__cli_and_names paas-cli \
+             \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[*]}}\"",
+            file.display()
+        ),
+        _ => format!("source {}; complete -C '{line}' | string join ' '", file.display()),
+    };
+    let mut command = tokio::process::Command::new(shell);
+    command.args(["-c", &commands]).env("PATH", path).env("PAAS_CONFIG_DIR", file.parent().unwrap());
+    command.env("HOME", file.parent().unwrap());
+    match command.output().await {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
+        Err(_) => {
+            eprintln!("SKIPPED: there is no {shell}");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shell_completes_the_names_of_applications() {
+    let summary = format!("[{APP}, {}]", APP.replace(r#""name": "shop""#, r#""name": "blog""#));
+    let server = Server::start([("GET /api/apps", Answer::json(&summary))]).await;
+    let home = Home::logged_in(&server);
+    for shell in ["bash", "fish"] {
+        for (line, expected) in
+            [("paas-cli app show s", "shop"), ("paas-cli app logs --follow b", "blog"), ("paas-cli exec sh", "shop")]
+        {
+            if let Some(offered) = offered(&home, shell, line).await {
+                assert_eq!(offered, expected, "{shell}: {line}");
+            }
+        }
+    }
+    let nobody = Home::new();
+    if let Some(offered) = offered(&nobody, "bash", "paas-cli app show s").await {
+        assert_eq!(offered, "", "without a login there are no names, and no error");
+    }
+}
