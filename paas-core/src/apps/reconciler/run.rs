@@ -81,7 +81,14 @@ impl Run {
         let once = Once { component, spec, revision, command, name: name.clone(), run: Some(*number) };
         let made = once::make(executor, app, &engine, once).await;
         let id = made.map_err(|error| NotRun::Engine(engine.clone(), error))?;
-        Ok(RunContainer { name, id, engine })
+        let container = RunContainer { name, id, engine };
+        if app.is_gone() {
+            // Nobody looks after what is left of one that was forgotten meanwhile.
+            self.remove(executor, &container).await;
+            let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
+            return Err(NotRun::Engine(container.engine, error));
+        }
+        Ok(container)
     }
 
     /// Passes on what the command writes until it has ended or nobody reads any more, removes its container, and then says how it

@@ -279,3 +279,21 @@ async fn a_command_in_a_replica_whose_host_hangs_breaks_off() {
     let rest: Vec<_> = output.collect().await;
     assert_eq!(rest.last().unwrap().as_ref().unwrap_err().kind(), EngineErrorKind::Unreachable);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_whose_application_is_removed_while_it_is_started_leaves_nothing() {
+    for latency in [100, 300, 500, 700, 1100] {
+        let platform = platform(&["one"]).await;
+        platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+        platform.settled().await;
+        platform.host("one").set_latency(Duration::from_millis(latency));
+        let controller = platform.controller.clone();
+        let run = tokio::spawn(async move { controller.run_app(&ann(), "shop", once(&["sleep"])).await.map(drop) });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+        let _ = run.await.unwrap();
+        let is_gone = || platform.controller.app("shop").is_err() && platform.really_there() == 0;
+        assert!(eventually(is_gone).await, "{latency}: {:?}", platform.hosts["one"].really_there());
+        platform.check_at_rest();
+    }
+}
