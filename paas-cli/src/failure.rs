@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// Everything was said already; only the exit status is left.
     Told(Status),
+    /// A command that was run for an application ended with this status.
+    Ended(u8),
     /// Nobody reads the output any more, as with `| head`.
     OutputClosed,
     /// Ctrl-C, with what the person should know about it.
@@ -36,11 +38,19 @@ pub(crate) enum Status {
 }
 
 impl Failure {
+    /// The exit status of the program: that of a command that was run for an application is passed on.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Ended(status) => *status,
+            failure => failure.status() as u8,
+        }
+    }
+
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Usage(_) => Status::Usage,
             Self::Client(error) => status_of(error),
-            Self::Failed(_) => Status::Failed,
+            Self::Failed(_) | Self::Ended(_) => Status::Failed,
             Self::Told(status) => *status,
             Self::OutputClosed => Status::Done,
             Self::Interrupted(_) => Status::Interrupted,
@@ -53,7 +63,7 @@ impl Failure {
             Self::Usage(text) | Self::Failed(text) => Some(text.clone()),
             Self::Client(error) => Some(line_of(error)),
             Self::Interrupted(text) => text.map(str::to_owned),
-            Self::Told(_) | Self::OutputClosed => None,
+            Self::Told(_) | Self::Ended(_) | Self::OutputClosed => None,
         }
     }
 

@@ -49,7 +49,8 @@ pub use client::{Client, ClientError};
 ///
 /// The exit status is 0 when it was done, 1 when it failed, 2 when it was asked for wrongly, 3 without login or
 /// permission, 4 when the thing asked for does not exist, 5 when only a part was done, 6
-/// when a plan has changes and that was asked, 130 when it was interrupted.
+/// when a plan has changes and that was asked, 130 when it was interrupted; for a command that was run for an application it
+/// is that of the command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match args::Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

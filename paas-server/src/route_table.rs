@@ -35,6 +35,8 @@ pub enum LongOperation {
     Scale,
     /// An image is pulled.
     Pull,
+    /// A command is run, which is never done again by itself: nobody knows what it does.
+    Command,
 }
 
 /// One row of the route table.
@@ -168,9 +170,13 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/restart"      ByRole     Changes  apps::restart;
     POST   "/api/apps/{app}/stop"         ByRole     Changes  apps::stop;
     POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
+    GET    "/api/apps/{app}/rollout"      ByRole     Reads    apps::rollout;
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
+    POST   "/api/apps/{app}/exec"         ByRole     Changes  commands::exec, begins(Command);
+    POST   "/api/apps/{app}/run"          ByRole     Changes  commands::run, begins(Command);
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
+    POST   "/api/reconcile/rebalance"     ByRole     Changes  reconcile::rebalance, admins_only();
     POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();
 
     POST   "/api/images/pull"             ByRole     Changes  images::pull, begins(Pull);

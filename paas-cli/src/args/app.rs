@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueHint};
 use jiff::Timestamp;
 use paas_core::model::app::{AppName, ComponentName};
 
+use super::exec::AppRunArgs;
 use super::files::{Changes, Declared, Ignored};
 use super::values;
 use crate::failure::Failure;
@@ -124,8 +125,12 @@ Example: paas-cli app plan -f paas.toml
     /// The file goes to stdout; what was not taken of it, and why, to stderr.
     #[command(after_help = "Example: paas-cli app import compose.yaml > paas.toml")]
     Import(ImportArgs),
+    /// Run a command once, in a container of its own like those of a component
+    Run(AppRunArgs),
     /// Show the output of all replicas, each line after the name of its replica
-    #[command(after_help = "Example: paas-cli app logs shop/web --follow --tail 20")]
+    #[command(after_help = "\
+Example: paas-cli app logs shop/web --follow --tail 20
+Example: paas-cli app logs shop --previous")]
     Logs(AppLogArgs),
     /// Show the rollout of an application, or how the last one ended
     #[command(after_help = format!("Example: paas-cli app rollout shop --follow\n\nWith --follow: {ENDS}"))]
@@ -301,6 +306,9 @@ pub(crate) struct AppLogArgs {
     /// Put the time before each line
     #[arg(long, short)]
     pub(crate) timestamps: bool,
+    /// The last 200 lines of containers that were removed, kept for seven days
+    #[arg(long, short, conflicts_with_all = ["follow", "since", "timestamps"])]
+    pub(crate) previous: bool,
 }
 
 #[derive(Debug, Subcommand)]

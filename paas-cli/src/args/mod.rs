@@ -3,6 +3,7 @@
 mod app;
 mod docker;
 mod engine;
+mod exec;
 mod files;
 mod run;
 #[cfg(test)]
@@ -21,13 +22,15 @@ pub(crate) use app::{
     AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, ImportArgs, PlanArgs, ReconcileCommand, Wait,
 };
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
+pub(crate) use exec::{AppRunArgs, ExecArgs};
 pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
 5 partly done, 6 changes to be made ('app plan --exit-code'), 130 interrupted. A rollout that was
-rolled back or stopped has failed. Results go to stdout, everything said about them to stderr.
+rolled back or stopped has failed. 'exec' and 'app run' end with the status of their
+command. Results go to stdout, everything said about them to stderr.
 
 To begin: paas-cli login --url http://HOST:5002 --name admin; then paas-cli engines, and
 paas-cli run --name httpd --port tcp/::80, or paas-cli deploy with an application in paas.toml.
@@ -112,6 +115,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Box<AppCommand>,
     },
+    /// Run a command in a container of an application
+    Exec(ExecArgs),
     /// Kill containers and remove them
     #[command(visible_alias = "destroy-container")]
     Destroy {
@@ -202,6 +207,17 @@ hosts are down: what still runs there runs twice otherwise.")]
         /// Now, and not when half of the hosts answer
         #[arg(long, required = true)]
         now: bool,
+    },
+    /// Move replicas of applications from full hosts to emptier ones
+    #[command(after_help = "\
+Example: paas-cli rebalance --dry-run
+
+Moves until the scores of all hosts differ by less than 10 points, one replica of a component at a time.
+It goes on by itself; 'paas-cli app list' shows how far it is.")]
+    Rebalance {
+        /// Only show what would move, and what each would gain
+        #[arg(long)]
+        dry_run: bool,
     },
     /// What the platform does by itself about applications
     Reconcile {

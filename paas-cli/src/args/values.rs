@@ -23,6 +23,19 @@ pub(super) fn app_target(text: &str) -> Result<(AppName, Option<ComponentName>),
     Ok((plain(app.parse())?, component.map(|component| plain(component.parse())).transpose()?))
 }
 
+/// `APP`, `APP/COMPONENT`, or `APP/COMPONENT.SLOT`.
+pub(super) fn replica(text: &str) -> Result<(AppName, Option<ComponentName>, Option<u32>), String> {
+    let (target, slot) = match text.split_once('.') {
+        Some((target, slot)) => {
+            let number = slot.parse().ok().filter(|number| *number > 0);
+            (target, Some(number.ok_or("the part after the point is the number of a replica, such as shop/web.2")?))
+        }
+        None => (text, None),
+    };
+    let (app, component) = app_target(target)?;
+    Ok((app, component, slot))
+}
+
 /// `COMPONENT=IMAGE`.
 pub(super) fn component_image(text: &str) -> Result<(ComponentName, ImageRef), String> {
     let (component, image) = text.split_once('=').ok_or("write COMPONENT=IMAGE, such as web=shop:1.9")?;

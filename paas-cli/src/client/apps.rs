@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::wire::app::{
-    AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, RestartRequest, Revision, RevisionSummary,
-    RollbackRequest, ScaleRequest,
+    AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, Moved, RestartRequest, Revision,
+    RevisionSummary, RollbackRequest, ScaleRequest,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub struct AppLogQuery {
     /// Only what was written since then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// The last lines of containers that were removed, instead. Goes with `component` and `tail` only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub previous: bool,
 }
 
 impl Client {
@@ -163,6 +166,15 @@ impl Client {
         self.order(self.request(Method::POST, &["api", "reconcile", "heal"]), CHANGE).await
     }
 
+    /// Has replicas move from full hosts to emptier ones, or with `dry_run` says only which. Admins only.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn rebalance(&self, dry_run: bool) -> Result<Answer<Vec<Moved>>, ClientError> {
+        let call = self.request(Method::POST, &["api", "reconcile", "rebalance"]);
+        self.fetch_within(call.query(&[("dry_run", dry_run)]), CHANGE).await
+    }
+
     /// Lets the platform act on applications again, after its store was restored.
     ///
     /// # Errors
@@ -180,7 +192,7 @@ impl Client {
         self.fetch_within(call.query(&[("lose_volumes", lose_volumes)]), CHANGE).await
     }
 
-    fn of_app(&self, method: Method, name: &str, rest: &[&str]) -> Result<Call, ClientError> {
+    pub(super) fn of_app(&self, method: Method, name: &str, rest: &[&str]) -> Result<Call, ClientError> {
         let path = ["api", "apps", segment("app", name)?].into_iter().chain(rest.iter().copied());
         Ok(self.request(method, &path.collect::<Vec<_>>()))
     }

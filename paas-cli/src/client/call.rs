@@ -19,7 +19,7 @@ pub(super) struct Call {
     path: Vec<String>,
     request: RequestBuilder,
     reads: bool,
-    with_key: bool,
+    key: Option<String>,
     question: bool,
 }
 
@@ -30,10 +30,14 @@ impl Call {
     pub(super) fn new(method: &Method, path: &[&str], request: RequestBuilder, chosen_key: Option<&str>) -> Self {
         let reads = *method == Method::GET;
         let with_key = !reads && path.first() == Some(&"api");
-        let key = || chosen_key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-        let request = if with_key { request.header(KEY, key()) } else { request };
+        let key = with_key.then(|| chosen_key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned));
         let path = path.iter().map(|&segment| segment.to_owned()).collect();
-        Self { path, request, reads, with_key, question: false }
+        Self { path, request, reads, key, question: false }
+    }
+
+    /// The same without a key: it is not to be done twice, and no server can tell whether it was done.
+    pub(super) fn without_key(self) -> Self {
+        Self { key: None, ..self }
     }
 
     pub(super) fn query(self, query: &(impl Serialize + ?Sized)) -> Self {
@@ -59,7 +63,7 @@ impl Call {
 
     /// Whether it may be sent again although it may have been done already.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.reads || self.with_key
+        self.reads || self.key.is_some()
     }
 
     /// The same, if it reads: as one that any server answers at once, or not at all.
@@ -75,7 +79,10 @@ impl Call {
     /// The request as it is sent to one server.
     pub(super) fn to(&self, server: &ServerUrl) -> Result<Request, ClientError> {
         let wrong = |source| ClientError::Setup { what: "the request cannot be put together".to_owned(), source };
-        let copy = self.request.try_clone().ok_or_else(|| wrong(None))?;
+        let mut copy = self.request.try_clone().ok_or_else(|| wrong(None))?;
+        if let Some(key) = &self.key {
+            copy = copy.header(KEY, key);
+        }
         let mut request = copy.build().map_err(|source| wrong(Some(source)))?;
         let mut url = server.join(&self.path);
         url.set_query(request.url().query());
@@ -128,6 +135,8 @@ mod tests {
             let call = client().request(method, path);
             assert_eq!((sent(&call).headers().contains_key(KEY), call.is_repeatable()), expected, "{path:?}");
         }
+        let command = client().request(Method::POST, &["api", "apps", "shop", "exec"]).without_key();
+        assert!(!sent(&command).headers().contains_key(KEY) && !command.is_repeatable());
     }
 
     #[test]

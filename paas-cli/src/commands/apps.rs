@@ -3,7 +3,7 @@
 use paas_core::model::app::{AppName, ComponentName};
 use paas_core::wire::app::{AppStatus, Applied, RestartRequest, RollbackRequest, ScaleRequest};
 
-use super::{Result, apply, logs, rollout};
+use super::{Result, apply, exec, logs, rollout};
 use crate::args::{AppCommand, Wait};
 use crate::client::{Answer, Client};
 use crate::context::Context;
@@ -34,6 +34,7 @@ pub(super) async fn dispatch(context: &Context, command: AppCommand) -> Result {
         AppCommand::Start { app } => start(context, &app.name).await,
         AppCommand::Destroy { app, delete_volumes, yes } => destroy(context, &app.name, delete_volumes, yes).await,
         AppCommand::Export { app, revision } => export(context, &app.name, revision).await,
+        AppCommand::Run(arguments) => exec::run(context, arguments).await,
         AppCommand::Logs(arguments) => logs::app_log(context, arguments).await,
         AppCommand::Rollout { app, follow: false, .. } => show_rollout(context, &app.name).await,
         AppCommand::Rollout { app, follow: true, timeout } => {

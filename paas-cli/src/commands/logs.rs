@@ -35,6 +35,7 @@ pub(super) async fn app_log(context: &Context, arguments: AppLogArgs) -> Result 
         timestamps: arguments.timestamps,
         tail: arguments.tail,
         since: arguments.since,
+        previous: arguments.previous,
     };
     let client = context.client()?;
     let copy = async { write_all(client.app_logs(app.as_str(), &query).await?).await };

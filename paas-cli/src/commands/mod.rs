@@ -4,8 +4,10 @@ mod accounts;
 mod apply;
 mod apps;
 mod cluster;
+mod completion;
 mod containers;
 mod events;
+mod exec;
 mod launch;
 mod logs;
 mod reconcile;
@@ -15,14 +17,11 @@ mod session;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use clap_complete::shells;
-
-use crate::args::{Cli, Command, HostCommand, ReconcileCommand, Shell};
+use crate::args::{Cli, Command, HostCommand, ReconcileCommand};
 use crate::client::ListQuery;
 use crate::context::Context;
 use crate::credentials;
-use crate::failure::{Failure, Status};
+use crate::failure::Failure;
 use crate::output;
 
 type Result = std::result::Result<(), Failure>;
@@ -31,7 +30,7 @@ type Result = std::result::Result<(), Failure>;
 pub(crate) async fn execute(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     if let Command::Completion { shell } = command {
-        return finish(completion(shell), |failure| failure.line());
+        return finish(completion::completion(shell), |failure| failure.line());
     }
     let stored = match (credentials::load(), &command) {
         (Ok(stored), _) => stored,
@@ -46,14 +45,13 @@ pub(crate) async fn execute(cli: Cli) -> ExitCode {
 }
 
 fn finish(result: Result, line: impl FnOnce(&Failure) -> Option<String>) -> ExitCode {
-    let status = match result {
-        Ok(()) => Status::Done,
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             line(&failure).iter().for_each(|line| output::complain(line));
-            failure.status()
+            ExitCode::from(failure.exit_status())
         }
-    };
-    ExitCode::from(status as u8)
+    }
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result {
@@ -65,10 +63,12 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Run(arguments) => launch::run(context, *arguments).await,
         Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
         Command::App { command } => apps::dispatch(context, *command).await,
+        Command::Exec(arguments) => exec::exec(context, arguments).await,
         Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
             reconcile::host_lost(context, &id, lose_volumes).await
         }
         Command::Heal { now: _ } => reconcile::heal_now(context).await,
+        Command::Rebalance { dry_run } => reconcile::rebalance(context, dry_run).await,
         Command::Reconcile { command: ReconcileCommand::Resume } => reconcile::resume(context).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
@@ -99,19 +99,8 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Login { name, password_stdin } => session::login(context, name, password_stdin).await,
         Command::Logout => session::logout(context).await,
         Command::Passwd { name, password_stdin } => session::change_password(context, name, password_stdin).await,
-        Command::Completion { shell } => completion(shell),
+        Command::Completion { shell } => completion::completion(shell),
     }
-}
-
-fn completion(shell: Shell) -> Result {
-    let mut command = Cli::command();
-    let mut script = Vec::new();
-    match shell {
-        Shell::Bash => clap_complete::generate(shells::Bash, &mut command, "paas-cli", &mut script),
-        Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, "paas-cli", &mut script),
-        Shell::Fish => clap_complete::generate(shells::Fish, &mut command, "paas-cli", &mut script),
-    }
-    output::write(&[&script])
 }
 
 /// Waits for `work`, or for Ctrl-C. `note` is what a person should know who presses it.

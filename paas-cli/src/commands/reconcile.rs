@@ -1,7 +1,10 @@
 //! What the platform is told about hosts as a whole.
 
+use paas_core::wire::app::Moved;
+
 use super::Result;
 use crate::context::Context;
+use crate::output::apps as output;
 
 pub(super) async fn heal_now(context: &Context) -> Result {
     context.client()?.heal_now().await?;
@@ -23,4 +26,13 @@ pub(super) async fn host_lost(context: &Context, id: &str, lose_volumes: bool) -
         count => format!("host {id} counts as lost, and with it {count} volumes"),
     });
     context.output.show(volumes.json(), volumes.iter().cloned(), || volumes.join("\n"))
+}
+
+pub(super) async fn rebalance(context: &Context, dry_run: bool) -> Result {
+    let moves = context.client()?.rebalance(dry_run).await?;
+    if moves.is_empty() {
+        context.output.say("nothing moves: no host is much fuller than others, or what is there has to stay");
+    }
+    let replica = |moved: &Moved| format!("{}/{}", moved.app, moved.replica);
+    context.output.show(moves.json(), moves.iter().map(replica), || output::moves(&moves))
 }

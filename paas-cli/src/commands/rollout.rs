@@ -13,6 +13,9 @@ use crate::output::apps::last_lines;
 use crate::output::rollout::RolloutReporter;
 
 /// How often the application is looked at.
+///
+/// The stream of a rollout that the server has would save requests and make nothing simpler: it breaks off when another server
+/// leads, and then it is asked again, as here each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 const INTERRUPTED: &str = "interrupted; the rollout goes on, and 'paas-cli app rollout APP --follow' shows it again";

@@ -4,7 +4,7 @@ use std::iter::once;
 
 use paas_core::model::app::{ComponentName, LastLines};
 use paas_core::wire::app::{
-    AppPlan, AppStatus, AppSummary, FieldChange, PlannedStep, ReplicaStatus, RevisionSummary, RolloutOutcome,
+    AppPlan, AppStatus, AppSummary, FieldChange, Moved, PlannedStep, ReplicaStatus, RevisionSummary, RolloutOutcome,
     RolloutResult,
 };
 
@@ -36,6 +36,17 @@ pub(crate) fn plan(plan: &AppPlan) -> String {
         }
     }
     lines.join("\n")
+}
+
+pub(crate) fn moves(moves: &[Moved]) -> String {
+    if moves.is_empty() {
+        return String::new();
+    }
+    let row = |moved: &Moved| {
+        let Moved { app, replica, from, to, gain } = moved;
+        [format!("{app}/{replica}"), from.to_string(), to.to_string(), format!("{gain:.1}")]
+    };
+    with_headers(["REPLICA", "FROM", "TO", "GAIN"], moves.iter().map(row))
 }
 
 pub(crate) fn changes(changes: &[FieldChange]) -> String {

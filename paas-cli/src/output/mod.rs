@@ -107,6 +107,12 @@ pub(crate) fn write(parts: &[&[u8]]) -> Result<(), Failure> {
     })
 }
 
+/// Writes to stderr as it is, at once. Where that is closed there is nobody to read it.
+pub(crate) fn write_error(bytes: &[u8]) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+}
+
 /// Tells a person what went wrong.
 pub(crate) fn complain(text: &str) {
     to_stderr(&format!("paas-cli: {text}"));

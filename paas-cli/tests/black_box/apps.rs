@@ -152,6 +152,9 @@ async fn the_output_of_replicas_is_written_as_it_comes() {
     home.run(&arguments).await.expect(0);
     let query = "component=web&follow=true&timestamps=true&tail=5&since=2026-01-31T12%3A00%3A00Z";
     assert_eq!(server.asked_once().line, format!("GET /api/apps/shop/logs?{query}"));
+    home.run(&["app", "logs", "shop", "--previous", "-n", "5"]).await.expect(0);
+    assert_eq!(server.asked_once().line, "GET /api/apps/shop/logs?tail=5&previous=true");
+    home.run(&["app", "logs", "shop", "--previous", "--follow"]).await.expect(2);
 }
 
 #[tokio::test]
@@ -194,6 +197,25 @@ async fn the_platform_is_told_about_its_hosts() {
 }
 
 #[tokio::test]
+async fn what_moves_is_shown_with_what_it_gains() {
+    let moved = r#"[{"app": "shop", "replica": "web.1", "from": "a", "to": "b", "gain": 12.5}]"#;
+    let mut server = Server::start([(
+        "POST /api/reconcile/rebalance",
+        Answer::json(moved).then(Answer::json(moved)).then(Answer::json("[]")),
+    )])
+    .await;
+    let home = Home::logged_in(&server);
+    let dry = home.run(&["rebalance", "--dry-run"]).await;
+    assert_eq!(dry.expect(0).stdout, "REPLICA     FROM  TO  GAIN\nshop/web.1  a     b   12.5\n");
+    assert_eq!(server.asked_once().line, "POST /api/reconcile/rebalance?dry_run=true");
+    assert_eq!(home.run(&["rebalance", "-q"]).await.expect(0).stdout, "shop/web.1\n");
+    assert_eq!(server.asked_once().line, "POST /api/reconcile/rebalance?dry_run=false");
+    let nothing = home.run(&["rebalance"]).await;
+    assert_eq!(nothing.expect(0).stdout, "");
+    assert!(nothing.stderr.starts_with("nothing moves"), "{}", nothing.stderr);
+}
+
+#[tokio::test]
 async fn an_application_that_is_not_there_has_its_status() {
     let server = Server::start([(
         "GET /api/apps/shop",
@@ -209,5 +231,52 @@ async fn an_application_that_is_not_there_has_its_status() {
         let done = home.run(arguments).await;
         let told = "paas-cli: there is no application 'shop'; list the applications to see their names\n";
         assert_eq!(done.expect(4).stderr, told);
+    }
+}
+
+/// What a shell offers for a line that is typed, with the program on its path. `None` where there is no such shell.
+async fn offered(home: &Home, shell: &str, line: &str) -> Option<String> {
+    let script = home.run(&["completion", shell]).await;
+    let file = home.credentials().with_file_name(format!("completion.{shell}"));
+    std::fs::write(&file, &script.expect(0).stdout).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_paas-cli"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let commands = match shell {
+        "bash" => format!(
+            "source {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _paas__cli_and_names paas-cli \
+             \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[*]}}\"",
+            file.display()
+        ),
+        _ => format!("source {}; complete -C '{line}' | string join ' '", file.display()),
+    };
+    let mut command = tokio::process::Command::new(shell);
+    command.args(["-c", &commands]).env("PATH", path).env("PAAS_CONFIG_DIR", file.parent().unwrap());
+    command.env("HOME", file.parent().unwrap());
+    match command.output().await {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
+        Err(_) => {
+            eprintln!("SKIPPED: there is no {shell}");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shell_completes_the_names_of_applications() {
+    let summary = format!("[{APP}, {}]", APP.replace(r#""name": "shop""#, r#""name": "blog""#));
+    let server = Server::start([("GET /api/apps", Answer::json(&summary))]).await;
+    let home = Home::logged_in(&server);
+    for shell in ["bash", "fish"] {
+        for (line, expected) in
+            [("paas-cli app show s", "shop"), ("paas-cli app logs --follow b", "blog"), ("paas-cli exec sh", "shop")]
+        {
+            if let Some(offered) = offered(&home, shell, line).await {
+                assert_eq!(offered, expected, "{shell}: {line}");
+            }
+        }
+    }
+    let nobody = Home::new();
+    if let Some(offered) = offered(&nobody, "bash", "paas-cli app show s").await {
+        assert_eq!(offered, "", "without a login there are no names, and no error");
     }
 }

@@ -8,6 +8,7 @@ mod changes;
 mod compose;
 mod deploy;
 mod errors;
+mod exec;
 mod lists;
 mod operations;
 mod session;

@@ -82,6 +82,8 @@ pub enum Action {
     Admit(Instance),
     /// The container takes no more traffic, and finishes what it has.
     Drain(Instance),
+    /// The container need not make room on its host any more: only the record changes.
+    Stay(Instance),
     /// The container has ended well, and its slot needs no other: only the record changes.
     Complete(Instance),
     /// Forget the record of a slot of which nothing is left.
@@ -182,6 +184,7 @@ impl Action {
             | Self::Adopt { replica, .. }
             | Self::Admit(replica)
             | Self::Drain(replica)
+            | Self::Stay(replica)
             | Self::Complete(replica) => Some(replica),
             Self::CreateVolume { .. }
             | Self::Fetch { .. }
@@ -241,6 +244,7 @@ impl fmt::Display for Action {
             Self::Adopt { replica, revision } => write!(f, "adopt {replica} as revision {revision}"),
             Self::Admit(replica) => write!(f, "admit {replica}"),
             Self::Drain(replica) => write!(f, "drain {replica}"),
+            Self::Stay(replica) => write!(f, "leave {replica} where it is"),
             Self::Complete(replica) => write!(f, "note {replica} as completed"),
             Self::Forget(slot) => write!(f, "forget {slot}"),
             Self::RunBefore(component) => write!(f, "run the command before {component}"),
@@ -267,6 +271,7 @@ pub enum Cause {
     UnknownRevision(u64),
     Restart,
     Drained(EngineId),
+    MakesRoom(EngineId),
     LacksLabel { engine: EngineId, label: String },
     NotBeside { engine: EngineId, used: ComponentName },
     BelongsElsewhere(EngineId),
@@ -336,6 +341,7 @@ impl fmt::Display for Cause {
             Self::UnknownRevision(number) => write!(f, "revision {number} is not known"),
             Self::Restart => f.write_str("a restart was asked for"),
             Self::Drained(engine) => write!(f, "host {engine} is drained"),
+            Self::MakesRoom(engine) => write!(f, "host {engine} is fuller than others"),
             Self::LacksLabel { engine, label } => write!(f, "host {engine} lacks label {label}"),
             Self::NotBeside { engine, used } => write!(f, "{used}, which it uses, is not on host {engine} any more"),
             Self::BelongsElsewhere(engine) => write!(f, "the slot is the one of host {engine}"),

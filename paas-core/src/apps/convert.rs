@@ -116,6 +116,7 @@ impl From<&ReplicaRecord> for Replica {
         replica.restarts = record.restarts;
         replica.completed = record.completed;
         replica.failed = record.failed.as_ref().map(StepFailure::from);
+        replica.leaves = record.leaves;
         replica
     }
 }
@@ -142,6 +143,7 @@ impl ReplicaRecord {
             restarts: replica.restarts,
             completed: replica.completed,
             failed: replica.failed.as_ref().map(FailureRecord::from),
+            leaves: replica.leaves,
             unknown: known.map(|known| known.unknown.clone()).unwrap_or_default(),
             ..Self::new(replica.revision, replica.generation, replica.engine.clone())
         }

@@ -204,6 +204,9 @@ pub struct Replica {
     pub restarts: Option<(u32, Timestamp)>,
     /// The newest container that could not be made, until one is ready.
     pub failed: Option<StepFailure>,
+    /// The container that is to make room on its host, by generation: another takes its place elsewhere when no rollout is under
+    /// way, if there is room.
+    pub leaves: Option<u64>,
 }
 
 impl Replica {
@@ -224,6 +227,7 @@ impl Replica {
             avoid: BTreeSet::new(),
             restarts: None,
             failed: None,
+            leaves: None,
         }
     }
 

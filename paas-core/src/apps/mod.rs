@@ -45,4 +45,4 @@ mod tests;
 pub use action::{Action, Cause, Choice, Outcome, Step, Subject, Verdict, Witness};
 pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
 pub use observed::{Health, Instance, Observed, ObservedContainer, Reach};
-pub use planner::plan;
+pub use planner::{Move, plan, rebalance};

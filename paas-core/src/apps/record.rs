@@ -87,6 +87,7 @@ impl Desired {
                     record.backends.remove(&replica.generation);
                     record.stopped.remove(&replica.generation);
                     record.kept = record.kept.filter(|&kept| kept != replica.generation);
+                    record.leaves = record.leaves.filter(|&leaves| leaves != replica.generation);
                 });
             }
             Action::Assign { replica, revision } => self.change(replica, |record| {
@@ -108,6 +109,7 @@ impl Desired {
                 record.backends.insert(replica.generation, Backend::Draining { since: now });
             }),
             Action::Complete(replica) => self.record_completion(replica, now),
+            Action::Stay(replica) => self.change(replica, |record| record.leaves = None),
             Action::Forget(slot) => self.forget(slot),
             Action::RunBefore(component) => self.note_before(component, BeforeState::Running, now),
             Action::Rollback { to } => {
@@ -172,6 +174,12 @@ impl Desired {
         if let Some(failed) = self.replicas.get_mut(slot).and_then(|replica| replica.failed.as_mut()) {
             failed.fetching = Some(revision);
         }
+    }
+
+    /// Has a container make room on its host. This is to be written down like a step; it is carried out when nothing else is under
+    /// way, one container of a component at a time, and given up where there is no room elsewhere any more.
+    pub fn leave(&mut self, replica: &Instance) {
+        self.change(replica, |record| record.leaves = Some(replica.generation));
     }
 
     /// Notes how far the command is that runs before a component is replaced. This is to be written down like a step.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
 use super::view::{EngineEntry, View};
 use super::{Cluster, EngineHandle, follow, monitor};
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, EngineInfo};
@@ -200,6 +203,27 @@ impl Cluster {
                 Err(EngineError::new(EngineErrorKind::Unreachable, "wait for the engine", "it stopped answering"))
             }
         }
+    }
+
+    /// What comes from an engine, one after the other, until that stops answering: a host that is gone closes no connection.
+    pub(crate) fn each_while_up<T: Send + 'static>(
+        &self,
+        id: &EngineId,
+        stream: BoxStream<'static, Result<T, EngineError>>,
+    ) -> BoxStream<'static, Result<T, EngineError>> {
+        // A stream that somebody reads keeps nothing running.
+        let (cluster, id) = (self.in_background(), id.clone());
+        let items = stream::unfold(Some(stream), move |stream| {
+            let (cluster, id) = (cluster.clone(), id.clone());
+            async move {
+                let mut stream = stream?;
+                match cluster.while_up(&id, async { stream.next().await.transpose() }).await {
+                    Ok(item) => Some((Ok(item?), Some(stream))),
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        });
+        items.boxed()
     }
 
     /// Totals over all engines.

@@ -217,7 +217,7 @@ impl Controller {
     }
 
     /// The way to a container, if its engine answers.
-    fn target(&self, known: KnownContainer) -> Result<Target> {
+    pub(super) fn target(&self, known: KnownContainer) -> Result<Target> {
         let cluster = &self.shared.cluster;
         let engine = known.container.engine.id.clone();
         let gone = || ControllerError::EngineNotFound { id: engine.to_string() };
@@ -235,14 +235,14 @@ impl Controller {
 }
 
 /// A container and the way to it.
-struct Target {
-    container: Arc<Container>,
-    engine: EngineId,
-    connection: Arc<dyn DockerEngine>,
+pub(super) struct Target {
+    pub(super) container: Arc<Container>,
+    pub(super) engine: EngineId,
+    pub(super) connection: Arc<dyn DockerEngine>,
 }
 
 impl Target {
-    fn failed(&self, source: EngineError) -> ControllerError {
+    pub(super) fn failed(&self, source: EngineError) -> ControllerError {
         ControllerError::Engine { engine: self.engine.clone(), source }
     }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::apps::reconciler::{Apps, follow_applications};
+use crate::apps::reconciler::{Apps, FORGET_OUTPUT, follow_applications, forget_output};
 use crate::auth::Authenticator;
 use crate::background::{Background, Report};
 use crate::clock::Clock;
@@ -59,6 +59,7 @@ pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Prog
 pub use crate::store::records::KeptAnswer;
 pub use accounts::{LoggedOut, PasswordChange};
 pub use actor::Actor;
+pub use apps::PreviousOutput;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
@@ -187,6 +188,10 @@ impl Controller {
         let (table, stop) = (background.clone(), closing.clone());
         background.spawn("apps/follow", None, closing.clone(), move |_| {
             follow_applications(apps.clone(), executor.clone(), table.clone(), stop.clone())
+        });
+        let apps = self.shared.apps.clone();
+        background.spawn("outputs/forget", Some(FORGET_OUTPUT), closing.clone(), move |report| {
+            forget_output(apps.clone(), report)
         });
         let (controller, period) = (self.in_background(), Some(settings.retention.interval));
         let forget = move |report| controller.clone().forget_old_events(report);

@@ -35,6 +35,7 @@ const KEY_SLOT: &str = "paas.slot";
 const KEY_GENERATION: &str = "paas.generation";
 const KEY_REVISION: &str = "paas.revision";
 const KEY_FINGERPRINT: &str = "paas.fingerprint";
+const KEY_RUN: &str = "paas.run";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
 #[cfg(feature = "docker")]
@@ -90,6 +91,10 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
             (KEY_FINGERPRINT, replica.fingerprint.clone()),
         ]
     });
+    // Only where there is no slot, and always there.
+    let command = request.replica.as_ref().filter(|replica| replica.slot.is_none());
+    let of_command = command.map(|replica| (KEY_RUN, replica.run.map(|run| run.to_string()).unwrap_or_default()));
+    let of_replica = of_replica.chain(of_command);
     let of_user = request.spec.docker_labels.clone().into_iter();
     of_user.chain(labels.into_iter().chain(of_replica).map(|(key, value)| (key.to_owned(), value))).collect()
 }
@@ -157,10 +162,11 @@ fn read_replica(labels: &HashMap<String, String>) -> Option<ReplicaLabels> {
     Some(ReplicaLabels {
         app: labels.get(KEY_APP)?.parse().ok()?,
         component: labels.get(KEY_COMPONENT)?.parse().ok()?,
-        slot,
         generation: labels.get(KEY_GENERATION)?.parse().ok()?,
         revision: labels.get(KEY_REVISION)?.parse().ok()?,
         fingerprint: labels.get(KEY_FINGERPRINT).cloned().unwrap_or_default(),
+        run: labels.get(KEY_RUN).filter(|_| slot.is_none()).and_then(|run| run.parse().ok()),
+        slot,
     })
 }
 
@@ -201,6 +207,7 @@ mod tests {
             generation: 7,
             revision: 12,
             fingerprint: "00ff".into(),
+            run: None,
         };
         CreateRequest { replica: Some(labels), mark: None, ..request(httpd()) }
     }
@@ -295,8 +302,11 @@ mod tests {
 
     #[test]
     fn a_container_of_an_application_says_which_and_nothing_of_its_environment() {
-        for slot in [Some(2), None] {
+        for (slot, run) in [(Some(2), None), (None, None), (None, Some(7))] {
             let mut request = replica(slot);
+            if let Some(labels) = &mut request.replica {
+                labels.run = run;
+            }
             request.spec.environment.insert("PASSWORD".into(), "hunter2".into());
             let labels = write(&request);
             assert!(labels.values().all(|value| !value.contains("hunter2")), "{labels:?}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::app::{AppName, ComponentName};
 use crate::model::{
@@ -119,6 +120,9 @@ pub struct ReplicaLabels {
     /// What it was made as, of [`ComponentSpec::fingerprint`](crate::model::app::ComponentSpec::fingerprint); empty where nobody
     /// knows. By it a container is known again whose revision was lost with the store.
     pub fingerprint: String,
+    /// The number of a command that somebody asked for; `None` for a replica, and for the command that goes before its component is
+    /// replaced.
+    pub run: Option<u32>,
 }
 
 /// How much of a container's output its host keeps: the newest files of so many megabytes.
@@ -342,7 +346,8 @@ impl Default for LogOptions {
 }
 
 /// Which of its two outputs a container wrote to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// Standard output.
     Stdout,

@@ -176,8 +176,14 @@ pub enum EventKind {
     DestroyApp,
     /// A rollout ended, or goes back.
     Rollout,
+    /// A command was started in the container of a replica.
+    ExecApp,
+    /// A command was started in a container of its own.
+    RunApp,
     /// Something is done about a replica of an application.
     Replica,
+    /// Replicas move to emptier hosts.
+    Rebalance,
     /// Healing goes on although more than half of the hosts are silent.
     HealNow,
     /// Applications are acted on again after a store was restored.
@@ -188,7 +194,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 36] = [
+const NAMES: [(&str, EventKind); 39] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -220,8 +226,11 @@ const NAMES: [(&str, EventKind); 36] = [
     ("stop-app", EventKind::StopApp),
     ("start-app", EventKind::StartApp),
     ("destroy-app", EventKind::DestroyApp),
+    ("exec-app", EventKind::ExecApp),
+    ("run-app", EventKind::RunApp),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
+    ("rebalance", EventKind::Rebalance),
     ("heal-now", EventKind::HealNow),
     ("resume-reconciling", EventKind::ResumeReconciling),
     ("host-lost", EventKind::HostLost),

@@ -18,6 +18,8 @@ pub const EVENTS: Table = Table::new("events");
 pub const JOIN_TOKENS: Table = Table::new("join_tokens");
 /// What was asked of Docker, and what became of it.
 pub const LAUNCHES: Table = Table::new("launches");
+/// What containers of applications wrote last that were removed.
+pub const OUTPUTS: Table = Table::new("outputs");
 /// The name of this installation, and of those whose containers it took over.
 pub const PLATFORM: Table = Table::new("platform");
 /// What is known of engines that registered themselves.
@@ -41,7 +43,7 @@ pub const STORE: Table = Table::new("store");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 16] = [
+pub const ALL: [Table; 17] = [
     ACCOUNTS,
     APPLICATIONS,
     DELETED_ENGINES,
@@ -50,6 +52,7 @@ pub const ALL: [Table; 16] = [
     EVENTS,
     JOIN_TOKENS,
     LAUNCHES,
+    OUTPUTS,
     PLATFORM,
     REGISTERED_ENGINES,
     REGISTRY_LOGINS,

@@ -9,4 +9,4 @@ mod heartbeat;
 mod log;
 
 pub use heartbeat::Heartbeat;
-pub use log::LOG_BROKE_OFF;
+pub use log::{LOG_BROKE_OFF, PREVIOUS_OUTPUT};

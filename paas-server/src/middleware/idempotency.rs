@@ -43,6 +43,10 @@ pub(crate) async fn once(State(app): State<App>, request: Request, next: Next) -
     let route = Route::of(&request);
     let is_of_platform = route.is_some_and(may_have_key);
     let response = match (key(request.headers()), caller, route) {
+        (Ok(Some(_)), _, Some(Route { operation: Some(LongOperation::Command), .. })) => {
+            let message = "is of no use here: a command is not done again; leave it out";
+            Problem::invalid("Idempotency-Key", message).into_response()
+        }
         (Ok(Some(key)), Some(caller), Some(route)) if is_of_platform => {
             exchange(&app, caller, key, route, request, next).await.unwrap_or_else(IntoResponse::into_response)
         }
@@ -201,7 +205,7 @@ fn replay_for(kept: KeptAnswer, route: &Route, headers: &HeaderMap) -> Response 
         _ if !is_stream || wants_progress(headers) => return replay(kept),
         Some(LongOperation::Run) => outcome_of_run(summary_of(&kept.body)),
         Some(LongOperation::Scale) => outcome_of_scale(summary_of(&kept.body)),
-        Some(LongOperation::Pull) | None => return replay(kept),
+        Some(LongOperation::Pull | LongOperation::Command) | None => return replay(kept),
     };
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

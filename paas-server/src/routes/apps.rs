@@ -1,12 +1,15 @@
 //! Applications.
 
+use std::convert::Infallible;
+
 use axum::Json;
 use axum::body::Body as Content;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri, header};
-use axum::response::IntoResponse;
-use futures::StreamExt;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use paas_core::engine::LogOptions;
 use paas_core::model::app::{AppName, ComponentName};
 use paas_core::wire::app::{
@@ -14,16 +17,16 @@ use paas_core::wire::app::{
 };
 
 use super::containers::since;
-use super::replica_logs::Replicas;
+use super::replica_logs::{Replicas, previous};
 use crate::app::{App, Caller};
-use crate::extract::{Body, Id, NoParams, OptionalBody, Params};
+use crate::extract::{Body, Id, NoParams, OptionalBody, PROGRESS, Params};
 use crate::problem::{Answer, Problem};
 
 /// No application has as many revisions.
 const MOST_REVISIONS: u64 = u32::MAX as u64;
 
 /// The application that the path names.
-pub(crate) struct Name(AppName);
+pub(crate) struct Name(pub(super) AppName);
 
 impl FromRequestParts<App> for Name {
     type Rejection = Problem;
@@ -157,9 +160,28 @@ pub(crate) async fn start(
     Ok(Json(app.controller.start_app(&caller.actor(), name.as_str()).await?))
 }
 
+pub(crate) async fn rollout(State(app): State<App>, caller: Caller, Name(name): Name, _: NoParams) -> Answer {
+    let steps = app.controller.follow_rollout(name.as_str())?;
+    let lines = steps.take_until(Box::pin(app.until_over(caller))).map(|status| {
+        // Text, numbers and maps by names always have a JSON form.
+        let mut line = serde_json::to_vec(&status).unwrap_or_default();
+        line.push(b'\n');
+        Ok::<_, Infallible>(line)
+    });
+    Ok(([(header::CONTENT_TYPE, PROGRESS)], Content::from_stream(lines)).into_response())
+}
+
 pub(crate) async fn logs(State(app): State<App>, caller: Caller, Name(name): Name, uri: Uri) -> Answer {
-    let params = Params::of(&uri, &["component", "follow", "tail", "timestamps", "since"])?;
+    let params = Params::of(&uri, &["component", "follow", "tail", "timestamps", "since", "previous"])?;
     let component: Option<ComponentName> = params.text("component").map(str::parse).transpose()?;
+    if params.flag("previous")?.unwrap_or(false) {
+        if let Some(other) = ["follow", "timestamps", "since"].into_iter().find(|name| params.text(name).is_some()) {
+            return Err(Problem::invalid(other, "does not go with previous: what is kept are the last lines, as text"));
+        }
+        let tail = params.number("tail", 0, u64::from(u32::MAX))?;
+        let kept = app.controller.previous_output(name.as_str(), component.as_ref())?;
+        return Ok(as_text(previous(kept, tail).take_until(Box::pin(app.until_over(caller)))));
+    }
     let options = LogOptions {
         follow: params.flag("follow")?.unwrap_or(false),
         timestamps: params.flag("timestamps")?.unwrap_or(false),
@@ -168,7 +190,10 @@ pub(crate) async fn logs(State(app): State<App>, caller: Caller, Name(name): Nam
         ..LogOptions::default()
     };
     let replicas = Replicas::find(app.controller.clone(), name, component, options)?;
-    let lines = replicas.lines().take_until(Box::pin(app.until_over(caller))).map(Ok::<_, std::convert::Infallible>);
+    Ok(as_text(replicas.lines().take_until(Box::pin(app.until_over(caller)))))
+}
+
+fn as_text(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     let media_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    Ok((media_type, Content::from_stream(lines)).into_response())
+    (media_type, Content::from_stream(lines.map(Ok::<_, Infallible>))).into_response()
 }

@@ -6,6 +6,7 @@ mod accounts;
 mod apps;
 mod auth;
 mod cluster;
+mod commands;
 mod containers;
 mod engines;
 mod events;

@@ -1,10 +1,12 @@
 //! What the reconciler is told about the platform as a whole.
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use paas_core::wire::app::Moved;
 
 use crate::app::{App, Caller};
-use crate::extract::NoParams;
+use crate::extract::{NoParams, Params};
 use crate::problem::Answer;
 
 pub(crate) async fn heal(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
@@ -15,4 +17,9 @@ pub(crate) async fn heal(State(app): State<App>, caller: Caller, _: NoParams) ->
 pub(crate) async fn resume(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
     app.controller.resume_reconciling(&caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn rebalance(State(app): State<App>, caller: Caller, uri: Uri) -> Answer<Json<Vec<Moved>>> {
+    let dry_run = Params::of(&uri, &["dry_run"])?.flag("dry_run")?.unwrap_or(false);
+    Ok(Json(app.controller.rebalance(&caller.actor(), dry_run).await?))
 }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures::future::ready;
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{Stream, StreamExt, TryStreamExt};
-use paas_core::controller::Controller;
+use paas_core::controller::{Controller, ControllerError, PreviousOutput};
 use paas_core::engine::{LogChunk, LogOptions, LogStream};
 use paas_core::model::app::{AppName, ComponentName};
 use paas_core::model::{Container, ContainerId};
-use paas_core::wire::LOG_BROKE_OFF;
+use paas_core::wire::{LOG_BROKE_OFF, PREVIOUS_OUTPUT};
 use tokio::time::{Interval, interval};
 
 use crate::problem::{Answer, Problem};
@@ -113,6 +113,23 @@ impl Followed {
             }
         })
     }
+}
+
+/// The last lines of containers that were removed, `tail` of each or all that are kept, after a line that says which one it was.
+pub(super) fn previous(
+    kept: BoxStream<'static, Result<PreviousOutput, ControllerError>>,
+    tail: Option<u64>,
+) -> impl Stream<Item = Bytes> + Send {
+    kept.map(move |kept| match kept {
+        Ok(PreviousOutput { container, about, text }) => {
+            let count = text.lines().count();
+            let skipped = tail.map_or(0, |tail| count.saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
+            let lines = Lines { name: container, stdout: Vec::new(), stderr: Vec::new() };
+            let last: String = text.split_inclusive('\n').skip(skipped).collect();
+            [lines.named(format!("{PREVIOUS_OUTPUT}{about}").as_bytes()), lines.named(last.as_bytes())].concat().into()
+        }
+        Err(error) => format!("{LOG_BROKE_OFF}{}\n", Problem::from(error).detail()).into(),
+    })
 }
 
 /// The output of one replica.

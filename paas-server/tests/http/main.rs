@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod app_commands;
+mod apps;
 mod authorization;
 mod bad_input;
 mod connections;

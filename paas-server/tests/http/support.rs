@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Controller, Policy, RunRequest, Settings};
-use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, NewAccount, RoleName};
+use paas_core::engine::SimulatedEngine;
+use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, EngineStatus, NewAccount, RoleName, SimulatedHost};
 use paas_core::store::Store;
 use paas_server::serve::{ServeError, ServeOptions, serve};
 use reqwest::{Method, Response, StatusCode};
@@ -114,6 +115,13 @@ impl Server {
         self.controller.add_engine(&Actor::system(), spec).await.unwrap();
         let is_up = || self.controller.engine(id).is_ok_and(|engine| engine.health.status == EngineStatus::Up);
         eventually("the engine is up", is_up).await;
+    }
+
+    /// The simulated host behind the engine `one`, as it is started by default.
+    pub(crate) fn simulated(&self) -> SimulatedEngine {
+        let memory = paas_core::model::MemoryMb::new(16384);
+        let cpus = paas_core::model::Cpus::from_milli(8000);
+        SimulatedEngine::named(&SimulatedHost { cpus, memory, ..SimulatedHost::new(self.host.clone()) })
     }
 
     /// Runs containers past the API; their ids.

@@ -3,6 +3,7 @@
 mod failure;
 mod place;
 mod presence;
+mod rebalance;
 mod repair;
 mod sizes;
 mod status;
@@ -24,6 +25,9 @@ use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::scheduler::{Scheduler, Snapshot};
 use failure::Failure;
+#[cfg(test)]
+pub(super) use rebalance::scores;
+pub use rebalance::{Move, rebalance};
 use update::Budget;
 use view::View;
 

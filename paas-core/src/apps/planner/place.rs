@@ -50,6 +50,7 @@ impl<'a> Planner<'a> {
         request.only = only;
         request.except = self.unusable(view);
         request.except.extend(except.cloned());
+        request.except.extend(view.old.as_ref().and_then(|old| old.makes_room_on().cloned()));
         let beside = self.hosts_of_used(view.spec);
         if let Some(hosts) = &beside {
             request

@@ -116,9 +116,15 @@ impl<'a> Planner<'a> {
         budget: &mut Budget,
     ) {
         let order = view.spec.update.order;
+        let stays = |reason| Step { action: Action::Stay(view.instance(old.container)), cause: reason };
+        if let Some(reason) = self.excluded(view, None).filter(|_| old.makes_room_on().is_some()) {
+            return self.steps.push(stays(reason));
+        }
         if (order != UpdateOrder::StopFirst || is_move) && self.excluded(view, None).is_none() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
+                // It runs well where it is.
+                Err(reason) if old.makes_room_on().is_some() => return self.steps.push(stays(reason)),
                 // Nothing is stopped for a container that cannot be made.
                 Err(reason @ Cause::CreateFailed { .. }) => return self.wait_to_create(view, reason),
                 Err(reason) if is_move || order == UpdateOrder::StartFirst => return self.wait_to_create(view, reason),
@@ -223,10 +229,19 @@ fn replaceable<'a, 'c>(component: &'c Component<'a>) -> Vec<(&'c View<'a>, &'c C
 impl Candidate<'_> {
     /// Whether it is to be replaced only because it cannot stay on its host.
     fn is_move(&self) -> bool {
-        matches!(
+        let is_unfit = matches!(
             &self.unfit,
             Some(Cause::Drained(_) | Cause::LacksLabel { .. } | Cause::BelongsElsewhere(_) | Cause::NotBeside { .. })
-        )
+        );
+        is_unfit || self.makes_room_on().is_some()
+    }
+
+    /// The host that it is to make room on, where that is all there is against it.
+    pub(super) fn makes_room_on(&self) -> Option<&EngineId> {
+        match &self.unfit {
+            Some(Cause::MakesRoom(engine)) => Some(engine),
+            _ => None,
+        }
     }
 }
 

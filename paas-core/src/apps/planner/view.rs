@@ -364,7 +364,11 @@ impl<'a> Planner<'a> {
         if let Some(lacking) = view.spec.place.labels.iter().find(|label| !host.labels.contains(*label)) {
             return Some(Cause::LacksLabel { engine: container.engine.clone(), label: lacking.clone() });
         }
-        let used = self.no_longer_beside(view.spec, &container.engine)?;
-        Some(Cause::NotBeside { engine: container.engine.clone(), used })
+        if let Some(used) = self.no_longer_beside(view.spec, &container.engine) {
+            return Some(Cause::NotBeside { engine: container.engine.clone(), used });
+        }
+        // A rollout decides by itself where its containers go, and does not wait for a move.
+        let leaves = view.replica.and_then(|replica| replica.leaves).filter(|_| self.desired.rollout.is_none());
+        (leaves == Some(container.generation)).then(|| Cause::MakesRoom(container.engine.clone()))
     }
 }

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carry_out::remove_container;
-use super::create::{component, container_spec, network};
+use super::create::component;
+use super::once::{self, Once};
 use super::{App, Apps, Target};
 use crate::apps::documents::Beside;
 use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
-use crate::engine::{EngineError, EngineErrorKind, ReplicaLabels};
-use crate::executor::{Executor, NewReplica};
+use crate::engine::{EngineError, EngineErrorKind};
+use crate::executor::Executor;
+use crate::model::ContainerState;
 use crate::model::app::{BeforeCommand, ComponentName};
-use crate::model::{ContainerState, RestartPolicy};
-use crate::scheduler::PlacementRequest;
 use crate::store::Result;
 
 /// When a container is removed again that could not be removed.
@@ -70,25 +69,31 @@ impl Apps {
         steps
     }
 
-    /// Has containers of commands removed that are not of the revision that is to run, or take too long, and all of an
-    /// application that goes. The others are kept for their output.
+    /// Has containers of commands removed that are not of the revision that is to run, or take too long, those of commands that nobody
+    /// waits for, and all of an application that goes. The others are kept for their output.
     pub(super) fn remove_old_commands(self: &Arc<Self>, executor: &Executor, app: &Arc<App>, desired: &Desired) {
         let is_old = |container: &ReplicaContainer| {
             let labels = &container.labels;
             let took_too_long = desired.rollout.as_ref().and_then(|rollout| rollout.before.get(&labels.component))
                 == Some(&BeforeState::Ended(TOOK_TOO_LONG));
-            let is_over = labels.revision < desired.target || desired.goal == Goal::Destroy || took_too_long;
-            labels.slot.is_none() && is_over
+            let is_over = match labels.run {
+                Some(_) => self.is_left_over(app, container),
+                None => labels.revision < desired.target || took_too_long,
+            };
+            labels.slot.is_none() && (is_over || desired.goal == Goal::Destroy)
         };
         let commands = executor.cluster.replicas(&app.name).into_iter().filter(is_old);
         for container in commands.filter(|_| !desired.observe_only) {
-            let target = Target::Before(container.labels.component.clone());
+            let target = match container.labels.run {
+                Some(number) => Target::Run(number),
+                None => Target::Before(container.labels.component.clone()),
+            };
             if app.in_flight.lock().contains_key(&target) {
                 continue;
             }
-            let (executor, desired) = (executor.clone(), desired.clone());
+            let (apps, executor, desired) = (self.clone(), executor.clone(), desired.clone());
             self.spawn_in_flight(executor.clone(), app, target, None, async move {
-                if let Err(error) = remove_container(&executor, &desired, container).await {
+                if let Err(error) = apps.remove_and_keep_output(&executor, &desired, container).await {
                     tracing::warn!(%error, "the container of a command stays");
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -107,9 +112,6 @@ impl Apps {
         let revision = desired.target;
         let component = component(desired, revision, name)?;
         let command = component.before.as_ref().map(|before| before.command.clone()).unwrap_or_default();
-        let mut wanted = component.container_spec();
-        wanted.bind_ports.clear();
-        wanted.volumes.retain(|volume| volume.starts_with('/'));
         let refused = |refusal: crate::scheduler::Refusal| {
             EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
         };
@@ -117,29 +119,10 @@ impl Apps {
             executor.cluster.replicas(&app.name).into_iter().find(|container| is_command(container, name, revision));
         let is_up = |engine: &crate::model::EngineId| executor.cluster.reaches().get(engine) == Some(&EngineReach::Up);
         let only = made.map(|container| container.engine).filter(is_up);
-        let request = PlacementRequest { only, ..PlacementRequest::new(&wanted, 1) };
-        let places = executor.cluster.place_anywhere(request).await.map_err(refused)?;
-        let Some(place) = places.into_iter().next() else { return Ok(()) };
-        let engine = place.engine().clone();
-        drop(place);
-        let mut spec = container_spec(executor, component, &engine);
-        (spec.bind_ports, spec.volumes) = (wanted.bind_ports, wanted.volumes);
-        (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
-        let new = NewReplica {
-            name: format!("{}.{name}.before.r{revision}", app.name),
-            labels: ReplicaLabels {
-                app: app.name.clone(),
-                component: name.clone(),
-                slot: None,
-                generation: revision,
-                revision,
-                fingerprint: String::new(),
-            },
-            network: network(app, &spec, None),
-            spec,
-            volumes: Vec::new(),
-        };
-        executor.make_replica(&engine, &new).await.map(drop)
+        let engine = once::place(executor, component, only).await.map_err(refused)?;
+        let container = format!("{}.{name}.before.r{revision}", app.name);
+        let once = Once { component: name, spec: component, revision, command, name: container, run: None };
+        once::make(executor, app, &engine, once).await.map(drop)
     }
 
     /// Writes down that a command could not be started: it counts as one that failed.
@@ -154,7 +137,7 @@ impl Apps {
 
 pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, revision: u64) -> bool {
     let labels = &container.labels;
-    labels.slot.is_none() && labels.component == *component && labels.revision == revision
+    labels.slot.is_none() && labels.run.is_none() && labels.component == *component && labels.revision == revision
 }
 
 /// How a command ended, if it did, or has to.

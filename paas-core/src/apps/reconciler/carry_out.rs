@@ -8,7 +8,7 @@ use super::round::{slots_without_volume, waits_for_volume};
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
 use crate::apps::documents::Beside;
-use crate::apps::{Action, Desired, Instance, Slot, Step};
+use crate::apps::{Action, Desired, Goal, Instance, Slot, Step};
 use crate::cluster::ReplicaContainer;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, VolumeRequest};
 use crate::executor::Executor;
@@ -107,7 +107,10 @@ impl Apps {
                 let grace = target.grace(desired);
                 target.change(executor, target.engine.stop(&target.container.id, grace)).await
             }
-            Action::Remove(replica) => Target::find(executor, app, replica)?.remove(executor, desired).await,
+            Action::Remove(replica) => {
+                let container = Target::find(executor, app, replica)?.container;
+                self.remove_and_keep_output(executor, desired, container).await
+            }
             Action::Rename(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 let name = replica.container_name(&app.name);
@@ -122,6 +125,7 @@ impl Apps {
             | Action::Adopt { .. }
             | Action::Admit(_)
             | Action::Drain(_)
+            | Action::Stay(_)
             | Action::Complete(_)
             | Action::Forget(_)
             | Action::Rollback { .. }
@@ -191,6 +195,11 @@ impl Target {
         Ok(Self { container, engine })
     }
 
+    fn of(executor: &Executor, container: ReplicaContainer) -> Result<Self, EngineError> {
+        let engine = executor.cluster.connection(&container.engine).ok_or_else(|| deleted("remove the container"))?;
+        Ok(Self { container, engine })
+    }
+
     /// How long it has to end.
     fn grace(&self, desired: &Desired) -> Duration {
         let labels = &self.container.labels;
@@ -211,12 +220,18 @@ impl Target {
         outcome
     }
 
-    async fn remove(&self, executor: &Executor, desired: &Desired) -> Result<(), EngineError> {
+    /// Asks it to end, if it has not.
+    async fn end(&self, executor: &Executor, desired: &Desired) -> Result<(), EngineError> {
         let ReplicaContainer { engine, id, state, .. } = &self.container;
-        let cluster = &executor.cluster;
-        if state.holds_resources() {
-            cluster.while_up(engine, self.engine.stop(id, self.grace(desired))).await?;
+        match state.holds_resources() {
+            true => executor.cluster.while_up(engine, self.engine.stop(id, self.grace(desired))).await,
+            false => Ok(()),
         }
+    }
+
+    async fn remove(&self, executor: &Executor) -> Result<(), EngineError> {
+        let ReplicaContainer { engine, id, .. } = &self.container;
+        let cluster = &executor.cluster;
         let _slot = executor.slots.removal(engine).await;
         let _removal = cluster.removing(id);
         match cluster.while_up(engine, self.engine.remove(id)).await {
@@ -242,8 +257,26 @@ pub(super) async fn remove_container(
     desired: &Desired,
     container: ReplicaContainer,
 ) -> Result<(), EngineError> {
-    let engine = executor.cluster.connection(&container.engine).ok_or_else(|| deleted("remove the container"))?;
-    Target { container, engine }.remove(executor, desired).await
+    let target = Target::of(executor, container)?;
+    target.end(executor, desired).await?;
+    target.remove(executor).await
+}
+
+impl Apps {
+    /// The same, and keeps what it wrote last, unless that goes with its application, or somebody has read it.
+    pub(super) async fn remove_and_keep_output(
+        &self,
+        executor: &Executor,
+        desired: &Desired,
+        container: ReplicaContainer,
+    ) -> Result<(), EngineError> {
+        let target = Target::of(executor, container)?;
+        target.end(executor, desired).await?;
+        if desired.goal != Goal::Destroy && target.container.labels.run.is_none() {
+            self.keep_output(executor, &desired.app, &target.container).await;
+        }
+        target.remove(executor).await
+    }
 }
 
 pub(super) fn deleted(operation: &'static str) -> EngineError {

@@ -44,6 +44,7 @@ impl Apps {
                 generation: *generation,
                 revision,
                 fingerprint: component.fingerprint(),
+                run: None,
             },
             network: network(app, &spec, Some(&slot.component)),
             spec,

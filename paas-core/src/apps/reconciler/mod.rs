@@ -11,12 +11,15 @@ mod caution;
 mod create;
 mod follow;
 mod health;
+mod last_lines;
 mod observe;
+mod once;
 mod output;
 mod probe;
 mod removal;
 mod returned;
 mod round;
+mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,12 +37,16 @@ use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
 use crate::model::{EngineId, ImageRef};
-use crate::store::{Result, Store, Write};
+use crate::store::records::OutputRecord;
+use crate::store::tables::OUTPUTS;
+use crate::store::{Collection, Result, Store, Write};
 use caution::Caution;
 use health::Health;
 use probe::Probes;
 
 pub(crate) use follow::follow_applications;
+pub(crate) use output::{FORGET as FORGET_OUTPUT, forget as forget_output};
+pub(crate) use run::{NotRun, Run, RunContainer};
 
 /// How long hosts may take to be read after a takeover: they run, and only this server has not seen them yet.
 const AFTER_A_TAKEOVER: Duration = Duration::from_secs(10);
@@ -51,6 +58,8 @@ const AFTER_A_START: Duration = Duration::from_secs(120);
 pub(crate) struct Apps {
     store: Arc<dyn Store>,
     tables: Tables,
+    /// What containers wrote last that were removed.
+    outputs: Collection<OutputRecord>,
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
@@ -85,6 +94,8 @@ pub(crate) struct App {
     probes: Probes,
     /// Images that hosts were seen to have, or got.
     images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
+    /// The commands that somebody waits for, by number.
+    runs: Mutex<BTreeSet<u32>>,
     /// Rings when there is no such application any more, or never was.
     gone: CancellationToken,
 }
@@ -103,6 +114,8 @@ enum Target {
     Slot(Slot),
     /// The command that goes before a component is replaced.
     Before(crate::model::app::ComponentName),
+    /// A command that somebody asked for.
+    Run(u32),
 }
 
 /// A container that is being made and may not be seen yet.
@@ -127,9 +140,11 @@ impl Apps {
         let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
         let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
+        let outputs = Collection::new(store.clone(), OUTPUTS);
         let apps = Self {
             store,
             tables,
+            outputs,
             publisher,
             clock,
             all: RwLock::default(),
@@ -217,6 +232,11 @@ impl Apps {
         Ok(Held { apps: self, app: app.clone(), kept })
     }
 
+    /// Whether nothing is done for applications, because the store may be an old one.
+    pub(crate) fn observes_only(&self) -> bool {
+        self.observe_only.load(Ordering::Relaxed)
+    }
+
     /// What time it is.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -235,6 +255,7 @@ impl App {
             health: Mutex::default(),
             probes: Probes::default(),
             images: Mutex::default(),
+            runs: Mutex::default(),
             gone: CancellationToken::new(),
         }
     }

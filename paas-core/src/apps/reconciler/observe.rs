@@ -7,13 +7,30 @@ use jiff::Timestamp;
 use super::probe::check_of;
 use super::{App, Apps, Making};
 use crate::apps::convert::volume_name;
-use crate::apps::{Desired, Health, Observed, ObservedContainer, Reach, Slot};
+use crate::apps::{Desired, Health, Move, Observed, ObservedContainer, Reach, Slot, rebalance};
 use crate::cluster::{Cluster, EngineReach, ReplicaContainer};
 use crate::executor::Executor;
 use crate::model::app::{ComponentSpec, Sizes};
 use crate::model::{ContainerState, EngineId, MemoryMb};
+use crate::scheduler::Snapshot;
 
 impl Apps {
+    /// What is to move so that hosts are equally full.
+    pub(crate) fn moves(&self, executor: &Executor) -> Vec<Move> {
+        let now = self.now();
+        let known = self.all().into_iter().filter_map(|app| {
+            let documents = app.shown().filter(|documents| !documents.is_foreign())?;
+            let desired = self.as_it_counts(documents.desired());
+            let observed = self.observe(executor, &app, &desired, now);
+            Some((desired, observed))
+        });
+        let known: Vec<(Desired, Observed)> = known.collect();
+        let all: Vec<(&Desired, &Observed)> = known.iter().map(|(desired, observed)| (desired, observed)).collect();
+        // Nobody is kept waiting for as long as this may take.
+        let snapshot = executor.cluster.with_snapshot(Snapshot::clone);
+        rebalance(&all, &snapshot, &**executor.cluster.scheduler(), now)
+    }
+
     /// Everything that was observed and may matter to an application.
     pub(super) fn observe(&self, executor: &Executor, app: &App, desired: &Desired, now: Timestamp) -> Observed {
         let cluster = &executor.cluster;

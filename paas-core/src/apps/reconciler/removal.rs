@@ -48,6 +48,8 @@ impl Apps {
                 cluster.forget_volume(&volume.engine, &name);
             }
         }
+        // Before the record goes: afterwards nobody would look for it, and another application may have the name.
+        self.forget_output_of(&desired.app).await?;
         let event = Event::new(EventKind::DestroyApp, format!("{}: nothing of it is left", desired.app)).tagged("app");
         let insertion = self.publisher.insertion(&event)?;
         let change = held.documents().removal(removes_volumes);

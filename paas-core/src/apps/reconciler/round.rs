@@ -88,9 +88,9 @@ impl Apps {
     }
 
     /// What is kept of an application, with what holds for all of them.
-    fn as_it_counts(&self, desired: &Desired) -> Desired {
+    pub(super) fn as_it_counts(&self, desired: &Desired) -> Desired {
         Desired {
-            observe_only: self.observe_only.load(Ordering::Relaxed),
+            observe_only: self.observes_only(),
             heal_now: self.heal_now.load(Ordering::Relaxed),
             ..desired.clone()
         }
@@ -216,6 +216,7 @@ fn target_in_docker(action: &Action) -> Option<Target> {
         | Action::Adopt { .. }
         | Action::Admit(_)
         | Action::Drain(_)
+        | Action::Stay(_)
         | Action::Complete(_)
         | Action::Forget(_) => None,
         other => target(other),

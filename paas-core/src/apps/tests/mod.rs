@@ -1,6 +1,7 @@
 //! The planner in written situations, and in any.
 
 mod properties;
+mod rebalance;
 mod rollouts;
 mod situations;
 mod troubles;

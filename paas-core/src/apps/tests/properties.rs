@@ -47,6 +47,7 @@ enum Mishap {
     Renamed(usize),
     Copied(usize, u8),
     Forgotten(usize),
+    Leaves(usize),
     Outside(usize),
     Silent(u8),
     Drained(u8),
@@ -64,6 +65,7 @@ fn any_mishap() -> impl Strategy<Value = Mishap> {
         (0..9_usize).prop_map(Mishap::Renamed),
         (0..9_usize, 0..3_u8).prop_map(|(which, host)| Mishap::Copied(which, host)),
         (0..9_usize).prop_map(Mishap::Forgotten),
+        (0..9_usize).prop_map(Mishap::Leaves),
         (0..9_usize).prop_map(Mishap::Outside),
         (0..3_u8).prop_map(Mishap::Silent),
         (0..3_u8).prop_map(Mishap::Drained),
@@ -123,6 +125,12 @@ fn happen(world: &mut World, mishap: &Mishap) {
                     before_rollout: replica.before_rollout,
                     ..Replica::new(replica.revision, 0, replica.engine.clone())
                 };
+            }
+        }
+        // Somebody asked for it while the hosts were not balanced.
+        Mishap::Leaves(which) => {
+            if let Some(replica) = world.desired.replicas.values_mut().nth(which) {
+                replica.leaves = Some(replica.generation);
             }
         }
         Mishap::Outside(which) => {

@@ -121,6 +121,12 @@ impl World {
         self.hosts.get_mut(id).unwrap()
     }
 
+    /// A host that is new.
+    pub(super) fn add_host(&mut self, id: &str) {
+        self.observed.engines.insert(engine(id), Reach::Up);
+        self.hosts.insert(engine(id), Host { memory: 4096, labels: BTreeSet::new(), draining: false });
+    }
+
     /// The newest container of a slot.
     pub(super) fn container(&mut self, of: &str) -> &mut ObservedContainer {
         let slot = slot(of);

@@ -36,6 +36,7 @@ fn request(slot: Option<u32>) -> CreateRequest {
         generation: 1,
         revision: 3,
         fingerprint: String::new(),
+        run: None,
     };
     let mut spec = ContainerSpec::new("web:1".parse().unwrap());
     spec.memory = Some(MemoryMb::new(16));

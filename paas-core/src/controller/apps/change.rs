@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{current_of, images, not_found, reason_of};
+use super::{current_of, images, not_found, only_component, reason_of};
 use crate::apps::documents::Beside;
 use crate::apps::reconciler::Held;
 use crate::apps::{Desired, Goal, RolloutReason};
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
-use crate::model::{Event, EventKind, ImageDigest, Invalid};
+use crate::model::{Event, EventKind, ImageDigest};
 use crate::wire::app::{Applied, ApplyRequest, RestartRequest, RollbackRequest, ScaleRequest};
 
 /// How many revisions are kept, beside those that something still needs.
@@ -297,19 +297,6 @@ fn check_understood(held: &Held<'_>, name: &AppName) -> Result<()> {
         return Err(ControllerError::Conflict { reason });
     }
     Ok(())
-}
-
-/// The component that is meant: the one that is named, or the only one.
-fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<ComponentName> {
-    let names = || spec.components.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match named {
-        Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
-        Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
-        None => match spec.components.keys().collect::<Vec<_>>()[..] {
-            [only] => Ok(only.clone()),
-            _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
-        },
-    }
 }
 
 /// Keeps the newest revisions, and those that a container or a rollback may need.

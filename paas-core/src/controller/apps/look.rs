@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use tokio::time::interval;
 
 use super::images::{self, Found};
 use super::{current_of, not_found, reason_of};
@@ -10,11 +15,15 @@ use crate::apps::{Action, Cause, Goal, Step};
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::model::Container;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
-use crate::store::records::RevisionRecord;
+use crate::store::records::{OutputRecord, RevisionRecord};
 use crate::wire::app::{
     AppPlan, AppRequest, AppState, AppStatus, AppSummary, ApplyRequest, FieldChange, PlannedStep, Revision,
     RevisionSummary,
 };
+
+/// How often it is looked whether an application is different, for those who follow its rollout. That is in memory, and takes less
+/// than a millisecond.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Controller {
     /// The applications, by name.
@@ -55,6 +64,33 @@ impl Controller {
     pub fn app(&self, name: &str) -> Result<AppStatus> {
         let app = self.known_app(name)?;
         self.shared.apps.status(&self.executor(), &app).ok_or_else(|| not_found(name))
+    }
+
+    /// How an application is, each time that anything about it is different, until no rollout is under way. Each item is the whole: who
+    /// misses one has missed nothing. Ends also when there is no such application any more.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`].
+    pub fn follow_rollout(&self, name: &str) -> Result<BoxStream<'static, AppStatus>> {
+        self.app(name)?;
+        // A stream that somebody reads keeps nothing running.
+        let (controller, name) = (self.in_background(), name.to_owned());
+        let steps = stream::unfold((None::<AppStatus>, interval(LOOK)), move |(last, mut look)| {
+            let (controller, name) = (controller.clone(), name.clone());
+            async move {
+                if last.as_ref().is_some_and(|last| last.rollout.is_none()) {
+                    return None;
+                }
+                loop {
+                    look.tick().await;
+                    let status = controller.app(&name).ok()?;
+                    if last.as_ref() != Some(&status) {
+                        return Some((status.clone(), (Some(status), look)));
+                    }
+                }
+            }
+        });
+        Ok(steps.boxed())
     }
 
     /// What an apply would do: the fields that would change, and the first steps with their causes. Nothing is changed.
@@ -156,6 +192,8 @@ impl Controller {
         let mut found: Vec<(String, Arc<Container>)> = cluster
             .replicas(&app.name)
             .into_iter()
+            // What somebody has run, that one reads.
+            .filter(|replica| replica.labels.run.is_none())
             .filter(|replica| component.is_none_or(|component| replica.labels.component == *component))
             .filter_map(|replica| {
                 let number = replica.labels.slot.map_or_else(|| "before".to_owned(), |number| number.to_string());
@@ -165,6 +203,44 @@ impl Controller {
             .collect();
         found.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(found)
+    }
+
+    /// What containers of an application wrote last that were removed, or those of one component, which need not be declared any
+    /// more: kept for seven days, of the last three containers of each slot.
+    ///
+    /// # Errors
+    /// [`ControllerError::AppNotFound`]; that the store cannot be read is an item of the stream.
+    pub fn previous_output(
+        &self,
+        name: &str,
+        component: Option<&ComponentName>,
+    ) -> Result<BoxStream<'static, Result<PreviousOutput>>> {
+        let app = self.known_app(name)?;
+        let kept = self.shared.apps.kept_output(&app.name, component);
+        Ok(kept.map(|record| record.map(PreviousOutput::from).map_err(ControllerError::Store)).boxed())
+    }
+}
+
+/// What a container wrote last that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousOutput {
+    /// The container without its application: `web.1.7`, where 7 counts the containers of the slot, or `web.before.r12`.
+    pub container: String,
+    /// Where it was, of which revision, and when it was removed, in words for people.
+    pub about: String,
+    /// Its last lines: at most 200, and 32 KiB.
+    pub text: String,
+}
+
+impl From<OutputRecord> for PreviousOutput {
+    fn from(record: OutputRecord) -> Self {
+        let OutputRecord { component, slot, generation, revision, engine, removed, text, .. } = record;
+        let container = match slot {
+            Some(slot) => format!("{component}.{slot}.{generation}"),
+            None => format!("{component}.before.r{revision}"),
+        };
+        let about = format!("revision {revision}, on {engine}, removed {removed:.0}");
+        Self { container, about, text }
     }
 }
 

@@ -1,9 +1,14 @@
 //! Applications: declaring them, changing them, and looking at them.
 
 mod change;
+mod exec;
 mod hosts;
 mod images;
 mod look;
+mod rebalance;
+mod run;
+
+pub use look::PreviousOutput;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +19,7 @@ use crate::apps::{Desired, RolloutReason, Slot};
 use crate::cluster::ReplicaContainer;
 use crate::engine::ReplicaLabels;
 use crate::model::Invalid;
-use crate::model::app::{AppName, AppSpec, EnvValue};
+use crate::model::app::{AppName, AppSpec, ComponentName, EnvValue};
 use crate::wire::app::{AppRequest, ApplyRequest};
 
 impl Controller {
@@ -104,4 +109,23 @@ fn current_of(desired: &Desired) -> Option<&Arc<AppSpec>> {
 
 fn reason_of(request: &ApplyRequest) -> RolloutReason {
     if request.adopt { RolloutReason::Adopt } else { RolloutReason::Apply }
+}
+
+/// The component that is meant: the one that is named, or the only one.
+fn only_component(spec: &AppSpec, named: Option<&ComponentName>) -> Result<ComponentName> {
+    let names = || spec.components.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match named {
+        Some(name) if spec.components.contains_key(name) => Ok(name.clone()),
+        Some(name) => Err(Invalid::new("component", format!("there is no {name}; there are {}", names())).into()),
+        None => match spec.components.keys().collect::<Vec<_>>()[..] {
+            [only] => Ok(only.clone()),
+            _ => Err(Invalid::new("component", format!("say which: {}", names())).into()),
+        },
+    }
+}
+
+/// The program of a command.
+fn program_of(command: &[String]) -> Result<&str> {
+    let missing = || Invalid::new("command", "is empty; give a program and its arguments");
+    Ok(command.first().map(String::as_str).filter(|program| !program.is_empty()).ok_or_else(missing)?)
 }

@@ -3,6 +3,7 @@
 mod apps;
 mod background;
 mod changes;
+mod commands;
 mod engines;
 mod faults;
 mod health;
@@ -15,7 +16,9 @@ mod lost_answers;
 mod membership;
 mod names;
 mod ours;
+mod outputs;
 mod policy;
+mod rebalance;
 mod registry_away;
 mod registry_logins;
 mod requests;

@@ -214,8 +214,15 @@ async fn a_container_of_an_application_is_ours_and_neither_a_launch_nor_a_member
     let spec = ContainerSpec::new(web().name);
     let ours = platform.run(spec.clone(), 1).await.started[0].clone();
     let (app, component) = ("shop".parse().unwrap(), "web".parse().unwrap());
-    let labels =
-        ReplicaLabels { app, component, slot: Some(0), generation: 1, revision: 1, fingerprint: String::new() };
+    let labels = ReplicaLabels {
+        app,
+        component,
+        slot: Some(0),
+        generation: 1,
+        revision: 1,
+        fingerprint: String::new(),
+        run: None,
+    };
     let name = platform.controller.cluster().platform().to_owned();
     let request = CreateRequest { spec, replica: Some(labels.clone()), ..create_request(&name, "shop.web.0.1") };
     let host = platform.host("a").clone();

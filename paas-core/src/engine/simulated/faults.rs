@@ -22,6 +22,8 @@ pub(super) struct Faults {
     /// Nobody listens, and the host says so.
     pub(super) refusing: bool,
     pub(super) hanging: bool,
+    /// Output of containers does not come.
+    pub(super) output_hangs: bool,
     /// How often all streams of events were broken.
     pub(super) broken: usize,
     /// By operation: how many more times it fails, and how.
@@ -35,6 +37,7 @@ impl Faults {
             unreachable: false,
             refusing: false,
             hanging: false,
+            output_hangs: false,
             broken: 0,
             planned: HashMap::new(),
             random: StdRng::seed_from_u64(seed),

@@ -134,6 +134,11 @@ impl SimulatedEngine {
         self.shared.changed.notify_waiters();
     }
 
+    /// Makes the output of containers not come, whoever reads it, or come again for those who begin to read.
+    pub fn set_output_hanging(&self, hanging: bool) {
+        self.shared.faults.lock().output_hangs = hanging;
+    }
+
     /// Makes every operation take so long from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.shared.settings.lock().latency = latency;
@@ -497,6 +502,9 @@ impl DockerEngine for SimulatedEngine {
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
         let (lines, runs) = self.shared.act("logs", |host| host.log_of(id)).await?;
+        if self.shared.faults.lock().output_hangs {
+            return Ok(stream::pending().boxed());
+        }
         let written = stream::iter(logs::select(&lines, options)).map(Ok);
         if !(options.follow && runs) {
             return Ok(written.boxed());
@@ -573,6 +581,17 @@ impl DockerEngine for SimulatedEngine {
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
         let chunks = self.shared.act("exec", |host| host.exec(id, command)).await?;
-        Ok(stream::iter(chunks).map(Ok).boxed())
+        // `sleep 5` takes as long as it says; `sleep infinity`, until the container ends.
+        let takes = command.split_first().filter(|(program, _)| *program == "sleep").map(|(_, arguments)| {
+            arguments.first().and_then(|seconds| seconds.parse().ok()).map_or(Duration::MAX, Duration::from_secs)
+        });
+        let (shared, id) = (self.shared.clone(), id.clone());
+        let wait = async move {
+            if let Some(takes) = takes {
+                let _ = tokio::time::timeout(takes, shared.until_stopped(&id)).await;
+            }
+        };
+        let wait = stream::once(wait).filter_map(|()| async { None });
+        Ok(wait.chain(stream::iter(chunks).map(Ok)).boxed())
     }
 }

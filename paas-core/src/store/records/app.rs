@@ -254,6 +254,9 @@ pub struct ReplicaRecord {
     /// The last container that could not be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailureRecord>,
+    /// The container that is to make room on its host, by generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<u64>,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -367,6 +370,7 @@ impl ReplicaRecord {
             restarts: None,
             completed: None,
             failed: None,
+            leaves: None,
             unknown: Unknown::new(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod app;
 mod launch;
+mod output;
 mod request;
 mod unknown;
 
@@ -13,6 +14,7 @@ pub use app::{
     ReplicaRecord, RevisionRecord, RolloutReasonRecord, RolloutRecord, VolumeRecord,
 };
 pub use launch::{LaunchRecord, LaunchState};
+pub use output::OutputRecord;
 pub use request::KeptAnswer;
 pub(crate) use request::KeptRequest;
 pub(in crate::store) use unknown::{read, rewrite};

@@ -21,7 +21,7 @@ pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
 
 fn labels(slot: Option<u32>) -> ReplicaLabels {
     let (app, component) = ("conformance".parse().unwrap(), "web".parse().unwrap());
-    ReplicaLabels { app, component, slot, generation: 3, revision: 12, fingerprint: String::new() }
+    ReplicaLabels { app, component, slot, generation: 3, revision: 12, fingerprint: String::new(), run: None }
 }
 
 fn unique(what: &str) -> String {

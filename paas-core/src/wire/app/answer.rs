@@ -68,6 +68,21 @@ pub struct Applied {
     pub changed: bool,
 }
 
+/// A replica that moves to another host, so that hosts are equally full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Its application.
+    pub app: AppName,
+    /// Its component and slot: `web.1`.
+    pub replica: String,
+    /// Its host.
+    pub from: EngineId,
+    /// The host that takes it, as it looked when that was decided.
+    pub to: EngineId,
+    /// By how many points the scores of the two hosts come closer.
+    pub gain: f64,
+}
+
 /// An application in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppSummary {

@@ -1,6 +1,7 @@
 //! Applications over HTTP: the file that declares one (`paas.toml`, and the same as JSON), and what is asked and answered.
 
 mod answer;
+mod command;
 mod component;
 mod export;
 mod file;
@@ -15,10 +16,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{
-    AppPlan, AppState, AppStatus, AppSummary, Applied, ApplyRequest, ComponentStatus, FieldChange, PlannedStep,
+    AppPlan, AppState, AppStatus, AppSummary, Applied, ApplyRequest, ComponentStatus, FieldChange, Moved, PlannedStep,
     ReplicaStatus, RestartRequest, Revision, RevisionSummary, RollbackRequest, RolloutOutcome, RolloutResult,
     RolloutStatus, ScaleRequest,
 };
+pub use command::{CommandStep, ExecRequest, RunCommandRequest};
 pub use component::{
     BeforeRequest, ComponentRequest, ConfigRequest, EnvRequest, HealRequest, HealthRequest, PlaceRequest, RouteRequest,
     SecretRequest, StopRequest, UpdateRequest, VolumeRequest,

@@ -42,6 +42,7 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
             generation: 7,
             revision: 12,
             fingerprint: String::new(),
+            run: None,
         }),
         network: Some(AppNetwork { name: "shop".into(), aliases: vec!["web".into()] }),
     }

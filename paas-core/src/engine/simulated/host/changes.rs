@@ -38,7 +38,8 @@ impl Host {
         Ok(())
     }
 
-    /// Pretends to run a command: `echo` writes what it was given, `false` fails, and the others do nothing.
+    /// Pretends to run a command: `echo` writes what it was given, `false` fails, and the others do nothing. How long one takes
+    /// is not its business.
     pub(in crate::engine::simulated) fn exec(
         &mut self,
         id: &ContainerId,
