@@ -96,6 +96,7 @@ async fn the_table_has_what_runs_and_how_it_went() {
             "events/forget",
             "events/record",
             "events/sink/0",
+            "outputs/forget",
             "records/write",
             "registry/follow",
             "requests/forget",
