@@ -124,6 +124,12 @@ impl Server {
         Ok(self.http().get(self.url(path)).bearer_auth(token).send().await?.error_for_status()?.json().await?)
     }
 
+    /// Puts something there.
+    pub async fn put(&self, token: &str, path: &str, body: Value) -> Result<()> {
+        self.http().put(self.url(path)).bearer_auth(token).json(&body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
