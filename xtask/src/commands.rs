@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bed::command::BedCommand;
 use crate::tests::Tier;
-use crate::{bench, demo, packages, tests};
+use crate::{bench, demo, packages, simulate, tests};
 
 /// Commands of this workspace.
 #[derive(Debug, Parser)]
@@ -49,6 +49,19 @@ enum Command {
         /// Only benchmarks whose name contains this.
         filter: Option<String>,
     },
+    /// Lets simulated worlds go their way, one for each seed: applications are applied at random while hosts, calls, the store and
+    /// the server fail at random, and after each step it is looked at what must always hold. A seed that fails says so.
+    Simulate {
+        /// How many seeds.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Only this one, with everything that happens in it.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+    },
     /// Installs everything that building and testing need (Debian, as root).
     Setup,
     /// Several Docker hosts on this machine: host 1 is 10.77.0.2, host 2 is 10.77.0.3, …; the machine itself is 10.77.0.1.
@@ -65,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Test { long: true, no_skip, filter, .. } => tests::run(Tier::Long, no_skip, filter.as_deref()),
         Command::Test { no_skip, filter, .. } => tests::run(Tier::Full, no_skip, filter.as_deref()),
         Command::Bench { long, filter } => bench::run(filter.as_deref(), long),
+        Command::Simulate { seed: Some(seed), .. } => simulate::one(seed),
+        Command::Simulate { from, seeds, seed: None } => simulate::many(from, seeds),
         Command::Setup => packages::ensure_everything(),
         Command::Bed(command) => command.run(),
     };

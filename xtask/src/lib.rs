@@ -1,4 +1,5 @@
 //! The workspace's own commands. `cargo xtask demo` shows the platform at work; `cargo xtask test` runs every test;
+//! `cargo xtask simulate` lets simulated worlds go their way;
 //! `cargo xtask bed` makes several Docker hosts of one machine, for people and, as the library that this is, for tests.
 //!
 //! They install what is missing and start what is needed, and stop what they started. They assume neither systemd, nor a
@@ -11,4 +12,5 @@ mod demo;
 mod docker;
 mod packages;
 mod shell;
+mod simulate;
 mod tests;

@@ -48,7 +48,7 @@ impl<'a> Planner<'a> {
                 }
                 let starts = matches!(status, Status::NotStarted | Status::Ended);
                 if let Some(reason) = self.excluded(view, Some(fit.container.generation)).filter(|_| starts) {
-                    return self.wait(subject(), None, reason);
+                    return self.make_way(component, view, reason);
                 }
                 match status {
                     Status::Ready => self.settle(component, view, fit, true),
@@ -66,6 +66,33 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+    }
+
+    /// A container that is as it should be cannot be started beside one that is not, as after a rollout that another one replaced:
+    /// the other drains and stops first, and goes when this one is ready.
+    fn make_way(&mut self, component: &Component<'a>, view: &View<'a>, reason: Cause) {
+        let subject = Subject::Slot(view.slot.clone());
+        let runs = |old: &&Candidate<'a>| old.container.state.holds_resources();
+        let Some(old) = view.old.as_ref().filter(runs) else { return self.wait(subject, None, reason) };
+        let Standing::Known(status) = &old.standing else { return self.wait(subject, None, reason) };
+        let instance = view.instance(old.container);
+        let cause = old.unfit.clone().unwrap_or(Cause::Replaced);
+        match drained_at(view.replica, old.container.generation, view.spec) {
+            Drain::Serving if status.is_good() && self.smaller_by(component) >= component.parallel() => {
+                self.wait(subject, None, Cause::OthersFirst);
+            }
+            Drain::Serving if status.is_good() => self.step(Action::Drain(instance), cause),
+            Drain::Until(until) if status.is_good() && self.now < until => {
+                self.wait(subject, Some(until), Cause::Draining);
+            }
+            _ => self.step(Action::Stop(instance), cause),
+        }
+    }
+
+    /// How many of a component serve nobody, with those that this plan takes away.
+    fn smaller_by(&self, component: &Component<'a>) -> usize {
+        let is_drained = |step: &&crate::apps::Step| matches!(&step.action, Action::Drain(replica) if replica.slot.component == *component.name);
+        component.unavailable() + self.steps.iter().filter(is_drained).count()
     }
 
     /// Why a container that a rollout has made does not pass its gate.

@@ -7,6 +7,7 @@ use super::create::network_name;
 use super::round::Next;
 use super::{App, Apps, Held};
 use crate::apps::convert::volume_name;
+use crate::cluster::EngineReach;
 use crate::executor::Executor;
 use crate::model::{Event, EventKind};
 use crate::store::Result;
@@ -24,7 +25,10 @@ impl Apps {
         held: Held<'_>,
     ) -> Result<Next> {
         let desired = held.desired().clone();
-        let is_left = !executor.cluster.replicas(&app.name).is_empty();
+        // What was on a host that is gone for good is not waited for; if it is back, it is cleared.
+        let (lost, reaches) = (self.caution.lost(), executor.cluster.reaches());
+        let is_gone = |engine| lost.contains(engine) && reaches.get(engine) != Some(&EngineReach::Up);
+        let is_left = executor.cluster.replicas(&app.name).iter().any(|container| !is_gone(&container.engine));
         if is_left || !desired.replicas.is_empty() {
             return Ok(Next::At(None));
         }

@@ -1,5 +1,6 @@
 //! The planner in written situations, and in any.
 
+mod left_behind;
 mod properties;
 mod rebalance;
 mod rollouts;
@@ -7,7 +8,7 @@ mod situations;
 mod troubles;
 mod world;
 
-use super::{Action, Desired, Goal, Health, Reach, RolloutReason, Step};
+use super::{Action, Cause, Desired, Goal, Health, Instance, Reach, RolloutReason, Step};
 use crate::model::ContainerState;
 use world::{World, engine, slot, spec};
 

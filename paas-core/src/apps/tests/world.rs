@@ -171,6 +171,7 @@ impl World {
 
     /// Does what is planned now. Whether there was anything to do.
     pub(super) fn act(&mut self) -> bool {
+        self.desired.note_gone(&self.observed);
         let steps = self.steps();
         for step in &steps {
             self.carry_out(step);

@@ -45,7 +45,7 @@ impl Platform {
     }
 
     /// The images of the containers that really run, in their order.
-    fn images(&self) -> Vec<String> {
+    pub(super) fn images(&self) -> Vec<String> {
         let all = self.hosts.values().flat_map(SimulatedEngine::really_there);
         let running = all.filter(|found| found.state == ContainerState::Running);
         let mut images: Vec<String> = running.map(|found| found.spec.name.to_string()).collect();

@@ -1,6 +1,7 @@
 //! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
 
 mod apps;
+mod apps_left;
 mod background;
 mod changes;
 mod commands;

@@ -26,8 +26,8 @@ pub(super) struct Faults {
     pub(super) output_hangs: bool,
     /// How often all streams of events were broken.
     pub(super) broken: usize,
-    /// By operation: how many more times it fails, and how.
-    pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind)>,
+    /// By operation: how many more times it fails, how, and when.
+    pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind, Moment)>,
     random: StdRng,
 }
 
@@ -51,11 +51,11 @@ impl Faults {
 
     /// Whether this time an operation fails, and when. The same seed gives the same failures.
     pub(super) fn next(&mut self, operation: &'static str, rate: f64) -> Option<(EngineErrorKind, Moment)> {
-        if let Some((times, kind)) = self.planned.get_mut(operation)
+        if let Some((times, kind, moment)) = self.planned.get_mut(operation)
             && *times > 0
         {
             *times -= 1;
-            return Some((*kind, Moment::Before));
+            return Some((*kind, *moment));
         }
         if rate <= 0.0 || !self.random.random_bool(rate) {
             return None;

@@ -147,7 +147,12 @@ impl SimulatedEngine {
     /// Makes the next `times` operations called `operation` (the name of the trait's method) fail with `kind`, before they
     /// do anything.
     pub fn fail_next(&self, operation: &'static str, times: usize, kind: EngineErrorKind) {
-        self.shared.faults.lock().planned.insert(operation, (times, kind));
+        self.shared.faults.lock().planned.insert(operation, (times, kind, Moment::Before));
+    }
+
+    /// The same, when they have done what they were asked: only the answer is lost.
+    pub fn lose_next(&self, operation: &'static str, times: usize, kind: EngineErrorKind) {
+        self.shared.faults.lock().planned.insert(operation, (times, kind, Moment::After));
     }
 
     /// How often the host was asked for an operation, called as the trait's method.

@@ -155,8 +155,8 @@ fn web(random: &mut StdRng) -> Part {
         }
     }
     if web.lines.contains("publish") {
-        // Each host has its port once.
-        (web.replicas, web.most) = (Some(1), 2);
+        // Each host has its port once, so that the new one cannot come first where each host has one.
+        (web.replicas, web.most, web.order) = (Some(1), 2, "auto");
     }
     web
 }

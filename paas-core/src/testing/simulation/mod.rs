@@ -9,7 +9,6 @@
 //! everything has to be as it was declared, with nothing more to do.
 //!
 //! ```
-//! # let hours = 1;
 //! let outcome = paas_core::testing::simulation::run(7);
 //! assert!(outcome.broken.is_none(), "{outcome}");
 //! ```

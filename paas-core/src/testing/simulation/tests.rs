@@ -1,7 +1,60 @@
+use std::ops::Range;
+
 use super::run;
+use crate::testing::tier;
+
+/// How many seeds are tried from day to day, by all of these tests together; `cargo xtask simulate` tries ten thousand.
+const SEEDS: usize = 300;
+
+/// One of four parts of the seeds, so that as many CPUs have something to do.
+fn part(number: u64) -> Range<u64> {
+    let seeds = u64::try_from(tier::seeds(SEEDS)).unwrap();
+    number * seeds / 4..(number + 1) * seeds / 4
+}
+
+fn everything_holds(seeds: Range<u64>) {
+    for seed in seeds {
+        let outcome = run(seed);
+        assert!(outcome.broken.is_none(), "{outcome}\nthe same again: cargo xtask simulate --seed {seed}");
+    }
+}
 
 #[test]
-fn one() {
-    let outcome = run(1);
-    assert!(outcome.broken.is_none(), "{outcome}");
+fn everything_holds_whatever_fails_in_the_first_part() {
+    everything_holds(part(0));
+}
+
+#[test]
+fn everything_holds_whatever_fails_in_the_second_part() {
+    everything_holds(part(1));
+}
+
+#[test]
+fn everything_holds_whatever_fails_in_the_third_part() {
+    everything_holds(part(2));
+}
+
+#[test]
+fn everything_holds_whatever_fails_in_the_fourth_part() {
+    everything_holds(part(3));
+}
+
+#[test]
+fn a_seed_goes_the_same_way_twice_and_another_one_does_not() {
+    let seeds = 1..6;
+    let hashes = || seeds.clone().map(|seed| run(seed).hash).collect::<Vec<_>>();
+    let first = hashes();
+    assert_eq!(first, hashes());
+    assert!(first.windows(2).all(|two| two[0] != two[1]), "{first:?}");
+}
+
+#[test]
+fn a_world_is_a_busy_one() {
+    let outcomes: Vec<_> = (0..10).map(run).collect();
+    assert!(outcomes.iter().map(|outcome| outcome.rollouts).sum::<usize>() > 20);
+    assert!(outcomes.iter().map(|outcome| outcome.servers).sum::<usize>() > 15);
+    let tells = |what: &str| outcomes.iter().any(|outcome| outcome.story.iter().any(|line| line.contains(what)));
+    for what in ["Dark", "Cut", "the server is killed", "is lost", "rollout to", "RolledBack", "scale", "drain"] {
+        assert!(tells(what), "no world has {what:?}");
+    }
 }

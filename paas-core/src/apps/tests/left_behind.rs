@@ -1,0 +1,94 @@
+//! Containers that nobody sees at the moment are not forgotten.
+
+use super::*;
+
+/// The last of three replicas was made again elsewhere, since its host is silent; then there are to be two.
+fn healed_and_scaled_down() -> World {
+    changed(web(), |world| {
+        world.silent_for("c", 10);
+        world.pass(20);
+        assert_eq!(world.desired.replicas[&slot("web.3")].generation, 2, "{}", world.show());
+        // Another server leads, and has never seen what is on that host.
+        world.not_seen("c", Reach::Silent { since: world.ago(30) });
+        world.begin(&WEB.replace("= 3", "= 2"), RolloutReason::Scale);
+    })
+}
+
+#[test]
+fn a_slot_is_kept_in_mind_until_the_host_of_an_older_container_answers() {
+    let mut world = healed_and_scaled_down();
+    let left = web().container("web.3").clone();
+    world.pass(100);
+    assert!(world.desired.rollout.is_none(), "that keeps no rollout from ending: {}", world.show());
+    assert!(world.desired.replicas.contains_key(&slot("web.3")), "{}", world.show());
+    world.observed.containers.push(left);
+    world.reach("c", Reach::Up);
+    world.pass(60);
+    assert!(!world.desired.replicas.contains_key(&slot("web.3")), "{}", world.show());
+    assert_eq!(world.observed.containers.len(), 2, "{}", world.show());
+}
+
+#[test]
+fn a_host_that_is_read_and_one_that_is_given_up_keep_nothing_in_mind() {
+    for reach in [Reach::Up, Reach::Lost] {
+        let mut world = healed_and_scaled_down();
+        world.reach("c", reach);
+        world.pass(100);
+        assert!(!world.desired.replicas.contains_key(&slot("web.3")), "{reach:?}: {}", world.show());
+    }
+}
+
+#[test]
+fn an_application_that_is_destroyed_leaves_no_container_behind_that_no_record_names() {
+    let mut world = web();
+    let mut orphan = world.container("web.1").clone();
+    (orphan.name, orphan.slot, orphan.generation) = ("shop.web.7.1".to_owned(), Some(slot("web.7")), 1);
+    world.observed.containers.push(orphan);
+    world.pass(10);
+    assert_eq!(world.observed.containers.len(), 4, "nothing of it is removed unasked");
+    world.desired.goal = Goal::Destroy;
+    world.pass(10);
+    assert!(world.observed.containers.is_empty(), "{}", world.show());
+}
+
+#[test]
+fn what_could_not_be_made_of_an_older_version_says_nothing_about_a_newer_one() {
+    let mut world = web();
+    let old = world.desired.target;
+    let fill = |generation, revision| Step {
+        action: Action::Create {
+            replica: Instance { slot: slot("web.1"), generation, engine: engine("a") },
+            revision,
+            avoid: None,
+        },
+        cause: Cause::Missing,
+    };
+    world.apply(&WEB.replace("web:1", "web:2"));
+    let new = world.desired.target;
+    // The old version is filled in while the command before the new one runs.
+    let step = fill(2, old);
+    world.desired.record(&step, world.now);
+    world.desired.note_failure(&slot("web.1"), 2, &engine("a"), "no such image".to_owned(), false, world.now);
+    let step = fill(3, new);
+    world.desired.record(&step, world.now);
+    assert_eq!(world.desired.replicas[&slot("web.1")].failed, None);
+}
+
+#[test]
+fn a_container_that_was_stopped_first_is_started_again_when_the_next_version_is_taken_back_on_the_way() {
+    for admitted in [false, true] {
+        let mut world = World::running(&["a", "b"], DB);
+        world.apply(&DB.replace("db:1", "db:2"));
+        while world.container("db.1").generation == 1 || (admitted && world.serving("db") == 0) {
+            world.pass(1);
+            assert!(world.desired.rollout.is_some(), "{}", world.show());
+        }
+        let old = world.observed.containers.iter().filter(|container| container.generation == 1);
+        assert_eq!(old.count(), 1, "it is kept until the other is ready: {}", world.show());
+        world.begin(DB, RolloutReason::Rollback { why: String::new() });
+        world.rest();
+        assert!(world.desired.rollout.is_none() && world.serving("db") == 1, "{}", world.show());
+        let left = world.container("db.1").generation;
+        assert_eq!(left, 1, "{}", world.show());
+    }
+}

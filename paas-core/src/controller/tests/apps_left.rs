@@ -1,0 +1,157 @@
+//! What must not be left of an application, and what must not be done for one. Most of it a simulated world found.
+
+use super::apps::{platform, request, start, web};
+use super::*;
+use crate::engine::EngineErrorKind;
+use crate::model::ContainerState;
+use crate::store::KeyRange;
+use crate::store::tables::STORE;
+use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest};
+
+fn with_before(image: &str) -> ApplyRequest {
+    request(&format!("[component.web]\nimage = '{image}'\nbefore = {{ command = ['migrate'] }}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_has_ended_well_is_what_it_is_to_be() {
+    let platform = platform(&["one"]).await;
+    let file = request("[component.job]\nimage = 'job:1'\nrestart = 'on-failure'");
+    platform.controller.apply_app(&ann(), "shop", file).await.unwrap();
+    assert!(eventually(|| platform.really_there() == 1).await);
+    let id = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").outsider_end(&id, 0).unwrap();
+    let app = platform.settled().await;
+    assert_eq!((app.summary.ready, app.component["job"].replicas[0].state.as_str()), (1, "completed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_goes_runs_no_command_before_and_leaves_none() {
+    let platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", with_before("web:1")).await.unwrap();
+    assert!(eventually(|| platform.really_there() == 1).await);
+    platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await, "{:#?}", platform.controller.app("shop"));
+    assert_eq!((platform.really_there(), platform.host("one").asked("create").times), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_a_store_that_was_restored_no_command_before_is_run_or_removed() {
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", with_before("web:1")).await.unwrap();
+    assert!(eventually(|| platform.really_there() == 1).await);
+    platform.controller.shutdown().await;
+    // What a restored backup lacks is what says that this very store was acted by.
+    for document in platform.store.list(STORE, &KeyRange::all()).await.unwrap() {
+        platform.store.delete(STORE, &document.key, None).await.unwrap();
+    }
+    let id = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").remove(&id).await.unwrap();
+    platform.controller = start(&platform).await;
+    platform.until("one", EngineStatus::Up).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(platform.really_there(), 0, "the command is not run again");
+    platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(platform.controller.app("shop").is_ok(), "nor is anything removed");
+    platform.controller.resume_reconciling(&ann()).await.unwrap();
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_while_its_answer_was_lost_is_not_left_behind() {
+    for operation in ["create", "start", "inspect"] {
+        let platform = platform(&["one"]).await;
+        let host = platform.host("one");
+        host.lose_next(operation, 1, EngineErrorKind::Failed);
+        platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+        assert!(eventually(|| host.asked(operation).times > 0).await);
+        // Somebody wants it gone before everything on the host is read again.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+        assert!(eventually(|| platform.controller.app("shop").is_err()).await);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(platform.really_there(), 0, "{operation}");
+        platform.check_at_rest();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_has_one_container_also_when_the_answer_to_its_start_was_lost() {
+    let platform = platform(&["one"]).await;
+    let host = platform.host("one");
+    host.lose_next("inspect", 1, EngineErrorKind::Failed);
+    let file = request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
+    platform.controller.apply_app(&ann(), "shop", file).await.unwrap();
+    let running = || host.really_there().iter().filter(|found| found.state == ContainerState::Running).count();
+    let most = std::cell::Cell::new(0);
+    platform
+        .app_until(|app| {
+            most.set(most.get().max(running()));
+            app.summary.state == AppState::Running
+        })
+        .await;
+    assert_eq!((most.get(), running()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_given_up_has_nothing_left_when_it_is_back() {
+    for destroys in [false, true] {
+        let platform = platform(&["one", "two", "three"]).await;
+        let controller = &platform.controller;
+        controller.apply_app(&ann(), "shop", web("web:1", 6)).await.unwrap();
+        platform.settled().await;
+        platform.host("one").set_reachable(false);
+        platform.until("one", EngineStatus::Down).await;
+        controller.host_lost(&ann(), &engine_id("one"), false).await.unwrap();
+        // The slots that were on it are forgotten.
+        let left = if destroys { 0 } else { 1 };
+        if destroys {
+            controller.destroy_app(&ann(), "shop", false).await.unwrap();
+            assert!(eventually(|| controller.app("shop").is_err()).await);
+        } else {
+            let scale = ScaleRequest { component: None, replicas: 1 };
+            platform.settled().await;
+            controller.scale_app(&ann(), "shop", scale).await.unwrap();
+            platform.settled().await;
+        }
+        assert!(platform.really_there() > left);
+        platform.host("one").set_reachable(true);
+        assert!(eventually(|| platform.really_there() == left).await, "{}", platform.really_there());
+        // From then on it is a host like the others.
+        let gone = controller.host_lost(&ann(), &engine_id("one"), false).await;
+        assert!(matches!(gone, Err(ControllerError::Conflict { .. })), "{gone:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(platform.really_there(), left);
+        platform.check_at_rest();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_port_of_each_host_is_free_for_the_next_version_when_the_old_one_stopped() {
+    let platform = platform(&["one", "two"]).await;
+    let file = |image: &str| {
+        let update = "update = { drain = '1s', progress = '1m' }";
+        request(&format!("[component.web]\nimage = '{image}'\nreplicas = 2\npublish = ['8443:80']\n{update}"))
+    };
+    platform.controller.apply_app(&ann(), "shop", file("web:1")).await.unwrap();
+    platform.settled().await;
+    platform.controller.apply_app(&ann(), "shop", file("web:2")).await.unwrap();
+    let app = platform.app_until(|app: &AppStatus| app.rollout.is_none()).await;
+    assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done);
+    assert_eq!(platform.images(), ["web:2", "web:2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_platform_has_stopped_stays_so_when_its_host_is_started_again() {
+    let platform = platform(&["one"]).await;
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nupdate = { drain = '1s' }";
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    platform.controller.stop_app(&ann(), "shop").await.unwrap();
+    let runs = || platform.host("one").really_there().iter().any(|found| found.state == ContainerState::Running);
+    assert!(eventually(|| !runs()).await);
+    platform.controller.shutdown().await;
+    platform.host("one").set_power(false);
+    platform.host("one").set_power(true);
+    assert!(!runs(), "nobody but the platform starts it again");
+}
