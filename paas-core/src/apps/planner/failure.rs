@@ -6,7 +6,8 @@ use super::status::after;
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, unsettled_dependency};
 use crate::apps::{
-    Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, Step, StepFailure, Verdict, Witness,
+    Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, Step, StepFailure, Verdict,
+    Witness,
 };
 use crate::model::app::{ComponentName, OnFailure};
 
