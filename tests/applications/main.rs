@@ -7,6 +7,7 @@ mod broken;
 mod hands;
 mod leaders;
 mod power;
+mod rolls;
 mod shop;
 mod stores;
 #[path = "../support/mod.rs"]
@@ -24,5 +25,6 @@ async fn what_people_do_wrong_leaves_every_application_as_declared() {
         broken::none_of_them_takes_the_old_one_away(&bed, &api),
         hands::interfere_all_the_time(&bed, &api),
         hands::apply_at_once(&bed, &api),
+        rolls::roll_out_one_after_the_other(&bed, &api),
     );
 }

@@ -144,6 +144,29 @@ async fn what_is_being_rolled_out_already_is_followed() {
 }
 
 #[tokio::test]
+async fn what_a_container_wrote_last_is_shown_when_its_version_fails() {
+    let output =
+        r#""output": {"container": "web.1.2 on a", "lines": ["Error: no database", "    at main.js:3"]}, "ended""#;
+    let ended = last("rolled-back", "web.1.2 on a ended with 1 before it was ready").replace(r#""ended""#, output);
+    let app = app(true, "", &replica("a", 4, "starting")).then(app(false, &ended, &replica("a", 3, "ready")));
+    let server = Server::start([
+        ("POST /api/apps/shop/plan", plan_that_adds()),
+        ("PUT /api/apps/shop", applied(true)),
+        ("GET /api/apps/shop", app),
+    ])
+    .await;
+    let home = Home::logged_in(&server);
+    let done = Place::new(FILE).run(&home, &["deploy"]).await;
+    let told = "the last lines of web.1.2 on a:\n  Error: no database\n      at main.js:3\n";
+    assert!(done.expect(1).stderr.contains(told), "{}", done.stderr);
+    assert!(done.stderr.contains("shop was rolled back: web.1.2 on a ended with 1"), "{}", done.stderr);
+    for command in ["show", "rollout"] {
+        let shown = home.run(&["app", command, "shop"]).await;
+        assert!(shown.expect(0).stdout.contains(told.trim_end()), "{}", shown.stdout);
+    }
+}
+
+#[tokio::test]
 async fn what_replaces_something_needs_a_yes() {
     let mut server = Server::start([
         ("POST /api/apps/shop/plan", plan_that_replaces()),
