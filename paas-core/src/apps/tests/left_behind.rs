@@ -60,6 +60,7 @@ fn what_could_not_be_made_of_an_older_version_says_nothing_about_a_newer_one() {
             replica: Instance { slot: slot("web.1"), generation, engine: engine("a") },
             revision,
             avoid: None,
+            choice: Default::default(),
         },
         cause: Cause::Missing,
     };
