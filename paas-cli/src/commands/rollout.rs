@@ -53,7 +53,7 @@ pub(super) async fn follow(
     let last_before = before.and_then(|before| before.last_rollout.as_ref());
     let result = ended.last_rollout.as_ref().filter(|result| Some(*result) != last_before);
     if let Some(output) = result.and_then(|result| result.output.as_ref()) {
-        last_lines(output).iter().for_each(|line| context.output.say(line));
+        context.output.say_lines(&last_lines(output).join("\n"));
     }
     judge(&ended, result)?;
     let summary = &ended.summary;
