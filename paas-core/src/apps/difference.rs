@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, Replicas};
+use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, EnvValue, Replicas};
 use crate::wire::app::{ComponentRequest, FieldChange};
 
 /// The fields that differ, by their paths in the file; every component is new where there was nothing before.
@@ -33,6 +33,8 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     flatten(String::new(), &written(old), &mut before);
     flatten(String::new(), &written(new), &mut after);
+    say_versions(old, &mut before);
+    say_versions(new, &mut after);
     let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differs = fields.into_iter().filter(|field| before.get(*field) != after.get(*field));
     let digest = |spec: &ComponentSpec| spec.digest.as_ref().map(ToString::to_string);
@@ -57,6 +59,17 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
 /// A component as somebody could have written it.
 fn written(spec: &ComponentSpec) -> Value {
     serde_json::to_value(ComponentRequest::from(spec)).unwrap_or_default()
+}
+
+/// Has a variable that is the value of a secret say which value.
+fn say_versions(spec: &ComponentSpec, all: &mut BTreeMap<String, String>) {
+    for (variable, value) in &spec.env {
+        if let EnvValue::Secret { secret, version } = value {
+            all.remove(&format!("env.{variable}.secret"));
+            let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+            all.insert(format!("env.{variable}"), format!("secret {secret}{version}"));
+        }
+    }
 }
 
 /// Every value by its path. A list is one value: its order may mean something.

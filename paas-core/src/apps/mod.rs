@@ -38,6 +38,7 @@ mod observed;
 mod planner;
 pub(crate) mod reconciler;
 mod record;
+pub(crate) mod secrets;
 mod status;
 #[cfg(test)]
 mod tests;

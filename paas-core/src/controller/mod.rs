@@ -52,6 +52,7 @@ use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
+use crate::seal::Sealer;
 use crate::store::records::KeptRequest;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
@@ -59,6 +60,7 @@ pub use crate::executor::{Failure, LaunchSummary, LaunchWarning, Operation, Prog
 pub use crate::store::records::KeptAnswer;
 pub use accounts::{LoggedOut, PasswordChange};
 pub use actor::Actor;
+pub use apps::RollSecret;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
@@ -115,6 +117,8 @@ struct Shared {
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
+    /// What seals secrets, and hashes what may be one.
+    sealer: Option<Sealer>,
     requests: Collection<KeptRequest>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,

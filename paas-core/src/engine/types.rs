@@ -1,13 +1,13 @@
 //! What goes to an engine and what comes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::model::app::{AppName, ComponentName};
+use crate::model::app::{AppName, ComponentName, SecretValue};
 use crate::model::{
     BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageRef, LaunchId,
     MemoryMb, RequestId, Resources, Subnets,
@@ -63,6 +63,8 @@ pub struct CreateRequest {
     pub replica: Option<ReplicaLabels>,
     /// The network that it is in where its description names none.
     pub network: Option<AppNetwork>,
+    /// Environment variables beside those of `spec`, whose values are secrets. They are in no label.
+    pub hidden_environment: BTreeMap<String, SecretValue>,
 }
 
 /// A network of an application, as one of its containers is in it. It is to be there before the container starts; see

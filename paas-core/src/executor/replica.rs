@@ -1,5 +1,7 @@
 //! Makes and starts the containers of applications, each on the engine that was chosen for it.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 
 use super::Executor;
@@ -7,6 +9,7 @@ use crate::cluster::{ReplicaContainer, Reservation};
 use crate::engine::{
     AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
 };
+use crate::model::app::SecretValue;
 use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
 use crate::scheduler::PlacementRequest;
 
@@ -16,8 +19,10 @@ pub(crate) struct NewReplica {
     /// Docker's name, which no other container of the application ever has.
     pub(crate) name: String,
     pub(crate) labels: ReplicaLabels,
-    /// What it is to be, with the values of secrets.
+    /// What it is to be, without the values of secrets.
     pub(crate) spec: ContainerSpec,
+    /// Environment variables whose values are secrets.
+    pub(crate) hidden_environment: BTreeMap<String, SecretValue>,
     /// The network of its application, unless it is to be in another one.
     pub(crate) network: Option<AppNetwork>,
     /// The volumes that have to be there already, by Docker's name.
@@ -126,6 +131,7 @@ impl Executor {
             log_rotation: self.log_rotation,
             replica: Some(new.labels.clone()),
             network: new.network.clone(),
+            hidden_environment: new.hidden_environment.clone(),
         };
         let mut created = connection.create(&request).await;
         if created.as_ref().is_err_and(|error| error.kind() == EngineErrorKind::NoSuchImage) {

@@ -174,6 +174,10 @@ pub enum EventKind {
     StartApp,
     /// An application is removed, or was.
     DestroyApp,
+    /// A secret of an application has another value.
+    SetSecret,
+    /// A secret of an application was deleted.
+    DeleteSecret,
     /// A rollout ended, or goes back.
     Rollout,
     /// Something is done about a replica of an application.
@@ -188,7 +192,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 36] = [
+const NAMES: [(&str, EventKind); 38] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -220,6 +224,8 @@ const NAMES: [(&str, EventKind); 36] = [
     ("stop-app", EventKind::StopApp),
     ("start-app", EventKind::StartApp),
     ("destroy-app", EventKind::DestroyApp),
+    ("set-secret", EventKind::SetSecret),
+    ("delete-secret", EventKind::DeleteSecret),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
     ("heal-now", EventKind::HealNow),

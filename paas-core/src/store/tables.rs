@@ -30,6 +30,8 @@ pub const REPLICAS: Table = Table::new("replicas");
 pub const REQUESTS: Table = Table::new("requests");
 /// What applications are to be, and were.
 pub const REVISIONS: Table = Table::new("revisions");
+/// Secrets of applications.
+pub const SECRETS: Table = Table::new("secrets");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
 /// Volumes that slots of applications have of their own.
@@ -41,7 +43,7 @@ pub const STORE: Table = Table::new("store");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 16] = [
+pub const ALL: [Table; 17] = [
     ACCOUNTS,
     APPLICATIONS,
     DELETED_ENGINES,
@@ -56,6 +58,7 @@ pub const ALL: [Table; 16] = [
     REPLICAS,
     REQUESTS,
     REVISIONS,
+    SECRETS,
     TOKENS,
     VOLUMES,
 ];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::carry_out::remove_container;
 use super::create::{component, container_spec, network};
+use super::secrets::Fault;
 use super::{App, Apps, Target};
 use crate::apps::documents::Beside;
 use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
@@ -98,9 +99,10 @@ impl Apps {
         app: &App,
         desired: &Desired,
         name: &ComponentName,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Fault> {
         let revision = desired.target;
         let component = component(desired, revision, name)?;
+        let opened = self.open_secrets(&app.name, component).await?;
         let command = component.before.as_ref().map(|before| before.command.clone()).unwrap_or_default();
         let mut wanted = component.container_spec();
         wanted.bind_ports.clear();
@@ -132,9 +134,11 @@ impl Apps {
             },
             network: network(app, &spec, None),
             spec,
+            hidden_environment: opened.environment(component),
             volumes: Vec::new(),
         };
-        executor.make_replica(&engine, &new).await.map(drop)
+        let made = executor.make_replica(&engine, &new).await;
+        made.map(drop).map_err(|error| opened.hide_in(error).into())
     }
 
     /// Writes down that a command could not be started: it counts as one that failed.

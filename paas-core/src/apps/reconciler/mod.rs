@@ -15,6 +15,7 @@ mod observe;
 mod probe;
 mod removal;
 mod round;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,11 +28,13 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::documents::{Change, Documents, Tables};
+use super::secrets::Secrets;
 use super::{Desired, Instance, Slot};
 use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
 use crate::model::{EngineId, ImageRef};
+use crate::seal::Sealer;
 use crate::store::{Result, Store, Write};
 use caution::Caution;
 use health::Health;
@@ -49,6 +52,7 @@ const AFTER_A_START: Duration = Duration::from_secs(120);
 pub(crate) struct Apps {
     store: Arc<dyn Store>,
     tables: Tables,
+    secrets: Secrets,
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
@@ -116,6 +120,7 @@ impl Apps {
     /// The store cannot be read.
     pub(crate) async fn load(
         store: Arc<dyn Store>,
+        sealer: Option<Sealer>,
         publisher: Publisher,
         clock: Clock,
         is_takeover: bool,
@@ -123,9 +128,11 @@ impl Apps {
         let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
         let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
+        let secrets = Secrets::new(&store, sealer);
         let apps = Self {
             store,
             tables,
+            secrets,
             publisher,
             clock,
             all: RwLock::default(),
@@ -210,6 +217,11 @@ impl Apps {
             app.show(&kept.documents);
         }
         Ok(Held { apps: self, app: app.clone(), kept })
+    }
+
+    /// The secrets of all applications.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// What time it is.

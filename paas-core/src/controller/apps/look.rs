@@ -68,7 +68,8 @@ impl Controller {
         let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
         let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
         let current = current_of(&desired).cloned();
-        let mut spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
+        let secrets = self.shared.apps.secrets().outlines(&name).await.map_err(ControllerError::Store)?;
+        let mut spec = self.check_app(actor, &name, &request.app, current.as_deref(), &secrets)?;
         let found = self.find_images(spec.components.iter()).await;
         let images = images::digests(&found);
         let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);

@@ -8,7 +8,7 @@ use crate::model::{ContainerState, ImageDigest};
 use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
 
 /// A platform whose clock goes with the time of the test.
-async fn platform(names: &[&str]) -> Platform {
+pub(super) async fn platform(names: &[&str]) -> Platform {
     let mut platform = Platform::without_engines(names).await;
     platform.controller = start(&platform).await;
     for name in names {
@@ -17,12 +17,12 @@ async fn platform(names: &[&str]) -> Platform {
     platform
 }
 
-async fn start(platform: &Platform) -> Controller {
+pub(super) async fn start(platform: &Platform) -> Controller {
     let clock = Clock::with_tokio(Timestamp::now());
     builder(&platform.hosts, platform.store.clone(), platform.events.clone()).clock(clock).build().await.unwrap()
 }
 
-fn request(text: &str) -> ApplyRequest {
+pub(super) fn request(text: &str) -> ApplyRequest {
     let text = format!("app = 'shop'\n{text}");
     ApplyRequest { app: read_files(&[("paas.toml", &text)], |_| None).unwrap(), ..ApplyRequest::default() }
 }
@@ -33,11 +33,11 @@ fn web(image: &str, replicas: u32) -> ApplyRequest {
 
 impl Platform {
     /// Waits until the application is as declared.
-    async fn settled(&self) -> AppStatus {
+    pub(super) async fn settled(&self) -> AppStatus {
         self.app_until(|app| app.summary.state == AppState::Running && app.rollout.is_none()).await
     }
 
-    async fn app_until(&self, is_so: impl Fn(&AppStatus) -> bool) -> AppStatus {
+    pub(super) async fn app_until(&self, is_so: impl Fn(&AppStatus) -> bool) -> AppStatus {
         let reached = || self.controller.app("shop").is_ok_and(|app| is_so(&app));
         assert!(eventually(reached).await, "{:#?}", self.controller.app("shop"));
         self.controller.app("shop").unwrap()

@@ -26,6 +26,8 @@ pub(super) struct Faults {
     pub(super) broken: usize,
     /// By operation: how many more times it fails, and how.
     pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind)>,
+    /// What the host says when it fails, if not what it says otherwise.
+    pub(super) words: Option<String>,
     random: StdRng,
 }
 
@@ -37,6 +39,7 @@ impl Faults {
             hanging: false,
             broken: 0,
             planned: HashMap::new(),
+            words: None,
             random: StdRng::seed_from_u64(seed),
         }
     }

@@ -4,6 +4,7 @@ mod change;
 mod component;
 mod container;
 mod docker;
+mod secret;
 mod validate;
 mod values;
 
@@ -11,13 +12,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::id::{AppName, ComponentName};
+pub use super::id::{AppName, ComponentName, SecretName};
 pub use change::{Change, Sizes};
 pub use component::{
     BeforeCommand, ComponentSpec, ComponentUse, ConfigFile, HealPolicy, HealthCheck, OnFailure, PlacePolicy, Probe,
     Route, SecretFile, Spread, StopPolicy, UpdateOrder, UpdatePolicy, VolumeMount,
 };
 pub use docker::{DockerOptions, Logging, Ulimit};
+pub use secret::{SecretUse, SecretValue};
 pub use values::{EnvValue, Parallel, Replicas};
 
 /// What an application is to be. Normalised: two that mean the same are equal, which is how "nothing to do" is known.

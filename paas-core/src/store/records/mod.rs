@@ -6,6 +6,7 @@
 mod app;
 mod launch;
 mod request;
+mod secret;
 mod unknown;
 
 pub use app::{
@@ -15,4 +16,5 @@ pub use app::{
 pub use launch::{LaunchRecord, LaunchState};
 pub use request::KeptAnswer;
 pub(crate) use request::KeptRequest;
+pub use secret::{SecretOutline, SecretRecord, SecretVersionOutline, SecretVersionRecord};
 pub(in crate::store) use unknown::{read, rewrite};

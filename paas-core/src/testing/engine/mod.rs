@@ -130,6 +130,7 @@ impl Bench {
             log_rotation: None,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
         }
     }
 

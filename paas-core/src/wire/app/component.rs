@@ -8,7 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Period;
-use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, Spread, Ulimit, UpdateOrder};
+use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, SecretName, Spread, Ulimit, UpdateOrder};
 use crate::model::{Cpus, MemoryMb};
 
 /// `[component.NAME]` of the file.
@@ -231,7 +231,7 @@ impl<'de> Deserialize<'de> for EnvRequest {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            secret: String,
+            secret: SecretName,
         }
         fn plain(text: String) -> EnvRequest {
             EnvRequest(EnvValue::Text(text))
@@ -263,7 +263,7 @@ impl<'de> Deserialize<'de> for EnvRequest {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvRequest, A::Error> {
                 let Table { secret } = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(EnvRequest(EnvValue::Secret { secret }))
+                Ok(EnvRequest(EnvValue::Secret { secret, version: None }))
             }
         }
         deserializer.deserialize_any(Form)

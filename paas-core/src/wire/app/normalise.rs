@@ -157,8 +157,8 @@ fn secrets(requests: &[SecretRequest]) -> Result<BTreeMap<String, SecretFile>, I
     let mut files = BTreeMap::new();
     for secret in requests {
         let path = secret.file.clone().unwrap_or_else(|| format!("/run/secrets/{}", secret.name));
-        let file =
-            SecretFile { name: secret.name.clone(), mode: octal("secrets.mode", secret.mode.as_deref(), 0o400)? };
+        let name = secret.name.parse().map_err(|wrong: Invalid| Invalid::new("secrets.name", wrong.message))?;
+        let file = SecretFile { name, version: None, mode: octal("secrets.mode", secret.mode.as_deref(), 0o400)? };
         if files.insert(path.clone(), file).is_some() {
             return Err(Invalid::new("secrets", format!("two are to be at {path}")));
         }

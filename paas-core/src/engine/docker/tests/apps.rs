@@ -44,6 +44,7 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
             fingerprint: String::new(),
         }),
         network: Some(AppNetwork { name: "shop".into(), aliases: vec!["web".into()] }),
+        hidden_environment: Default::default(),
     }
 }
 

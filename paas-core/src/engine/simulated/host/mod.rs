@@ -17,6 +17,7 @@ use super::{
     Result,
 };
 use crate::engine::{LogStream, Managed, Owner, RunState};
+use crate::model::app::SecretValue;
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
     ImageRef, LaunchId, MemoryMb, Protocol, Resources, RestartPolicy,
@@ -76,6 +77,7 @@ struct Simulated {
     created: Timestamp,
     run: RunState,
     log: Vec<Line>,
+    hidden_environment: BTreeMap<String, SecretValue>,
 }
 
 impl Simulated {
@@ -94,6 +96,7 @@ impl Simulated {
             created: Timestamp::now().round(jiff::Unit::Second).unwrap_or_default(),
             run: RunState::default(),
             log: Vec::new(),
+            hidden_environment: BTreeMap::new(),
         }
     }
 
@@ -162,8 +165,13 @@ impl Host {
         let mut container = Simulated::new(request.name.clone(), spec, reserved, Some(managed));
         let network = request.network.as_ref().filter(|_| request.spec.is_in_default_network());
         container.network = network.map(|network| network.name.clone());
+        container.hidden_environment.clone_from(&request.hidden_environment);
         let id = self.add(container);
         Ok(Created { id, warnings: self.warnings.clone() })
+    }
+
+    pub(super) fn hidden_environment(&self, id: &ContainerId) -> BTreeMap<String, SecretValue> {
+        self.containers.get(id).map(|container| container.hidden_environment.clone()).unwrap_or_default()
     }
 
     fn add(&mut self, container: Simulated) -> ContainerId {
