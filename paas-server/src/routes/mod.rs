@@ -16,6 +16,7 @@ mod listing;
 mod reconcile;
 mod registry_logins;
 mod replica_logs;
+mod secrets;
 
 use axum::Router;
 use axum::http::Uri;

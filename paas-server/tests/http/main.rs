@@ -16,6 +16,7 @@ mod once;
 mod policy;
 mod prefixes;
 mod program;
+mod secrets;
 mod shutdown;
 mod store_away;
 mod stores;
