@@ -5,6 +5,7 @@ mod docker;
 mod engine;
 mod files;
 mod run;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -23,6 +24,7 @@ pub(crate) use app::{
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;
+pub(crate) use secret::SecretCommand;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
@@ -111,6 +113,11 @@ pub(crate) enum Command {
     App {
         #[command(subcommand)]
         command: Box<AppCommand>,
+    },
+    /// Secrets of applications: set, list, delete
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
     },
     /// Kill containers and remove them
     #[command(visible_alias = "destroy-container")]

@@ -5,7 +5,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::wire::app::{
     AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, RestartRequest, Revision, RevisionSummary,
-    RollbackRequest, ScaleRequest,
+    RollbackRequest, ScaleRequest, SecretSet, SecretSummary, SetSecretRequest,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -153,6 +153,36 @@ impl Client {
     ) -> Result<BoxStream<'static, Result<Bytes, ClientError>>, ClientError> {
         let call = self.of_app(Method::GET, name, &["logs"])?.query(query);
         Ok(self.send(&call, async |reply| Ok(reply)).await?.chunks())
+    }
+
+    /// The secrets of an application, without their values.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn secrets(&self, app: &str) -> Result<Answer<Vec<SecretSummary>>, ClientError> {
+        self.fetch_list(self.of_app(Method::GET, app, &["secrets"])?, all).await
+    }
+
+    /// Sets a secret of an application.
+    ///
+    /// # Errors
+    /// Status 400 when it can have no such value; 409 when it is to be rolled out and another rollout is under way.
+    pub async fn set_secret(
+        &self,
+        app: &str,
+        name: &str,
+        request: &SetSecretRequest,
+    ) -> Result<Answer<SecretSet>, ClientError> {
+        let call = self.of_app(Method::PUT, app, &["secrets", segment("secret", name)?])?;
+        self.fetch_within(call.json(request), CHANGE).await
+    }
+
+    /// Deletes a secret of an application.
+    ///
+    /// # Errors
+    /// Status 404 when there is none, 409 when something uses it.
+    pub async fn delete_secret(&self, app: &str, name: &str) -> Result<(), ClientError> {
+        self.order(self.of_app(Method::DELETE, app, &["secrets", segment("secret", name)?])?, CHANGE).await
     }
 
     /// Places replicas of silent hosts elsewhere although more than half of the hosts are silent. Admins only, as the next two.

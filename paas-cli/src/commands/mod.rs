@@ -10,6 +10,7 @@ mod launch;
 mod logs;
 mod reconcile;
 mod rollout;
+mod secrets;
 mod session;
 
 use std::future::Future;
@@ -65,6 +66,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Run(arguments) => launch::run(context, *arguments).await,
         Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
         Command::App { command } => apps::dispatch(context, *command).await,
+        Command::Secret { command } => secrets::dispatch(context, command).await,
         Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
             reconcile::host_lost(context, &id, lose_volumes).await
         }

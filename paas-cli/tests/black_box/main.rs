@@ -10,6 +10,7 @@ mod deploy;
 mod errors;
 mod lists;
 mod operations;
+mod secrets;
 mod session;
 mod several;
 mod streams;
