@@ -169,6 +169,7 @@ macro_rules! each_route {
     POST   "/api/apps/{app}/stop"         ByRole     Changes  apps::stop;
     POST   "/api/apps/{app}/start"        ByRole     Changes  apps::start;
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
+    PUT    "/api/apps/{app}/blobs/{sha256}" ByRole   Changes  blobs::put;
     GET    "/api/apps/{app}/secrets"      ByRole     Reads    secrets::list;
     PUT    "/api/apps/{app}/secrets/{name}" ByRole   Changes  secrets::set;
     DELETE "/api/apps/{app}/secrets/{name}" ByRole   Changes  secrets::delete;

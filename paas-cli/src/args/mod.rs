@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod app;
+mod configs;
 mod docker;
 mod engine;
 mod files;
@@ -21,6 +22,7 @@ use crate::failure::Failure;
 pub(crate) use app::{
     AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, ImportArgs, PlanArgs, ReconcileCommand, Wait,
 };
+pub(crate) use configs::ConfigContent;
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;

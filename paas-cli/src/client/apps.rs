@@ -155,6 +155,16 @@ impl Client {
         Ok(self.send(&call, async |reply| Ok(reply)).await?.chunks())
     }
 
+    /// Sends a configuration file of an application that is going to be applied. `sha256` is that of its content, in hexadecimal
+    /// digits.
+    ///
+    /// # Errors
+    /// Status 400 when it is too large.
+    pub async fn put_blob(&self, app: &str, sha256: &str, content: Vec<u8>) -> Result<(), ClientError> {
+        let call = self.of_app(Method::PUT, app, &["blobs", segment("sha256", sha256)?])?;
+        self.order(call.body(content), CHANGE).await
+    }
+
     /// The secrets of an application, without their values.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, EnvValue, Replicas};
+use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, ConfigFile, EnvValue, Replicas, SecretFile};
 use crate::wire::app::{ComponentRequest, FieldChange};
 
 /// The fields that differ, by their paths in the file; every component is new where there was nothing before.
@@ -61,7 +61,7 @@ fn written(spec: &ComponentSpec) -> Value {
     serde_json::to_value(ComponentRequest::from(spec)).unwrap_or_default()
 }
 
-/// Has a variable that is the value of a secret say which value.
+/// Has a variable that is the value of a secret say which value, and a file what is in it.
 fn say_versions(spec: &ComponentSpec, all: &mut BTreeMap<String, String>) {
     for (variable, value) in &spec.env {
         if let EnvValue::Secret { secret, version } = value {
@@ -69,6 +69,22 @@ fn say_versions(spec: &ComponentSpec, all: &mut BTreeMap<String, String>) {
             let version = version.map(|version| format!(" {version}")).unwrap_or_default();
             all.insert(format!("env.{variable}"), format!("secret {secret}{version}"));
         }
+    }
+    if spec.has_files() {
+        all.remove("secrets");
+        all.remove("configs");
+    }
+    let file = |what: String, mode: u32, uid: Option<u32>, gid: Option<u32>| {
+        let (uid, gid) = spec.file_owner(uid, gid);
+        format!("{what}, mode {mode:04o} of {uid}:{gid}")
+    };
+    for (path, SecretFile { name, version, mode, uid, gid }) in &spec.secrets {
+        let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+        all.insert(format!("secrets.{path}"), file(format!("secret {name}{version}"), *mode, *uid, *gid));
+    }
+    for (path, ConfigFile { source, sha256, mode, uid, gid }) in &spec.configs {
+        let content = sha256.as_ref().and_then(|sum| sum.get(..12)).unwrap_or("not sent");
+        all.insert(format!("configs.{path}"), file(format!("{source} {content}"), *mode, *uid, *gid));
     }
 }
 

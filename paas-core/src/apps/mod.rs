@@ -30,6 +30,7 @@
 //! ```
 
 mod action;
+pub(crate) mod blobs;
 mod convert;
 mod desired;
 pub(crate) mod difference;

@@ -187,6 +187,9 @@ impl Controller {
         let controller = self.in_background();
         let forget = move |report| controller.clone().forget_old_requests(report);
         background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
+        let controller = self.in_background();
+        let forget = move |report| controller.clone().forget_unused_blobs(report);
+        background.spawn("blobs/forget", Some(apps::configs::LOOK), closing.clone(), forget);
         let (apps, executor) = (self.shared.apps.clone(), self.in_background().executor());
         let (table, stop) = (background.clone(), closing.clone());
         background.spawn("apps/follow", None, closing.clone(), move |_| {

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use super::Executor;
 use crate::cluster::{ReplicaContainer, Reservation};
 use crate::engine::{
-    AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
+    AppNetwork, ContainerFile, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ReplicaLabels,
 };
 use crate::model::app::SecretValue;
 use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
@@ -23,6 +23,8 @@ pub(crate) struct NewReplica {
     pub(crate) spec: ContainerSpec,
     /// Environment variables whose values are secrets.
     pub(crate) hidden_environment: BTreeMap<String, SecretValue>,
+    /// Files that it finds when it starts, each in a folder that is an anonymous volume of `spec`.
+    pub(crate) files: Vec<ContainerFile>,
     /// The network of its application, unless it is to be in another one.
     pub(crate) network: Option<AppNetwork>,
     /// The volumes that have to be there already, by Docker's name.
@@ -42,7 +44,12 @@ impl Executor {
         self.cluster.while_up(engine, self.prepare(&*connection, engine, new)).await?;
         let slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
         let id = self.cluster.while_up(engine, self.create_replica(&*connection, engine, new, &reservation)).await?;
-        if let Err(error) = self.cluster.while_up(engine, connection.start(&id)).await {
+        // It may have been made before, and nobody knows whether it had its files by then.
+        let started = async {
+            put_files(&*connection, &id, &new.files).await?;
+            connection.start(&id).await
+        };
+        if let Err(error) = self.cluster.while_up(engine, started).await {
             self.discard(&*connection, engine, &id).await;
             return Err(error);
         }
@@ -66,11 +73,15 @@ impl Executor {
         self.cluster.while_up(engine, self.pull_onto(&*connection, engine, image)).await
     }
 
-    /// Starts a container that is there, or lets one go on that is paused.
+    /// Starts a container that is there, or lets one go on that is paused. `files` are for one that was never started.
     ///
     /// # Errors
     /// What the engine said, or why it has no room for it any more.
-    pub(crate) async fn start_replica(&self, container: &ReplicaContainer) -> Result<(), EngineError> {
+    pub(crate) async fn start_replica(
+        &self,
+        container: &ReplicaContainer,
+        files: &[ContainerFile],
+    ) -> Result<(), EngineError> {
         let ReplicaContainer { id, engine, .. } = container;
         let reserved = self.cluster.reserve_start(id);
         let no_room = |refusal| EngineError::new(EngineErrorKind::Unable, START, format!("{refusal}"));
@@ -78,7 +89,11 @@ impl Executor {
         let gone = || EngineError::new(EngineErrorKind::Unreachable, START, "the engine was deleted");
         let connection = self.cluster.connection(engine).ok_or_else(gone)?;
         let _slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
-        let outcome = self.cluster.while_up(engine, connection.start(id)).await;
+        let started = async {
+            put_files(&*connection, id, files).await?;
+            connection.start(id).await
+        };
+        let outcome = self.cluster.while_up(engine, started).await;
         // Whether it worked or not: the engine knows how the container is now.
         let _ = self.cluster.while_up(engine, self.cluster.refresh(engine, id)).await;
         drop(reservation);
@@ -180,6 +195,14 @@ impl Executor {
             Err(error) => tracing::warn!(%engine, container = id.short(), %error, "what cannot be started stays"),
         }
     }
+}
+
+async fn put_files(
+    connection: &dyn DockerEngine,
+    id: &ContainerId,
+    files: &[ContainerFile],
+) -> Result<(), EngineError> {
+    if files.is_empty() { Ok(()) } else { connection.put_files(id, files).await }
 }
 
 const MAKE: &str = "make the container";

@@ -5,6 +5,7 @@
 mod accounts;
 mod apps;
 mod auth;
+mod blobs;
 mod cluster;
 mod containers;
 mod engines;

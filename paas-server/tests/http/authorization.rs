@@ -96,6 +96,7 @@ fn rows() -> Vec<Row> {
         row!(POST "/api/apps/{app}/stop", |_| "/api/apps/shop/stop?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/apps/{app}/start", |_| "/api/apps/shop/start?x=1".into(), Value::Null => 400 400 401),
         row!(GET "/api/apps/{app}/logs", |_| "/api/apps/shop/logs?x=1".into(), Value::Null => 400 400 401),
+        row!(PUT "/api/apps/{app}/blobs/{sha256}", |_| "/api/apps/shop/blobs/none?x=1".into(), Value::Null => 400 400 401),
         row!(GET "/api/apps/{app}/secrets", |_| "/api/apps/shop/secrets?x=1".into(), Value::Null => 400 400 401),
         row!(PUT "/api/apps/{app}/secrets/{name}", |_| "/api/apps/shop/secrets/url?x=1".into(), Value::Null => 400 400 401),
         row!(DELETE "/api/apps/{app}/secrets/{name}", |_| "/api/apps/shop/secrets/url?x=1".into(), Value::Null => 400 400 401),

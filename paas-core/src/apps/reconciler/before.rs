@@ -121,6 +121,7 @@ impl Apps {
         drop(place);
         let mut spec = container_spec(executor, component, &engine);
         (spec.bind_ports, spec.volumes) = (wanted.bind_ports, wanted.volumes);
+        spec.volumes.extend(component.file_folders().into_iter().map(str::to_owned));
         (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
         let new = NewReplica {
             name: format!("{}.{name}.before.r{revision}", app.name),
@@ -135,6 +136,7 @@ impl Apps {
             network: network(app, &spec, None),
             spec,
             hidden_environment: opened.environment(component),
+            files: opened.files().to_vec(),
             volumes: Vec::new(),
         };
         let made = executor.make_replica(&engine, &new).await;

@@ -112,7 +112,10 @@ impl Apps {
             Action::Create { replica, revision, .. } => self.create(executor, app, desired, replica, *revision).await,
             Action::Start(replica) => {
                 let target = Target::find(executor, app, replica)?;
-                Ok(executor.start_replica(&target.container).await?)
+                // Whoever made it may have died before it had its files.
+                let opened = self.files_before_start(&app.name, desired, &target.container).await?;
+                let started = executor.start_replica(&target.container, opened.files()).await;
+                started.map_err(|error| opened.hide_in(error).into())
             }
             Action::Restart(replica) => {
                 let target = Target::find(executor, app, replica)?;

@@ -35,6 +35,7 @@ impl Apps {
         let component = component(desired, revision, &slot.component)?;
         let mut spec = container_spec(executor, component, engine);
         spec.volumes = volumes(app, component, slot);
+        spec.volumes.extend(component.file_folders().into_iter().map(str::to_owned));
         let opened = self.open_secrets(&app.name, component).await?;
         let volumes = component.pinned_volumes().map(|name| volume_name(&app.name, slot, name)).collect();
         let new = NewReplica {
@@ -50,6 +51,7 @@ impl Apps {
             network: network(app, &spec, Some(&slot.component)),
             spec,
             hidden_environment: opened.environment(component),
+            files: opened.files().to_vec(),
             volumes,
         };
         let made = executor.make_replica(engine, &new).await;

@@ -27,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use super::blobs::Blobs;
 use super::documents::{Change, Documents, Tables};
 use super::secrets::Secrets;
 use super::{Desired, Instance, Slot};
@@ -53,6 +54,7 @@ pub(crate) struct Apps {
     store: Arc<dyn Store>,
     tables: Tables,
     secrets: Secrets,
+    blobs: Blobs,
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
@@ -128,11 +130,12 @@ impl Apps {
         let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
         let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
-        let secrets = Secrets::new(&store, sealer);
+        let (secrets, blobs) = (Secrets::new(&store, sealer), Blobs::new(&store));
         let apps = Self {
             store,
             tables,
             secrets,
+            blobs,
             publisher,
             clock,
             all: RwLock::default(),
@@ -222,6 +225,11 @@ impl Apps {
     /// The secrets of all applications.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
+    }
+
+    /// The configuration files of all applications.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 
     /// What time it is.

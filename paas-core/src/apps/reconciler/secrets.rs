@@ -1,11 +1,17 @@
-//! What a container is given of secrets: read when it is created, and hidden from everything that is said of it afterwards.
+//! What a container is given of secrets and configuration files: read when it is created, and secrets hidden from everything that
+//! is said of it afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::Apps;
-use crate::engine::{EngineError, EngineErrorKind};
-use crate::model::app::{AppName, ComponentSpec, EnvValue, SecretName, SecretValue};
+use crate::apps::Desired;
+use crate::cluster::ReplicaContainer;
+use crate::engine::{ContainerFile, EngineError, EngineErrorKind};
+use crate::model::ContainerState;
+use crate::model::app::{AppName, ComponentSpec, ConfigFile, EnvValue, SecretFile, SecretName, SecretValue};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Values shorter than this are not looked for, bytes: they would be found everywhere.
@@ -35,17 +41,18 @@ impl From<EngineError> for Fault {
     }
 }
 
-/// The secrets of a container that is to be made.
+/// The secrets of a container that is to be made, and its configuration files.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
     values: BTreeMap<(SecretName, Option<u64>), SecretValue>,
+    files: Vec<ContainerFile>,
 }
 
 impl Apps {
-    /// Opens the secrets that a container of a component is given.
+    /// Opens the secrets that a container of a component is given, and reads its configuration files.
     ///
     /// # Errors
-    /// The store does not answer; a value is not kept any more, or cannot be opened.
+    /// The store does not answer; a value or a file is not kept any more, or cannot be opened.
     pub(super) async fn open_secrets(&self, app: &AppName, component: &ComponentSpec) -> Result<Opened, Fault> {
         let mut opened = Opened::default();
         for (name, version) in component.secrets_used().collect::<BTreeSet<_>>() {
@@ -58,11 +65,48 @@ impl Apps {
             };
             opened.values.insert((name.clone(), version), value);
         }
+        for (path, SecretFile { name, version, mode, uid, gid }) in &component.secrets {
+            if let Some(value) = opened.values.get(&(name.clone(), *version)) {
+                let (uid, gid) = component.file_owner(*uid, *gid);
+                let content = Bytes::copy_from_slice(value.expose());
+                opened.files.push(ContainerFile { path: path.clone(), content, mode: *mode, uid, gid });
+            }
+        }
+        for (path, ConfigFile { source, sha256, mode, uid, gid }) in &component.configs {
+            let content = self.blobs.content(sha256.as_deref().unwrap_or_default()).await.map_err(Fault::Store)?;
+            let content = content.ok_or_else(|| refused(format!("configuration file {source} is not kept")))?;
+            let (uid, gid) = component.file_owner(*uid, *gid);
+            opened.files.push(ContainerFile { path: path.clone(), content, mode: *mode, uid, gid });
+        }
         Ok(opened)
+    }
+
+    /// The files that a container is to have before it is started. None for one that was started before: it has them.
+    ///
+    /// # Errors
+    /// As [`Apps::open_secrets`].
+    pub(super) async fn files_before_start(
+        &self,
+        app: &AppName,
+        desired: &Desired,
+        container: &ReplicaContainer,
+    ) -> Result<Opened, Fault> {
+        let labels = &container.labels;
+        match desired.component(labels.revision, &labels.component) {
+            Some(component) if container.state == ContainerState::Created && component.has_files() => {
+                self.open_secrets(app, component).await
+            }
+            _ => Ok(Opened::default()),
+        }
     }
 }
 
 impl Opened {
+    /// The files of a container.
+    pub(super) fn files(&self) -> &[ContainerFile] {
+        &self.files
+    }
+
     /// The variables of a component whose values are secrets.
     pub(super) fn environment(&self, component: &ComponentSpec) -> BTreeMap<String, SecretValue> {
         let variable = |(variable, value): (&String, &EnvValue)| match value {
@@ -120,7 +164,7 @@ mod tests {
         let values =
             [("a", "hunter2\n"), ("b", "hunter22"), ("c", "say \"so\""), ("d", "one line\ntwo lines"), ("e", "abc")];
         let values = values.map(|(secret, text)| (name(secret), value(text))).into_iter().collect();
-        let opened = Opened { values };
+        let opened = Opened { values, files: Vec::new() };
         let shown = "hunter2 hunter22, \"say \\\"so\\\"\" say \"so\": two lines / one line abc";
         assert_eq!(opened.hide(shown), "*** ***, \"***\" ***: *** / *** abc");
         let error = EngineError::new(EngineErrorKind::Refused, "create", "bad value hunter2").with_source("hunter2");

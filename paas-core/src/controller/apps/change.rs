@@ -25,6 +25,7 @@ impl Controller {
     /// the newest than the one it was planned against; [`ControllerError::RolloutUnderWay`].
     pub async fn apply_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<Applied> {
         let name: AppName = name.parse()?;
+        self.take_configs(&request.app).await?;
         let images = match &request.images {
             Some(images) => images.clone(),
             None => self.images_for(actor, &name, &request).await?,

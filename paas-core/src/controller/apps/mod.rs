@@ -1,6 +1,7 @@
 //! Applications: declaring them, changing them, and looking at them.
 
 mod change;
+pub(super) mod configs;
 mod hosts;
 mod images;
 mod look;
@@ -39,17 +40,6 @@ impl Controller {
             return Err(Invalid::new("app", message).into());
         }
         let mut spec = request.normalise(current)?;
-        for (name, component) in &spec.components {
-            let within = |field: &str| format!("component.{name}.{field}");
-            let not_yet =
-                |field: &str| Invalid::new(within(field), "is not carried out by this version yet; leave it out");
-            if !component.secrets.is_empty() {
-                return Err(not_yet("secrets").into());
-            }
-            if !component.configs.is_empty() {
-                return Err(not_yet("configs").into());
-            }
-        }
         take_newest(&mut spec, secrets)?;
         self.check_policy_of_app(actor, &spec)?;
         Ok(spec)

@@ -5,6 +5,7 @@ mod background;
 mod changes;
 mod engines;
 mod faults;
+mod files;
 mod health;
 mod hung_up;
 mod killed;

@@ -295,8 +295,7 @@ async fn a_planted_value_is_found_nowhere() {
     let mut said = String::new();
     let mut say = |part: &str, what: String| said.push_str(&format!("\n[{part}] {what}"));
     let file = |image: &str| {
-        let text =
-            "\nbefore = { command = ['migrate'] }\nenv = { URL = { secret = 'url' } }\nupdate = { drain = '1s' }";
+        let text = "\nbefore = { command = ['migrate'] }\nsecrets = [{ name = 'url' }]\nenv = { URL = { secret = 'url' } }\nupdate = { drain = '1s' }";
         request(&format!("[component.web]\nimage = '{image}'{text}"))
     };
     let Begin::Execute(asked) = controller.begin_request(&ann(), "key", &[PLANTED.as_bytes()]).await.unwrap() else {

@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
     VolumeRequest,
 };
 use crate::model::app::{SecretValue, Sizes};
@@ -143,6 +143,11 @@ impl SimulatedEngine {
     /// The environment variables of a container whose values are secrets: what its program would see.
     pub fn hidden_environment(&self, id: &ContainerId) -> BTreeMap<String, SecretValue> {
         self.shared.host.lock().hidden_environment(id)
+    }
+
+    /// The files that were put into a container.
+    pub fn files(&self, id: &ContainerId) -> Vec<ContainerFile> {
+        self.shared.host.lock().files(id)
     }
 
     /// How often the host was asked for an operation, called as the trait's method.
@@ -560,6 +565,10 @@ impl DockerEngine for SimulatedEngine {
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
         self.shared.act("remove_volume", |host| host.remove_volume(name)).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.shared.act("put_files", |host| host.put_files(id, files)).await
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool> {

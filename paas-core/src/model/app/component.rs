@@ -117,6 +117,12 @@ pub struct SecretFile {
     pub version: Option<u64>,
     /// Permissions of the file.
     pub mode: u32,
+    /// Who owns it; where nobody is named, the user of the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
 }
 
 /// A file that was sent with the application.
@@ -129,6 +135,12 @@ pub struct ConfigFile {
     pub sha256: Option<String>,
     /// Permissions of the file.
     pub mode: u32,
+    /// Who owns it; where nobody is named, the user of the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
 }
 
 /// How it is found out whether a replica works.

@@ -4,6 +4,7 @@ mod change;
 mod component;
 mod container;
 mod docker;
+mod files;
 mod secret;
 mod validate;
 mod values;

@@ -86,8 +86,8 @@ impl ComponentSpec {
             }
             EnvValue::Text(_) => None,
         });
-        let files = self.secrets.values_mut().map(|file| SecretUse {
-            field: "secrets".to_owned(),
+        let files = self.secrets.iter_mut().map(|(path, file)| SecretUse {
+            field: format!("secrets.{path}"),
             name: &file.name,
             version: &mut file.version,
             is_text: false,

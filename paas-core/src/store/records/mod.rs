@@ -4,6 +4,7 @@
 //! again: an older server can lead beside a newer one, and be gone back to.
 
 mod app;
+mod blob;
 mod launch;
 mod request;
 mod secret;
@@ -13,6 +14,7 @@ pub use app::{
     ApplicationRecord, BackendRecord, BeforeRecord, EndedRecord, FailureRecord, GoalRecord, OutcomeRecord,
     ReplicaRecord, RevisionRecord, RolloutReasonRecord, RolloutRecord, VolumeRecord,
 };
+pub use blob::{BlobOutline, BlobRecord};
 pub use launch::{LaunchRecord, LaunchState};
 pub use request::KeptAnswer;
 pub(crate) use request::KeptRequest;

@@ -104,6 +104,8 @@ fn secrets(spec: &ComponentSpec) -> Vec<SecretRequest> {
         name: file.name.to_string(),
         file: Some(path.clone()),
         mode: octal(file.mode),
+        uid: file.uid,
+        gid: file.gid,
     };
     spec.secrets.iter().map(request).collect()
 }
@@ -113,6 +115,8 @@ fn configs(spec: &ComponentSpec) -> Vec<ConfigRequest> {
         source: file.source.clone(),
         target: path.clone(),
         mode: octal(file.mode),
+        uid: file.uid,
+        gid: file.gid,
         sha256: file.sha256.clone(),
     };
     spec.configs.iter().map(request).collect()

@@ -16,7 +16,7 @@ use super::{
     CreateRequest, Created, EngineError, EngineErrorKind, EngineEvent, EngineUsage, EventDetail, ObservedContainer,
     Result,
 };
-use crate::engine::{LogStream, Managed, Owner, RunState};
+use crate::engine::{ContainerFile, LogStream, Managed, Owner, RunState};
 use crate::model::app::SecretValue;
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
@@ -78,6 +78,7 @@ struct Simulated {
     run: RunState,
     log: Vec<Line>,
     hidden_environment: BTreeMap<String, SecretValue>,
+    files: BTreeMap<String, ContainerFile>,
 }
 
 impl Simulated {
@@ -97,6 +98,7 @@ impl Simulated {
             run: RunState::default(),
             log: Vec::new(),
             hidden_environment: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
