@@ -45,7 +45,7 @@ impl Desired {
         match &step.action {
             Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine, false),
             Action::Create { replica, revision, avoid, choice: _ } => {
-                self.record_create(replica, *revision, avoid.clone())
+                self.record_create(replica, *revision, avoid.clone());
             }
             Action::Restart(replica) => self.change(replica, |record| {
                 let count = record.restarts.map_or(0, |(count, _)| count);
