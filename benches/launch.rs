@@ -52,6 +52,7 @@ async fn directly(engines: &[Arc<dyn DockerEngine>], count: usize) {
                     log_rotation: None,
                     replica: None,
                     network: None,
+                    hidden_environment: Default::default(),
                 };
                 let id = engine.create(&request).await.unwrap().id;
                 engine.start(&id).await.unwrap();

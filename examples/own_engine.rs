@@ -12,8 +12,9 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::engine::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest, connect,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageDigest, ImageRef, RegistryLogin};
@@ -117,6 +118,10 @@ impl DockerEngine for FixedTags {
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
         self.0.remove_volume(name).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.0.put_files(id, files).await
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool> {

@@ -60,6 +60,7 @@ pub(crate) fn line() -> Result<Option<String>, Failure> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn ask(prompt: &str) -> Result<String, Failure> {
-    rpassword::prompt_password(prompt).map_err(|error| Failure::Failed(format!("cannot ask for a password: {error}")))
+/// What a person types, who does not see it.
+pub(crate) fn ask(prompt: &str) -> Result<String, Failure> {
+    rpassword::prompt_password(prompt).map_err(|error| Failure::Failed(format!("cannot ask at the terminal: {error}")))
 }

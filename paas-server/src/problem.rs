@@ -42,6 +42,8 @@ pub enum Code {
     AppNotFound,
     /// The application has no such revision, or it is not kept any more.
     RevisionNotFound,
+    /// The application has no secret of that name.
+    SecretNotFound,
     /// There is no such path.
     RouteNotFound,
     /// The path does not have that method; the header `Allow` lists those it has.
@@ -94,7 +96,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::InvalidRequest,
         Self::ContainerAmbiguous,
         Self::Unauthenticated,
@@ -107,6 +109,7 @@ impl Code {
         Self::RegistryLoginNotFound,
         Self::AppNotFound,
         Self::RevisionNotFound,
+        Self::SecretNotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::AccountExists,
@@ -157,6 +160,7 @@ impl Code {
             Self::RegistryLoginNotFound => ("registry_login_not_found", StatusCode::NOT_FOUND),
             Self::AppNotFound => ("app_not_found", StatusCode::NOT_FOUND),
             Self::RevisionNotFound => ("revision_not_found", StatusCode::NOT_FOUND),
+            Self::SecretNotFound => ("secret_not_found", StatusCode::NOT_FOUND),
             Self::RouteNotFound => ("route_not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::AccountExists => ("account_exists", StatusCode::CONFLICT),
@@ -339,6 +343,7 @@ impl From<ControllerError> for Problem {
             ControllerError::EngineExists { .. } => Self::new(Code::EngineExists, detail),
             ControllerError::AppNotFound { .. } => Self::new(Code::AppNotFound, detail),
             ControllerError::RevisionNotFound { .. } => Self::new(Code::RevisionNotFound, detail),
+            ControllerError::SecretNotFound { .. } => Self::new(Code::SecretNotFound, detail),
             ControllerError::AppChanged { .. } => Self::new(Code::AppChanged, detail),
             ControllerError::RolloutUnderWay { .. } => Self::new(Code::RolloutUnderWay, detail),
             ControllerError::NoRoom(refusal) => Self::new(Code::NoRoom, detail).with("refusal", json!(refusal)),

@@ -21,6 +21,8 @@ const ENDED_BY_SIGNAL: i32 = 130;
 pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Invalid::new("log", format!("{filter:?} is no filter: {error}")))?;
+    // The client of Docker writes whole requests at its lower levels, and values of secrets with them.
+    let filter = filter.add_directive("bollard=info".parse().context("the log")?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let builder = builder.with_ansi(std::io::stderr().is_terminal());
     let started = match format {

@@ -174,6 +174,10 @@ macro_rules! each_route {
     GET    "/api/apps/{app}/logs"         ByRole     Reads    apps::logs;
     POST   "/api/apps/{app}/exec"         ByRole     Changes  commands::exec, begins(Command);
     POST   "/api/apps/{app}/run"          ByRole     Changes  commands::run, begins(Command);
+    PUT    "/api/apps/{app}/blobs/{sha256}" ByRole   Changes  blobs::put;
+    GET    "/api/apps/{app}/secrets"      ByRole     Reads    secrets::list;
+    PUT    "/api/apps/{app}/secrets/{name}" ByRole   Changes  secrets::set;
+    DELETE "/api/apps/{app}/secrets/{name}" ByRole   Changes  secrets::delete;
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
     POST   "/api/reconcile/rebalance"     ByRole     Changes  reconcile::rebalance, admins_only();

@@ -337,14 +337,14 @@ pub(crate) enum ReconcileCommand {
 impl DeployArgs {
     /// The application as the files have it.
     pub(crate) fn read(&self) -> Result<Declared, Failure> {
-        Ok(self.ignored.apply(self.changes.read(&self.files)?))
+        self.ignored.apply(self.changes.read(&self.files)?).with_configs()
     }
 }
 
 impl Files {
     /// The application as the files have it.
     pub(crate) fn read(&self) -> Result<Declared, Failure> {
-        Ok(self.ignored.apply(self.changes.read(&self.files)?))
+        self.ignored.apply(self.changes.read(&self.files)?).with_configs()
     }
 }
 

@@ -10,6 +10,7 @@ use paas_core::model::app::{AppName, ComponentName};
 use paas_core::wire::app::{AppRequest, read_files};
 use paas_core::wire::compose::{ComposeInput, Imported, Note, read_compose, read_dotenv};
 
+use super::configs::{self, ConfigContent};
 use super::values;
 use crate::failure::Failure;
 
@@ -42,6 +43,18 @@ pub(crate) struct Ignored {
 pub(crate) struct Declared {
     pub(crate) app: AppRequest,
     pub(crate) notes: Vec<Note>,
+    /// Its configuration files, which are sent before it.
+    pub(crate) configs: Vec<ConfigContent>,
+    /// Where they lie, by component.
+    folders: BTreeMap<String, PathBuf>,
+}
+
+impl Declared {
+    /// The same with its configuration files.
+    pub(super) fn with_configs(mut self) -> Result<Self, Failure> {
+        self.configs = configs::read(&mut self.app, &self.folders)?;
+        Ok(self)
+    }
 }
 
 impl Ignored {
@@ -70,6 +83,8 @@ impl Changes {
             notes = imported.notes;
         }
         tables.extend(texts[compose..].iter().map(|(name, text)| (name.as_str(), text.as_str())));
+        let paths = files.iter().take(compose.min(1)).chain(&files[compose..]).map(PathBuf::as_path);
+        let folders = configs::folders(paths.zip(tables.iter().copied()));
         let variable = |name: &str| self.variable(name);
         let mut app = read_files(&tables, variable).map_err(|error| Failure::Usage(error.to_string()))?;
         for (name, image) in &self.images {
@@ -80,7 +95,7 @@ impl Changes {
         if app.app.is_none() {
             app.app = self.name.as_ref().map(ToString::to_string);
         }
-        Ok(Declared { app, notes })
+        Ok(Declared { app, notes, configs: Vec::new(), folders })
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -1,11 +1,13 @@
 //! What can be said on the command line.
 
 mod app;
+mod configs;
 mod docker;
 mod engine;
 mod exec;
 mod files;
 mod run;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -21,10 +23,12 @@ use crate::failure::Failure;
 pub(crate) use app::{
     AppCommand, AppLogArgs, ApplyOptions, DeployArgs, HostCommand, ImportArgs, PlanArgs, ReconcileCommand, Wait,
 };
+pub(crate) use configs::ConfigContent;
 pub(crate) use engine::{AddEngineArgs, RegistryLoginArgs};
 pub(crate) use exec::{AppRunArgs, ExecArgs};
 pub(crate) use files::Declared;
 pub(crate) use run::RunArgs;
+pub(crate) use secret::SecretCommand;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
@@ -117,6 +121,11 @@ pub(crate) enum Command {
     },
     /// Run a command in a container of an application
     Exec(ExecArgs),
+    /// Secrets of applications: set, list, delete
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// Kill containers and remove them
     #[command(visible_alias = "destroy-container")]
     Destroy {

@@ -5,7 +5,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use paas_core::wire::app::{
     AppPlan, AppStatus, AppSummary, Applied, ApplyRequest, FieldChange, Moved, RestartRequest, Revision,
-    RevisionSummary, RollbackRequest, ScaleRequest,
+    RevisionSummary, RollbackRequest, ScaleRequest, SecretSet, SecretSummary, SetSecretRequest,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -156,6 +156,46 @@ impl Client {
     ) -> Result<BoxStream<'static, Result<Bytes, ClientError>>, ClientError> {
         let call = self.of_app(Method::GET, name, &["logs"])?.query(query);
         Ok(self.send(&call, async |reply| Ok(reply)).await?.chunks())
+    }
+
+    /// Sends a configuration file of an application that is going to be applied. `sha256` is that of its content, in hexadecimal
+    /// digits.
+    ///
+    /// # Errors
+    /// Status 400 when it is too large.
+    pub async fn put_blob(&self, app: &str, sha256: &str, content: Vec<u8>) -> Result<(), ClientError> {
+        let call = self.of_app(Method::PUT, app, &["blobs", segment("sha256", sha256)?])?;
+        self.order(call.body(content), CHANGE).await
+    }
+
+    /// The secrets of an application, without their values.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn secrets(&self, app: &str) -> Result<Answer<Vec<SecretSummary>>, ClientError> {
+        self.fetch_list(self.of_app(Method::GET, app, &["secrets"])?, all).await
+    }
+
+    /// Sets a secret of an application.
+    ///
+    /// # Errors
+    /// Status 400 when it can have no such value; 409 when it is to be rolled out and another rollout is under way.
+    pub async fn set_secret(
+        &self,
+        app: &str,
+        name: &str,
+        request: &SetSecretRequest,
+    ) -> Result<Answer<SecretSet>, ClientError> {
+        let call = self.of_app(Method::PUT, app, &["secrets", segment("secret", name)?])?;
+        self.fetch_within(call.json(request), CHANGE).await
+    }
+
+    /// Deletes a secret of an application.
+    ///
+    /// # Errors
+    /// Status 404 when there is none, 409 when something uses it.
+    pub async fn delete_secret(&self, app: &str, name: &str) -> Result<(), ClientError> {
+        self.order(self.of_app(Method::DELETE, app, &["secrets", segment("secret", name)?])?, CHANGE).await
     }
 
     /// Places replicas of silent hosts elsewhere although more than half of the hosts are silent. Admins only, as the next two.

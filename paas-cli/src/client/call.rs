@@ -48,6 +48,10 @@ impl Call {
         self.with(|request| request.json(body))
     }
 
+    pub(super) fn body(self, content: Vec<u8>) -> Self {
+        self.with(|request| request.header(reqwest::header::CONTENT_TYPE, "application/octet-stream").body(content))
+    }
+
     pub(super) fn header(self, name: HeaderName, value: &'static str) -> Self {
         self.with(|request| request.header(name, value))
     }

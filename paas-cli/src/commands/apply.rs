@@ -6,13 +6,13 @@ use paas_core::wire::app::{AppPlan, AppRequest, ApplyRequest};
 use paas_core::wire::compose::Note;
 
 use super::{Result, apps, rollout};
-use crate::args::{ApplyOptions, Declared, ImportArgs, PlanArgs};
+use crate::args::{ApplyOptions, ConfigContent, Declared, ImportArgs, PlanArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
 use crate::{output, secret};
 
 pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
-    let app = taken(context, arguments.files.read()?)?;
+    let (app, _) = taken(context, arguments.files.read()?)?;
     let name = name_of(&app)?;
     let request = ApplyRequest {
         app,
@@ -30,7 +30,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
 
 /// Plans, shows the plan, asks where that is needed, applies, and waits until it is done.
 pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyOptions) -> Result {
-    let app = taken(context, declared)?;
+    let (app, configs) = taken(context, declared)?;
     let client = context.client()?;
     let name = name_of(&app)?;
     let mut request = ApplyRequest {
@@ -52,17 +52,21 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
     request.base = Some(plan.base);
     request.images = Some(plan.images.clone());
     let before = rollout::before(&client, &name).await?;
+    for ConfigContent { sha256, content } in configs {
+        client.put_blob(&name, &sha256, content).await?;
+    }
     let applied = client.apply_app(&name, &request).await?;
     apps::conclude(context, &client, &name, &applied, before.as_ref(), options.wait).await
 }
 
-/// Says what was not taken of the files, and refuses them where something would be missing.
-fn taken(context: &Context, declared: Declared) -> std::result::Result<AppRequest, Failure> {
+/// What the files declare, and the configuration files of it. Says what was not taken of the files, and refuses them where something
+/// would be missing.
+fn taken(context: &Context, declared: Declared) -> std::result::Result<(AppRequest, Vec<ConfigContent>), Failure> {
     let (refused, noted): (Vec<Note>, Vec<Note>) = declared.notes.into_iter().partition(|note| note.is_refused);
     for note in &noted {
         context.output.say(&note.to_string());
     }
-    let Some(first) = refused.first() else { return Ok(declared.app) };
+    let Some(first) = refused.first() else { return Ok((declared.app, declared.configs)) };
     for note in &refused {
         output::complain(&note.to_string());
     }
@@ -72,7 +76,7 @@ fn taken(context: &Context, declared: Declared) -> std::result::Result<AppReques
 
 /// Writes what becomes of a Compose file, and what was not taken of it.
 pub(super) fn import(context: &Context, arguments: &ImportArgs) -> Result {
-    let Declared { app, notes } = arguments.read()?;
+    let Declared { app, notes, .. } = arguments.read()?;
     let missing = || Failure::Usage("neither the file nor its folder names the application; add --name APP".to_owned());
     let name = app.app.clone().ok_or_else(missing)?;
     let text = app.to_toml().map_err(|error| Failure::Failed(error.to_string()))?;

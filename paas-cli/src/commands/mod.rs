@@ -12,6 +12,7 @@ mod launch;
 mod logs;
 mod reconcile;
 mod rollout;
+mod secrets;
 mod session;
 
 use std::future::Future;
@@ -64,6 +65,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
         Command::App { command } => apps::dispatch(context, *command).await,
         Command::Exec(arguments) => exec::exec(context, arguments).await,
+        Command::Secret { command } => secrets::dispatch(context, command).await,
         Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
             reconcile::host_lost(context, &id, lose_volumes).await
         }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use paas_core::auth::JoinToken;
 use paas_core::model::{Account, BoundPort, Container, Engine, Event, ShownRegistryLogin};
+use paas_core::wire::app::{SecretSummary, SecretVersion};
 
 use super::table::with_headers;
 
@@ -75,6 +76,19 @@ pub(crate) fn join_tokens(tokens: &[JoinToken]) -> String {
 
 pub(crate) fn registry_logins(logins: &[ShownRegistryLogin]) -> String {
     with_headers(["SERVER", "USER"], logins.iter().map(|login| [login.server.clone(), login.username.clone()]))
+}
+
+/// A line for each value that is kept.
+pub(crate) fn secrets(secrets: &[SecretSummary]) -> String {
+    let of = |secret: &SecretSummary| {
+        let row = |version: &SecretVersion| {
+            let mark = if version.used { "*" } else { "" };
+            let user = version.user.as_ref().map(ToString::to_string).unwrap_or_default();
+            [secret.name.to_string(), format!("{}{mark}", version.version), time(version.created), user]
+        };
+        secret.versions.iter().map(row).collect::<Vec<_>>()
+    };
+    with_headers(["NAME", "VERSION", "SET", "USER"], secrets.iter().flat_map(of))
 }
 
 /// What a pull came to: image and engines.

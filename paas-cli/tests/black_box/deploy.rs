@@ -344,3 +344,31 @@ async fn refusals_of_the_server_are_told() {
         assert_eq!(done.stdout, "");
     }
 }
+
+#[tokio::test]
+async fn configuration_files_are_sent_before_the_application_that_has_them() {
+    // printf 'a = 1' | sha256sum
+    const SUM: &str = "b5bc1ffd90912fb18bef6e7d80909192c7a6492896320156d67fbaf104c6544a";
+    let sum = paas_core::wire::app::ConfigRequest::sum_of(b"a = 1");
+    assert_eq!(sum, SUM);
+    let blob = format!("PUT /api/apps/shop/blobs/{sum}");
+    let mut server = Server::start([
+        ("POST /api/apps/shop/plan", plan_that_adds()),
+        ("GET /api/apps/shop", not_there().then(app(false, &last("done", ""), ""))),
+        (blob.as_str(), Answer::new(204, "text/plain", "")),
+        ("PUT /api/apps/shop", applied(true)),
+    ])
+    .await;
+    let place = Place::new(&format!("{FILE}configs = [{{ source = 'web.conf', target = '/etc/web/web.conf' }}]\n"));
+    let home = Home::logged_in(&server);
+    let missing = place.run(&home, &["deploy"]).await;
+    assert!(missing.expect(2).stderr.contains("component.web.configs: web.conf: cannot be read"), "{}", missing.stderr);
+    assert!(server.asked().is_empty());
+    place.file("web.conf", "a = 1");
+    place.run(&home, &["deploy"]).await.expect(0);
+    let asked = server.asked();
+    let at = |line: &str| asked.iter().position(|asked| asked.line == line).unwrap();
+    assert!(at(&blob) > at("POST /api/apps/shop/plan") && at(&blob) < at("PUT /api/apps/shop"), "{asked:?}");
+    assert_eq!(asked[at(&blob)].body, "a = 1");
+    assert!(asked[at("PUT /api/apps/shop")].body.contains(&sum));
+}

@@ -11,6 +11,7 @@ mod errors;
 mod exec;
 mod lists;
 mod operations;
+mod secrets;
 mod session;
 mod several;
 mod streams;

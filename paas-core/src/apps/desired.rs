@@ -78,6 +78,15 @@ impl Desired {
         self.revisions.get(&revision)?.components.get(name)
     }
 
+    /// The revisions of which there is a container, or may be one without anybody asking for it: that is to run, to which a
+    /// rollout that fails goes back, and those of the replicas.
+    pub(crate) fn revisions_in_use(&self) -> BTreeSet<u64> {
+        let adopted = |replica: &Replica| replica.adopted.map(|(_, revision)| revision);
+        let of_replicas =
+            self.replicas.values().flat_map(|replica| adopted(replica).into_iter().chain([replica.revision]));
+        of_replicas.chain(self.last_done).chain([self.target]).collect()
+    }
+
     /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
     /// rollout was stopped, and nobody knows whether the rest of it would work.
     pub(crate) fn is_target_good(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, Replicas};
+use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, ConfigFile, EnvValue, Replicas, SecretFile};
 use crate::wire::app::{ComponentRequest, FieldChange};
 
 /// The fields that differ, by their paths in the file; every component is new where there was nothing before.
@@ -33,6 +33,8 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     flatten(String::new(), &written(old), &mut before);
     flatten(String::new(), &written(new), &mut after);
+    say_versions(old, &mut before);
+    say_versions(new, &mut after);
     let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differs = fields.into_iter().filter(|field| before.get(*field) != after.get(*field));
     let digest = |spec: &ComponentSpec| spec.digest.as_ref().map(ToString::to_string);
@@ -57,6 +59,33 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
 /// A component as somebody could have written it.
 fn written(spec: &ComponentSpec) -> Value {
     serde_json::to_value(ComponentRequest::from(spec)).unwrap_or_default()
+}
+
+/// Has a variable that is the value of a secret say which value, and a file what is in it.
+fn say_versions(spec: &ComponentSpec, all: &mut BTreeMap<String, String>) {
+    for (variable, value) in &spec.env {
+        if let EnvValue::Secret { secret, version } = value {
+            all.remove(&format!("env.{variable}.secret"));
+            let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+            all.insert(format!("env.{variable}"), format!("secret {secret}{version}"));
+        }
+    }
+    if spec.has_files() {
+        all.remove("secrets");
+        all.remove("configs");
+    }
+    let file = |what: String, mode: u32, uid: Option<u32>, gid: Option<u32>| {
+        let (uid, gid) = spec.file_owner(uid, gid);
+        format!("{what}, mode {mode:04o} of {uid}:{gid}")
+    };
+    for (path, SecretFile { name, version, mode, uid, gid }) in &spec.secrets {
+        let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+        all.insert(format!("secrets.{path}"), file(format!("secret {name}{version}"), *mode, *uid, *gid));
+    }
+    for (path, ConfigFile { source, sha256, mode, uid, gid }) in &spec.configs {
+        let content = sha256.as_ref().and_then(|sum| sum.get(..12)).unwrap_or("not sent");
+        all.insert(format!("configs.{path}"), file(format!("{source} {content}"), *mode, *uid, *gid));
+    }
 }
 
 /// Every value by its path. A list is one value: its order may mean something.

@@ -135,7 +135,7 @@ impl Tables {
 }
 
 /// The keys that begin with `app/`.
-fn below(app: &AppName) -> KeyRange {
+pub(super) fn below(app: &AppName) -> KeyRange {
     // '0' follows '/'.
     KeyRange { from: Some(format!("{app}/")), to: Some(format!("{app}0")), ..KeyRange::all() }
 }

@@ -30,6 +30,7 @@
 //! ```
 
 mod action;
+pub(crate) mod blobs;
 mod convert;
 mod desired;
 pub(crate) mod difference;
@@ -38,6 +39,7 @@ mod observed;
 mod planner;
 pub(crate) mod reconciler;
 mod record;
+pub(crate) mod secrets;
 mod status;
 #[cfg(test)]
 mod tests;

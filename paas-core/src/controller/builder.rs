@@ -240,7 +240,8 @@ impl ControllerBuilder {
         let closing = cluster.background().stopping().child_token();
         let answers = Arc::new(AnswersToCome::default());
         let records = Arc::new(Records::new(store.clone(), publisher.clone(), answers.clone()));
-        let apps = Apps::load(store.clone(), publisher.clone(), self.clock.clone(), self.term.is_some());
+        let apps =
+            Apps::load(store.clone(), sealer.clone(), publisher.clone(), self.clock.clone(), self.term.is_some());
         let apps = Arc::new(apps.await.map_err(ControllerError::Store)?);
         let shared = Shared {
             cluster,
@@ -254,7 +255,8 @@ impl ControllerBuilder {
             drained: Collection::<bool>::new(store.clone(), DRAINED_ENGINES),
             registry_logins: Collection::<RegistryLogin>::sealed(store.clone(), REGISTRY_LOGINS, sealer.clone()),
             requests: Collection::new(store.clone(), REQUESTS),
-            engines: Collection::<EngineSpec>::sealed(store.clone(), ENGINES, sealer),
+            engines: Collection::<EngineSpec>::sealed(store.clone(), ENGINES, sealer.clone()),
+            sealer,
             store,
             registry: self.registry.unwrap_or_else(|| Arc::new(EmbeddedRegistry::new())),
             connector: ConnectorBox(connector),

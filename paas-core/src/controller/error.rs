@@ -68,6 +68,14 @@ pub enum ControllerError {
         /// What was asked for.
         revision: u64,
     },
+    /// The application has no such secret.
+    #[error("application {app} has no secret '{name}'; 'secret list {app}' lists those that it has")]
+    SecretNotFound {
+        /// The application.
+        app: String,
+        /// What was asked for.
+        name: String,
+    },
     /// The application is not what it was when the change was planned.
     #[error("{reason}")]
     AppChanged {
@@ -146,6 +154,7 @@ impl ControllerError {
             | Self::EngineExists { .. }
             | Self::AppNotFound { .. }
             | Self::RevisionNotFound { .. }
+            | Self::SecretNotFound { .. }
             | Self::AppChanged { .. }
             | Self::RolloutUnderWay { .. }
             | Self::NoRoom(_)

@@ -52,6 +52,7 @@ use crate::executor::slots::Slots;
 use crate::leadership::Term;
 use crate::model::{ClusterInfo, EngineSpec, Event, RegistryLogin};
 use crate::registry::Registry;
+use crate::seal::Sealer;
 use crate::store::records::KeptRequest;
 use crate::store::{Collection, Store, StoreErrorKind, StoreHealth, WatchedStore};
 
@@ -60,6 +61,7 @@ pub use crate::store::records::KeptAnswer;
 pub use accounts::{LoggedOut, PasswordChange};
 pub use actor::Actor;
 pub use apps::PreviousOutput;
+pub use apps::RollSecret;
 pub use builder::{ControllerBuilder, peer_key};
 pub use error::{Ambiguity, ControllerError, Result};
 pub use launch::RunRequest;
@@ -116,6 +118,8 @@ struct Shared {
     /// Engines that registered themselves and are drained.
     drained: Collection<bool>,
     registry_logins: Collection<RegistryLogin>,
+    /// What seals secrets, and hashes what may be one.
+    sealer: Option<Sealer>,
     requests: Collection<KeptRequest>,
     registry: Arc<dyn Registry>,
     connector: ConnectorBox,
@@ -184,6 +188,9 @@ impl Controller {
         let controller = self.in_background();
         let forget = move |report| controller.clone().forget_old_requests(report);
         background.spawn("requests/forget", Some(requests::LOOK), closing.clone(), forget);
+        let controller = self.in_background();
+        let forget = move |report| controller.clone().forget_unused_blobs(report);
+        background.spawn("blobs/forget", Some(apps::configs::LOOK), closing.clone(), forget);
         let (apps, executor) = (self.shared.apps.clone(), self.in_background().executor());
         let (table, stop) = (background.clone(), closing.clone());
         background.spawn("apps/follow", None, closing.clone(), move |_| {

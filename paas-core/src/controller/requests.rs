@@ -141,11 +141,13 @@ impl Controller {
         let id = RequestId::of(actor.name(), key);
         let one_at_a_time = self.shared.idempotency_locks.lock(&id.to_string()).await;
         self.check_open()?;
-        let new = KeptRequest::new(fingerprint(parts), self.shared.clock.now());
+        let fingerprints = self.fingerprints(parts);
+        let is_same = |kept: &str| fingerprints.iter().any(|one| one == kept);
+        let new = KeptRequest::new(fingerprints[0].clone(), self.shared.clock.now());
         let reused = || Err(ControllerError::KeyReused { key: key.to_owned() });
         if let Some(kept) = self.shared.answers.of(id) {
             return match kept {
-                KeptRequest { fingerprint, answer: Some(answer), .. } if fingerprint == new.fingerprint => {
+                KeptRequest { fingerprint, answer: Some(answer), .. } if is_same(&fingerprint) => {
                     Ok(Begin::Replay(answer))
                 }
                 _ => reused(),
@@ -160,7 +162,7 @@ impl Controller {
                     None if error.is_of_the_backend() => (None, new, false),
                     // Forgotten in between: its time was over.
                     None => return reused(),
-                    Some(found) if found.value.fingerprint != new.fingerprint => return reused(),
+                    Some(found) if !is_same(&found.value.fingerprint) => return reused(),
                     Some(Versioned { value: KeptRequest { answer: Some(answer), .. }, .. }) => {
                         return Ok(Begin::Replay(answer));
                     }
@@ -172,6 +174,15 @@ impl Controller {
         let controller = self.clone();
         let request = RequestContext(Arc::new(Request { id, version, kept, noted: AtomicBool::new(false) }));
         Ok(Begin::Execute(IdempotentRequest { controller, request, again, _one_at_a_time: one_at_a_time }))
+    }
+
+    /// What a request is known by, and what else it may have been known by: the first is written.
+    ///
+    /// A request may hold a password or the value of a secret, so its hash needs a key of the platform: from a plain one somebody
+    /// who reads the store could find out what it was by trying. Versions before wrote a plain one.
+    fn fingerprints(&self, parts: &[&[u8]]) -> Vec<String> {
+        let keyed = self.shared.sealer.as_ref().map(|sealer| sealer.keyed_hashes("paas-request-1", parts));
+        keyed.into_iter().flatten().chain([plain_fingerprint(parts)]).collect()
     }
 
     /// The write that notes that a request made its change, to be made with that change.
@@ -287,7 +298,7 @@ impl IdempotentRequest {
     }
 }
 
-fn fingerprint(parts: &[&[u8]]) -> String {
+fn plain_fingerprint(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         // With its length, so that two different requests cannot run together to the same bytes.

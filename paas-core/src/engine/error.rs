@@ -66,6 +66,12 @@ impl EngineError {
         self
     }
 
+    /// The same error with another sentence, and without its cause, which may say the same.
+    #[must_use]
+    pub(crate) fn retold(self, retell: impl FnOnce(&str) -> String) -> Self {
+        Self { detail: retell(&self.detail), source: None, ..self }
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> EngineErrorKind {
         self.kind

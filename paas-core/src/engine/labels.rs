@@ -196,6 +196,7 @@ mod tests {
             log_rotation: None,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
         }
     }
 

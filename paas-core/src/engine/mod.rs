@@ -24,9 +24,9 @@ pub use docker::{Docker, check_certificates};
 pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
-    AppNetwork, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, ExecChunk, LogChunk,
-    LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObservedContainer, Owner, PullProgress, ReplicaLabels,
-    RequestMark, RunState, VolumeRequest,
+    AppNetwork, ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, ExecChunk,
+    LogChunk, LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObservedContainer, Owner, PullProgress,
+    ReplicaLabels, RequestMark, RunState, VolumeRequest,
 };
 
 /// Result of an engine's operations.
@@ -142,6 +142,9 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     async fn remove_volume(&self, name: &str) -> Result<()> {
 ///         self.0.remove_volume(name).await
 ///     }
+///     async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+///         self.0.put_files(id, files).await
+///     }
 ///     async fn has_volume(&self, name: &str) -> Result<bool> {
 ///         self.0.has_volume(name).await
 ///     }
@@ -205,6 +208,14 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`], and those of [`DockerEngine::start`].
     async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()>;
+
+    /// Puts files into a container that was created and not started. The folder of each is one of its anonymous volumes, so that it
+    /// can be written where the root cannot, outlives a restart, and goes with the container. A file that is there already is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`]; [`EngineErrorKind::Refused`] for a path or an owner that no archive has room for.
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()>;
 
     /// Kills a container if it runs and removes it, with its anonymous volumes.
     ///

@@ -1,6 +1,6 @@
 //! What goes to an engine and what comes back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::app::{AppName, ComponentName};
+use crate::model::app::{AppName, ComponentName, SecretValue};
 use crate::model::{
     BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageRef, LaunchId,
     MemoryMb, RequestId, Resources, Subnets,
@@ -64,6 +64,31 @@ pub struct CreateRequest {
     pub replica: Option<ReplicaLabels>,
     /// The network that it is in where its description names none.
     pub network: Option<AppNetwork>,
+    /// Environment variables beside those of `spec`, whose values are secrets. They are in no label.
+    pub hidden_environment: BTreeMap<String, SecretValue>,
+}
+
+/// A file that a container is given before it starts. `Debug` does not show what is in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ContainerFile {
+    /// Its absolute path in the container. The folder is a volume of the container's own; the name in it has 100 bytes at most.
+    pub path: String,
+    /// What is in it.
+    pub content: Bytes,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner, by number.
+    pub uid: u32,
+    /// Its group, by number.
+    pub gid: u32,
+}
+
+impl std::fmt::Debug for ContainerFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, content: _, mode, uid, gid } = self;
+        let mut shown = f.debug_struct("ContainerFile");
+        shown.field("path", path).field("mode", mode).field("uid", uid).field("gid", gid).finish_non_exhaustive()
+    }
 }
 
 /// A network of an application, as one of its containers is in it. It is to be there before the container starts; see

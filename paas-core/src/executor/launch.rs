@@ -348,6 +348,7 @@ impl Launcher {
             log_rotation: self.executor.log_rotation,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
             mark: self.request.and_then(|request| Some(RequestMark { request, index: u32::try_from(index).ok()? })),
         }
     }

@@ -1,5 +1,6 @@
 //! Makes and starts the containers of applications, each on the engine that was chosen for it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -7,9 +8,10 @@ use futures::StreamExt;
 use super::Executor;
 use crate::cluster::{ReplicaContainer, Reservation, Ticket};
 use crate::engine::{
-    AppNetwork, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest, ObservedContainer,
-    ReplicaLabels,
+    AppNetwork, ContainerFile, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest,
+    ObservedContainer, ReplicaLabels,
 };
+use crate::model::app::SecretValue;
 use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
 use crate::scheduler::PlacementRequest;
 
@@ -19,8 +21,12 @@ pub(crate) struct NewReplica {
     /// Docker's name, which no other container of the application ever has.
     pub(crate) name: String,
     pub(crate) labels: ReplicaLabels,
-    /// What it is to be, with the values of secrets.
+    /// What it is to be, without the values of secrets.
     pub(crate) spec: ContainerSpec,
+    /// Environment variables whose values are secrets.
+    pub(crate) hidden_environment: BTreeMap<String, SecretValue>,
+    /// Files that it finds when it starts, each in a folder that is an anonymous volume of `spec`.
+    pub(crate) files: Vec<ContainerFile>,
     /// The network of its application, unless it is to be in another one.
     pub(crate) network: Option<AppNetwork>,
     /// The volumes that have to be there already, by Docker's name.
@@ -64,7 +70,12 @@ impl Executor {
         reservation: &Reservation,
     ) -> Result<(ObservedContainer, Ticket), EngineError> {
         let id = self.create_replica(connection, engine, new, reservation).await?;
-        if let Err(error) = connection.start(&id).await {
+        // It may have been made before, and nobody knows whether it had its files by then.
+        let started = async {
+            put_files(connection, &id, &new.files).await?;
+            connection.start(&id).await
+        };
+        if let Err(error) = started.await {
             self.discard(connection, engine, &id).await;
             return Err(error);
         }
@@ -103,11 +114,15 @@ impl Executor {
         self.cluster.while_up(engine, self.pull_onto(&*connection, engine, image)).await
     }
 
-    /// Starts a container that is there, or lets one go on that is paused.
+    /// Starts a container that is there, or lets one go on that is paused. `files` are for one that was never started.
     ///
     /// # Errors
     /// What the engine said, or why it has no room for it any more.
-    pub(crate) async fn start_replica(&self, container: &ReplicaContainer) -> Result<(), EngineError> {
+    pub(crate) async fn start_replica(
+        &self,
+        container: &ReplicaContainer,
+        files: &[ContainerFile],
+    ) -> Result<(), EngineError> {
         let ReplicaContainer { id, engine, .. } = container;
         let reserved = self.cluster.reserve_start(id);
         let no_room = |refusal| EngineError::new(EngineErrorKind::Unable, START, format!("{refusal}"));
@@ -115,7 +130,11 @@ impl Executor {
         let gone = || EngineError::new(EngineErrorKind::Unreachable, START, "the engine was deleted");
         let connection = self.cluster.connection(engine).ok_or_else(gone)?;
         let _slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
-        let outcome = self.cluster.while_up(engine, connection.start(id)).await;
+        let started = async {
+            put_files(&*connection, id, files).await?;
+            connection.start(id).await
+        };
+        let outcome = self.cluster.while_up(engine, started).await;
         // Whether it worked or not: the engine knows how the container is now.
         let _ = self.cluster.while_up(engine, self.cluster.refresh(engine, id)).await;
         drop(reservation);
@@ -168,6 +187,7 @@ impl Executor {
             log_rotation: self.log_rotation,
             replica: Some(new.labels.clone()),
             network: new.network.clone(),
+            hidden_environment: new.hidden_environment.clone(),
         };
         let mut created = connection.create(&request).await;
         if created.as_ref().is_err_and(|error| error.kind() == EngineErrorKind::NoSuchImage) {
@@ -235,6 +255,14 @@ fn may_have_been_made(error: &EngineError) -> bool {
 
 /// When a host is asked again that could not say what there is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+async fn put_files(
+    connection: &dyn DockerEngine,
+    id: &ContainerId,
+    files: &[ContainerFile],
+) -> Result<(), EngineError> {
+    if files.is_empty() { Ok(()) } else { connection.put_files(id, files).await }
+}
 
 const MAKE: &str = "make the container";
 const START: &str = "start the container";

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use super::Term;
 use crate::engine::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -121,6 +122,10 @@ impl DockerEngine for FencedEngine {
         self.change("rename the container", self.engine.rename(id, name)).await
     }
 
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.change("put files into the container", self.engine.put_files(id, files)).await
+    }
+
     async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
         self.change("create the network", self.engine.create_network(network)).await
     }
@@ -184,6 +189,7 @@ mod tests {
             log_rotation: None,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
         }
     }
 
@@ -227,6 +233,7 @@ mod tests {
             engine.remove_network("net").await,
             engine.create_volume(&volume).await,
             engine.remove_volume("data").await,
+            engine.put_files(&id, &[]).await,
             engine.exec(&id, &["echo".to_owned()]).await.map(drop),
         ];
         for outcome in refused {

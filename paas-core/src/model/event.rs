@@ -174,6 +174,10 @@ pub enum EventKind {
     StartApp,
     /// An application is removed, or was.
     DestroyApp,
+    /// A secret of an application has another value.
+    SetSecret,
+    /// A secret of an application was deleted.
+    DeleteSecret,
     /// A rollout ended, or goes back.
     Rollout,
     /// A command was started in the container of a replica.
@@ -194,7 +198,7 @@ pub enum EventKind {
     Other(String),
 }
 
-const NAMES: [(&str, EventKind); 39] = [
+const NAMES: [(&str, EventKind); 41] = [
     ("add-account", EventKind::AddAccount),
     ("delete-account", EventKind::DeleteAccount),
     ("change-password", EventKind::ChangePassword),
@@ -228,6 +232,8 @@ const NAMES: [(&str, EventKind); 39] = [
     ("destroy-app", EventKind::DestroyApp),
     ("exec-app", EventKind::ExecApp),
     ("run-app", EventKind::RunApp),
+    ("set-secret", EventKind::SetSecret),
+    ("delete-secret", EventKind::DeleteSecret),
     ("rollout", EventKind::Rollout),
     ("replica", EventKind::Replica),
     ("rebalance", EventKind::Rebalance),

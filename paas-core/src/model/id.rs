@@ -135,6 +135,11 @@ text_id! {
     ComponentName, "component", check_app_name
 }
 
+text_id! {
+    /// Name of a secret of an application. 1 to 64 plain characters; upper and lower case differ.
+    SecretName, "secret", check_name
+}
+
 impl ContainerId {
     /// The first 12 digits, as Docker prints ids for people.
     pub fn short(&self) -> &str {

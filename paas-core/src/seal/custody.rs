@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::records::{SECRETS, reseal_body};
+use super::records::{SEALED, reseal_body};
 use super::{Fingerprint, SealError, Sealer};
 use crate::store::tables::PLATFORM;
 use crate::store::{KeyRange, Result, Store, StoreError, StoreErrorKind, Table, Version};
@@ -110,7 +110,7 @@ pub async fn begin_rotation(store: &dyn Store, before: &Fingerprint, sealer: &Se
 /// The store cannot be read.
 pub async fn unfinished(store: &dyn Store, sealer: &Sealer) -> Result<usize> {
     let mut count = 0;
-    for (table, _) in SECRETS {
+    for (table, _) in SEALED {
         for mut document in store.list(table, &KeyRange::all()).await? {
             // One that cannot be opened would never be finished.
             if let Ok(true) = reseal_body(sealer, table, &document.key, &mut document.body) {
@@ -127,7 +127,7 @@ pub async fn unfinished(store: &dyn Store, sealer: &Sealer) -> Result<usize> {
 /// The store cannot be read or written; what was sealed by then stays so.
 pub async fn reseal(store: &dyn Store, sealer: &Sealer) -> Result<Resealed> {
     let mut report = Resealed::default();
-    for (table, _) in SECRETS {
+    for (table, _) in SEALED {
         for document in store.list(table, &KeyRange::all()).await? {
             let (key, mut version, mut body) = (document.key, document.version, document.body);
             for _ in 0..ATTEMPTS {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::Rng;
 use ring::aead::{CHACHA20_POLY1305, LessSafeKey, UnboundKey};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -66,6 +67,19 @@ impl SealingKey {
     /// What it is known by.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// A hash of `parts` that says nothing about them to who lacks this key: HMAC-SHA256 with a key that is derived from it for
+    /// that purpose, in hexadecimal digits.
+    pub(super) fn keyed_hash(&self, purpose: &str, parts: &[&[u8]]) -> String {
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.bytes), purpose.as_bytes());
+        let mut hash = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()));
+        for part in parts {
+            // With its length, so that different parts cannot run together to the same bytes.
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hex::encode(hash.sign())
     }
 
     /// The cipher with this key. Nothing when the library does not take 32 bytes, which it does.
@@ -147,6 +161,11 @@ impl KeyRing {
     /// The key of that fingerprint.
     pub fn get(&self, fingerprint: &Fingerprint) -> Option<&SealingKey> {
         self.0.iter().find(|key| key.fingerprint() == fingerprint)
+    }
+
+    /// All keys, the newest last.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &SealingKey> {
+        self.0.iter()
     }
 
     /// The key that was added last.

@@ -5,28 +5,39 @@ use serde_json::Value;
 use super::sealer::field;
 use super::{Place, SealError, Sealer};
 use crate::store::Table;
-use crate::store::tables::{ENGINES, REGISTERED_ENGINES, REGISTRY_LOGINS};
+use crate::store::tables::{ENGINES, REGISTERED_ENGINES, REGISTRY_LOGINS, SECRETS};
 
 const OF_ENGINES: &[&str] = &["/tls/key", "/registry_login/password"];
 
-/// The tables with secrets, and the fields that are.
-pub(super) const SECRETS: [(Table, &[&str]); 3] =
-    [(ENGINES, OF_ENGINES), (REGISTERED_ENGINES, OF_ENGINES), (REGISTRY_LOGINS, &["/password"])];
+/// The tables with secrets, and the fields that are. `*` stands for every field of an object.
+pub(super) const SEALED: [(Table, &[&str]); 4] = [
+    (ENGINES, OF_ENGINES),
+    (REGISTERED_ENGINES, OF_ENGINES),
+    (REGISTRY_LOGINS, &["/password"]),
+    (SECRETS, &["/versions/*/value"]),
+];
 
 /// The secrets of a record: where each is kept, and its value.
-fn secrets<'a>(
+fn secrets(
     table: Table,
-    key: &'a str,
+    key: &str,
     body: &mut Value,
-    mut each: impl FnMut(Place<'a>, &mut Value) -> Outcome,
+    mut each: impl FnMut(Place<'_>, &mut Value) -> Outcome,
 ) -> Outcome {
-    let fields = SECRETS.iter().filter(|(secret, _)| *secret == table).flat_map(|(_, fields)| fields.iter().copied());
-    for field in fields {
-        if let Some(value) = body.pointer_mut(field).filter(|value| !value.is_null()) {
-            each(Place { table, key, field }, value)?;
+    let fields = SEALED.iter().filter(|(sealed, _)| *sealed == table).flat_map(|(_, fields)| fields.iter());
+    for field in fields.flat_map(|field| fields_like(field, body)).collect::<Vec<_>>() {
+        if let Some(value) = body.pointer_mut(&field).filter(|value| !value.is_null()) {
+            each(Place { table, key, field: &field }, value)?;
         }
     }
     Ok(())
+}
+
+/// The fields of a record that a pattern names. The names that `*` stands for are numbers, and need no escapes.
+fn fields_like(pattern: &str, body: &Value) -> Vec<String> {
+    let Some((path, rest)) = pattern.split_once("/*") else { return vec![pattern.to_owned()] };
+    let names = body.pointer(path).and_then(Value::as_object).into_iter().flat_map(|object| object.keys());
+    names.map(|name| format!("{path}/{name}{rest}")).collect()
 }
 
 type Outcome = Result<(), SealError>;

@@ -161,6 +161,15 @@ impl Sealer {
         })
     }
 
+    /// Hashes of `parts` with each key, that of the key that seals first: what was hashed before a rotation is known again as
+    /// long as the key is there. Without the key nobody can try out what the parts may have been.
+    pub(crate) fn keyed_hashes(&self, purpose: &str, parts: &[&[u8]]) -> Vec<String> {
+        let first = self.sealing_key();
+        let keys = self.shared.keys.read();
+        let others = keys.keys().filter(|key| key.fingerprint() != first.fingerprint());
+        [&first].into_iter().chain(others).map(|key| key.keyed_hash(purpose, parts)).collect()
+    }
+
     /// Seals a text for its place.
     ///
     /// # Errors

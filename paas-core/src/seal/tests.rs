@@ -311,3 +311,51 @@ fn of_many_that_make_the_file_at_once_all_have_the_same_key() {
     });
     assert!(made.windows(2).all(|pair| pair[0] == pair[1]));
 }
+
+/// A hash is known again after a rotation, and is no plain one: nobody who lacks the key can try out what was hashed.
+#[test]
+fn what_was_hashed_with_a_key_before_is_known_again() {
+    let mut keys = KeyRing::generate();
+    let before = Sealer::new(keys.clone()).keyed_hashes("request", &[b"PUT", b"hunter2"]);
+    keys.add(SealingKey::generate());
+    let sealer = Sealer::new(keys.clone());
+    let after = sealer.keyed_hashes("request", &[b"PUT", b"hunter2"]);
+    assert_eq!((before.len(), after.len()), (1, 2));
+    assert!(after[0] != before[0] && after[1] == before[0], "the newest first");
+    assert_ne!(sealer.keyed_hashes("request", &[b"PUThunter2"]), after);
+    assert_ne!(sealer.keyed_hashes("other", &[b"PUT", b"hunter2"]), after);
+    assert_ne!(Sealer::ephemeral().keyed_hashes("request", &[b"PUT", b"hunter2"])[0], after[0]);
+}
+
+/// Every value of a secret is sealed in a place of its own, and moves to a new key with the others.
+#[tokio::test]
+async fn each_value_of_a_secret_is_sealed_and_resealed() {
+    use crate::model::app::SecretValue;
+    use crate::store::records::SecretRecord;
+    use crate::store::tables::SECRETS;
+    let store = memory();
+    let mut keys = KeyRing::generate();
+    let records =
+        |keys: &KeyRing| Collection::<SecretRecord>::sealed(store.clone(), SECRETS, Some(Sealer::new(keys.clone())));
+    let mut record = SecretRecord::without_values(0);
+    for text in ["one", "two"] {
+        record.add(SecretValue::new(text).unwrap(), "ann".into(), jiff::Timestamp::UNIX_EPOCH);
+    }
+    records(&keys).insert("shop/url", &record).await.unwrap();
+    let mut kept = store.get(SECRETS, "shop/url").await.unwrap().unwrap();
+    for version in ["1", "2"] {
+        assert!(kept.body["versions"][version]["value"]["sealed"].is_number(), "{}", kept.body);
+    }
+    keys.add(SealingKey::generate());
+    let report = reseal(&*store, &Sealer::new(keys.clone())).await.unwrap();
+    assert_eq!((report.records, report.unreadable.len()), (1, 0));
+    let only_new = KeyRing::parse(keys.to_text().lines().last().unwrap()).unwrap();
+    assert_eq!(records(&only_new).get("shop/url").await.unwrap().unwrap().value, record);
+    // One in the place of another does not open.
+    kept = store.get(SECRETS, "shop/url").await.unwrap().unwrap();
+    let first = kept.body["versions"]["1"]["value"].clone();
+    kept.body["versions"]["2"]["value"] = first;
+    store.replace(SECRETS, "shop/url", kept.version, kept.body).await.unwrap();
+    let broken = records(&keys).get("shop/url").await.unwrap_err().to_string();
+    assert!(broken.contains("versions.2.value does not open"), "{broken}");
+}

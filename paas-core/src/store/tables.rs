@@ -6,6 +6,8 @@ use super::Table;
 pub const ACCOUNTS: Table = Table::new("accounts");
 /// Applications: which revision they have, and the rollout that is under way.
 pub const APPLICATIONS: Table = Table::new("applications");
+/// Configuration files of applications, by their SHA-256.
+pub const BLOBS: Table = Table::new("blobs");
 /// Hosts that register themselves and were deleted while their agent ran.
 pub const DELETED_ENGINES: Table = Table::new("deleted_engines");
 /// Engines that registered themselves and are drained.
@@ -32,6 +34,8 @@ pub const REPLICAS: Table = Table::new("replicas");
 pub const REQUESTS: Table = Table::new("requests");
 /// What applications are to be, and were.
 pub const REVISIONS: Table = Table::new("revisions");
+/// Secrets of applications.
+pub const SECRETS: Table = Table::new("secrets");
 /// Who is logged in.
 pub const TOKENS: Table = Table::new("tokens");
 /// Volumes that slots of applications have of their own.
@@ -43,9 +47,10 @@ pub const STORE: Table = Table::new("store");
 pub const TRANSFERS: Table = Table::new("transfers");
 
 /// Every table of the platform that holds something of it.
-pub const ALL: [Table; 17] = [
+pub const ALL: [Table; 19] = [
     ACCOUNTS,
     APPLICATIONS,
+    BLOBS,
     DELETED_ENGINES,
     DRAINED_ENGINES,
     ENGINES,
@@ -59,6 +64,7 @@ pub const ALL: [Table; 17] = [
     REPLICAS,
     REQUESTS,
     REVISIONS,
+    SECRETS,
     TOKENS,
     VOLUMES,
 ];

@@ -5,6 +5,7 @@
 mod accounts;
 mod apps;
 mod auth;
+mod blobs;
 mod cluster;
 mod commands;
 mod containers;
@@ -17,6 +18,7 @@ mod listing;
 mod reconcile;
 mod registry_logins;
 mod replica_logs;
+mod secrets;
 
 use axum::Router;
 use axum::http::Uri;

@@ -18,6 +18,7 @@ mod once;
 mod policy;
 mod prefixes;
 mod program;
+mod secrets;
 mod shutdown;
 mod store_away;
 mod stores;

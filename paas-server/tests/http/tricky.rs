@@ -9,9 +9,9 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
-    Connector, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest, connect,
+    Connector, ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent,
+    EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObservedContainer,
+    PullProgress, Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageDigest, ImageRef, RegistryLogin, SimulatedHost};
@@ -164,6 +164,10 @@ impl DockerEngine for Tricky {
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
         self.inner.remove_volume(name).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.inner.put_files(id, files).await
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool> {

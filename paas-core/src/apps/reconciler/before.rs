@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::create::component;
 use super::once::{self, Once};
+use super::secrets::Fault;
 use super::{App, Apps, Target};
 use crate::apps::documents::Beside;
 use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
@@ -108,9 +109,10 @@ impl Apps {
         app: &App,
         desired: &Desired,
         name: &ComponentName,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Fault> {
         let revision = desired.target;
         let component = component(desired, revision, name)?;
+        let opened = self.open_secrets(&app.name, component).await?;
         let command = component.before.as_ref().map(|before| before.command.clone()).unwrap_or_default();
         let refused = |refusal: crate::scheduler::Refusal| {
             EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
@@ -122,7 +124,7 @@ impl Apps {
         let engine = once::place(executor, component, only).await.map_err(refused)?;
         let container = format!("{}.{name}.before.r{revision}", app.name);
         let once = Once { component: name, spec: component, revision, command, name: container, run: None };
-        once::make(executor, app, &engine, once).await.map(drop)
+        Ok(once::make(executor, app, &engine, once, &opened).await.map(drop)?)
     }
 
     /// Writes down that a command could not be started: it counts as one that failed.

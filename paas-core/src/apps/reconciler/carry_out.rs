@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::create::component;
 use super::round::{slots_without_volume, waits_for_volume};
+use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
 use crate::apps::documents::Beside;
@@ -33,27 +34,17 @@ impl Apps {
             {
                 return tracing::warn!(app = %app.name, step = %step.action, %error, "a step was not written down");
             }
-            let Err(error) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
-            if error.kind() == EngineErrorKind::NoSuchContainer {
+            let Err(fault) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
+            if matches!(&fault, Fault::Engine(error) if error.kind() == EngineErrorKind::NoSuchContainer) {
                 // Somebody else removed it; the next round sees that.
                 return;
             }
             let failures = app.note_failed_steps(target);
-            tracing::warn!(app = %app.name, step = %step.action, %error, "a step failed");
-            let written = match &step.action {
-                Action::Create { replica, .. } => self.note_failure(app, replica, &error).await,
-                Action::Fetch { slot, revision, engine } => {
-                    self.note_failed_fetch(app, slot, *revision, engine, &error).await
-                }
-                Action::CreateVolume { slot, .. } => match container_of(&all, slot) {
-                    Some(replica) => self.note_failure(app, replica, &error).await,
-                    None => Ok(()),
-                },
-                // What fails for its host is tried on another one, a few times.
-                Action::RunBefore(component) if !error.is_of_the_engine() || failures >= TRIES_OF_BEFORE => {
-                    self.note_before_failed(app, component).await
-                }
-                _ => Ok(()),
+            tracing::warn!(app = %app.name, step = %step.action, error = %fault, "a step failed");
+            let written = match &fault {
+                Fault::Engine(error) => self.note_failed_step(app, &all, &step.action, error, failures).await,
+                // Neither a host nor a version is to blame: the next round tries again.
+                Fault::Store(_) => Ok(()),
             };
             if let Err(error) = written {
                 // The next round finds that nothing came of it.
@@ -64,6 +55,32 @@ impl Apps {
             return;
         }
         app.failures.lock().remove(target);
+    }
+
+    /// Writes down that a step failed, where the planner has to know.
+    async fn note_failed_step(
+        &self,
+        app: &Arc<App>,
+        all: &[Step],
+        action: &Action,
+        error: &EngineError,
+        failures: u32,
+    ) -> Result<()> {
+        match action {
+            Action::Create { replica, .. } => self.note_failure(app, replica, error).await,
+            Action::Fetch { slot, revision, engine } => {
+                self.note_failed_fetch(app, slot, *revision, engine, error).await
+            }
+            Action::CreateVolume { slot, .. } => match container_of(all, slot) {
+                Some(replica) => self.note_failure(app, replica, error).await,
+                None => Ok(()),
+            },
+            // What fails for its host is tried on another one, a few times.
+            Action::RunBefore(component) if !error.is_of_the_engine() || failures >= TRIES_OF_BEFORE => {
+                self.note_before_failed(app, component).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes down a step that was not written down with the others.
@@ -81,10 +98,10 @@ impl Apps {
         app: &Arc<App>,
         desired: &Desired,
         action: &Action,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Fault> {
         match action {
             Action::CreateVolume { slot, volume, engine } => {
-                self.make_volume(executor, app, slot, volume, engine).await
+                Ok(self.make_volume(executor, app, slot, volume, engine).await?)
             }
             Action::Fetch { slot, revision, engine } => {
                 let image = component(desired, *revision, &slot.component)?.pinned_image();
@@ -95,30 +112,33 @@ impl Apps {
             Action::Create { replica, revision, .. } => self.create(executor, app, desired, replica, *revision).await,
             Action::Start(replica) => {
                 let target = Target::find(executor, app, replica)?;
-                executor.start_replica(&target.container).await
+                // Whoever made it may have died before it had its files.
+                let opened = self.files_before_start(&app.name, desired, &target.container).await?;
+                let started = executor.start_replica(&target.container, opened.files()).await;
+                started.map_err(|error| opened.hide_in(error).into())
             }
             Action::Restart(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 let grace = target.grace(desired);
-                target.change(executor, target.engine.restart(&target.container.id, grace)).await
+                Ok(target.change(executor, target.engine.restart(&target.container.id, grace)).await?)
             }
             Action::Stop(replica) | Action::SetAside(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 let grace = target.grace(desired);
-                target.change(executor, target.engine.stop(&target.container.id, grace)).await
+                Ok(target.change(executor, target.engine.stop(&target.container.id, grace)).await?)
             }
             Action::Remove(replica) => {
                 let container = Target::find(executor, app, replica)?.container;
-                self.remove_and_keep_output(executor, desired, container).await
+                Ok(self.remove_and_keep_output(executor, desired, container).await?)
             }
             Action::Rename(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 let name = replica.container_name(&app.name);
-                target.change(executor, target.engine.rename(&target.container.id, &name)).await
+                Ok(target.change(executor, target.engine.rename(&target.container.id, &name)).await?)
             }
             Action::UpdateInPlace(replica, sizes) => {
                 let target = Target::find(executor, app, replica)?;
-                target.change(executor, target.engine.update(&target.container.id, sizes)).await
+                Ok(target.change(executor, target.engine.update(&target.container.id, sizes)).await?)
             }
             Action::RunBefore(component) => self.run_before(executor, app, desired, component).await,
             Action::Assign { .. }
@@ -273,7 +293,7 @@ impl Apps {
         let target = Target::of(executor, container)?;
         target.end(executor, desired).await?;
         if desired.goal != Goal::Destroy && target.container.labels.run.is_none() {
-            self.keep_output(executor, &desired.app, &target.container).await;
+            self.keep_output(executor, desired, &target.container).await;
         }
         target.remove(executor).await
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::probe::published_for_check;
+use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
 use crate::apps::documents::Beside;
@@ -29,11 +30,13 @@ impl Apps {
         desired: &Desired,
         replica: &Instance,
         revision: u64,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), Fault> {
         let Instance { slot, generation, engine } = replica;
         let component = component(desired, revision, &slot.component)?;
         let mut spec = container_spec(executor, component, engine);
         spec.volumes = volumes(app, component, slot);
+        spec.volumes.extend(component.file_folders().into_iter().map(str::to_owned));
+        let opened = self.open_secrets(&app.name, component).await?;
         let volumes = component.pinned_volumes().map(|name| volume_name(&app.name, slot, name)).collect();
         let new = NewReplica {
             name: replica.container_name(&app.name),
@@ -48,9 +51,12 @@ impl Apps {
             },
             network: network(app, &spec, Some(&slot.component)),
             spec,
+            hidden_environment: opened.environment(component),
+            files: opened.files().to_vec(),
             volumes,
         };
-        executor.make_replica(engine, &new).await.map(drop)
+        let made = executor.make_replica(engine, &new).await;
+        made.map(drop).map_err(|error| opened.hide_in(error).into())
     }
 
     /// Writes down that a container could not be made.

@@ -20,7 +20,8 @@ impl Apps {
             (Action::Rollback { .. } | Action::Finish(_), Cause::GateFailed(verdict)) => verdict.witness.as_ref(),
             _ => None,
         })?;
-        let revision = app.shown()?.desired().target;
+        let documents = app.shown()?;
+        let revision = documents.desired().target;
         let is_it = |container: &ReplicaContainer| match witness {
             Witness::Replica(replica) => carry_out::is_replica(container, replica),
             Witness::Before(component) => before::is_command(container, component, revision),
@@ -30,8 +31,12 @@ impl Apps {
             Witness::Replica(replica) => replica.to_string(),
             Witness::Before(component) => format!("the command before {component}"),
         };
-        match tokio::time::timeout(DEADLINE, last_output(executor, &container)).await {
-            Ok(Ok(output)) => Some(LastLines::of(name, &output)),
+        let reading = async {
+            let raw = last_output(executor, &container).await?;
+            self.without_secrets(&app.name, documents.desired(), &container, &raw).await
+        };
+        match tokio::time::timeout(DEADLINE, reading).await {
+            Ok(Ok(output)) => Some(LastLines::of(name, output.as_bytes())),
             Ok(Err(error)) => {
                 tracing::warn!(app = %app.name, container = container.name, %error, "its last lines cannot be read");
                 None

@@ -20,6 +20,7 @@ mod removal;
 mod returned;
 mod round;
 mod run;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,12 +32,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use super::blobs::Blobs;
 use super::documents::{Change, Documents, Tables};
+use super::secrets::Secrets;
 use super::{Desired, Instance, Slot};
 use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
 use crate::model::{EngineId, ImageRef};
+use crate::seal::Sealer;
 use crate::store::records::OutputRecord;
 use crate::store::tables::OUTPUTS;
 use crate::store::{Collection, Result, Store, Write};
@@ -60,6 +64,8 @@ pub(crate) struct Apps {
     tables: Tables,
     /// What containers wrote last that were removed.
     outputs: Collection<OutputRecord>,
+    secrets: Secrets,
+    blobs: Blobs,
     publisher: Publisher,
     clock: Clock,
     all: RwLock<BTreeMap<AppName, Arc<App>>>,
@@ -133,6 +139,7 @@ impl Apps {
     /// The store cannot be read.
     pub(crate) async fn load(
         store: Arc<dyn Store>,
+        sealer: Option<Sealer>,
         publisher: Publisher,
         clock: Clock,
         is_takeover: bool,
@@ -141,10 +148,13 @@ impl Apps {
         let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
         let outputs = Collection::new(store.clone(), OUTPUTS);
+        let (secrets, blobs) = (Secrets::new(&store, sealer), Blobs::new(&store));
         let apps = Self {
             store,
             tables,
             outputs,
+            secrets,
+            blobs,
             publisher,
             clock,
             all: RwLock::default(),
@@ -235,6 +245,16 @@ impl Apps {
     /// Whether nothing is done for applications, because the store may be an old one.
     pub(crate) fn observes_only(&self) -> bool {
         self.observe_only.load(Ordering::Relaxed)
+    }
+
+    /// The secrets of all applications.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The configuration files of all applications.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 
     /// What time it is.

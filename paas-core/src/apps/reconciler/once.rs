@@ -3,6 +3,7 @@
 
 use super::App;
 use super::create::{container_spec, network};
+use super::secrets::Opened;
 use crate::engine::{EngineError, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
@@ -41,9 +42,10 @@ pub(super) async fn make(
     app: &App,
     engine: &EngineId,
     once: Once<'_>,
+    opened: &Opened,
 ) -> Result<ContainerId, EngineError> {
-    let Once { component, spec, revision, command, name, run } = once;
-    let mut spec = reduced(spec, container_spec(executor, spec, engine));
+    let Once { component, spec: declared, revision, command, name, run } = once;
+    let mut spec = reduced(declared, container_spec(executor, declared, engine));
     (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
     let new = NewReplica {
         name,
@@ -58,9 +60,11 @@ pub(super) async fn make(
         },
         network: network(app, &spec, None),
         spec,
+        hidden_environment: opened.environment(declared),
+        files: opened.files().to_vec(),
         volumes: Vec::new(),
     };
-    executor.make_replica(engine, &new).await
+    executor.make_replica(engine, &new).await.map_err(|error| opened.hide_in(error))
 }
 
 /// Without what only one container at a time can have.
@@ -68,5 +72,6 @@ fn reduced(component: &ComponentSpec, mut spec: ContainerSpec) -> ContainerSpec 
     spec.bind_ports.clear();
     spec.volumes = component.container_spec().volumes;
     spec.volumes.retain(|volume| volume.starts_with('/'));
+    spec.volumes.extend(component.file_folders().into_iter().map(str::to_owned));
     spec
 }

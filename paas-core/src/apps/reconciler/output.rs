@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Apps;
+use crate::apps::Desired;
 use crate::background::Report;
 use crate::cluster::ReplicaContainer;
 use crate::engine::{DockerEngine, EngineError, LogChunk, LogOptions};
@@ -55,10 +56,8 @@ pub(crate) async fn forget(apps: Arc<Apps>, report: Report) {
 
 /// What is kept of the output of a container: its last lines.
 ///
-/// Everything that is kept goes through here, so here is where values of secrets are to be masked: before anything is cut, since a
-/// part of a value would not be found.
-fn kept_output(raw: &[u8]) -> String {
-    let text = String::from_utf8_lossy(raw);
+/// Values of secrets are masked before that: a part of a value would not be found.
+fn kept_output(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut bytes = 0;
     for line in text.lines().rev().take(LINES) {
@@ -98,7 +97,8 @@ pub(super) async fn read(
 impl Apps {
     /// Keeps the last lines of a container that is about to be removed. That it cannot be done holds up the removal for a few seconds
     /// at most, and keeps nothing from being removed.
-    pub(super) async fn keep_output(&self, executor: &Executor, app: &AppName, container: &ReplicaContainer) {
+    pub(super) async fn keep_output(&self, executor: &Executor, desired: &Desired, container: &ReplicaContainer) {
+        let app = &desired.app;
         let ReplicaContainer { labels, engine, name, .. } = container;
         let Some(connection) = executor.cluster.connection(engine) else { return };
         let reading = executor.cluster.while_up(engine, read(&*connection, container, LINES));
@@ -110,13 +110,18 @@ impl Apps {
                 return tracing::warn!(container = name, %engine, "its last output is not kept: reading takes too long");
             }
         };
+        let text = match timeout(READING, self.without_secrets(app, desired, container, &raw)).await {
+            Ok(Ok(text)) => text,
+            Ok(Err(error)) => return tracing::warn!(container = name, %error, "its last output is not kept"),
+            Err(_) => return tracing::warn!(container = name, "its last output is not kept: the store takes too long"),
+        };
         let record = OutputRecord::new(
             labels.component.clone(),
             labels.slot,
             (labels.generation, labels.revision),
             (engine.clone(), name.clone()),
             self.now(),
-            kept_output(&raw),
+            kept_output(&text),
         );
         match timeout(WRITING, self.write_output(app, &record)).await {
             Ok(Ok(())) => {}
@@ -226,19 +231,18 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept_and_no_more_of_them_than_there_is_room_for() {
-        assert_eq!(kept_output(b"one\r\ntwo\n\nthree"), "one\ntwo\n\nthree\n");
-        assert_eq!(kept_output(b""), "");
-        assert_eq!(kept_output(b"\xffx\n"), "\u{fffd}x\n");
+        assert_eq!(kept_output("one\r\ntwo\n\nthree"), "one\ntwo\n\nthree\n");
+        assert_eq!(kept_output(""), "");
         let many: String = (0..1000).map(|number| format!("{number}\n")).collect();
-        let kept = kept_output(many.as_bytes());
+        let kept = kept_output(&many);
         assert_eq!((kept.lines().count(), kept.lines().next(), kept.lines().last()), (LINES, Some("800"), Some("999")));
         let long = format!("{}\nend\n", "ä".repeat(LONGEST_LINE));
-        let kept = kept_output(long.as_bytes());
+        let kept = kept_output(&long);
         let lines: Vec<&str> = kept.lines().collect();
         assert!(lines[0].ends_with('…') && lines[0].len() <= LONGEST_LINE + '…'.len_utf8(), "{}", lines[0].len());
         assert_eq!(lines[1], "end");
         let large = format!("{}\n", "x".repeat(1000)).repeat(LINES);
-        let kept = kept_output(large.as_bytes());
+        let kept = kept_output(&large);
         assert!(kept.len() <= MOST_BYTES && kept.len() > MOST_BYTES - 2000, "{}", kept.len());
     }
 

@@ -56,6 +56,8 @@ impl Apps {
         self.forget_output_of(&desired.app).await?;
         let event = Event::new(EventKind::DestroyApp, format!("{}: nothing of it is left", desired.app)).tagged("app");
         let insertion = self.publisher.insertion(&event)?;
+        // Before the record of the application: whoever declares one of that name finds none of these.
+        self.secrets.remove_all(&app.name).await?;
         let change = held.documents().removal(removes_volumes);
         held.commit(change, vec![insertion]).await?;
         self.publisher.publish(event).await;

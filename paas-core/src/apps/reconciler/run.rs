@@ -12,6 +12,7 @@ use tokio::time::interval;
 
 use super::carry_out::{deleted, remove_container};
 use super::once::{self, Once};
+use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::Desired;
 use crate::backoff::Backoff;
@@ -21,6 +22,7 @@ use crate::executor::Executor;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::model::{ContainerId, EngineId};
 use crate::scheduler::Refusal;
+use crate::store::StoreError;
 
 /// How long it is waited until a container is asked again whether it has ended whose output has.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -35,6 +37,8 @@ pub(crate) enum NotRun {
     NoRoom(Refusal),
     /// Its host did not do it.
     Engine(EngineId, EngineError),
+    /// The store did not give its secrets and files.
+    Store(StoreError),
 }
 
 /// A command that somebody waits for. When this is dropped its container is left over.
@@ -73,13 +77,22 @@ impl Run {
     ///
     /// # Errors
     /// As the names say. Nothing is left then, unless the host does not answer; what is found of it later goes.
-    pub(crate) async fn start(&self, executor: &Executor, command: Vec<String>) -> Result<RunContainer, NotRun> {
+    pub(crate) async fn start(
+        &self,
+        apps: &Apps,
+        executor: &Executor,
+        command: Vec<String>,
+    ) -> Result<RunContainer, NotRun> {
         let Self { app, number, component, spec, desired } = self;
         let engine = once::place(executor, spec, None).await.map_err(NotRun::NoRoom)?;
+        let opened = apps.open_secrets(&app.name, spec).await.map_err(|fault| match fault {
+            Fault::Engine(error) => NotRun::Engine(engine.clone(), error),
+            Fault::Store(error) => NotRun::Store(error),
+        })?;
         let name = format!("{}.{component}.run.{number:08x}", app.name);
         let revision = desired.target;
         let once = Once { component, spec, revision, command, name: name.clone(), run: Some(*number) };
-        let made = once::make(executor, app, &engine, once).await;
+        let made = once::make(executor, app, &engine, once, &opened).await;
         let id = made.map_err(|error| NotRun::Engine(engine.clone(), error))?;
         let container = RunContainer { name, id, engine };
         if app.is_gone() {

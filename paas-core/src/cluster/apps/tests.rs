@@ -53,6 +53,7 @@ fn request(slot: Option<u32>) -> CreateRequest {
         log_rotation: None,
         replica: Some(labels),
         network: None,
+        hidden_environment: Default::default(),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::secrets::check_kept;
 use super::{current_of, images, not_found, only_component, reason_of};
 use crate::apps::documents::Beside;
 use crate::apps::reconciler::Held;
+use crate::apps::secrets::Outlines;
 use crate::apps::{Desired, Goal, RolloutReason};
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
@@ -23,20 +25,22 @@ impl Controller {
     /// the newest than the one it was planned against; [`ControllerError::RolloutUnderWay`].
     pub async fn apply_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<Applied> {
         let name: AppName = name.parse()?;
-        let message = request.message.clone();
+        self.take_configs(&request.app).await?;
         let images = match &request.images {
             Some(images) => images.clone(),
             None => self.images_for(actor, &name, &request).await?,
         };
-        self.change_app(actor, name.clone(), EventKind::ApplyApp, message, move |controller, actor, desired| {
+        let beside = Beside { user: actor.name().to_owned(), message: request.message.clone(), ..Beside::default() };
+        let decide = move |controller: &Controller, actor: &Actor, desired: &mut Desired, secrets: &Outlines| {
             let current = current_of(desired).cloned();
-            let mut spec = controller.check_app(actor, &name, &request.app, current.as_deref())?;
+            let mut spec = controller.check_app(actor, &desired.app, &request.app, current.as_deref(), secrets)?;
             images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
             let newest = desired.target;
             if let Some(base) = request.base.filter(|&base| base != newest) {
                 let reason = format!(
-                    "{name} is at revision {newest} by now, and this was planned against {base}; plan again, and look at \
-                     what is different"
+                    "{} is at revision {newest} by now, and this was planned against {base}; plan again, and look at \
+                     what is different",
+                    desired.app
                 );
                 return Err(ControllerError::AppChanged { reason });
             }
@@ -50,8 +54,8 @@ impl Controller {
             controller.count_on_from_orphans(desired);
             desired.begin(spec, reason_of(&request), controller.shared.apps.now());
             Ok(Some("applied".to_owned()))
-        })
-        .await
+        };
+        self.change_app_with(actor, name, EventKind::ApplyApp, beside, decide).await
     }
 
     /// What the images are that an apply takes: those that are written in another way than before, or all.
@@ -63,7 +67,8 @@ impl Controller {
     ) -> Result<BTreeMap<ComponentName, ImageDigest>> {
         let shown = self.shared.apps.known(name.as_str()).and_then(|app| app.shown());
         let current = shown.as_ref().and_then(|documents| current_of(documents.desired())).map(|spec| &**spec);
-        let spec = self.check_app(actor, name, &request.app, current)?;
+        let secrets = self.shared.apps.secrets().outlines(name).await.map_err(ControllerError::Store)?;
+        let spec = self.check_app(actor, name, &request.app, current, &secrets)?;
         let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
             request.refresh_images || images::same_image(current, name, component).is_none()
         };
@@ -76,7 +81,8 @@ impl Controller {
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`], [`ControllerError::RolloutUnderWay`].
     pub async fn rollback_app(&self, actor: &Actor, name: &str, request: RollbackRequest) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
-        self.change_app(actor, name, EventKind::RollbackApp, String::new(), move |controller, actor, desired| {
+        let beside = Beside { user: actor.name().to_owned(), ..Beside::default() };
+        let decide = move |controller: &Controller, actor: &Actor, desired: &mut Desired, secrets: &Outlines| {
             check_there(desired)?;
             check_no_rollout(desired, request.supersede)?;
             let before = || desired.revisions.keys().rev().copied().find(|&number| number < desired.target);
@@ -87,13 +93,14 @@ impl Controller {
             };
             let missing = || ControllerError::RevisionNotFound { app: desired.app.to_string(), revision: to };
             let spec = AppSpec::clone(desired.revisions.get(&to).ok_or_else(missing)?);
+            check_kept(&spec, to, secrets)?;
             controller.check_policy_of_app(actor, &spec)?;
             let reason = RolloutReason::Rollback { why: String::new() };
             desired.goal = Goal::Run;
             desired.begin(spec, reason, controller.shared.apps.now());
             Ok(Some(format!("back to revision {to}")))
-        })
-        .await
+        };
+        self.change_app_with(actor, name, EventKind::RollbackApp, beside, decide).await
     }
 
     /// Gives a component another number of replicas. Also while a rollout is under way, which goes on.
@@ -182,7 +189,7 @@ impl Controller {
     /// [`ControllerError::AppNotFound`].
     pub async fn destroy_app(&self, actor: &Actor, name: &str, delete_volumes: bool) -> Result<()> {
         let name = self.known_app(name)?.name.clone();
-        let decide = move |_: &Controller, _: &Actor, desired: &mut Desired| {
+        let decide = move |_: &Controller, _: &Actor, desired: &mut Desired, _: &Outlines| {
             check_exists(desired)?;
             desired.goal = Goal::Destroy;
             Ok(Some(if delete_volumes { "is removed with its volumes".to_owned() } else { "is removed".to_owned() }))
@@ -200,6 +207,9 @@ impl Controller {
         decide: impl FnOnce(&Controller, &Actor, &mut Desired) -> Result<Option<String>> + Send + 'static,
     ) -> Result<Applied> {
         let beside = Beside { user: actor.name().to_owned(), message, ..Beside::default() };
+        let decide = |controller: &Controller, actor: &Actor, desired: &mut Desired, _: &Outlines| {
+            decide(controller, actor, desired)
+        };
         self.change_app_with(actor, name, kind, beside, decide).await
     }
 
@@ -211,7 +221,7 @@ impl Controller {
         name: AppName,
         kind: EventKind,
         mut beside: Beside,
-        decide: impl FnOnce(&Controller, &Actor, &mut Desired) -> Result<Option<String>> + Send + 'static,
+        decide: impl FnOnce(&Controller, &Actor, &mut Desired, &Outlines) -> Result<Option<String>> + Send + 'static,
     ) -> Result<Applied> {
         self.owned(actor, move |controller, actor| async move {
             controller.check_open()?;
@@ -229,7 +239,12 @@ impl Controller {
             };
             check_understood(&held, &name)?;
             let mut desired = held.desired().clone();
-            let words = match decide(&controller, &actor, &mut desired) {
+            // While it is held: a secret that a change takes is not deleted before the change is made.
+            let secrets = apps.secrets().outlines(&name).await;
+            let decided = secrets
+                .map_err(ControllerError::Store)
+                .and_then(|secrets| decide(&controller, &actor, &mut desired, &secrets));
+            let words = match decided {
                 Ok(Some(words)) => words,
                 Ok(None) => return Ok(Applied { revision: desired.target, changed: false }),
                 Err(error) => {
@@ -266,7 +281,7 @@ fn check_exists(desired: &Desired) -> Result<()> {
 }
 
 /// An application that is being removed is not changed any more.
-fn check_there(desired: &Desired) -> Result<()> {
+pub(super) fn check_there(desired: &Desired) -> Result<()> {
     check_exists(desired)?;
     if desired.goal == Goal::Destroy {
         let reason = format!("{} is being removed; declare it again when it is gone", desired.app);
@@ -275,7 +290,7 @@ fn check_there(desired: &Desired) -> Result<()> {
     Ok(())
 }
 
-fn check_no_rollout(desired: &Desired, supersede: bool) -> Result<()> {
+pub(super) fn check_no_rollout(desired: &Desired, supersede: bool) -> Result<()> {
     if desired.goal == Goal::Destroy && current_of(desired).is_some() {
         return check_there(desired);
     }
@@ -291,7 +306,7 @@ fn check_no_rollout(desired: &Desired, supersede: bool) -> Result<()> {
     }
 }
 
-fn check_understood(held: &Held<'_>, name: &AppName) -> Result<()> {
+pub(super) fn check_understood(held: &Held<'_>, name: &AppName) -> Result<()> {
     if held.documents().is_foreign() {
         let reason = format!("{name} was changed by a newer version of the server; ask that one");
         return Err(ControllerError::Conflict { reason });
@@ -300,13 +315,8 @@ fn check_understood(held: &Held<'_>, name: &AppName) -> Result<()> {
 }
 
 /// Keeps the newest revisions, and those that a container or a rollback may need.
-fn forget_old_revisions(desired: &mut Desired) {
-    let used: Vec<u64> = desired
-        .replicas
-        .values()
-        .flat_map(|replica| [replica.revision].into_iter().chain(replica.adopted.map(|(_, revision)| revision)))
-        .chain(desired.last_done)
-        .collect();
+pub(super) fn forget_old_revisions(desired: &mut Desired) {
+    let used = desired.revisions_in_use();
     let newest: Vec<u64> = desired.revisions.keys().rev().take(REVISIONS_KEPT).copied().collect();
     desired.revisions.retain(|number, _| newest.contains(number) || used.contains(number));
 }

@@ -104,7 +104,8 @@ impl Controller {
         let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
         let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
         let current = current_of(&desired).cloned();
-        let mut spec = self.check_app(actor, &name, &request.app, current.as_deref())?;
+        let secrets = self.shared.apps.secrets().outlines(&name).await.map_err(ControllerError::Store)?;
+        let mut spec = self.check_app(actor, &name, &request.app, current.as_deref(), &secrets)?;
         let found = self.find_images(spec.components.iter()).await;
         let images = images::digests(&found);
         let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
@@ -315,11 +316,19 @@ fn tell_images(
     told
 }
 
-/// What is accepted and has no effect yet.
+/// What is accepted and has no effect yet, or another one than may be thought.
 fn notes_of(spec: &AppSpec) -> Vec<String> {
     let note = |(name, component): (&ComponentName, &ComponentSpec)| {
         let fields = component.fields_not_carried_out();
         (!fields.is_empty()).then(|| format!("component.{name}: {} has no effect yet", fields.join(", ")))
     };
-    spec.components.iter().filter_map(note).collect()
+    let owner = |(name, component): (&ComponentName, &ComponentSpec)| {
+        let user = component.docker.user.as_deref().unwrap_or_default();
+        component.has_files_of_unknown_owner().then(|| {
+            format!(
+                "component.{name}: files belong to root, since user {user} is a name; give secrets and configs a uid"
+            )
+        })
+    };
+    spec.components.iter().filter_map(note).chain(spec.components.iter().filter_map(owner)).collect()
 }

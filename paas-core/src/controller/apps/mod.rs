@@ -1,12 +1,14 @@
 //! Applications: declaring them, changing them, and looking at them.
 
 mod change;
+pub(super) mod configs;
 mod exec;
 mod hosts;
 mod images;
 mod look;
 mod rebalance;
 mod run;
+mod secrets;
 
 pub use look::PreviousOutput;
 
@@ -15,12 +17,15 @@ use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::apps::reconciler::App;
+use crate::apps::secrets::Outlines;
 use crate::apps::{Desired, RolloutReason, Slot};
 use crate::cluster::ReplicaContainer;
 use crate::engine::ReplicaLabels;
 use crate::model::Invalid;
-use crate::model::app::{AppName, AppSpec, ComponentName, EnvValue};
+use crate::model::app::{AppName, AppSpec, ComponentName};
 use crate::wire::app::{AppRequest, ApplyRequest};
+pub use secrets::RollSecret;
+use secrets::take_newest;
 
 impl Controller {
     fn known_app(&self, name: &str) -> Result<Arc<App>> {
@@ -34,6 +39,7 @@ impl Controller {
         name: &AppName,
         request: &AppRequest,
         current: Option<&AppSpec>,
+        secrets: &Outlines,
     ) -> Result<AppSpec> {
         let mut request = request.clone();
         let given = request.app.get_or_insert_with(|| name.to_string());
@@ -41,21 +47,8 @@ impl Controller {
             let message = format!("must be {name} as in the path, not {given:?}");
             return Err(Invalid::new("app", message).into());
         }
-        let spec = request.normalise(current)?;
-        for (name, component) in &spec.components {
-            let within = |field: &str| format!("component.{name}.{field}");
-            let not_yet =
-                |field: &str| Invalid::new(within(field), "is not carried out by this version yet; leave it out");
-            if component.env.values().any(|value| matches!(value, EnvValue::Secret { .. })) {
-                return Err(not_yet("env.secret").into());
-            }
-            if !component.secrets.is_empty() {
-                return Err(not_yet("secrets").into());
-            }
-            if !component.configs.is_empty() {
-                return Err(not_yet("configs").into());
-            }
-        }
+        let mut spec = request.normalise(current)?;
+        take_newest(&mut spec, secrets)?;
         self.check_policy_of_app(actor, &spec)?;
         Ok(spec)
     }

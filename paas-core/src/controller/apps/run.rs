@@ -45,7 +45,7 @@ impl Controller {
         // A task of its own: whoever hangs up leaves nobody who would remove the container otherwise.
         let work = async move {
             let executor = controller.executor();
-            let started = match run.start(&executor, request.command).await {
+            let started = match run.start(&controller.shared.apps, &executor, request.command).await {
                 Ok(container) => controller
                     .note_run(event, &container)
                     .await
@@ -53,6 +53,7 @@ impl Controller {
                     .map_err(|error| (error, Some(container))),
                 Err(NotRun::NoRoom(refusal)) => Err((ControllerError::NoRoom(refusal), None)),
                 Err(NotRun::Engine(engine, source)) => Err((ControllerError::Engine { engine, source }, None)),
+                Err(NotRun::Store(error)) => Err((ControllerError::Store(error), None)),
             };
             match started {
                 Ok(container) => {

@@ -89,6 +89,7 @@ async fn the_table_has_what_runs_and_how_it_went() {
         names,
         [
             "apps/follow",
+            "blobs/forget",
             "engine/a/follow",
             "engine/a/measure",
             "engine/a/monitor",
@@ -102,7 +103,7 @@ async fn the_table_has_what_runs_and_how_it_went() {
             "requests/forget",
         ]
     );
-    let follow = || platform.controller.background().tasks().remove(1);
+    let follow = || platform.controller.background().tasks().remove(2);
     let before = follow();
     assert_eq!((before.last_error, before.period), (None, Some(Duration::from_secs(60))));
     assert!(platform.controller.background().wake("engine/a/follow"));

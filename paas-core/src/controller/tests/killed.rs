@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::engine::{
-    CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest,
-    ObservedContainer, PullProgress, VolumeRequest,
+    ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions,
+    NetworkRequest, ObservedContainer, PullProgress, VolumeRequest,
 };
 use crate::leadership::Candidate;
 use crate::model::app::Sizes;
@@ -126,6 +126,10 @@ impl DockerEngine for Diligent {
 
     async fn remove_volume(&self, name: &str) -> Outcome<()> {
         self.0.remove_volume(name).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Outcome<()> {
+        self.0.put_files(id, files).await
     }
 
     async fn has_volume(&self, name: &str) -> Outcome<bool> {

@@ -114,6 +114,7 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
         log_rotation: None,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     };
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();

@@ -7,6 +7,7 @@ mod changes;
 mod commands;
 mod engines;
 mod faults;
+mod files;
 mod health;
 mod hung_up;
 mod killed;
@@ -24,6 +25,7 @@ mod registry_away;
 mod registry_logins;
 mod requests;
 mod scaling;
+mod secrets;
 mod store_away;
 mod views;
 
@@ -178,4 +180,24 @@ async fn eventually(mut is_so: impl FnMut() -> bool) -> bool {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     false
+}
+
+/// Hears what is logged in this thread, from that level on, for as long as the guard lives.
+fn hear_log(level: tracing::Level) -> (Arc<parking_lot::Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    #[derive(Clone, Default)]
+    struct Heard(Arc<parking_lot::Mutex<Vec<u8>>>);
+    impl std::io::Write for Heard {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(text);
+            Ok(text.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let heard = Heard::default();
+    let text = heard.0.clone();
+    let log =
+        tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(move || heard.clone()).finish();
+    (text, tracing::subscriber::set_default(log))
 }

@@ -23,6 +23,7 @@ fn create_request(platform: &str, name: &str) -> CreateRequest {
         log_rotation: None,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     }
 }
 

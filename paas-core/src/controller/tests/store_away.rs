@@ -254,28 +254,9 @@ async fn who_is_to_mend_a_full_store_can_log_in_look_stop_and_destroy() {
     assert_eq!(events, expected);
 }
 
-/// Hears what is logged in this thread, for as long as the guard lives.
-fn hear_log() -> (Arc<parking_lot::Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    #[derive(Clone, Default)]
-    struct Heard(Arc<parking_lot::Mutex<Vec<u8>>>);
-    impl std::io::Write for Heard {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(text);
-            Ok(text.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let heard = Heard::default();
-    let text = heard.0.clone();
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || heard.clone()).finish();
-    (text, tracing::subscriber::set_default(log))
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_logout_that_is_never_recorded_is_warned_of_and_logged_at_the_end() {
-    let (heard, _guard) = hear_log();
+    let (heard, _guard) = hear_log(tracing::Level::INFO);
     for recorded in [true, false] {
         let (platform, store, controller) = failing().await;
         controller.add_account(&ann(), new_account("bob")).await.unwrap();

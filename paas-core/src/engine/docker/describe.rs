@@ -56,7 +56,7 @@ pub(super) fn container_body(request: &CreateRequest, log_config: Option<HostCon
         image: Some(spec.name.to_string()),
         entrypoint: some(spec.entrypoint.clone()),
         cmd: some(spec.args.clone()),
-        env: some(environment(spec)),
+        env: some(environment(request)),
         hostname: spec.hostname.clone(),
         domainname: spec.domainname.clone(),
         labels: Some(labels::write(request)),
@@ -86,10 +86,12 @@ fn cpu_shares(cpus: Cpus) -> i64 {
     shares.clamp(MIN_SHARES, MAX_SHARES) as i64
 }
 
-fn environment(spec: &ContainerSpec) -> Vec<String> {
+fn environment(request: &CreateRequest) -> Vec<String> {
+    let spec = &request.spec;
+    let hidden = request.hidden_environment.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_text()?)));
     let user_data = spec.user_data.iter().map(|data| (ContainerSpec::USER_DATA_VARIABLE, data.as_str()));
     let variables = spec.environment.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    variables.chain(user_data).map(|(key, value)| format!("{key}={value}")).collect()
+    variables.chain(hidden).chain(user_data).map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 fn port_key(port: &BindPort) -> String {

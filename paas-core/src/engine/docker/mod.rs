@@ -7,6 +7,7 @@ mod describe;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod identity;
 mod images;
 mod lines;
@@ -47,8 +48,9 @@ pub use self::tls::check_certificates;
 use self::transport::Transport;
 use self::usage::Samples;
 use super::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, VolumeRequest,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -382,6 +384,10 @@ impl DockerEngine for Docker {
             }
         };
         call.all_within(deadlines::CHANGE, work).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.put(self.call("put files into the container", Subject::Container), id, files).await
     }
 
     async fn pull(

@@ -28,6 +28,8 @@ pub(super) struct Faults {
     pub(super) broken: usize,
     /// By operation: how many more times it fails, how, and when.
     pub(super) planned: HashMap<&'static str, (usize, EngineErrorKind, Moment)>,
+    /// What the host says when it fails, if not what it says otherwise.
+    pub(super) words: Option<String>,
     random: StdRng,
 }
 
@@ -40,6 +42,7 @@ impl Faults {
             output_hangs: false,
             broken: 0,
             planned: HashMap::new(),
+            words: None,
             random: StdRng::seed_from_u64(seed),
         }
     }

@@ -13,7 +13,7 @@ mod logs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
     VolumeRequest,
 };
 use crate::clock::Clock;
-use crate::model::app::Sizes;
+use crate::model::app::{SecretValue, Sizes};
 use crate::model::{ContainerId, HealthStatus, ImageDigest, ImageRef, RegistryLogin, Resources, SimulatedHost};
 
 use faults::{Faults, Moment};
@@ -153,6 +153,21 @@ impl SimulatedEngine {
     /// The same, when they have done what they were asked: only the answer is lost.
     pub fn lose_next(&self, operation: &'static str, times: usize, kind: EngineErrorKind) {
         self.shared.faults.lock().planned.insert(operation, (times, kind, Moment::After));
+    }
+
+    /// Makes the host say this when it fails as planned: hosts may repeat what they were given.
+    pub fn set_words_of_failure(&self, words: &str) {
+        self.shared.faults.lock().words = Some(words.to_owned());
+    }
+
+    /// The environment variables of a container whose values are secrets: what its program would see.
+    pub fn hidden_environment(&self, id: &ContainerId) -> BTreeMap<String, SecretValue> {
+        self.shared.host.lock().hidden_environment(id)
+    }
+
+    /// The files that were put into a container.
+    pub fn files(&self, id: &ContainerId) -> Vec<ContainerFile> {
+        self.shared.host.lock().files(id)
     }
 
     /// How often the host was asked for an operation, called as the trait's method.
@@ -348,7 +363,9 @@ impl Shared {
         self.answer(DEADLINE).await?;
         let fault = self.faults.lock().next(operation, self.settings.lock().failure_rate);
         if let Some((kind, Moment::Before)) = fault {
-            return Err(EngineError::new(kind, operation, "the simulated host failed before it did anything"));
+            let words = self.faults.lock().words.clone();
+            let words = words.unwrap_or_else(|| "the simulated host failed before it did anything".to_owned());
+            return Err(EngineError::new(kind, operation, words));
         }
         let outcome = act(&mut self.host.lock());
         self.changed.notify_waiters();
@@ -578,6 +595,10 @@ impl DockerEngine for SimulatedEngine {
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
         self.shared.act("remove_volume", |host| host.remove_volume(name)).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        self.shared.act("put_files", |host| host.put_files(id, files)).await
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool> {

@@ -20,6 +20,7 @@ fn request(name: &str) -> CreateRequest {
         log_rotation: None,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentName, DockerOptions, EnvValue, Parallel, Replicas};
+use super::{ComponentName, DockerOptions, EnvValue, Parallel, Replicas, SecretName};
 use crate::model::{BindPort, Cpus, ImageDigest, ImageRef, MemoryMb, RestartPolicy};
 
 /// One kind of container of an application.
@@ -111,9 +111,18 @@ impl ComponentSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretFile {
     /// Name of the secret.
-    pub name: String,
+    pub name: SecretName,
+    /// Which of its values, as in [`EnvValue::Secret`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Permissions of the file.
     pub mode: u32,
+    /// Who owns it; where nobody is named, the user of the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
 }
 
 /// A file that was sent with the application.
@@ -126,6 +135,12 @@ pub struct ConfigFile {
     pub sha256: Option<String>,
     /// Permissions of the file.
     pub mode: u32,
+    /// Who owns it; where nobody is named, the user of the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
 }
 
 /// How it is found out whether a replica works.

@@ -4,7 +4,9 @@ mod change;
 mod component;
 mod container;
 mod docker;
+mod files;
 mod output;
+mod secret;
 mod validate;
 mod values;
 
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::id::{AppName, ComponentName};
+pub use super::id::{AppName, ComponentName, SecretName};
 pub use change::{Change, Sizes};
 pub use component::{
     BeforeCommand, ComponentSpec, ComponentUse, ConfigFile, HealPolicy, HealthCheck, OnFailure, PlacePolicy, Probe,
@@ -20,6 +22,7 @@ pub use component::{
 };
 pub use docker::{DockerOptions, Logging, Ulimit};
 pub use output::LastLines;
+pub use secret::{SecretUse, SecretValue};
 pub use values::{EnvValue, Parallel, Replicas};
 
 /// What an application is to be. Normalised: two that mean the same are equal, which is how "nothing to do" is known.

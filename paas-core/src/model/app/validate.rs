@@ -186,20 +186,6 @@ impl ComponentSpec {
         Ok(())
     }
 
-    fn validate_files(&self) -> Result<(), Invalid> {
-        for (field, path) in
-            self.secrets.keys().map(|path| ("secrets", path)).chain(self.configs.keys().map(|path| ("configs", path)))
-        {
-            if !path.starts_with('/') || path.ends_with('/') {
-                return Err(Invalid::new(field, format!("must be the absolute path of a file, not {path:?}")));
-            }
-        }
-        match self.secrets.keys().find(|path| self.configs.contains_key(*path)) {
-            Some(path) => Err(Invalid::new("configs", format!("{path} is a secret already"))),
-            None => Ok(()),
-        }
-    }
-
     fn validate_volumes(&self) -> Result<(), Invalid> {
         let mut names = BTreeSet::new();
         if let Some(twice) = self.pinned_volumes().find(|name| !names.insert(*name)) {

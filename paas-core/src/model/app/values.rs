@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::SecretName;
+
 /// How many replicas a component has. Written as a number, or as `each-host`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replicas {
@@ -42,7 +44,10 @@ pub enum EnvValue {
     /// What a secret holds.
     Secret {
         /// The name of the secret.
-        secret: String,
+        secret: SecretName,
+        /// Which of its values, by number; the newest when a container is made, where none is said. A revision says one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
     },
 }
 
@@ -155,6 +160,7 @@ mod tests {
         same::<Parallel>("\"25%\"");
         same::<EnvValue>("\"info\"");
         same::<EnvValue>("{\"secret\":\"database-url\"}");
+        same::<EnvValue>("{\"secret\":\"database-url\",\"version\":3}");
     }
 
     #[test]

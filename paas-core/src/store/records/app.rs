@@ -438,7 +438,7 @@ mod tests {
         let mut later = kept["revisions"][0].clone();
         let web = &mut later["spec"]["components"]["web"];
         web["gpu"] = serde_json::json!(1);
-        web["env"]["DATABASE_URL"]["version"] = serde_json::json!(7);
+        web["env"]["DATABASE_URL"]["encoding"] = serde_json::json!("utf-8");
         web["docker"]["ulimits"]["nofile"]["unit"] = serde_json::json!("files");
         let record: RevisionRecord = read(&later).unwrap();
         assert_eq!(record.spec, read::<RevisionRecord>(&kept["revisions"][0]).unwrap().spec);

@@ -12,7 +12,8 @@ pub(crate) struct KeptRequest {
     /// The format it was written in.
     #[serde(default = "first_format")]
     pub(crate) format: u32,
-    /// Hash of the request, so that a key is not used for two different ones.
+    /// Hash of the request with a key, so that a key is not used for two different ones, and so that nobody finds out by trying
+    /// what was asked.
     pub(crate) fingerprint: String,
     pub(crate) began: Timestamp,
     /// That its change was made, and what that made; written with the change itself.

@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::{Bench, GRACE, TIMEOUT, assert_refused};
 use crate::engine::{
-    AppNetwork, CreateRequest, EngineErrorKind, ExecChunk, LogStream, NetworkRequest, ReplicaLabels, VolumeRequest,
+    AppNetwork, ContainerFile, CreateRequest, EngineErrorKind, ExecChunk, LogStream, NetworkRequest, ReplicaLabels,
+    VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{
-    ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, ImageRef, MemoryMb, Resources,
-    RestartPolicy, Subnets,
+    ContainerId, ContainerSpec, ContainerState, Cpus, HealthCheck, HealthCommand, HealthStatus, ImageRef, MemoryMb,
+    Resources, RestartPolicy, Subnets,
 };
 
 pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
@@ -189,23 +190,53 @@ impl Bench {
 
     pub(super) async fn runs_commands(&self) {
         let found = self.running(self.sleeping()).await;
-        let command = ["echo", "hello", "world"].map(str::to_owned);
-        let output = self.engine.exec(&found.id, &command).await.unwrap();
+        let command = ["echo", "hello", "world"];
+        assert_eq!(self.said(&found.id, &command).await, "hello world\n", "the output of: echo hello world");
+        self.engine.stop(&found.id, GRACE).await.unwrap();
+        let refused = self.engine.exec(&found.id, &command.map(str::to_owned)).await.map(drop);
+        assert_refused(refused, EngineErrorKind::Conflict, "running a command in a container that does not run");
+        self.engine.remove(&found.id).await.unwrap();
+    }
+
+    pub(super) async fn puts_files_into_containers(&self) {
+        let file = |path: &str, content: &'static str| ContainerFile {
+            path: path.to_owned(),
+            content: content.into(),
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        };
+        let mut request = self.replica(self.sleeping());
+        request.spec.read_only = true;
+        request.spec.volumes = vec!["/run/secrets".to_owned(), "/etc/web/more".to_owned()];
+        let id = self.engine.create(&request).await.unwrap().id;
+        let (key, config) = ("/run/secrets/key", "/etc/web/more/web.conf");
+        self.engine.put_files(&id, &[file(key, "first"), file(config, "a = 1\n")]).await.unwrap();
+        self.engine.put_files(&id, &[file(key, "second")]).await.expect("one that is there is replaced");
+        self.engine.start(&id).await.unwrap();
+        assert_eq!(self.said(&id, &["cat", key, config]).await, "seconda = 1\n", "the program finds both");
+        self.engine.restart(&id, GRACE).await.unwrap();
+        assert_eq!(self.said(&id, &["cat", key]).await, "second", "it is there when the container was started again");
+        self.engine.remove(&id).await.unwrap();
+        let gone = self.engine.put_files(&id, &[file(key, "third")]).await;
+        assert_refused(gone, EngineErrorKind::NoSuchContainer, "putting a file into a container that is gone");
+    }
+
+    /// What a command writes, which ends with 0.
+    async fn said(&self, id: &ContainerId, command: &[&str]) -> String {
+        let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        let output = self.engine.exec(id, &command).await.unwrap();
         let chunks = timeout(TIMEOUT, output.collect::<Vec<_>>()).await.expect("the output ends with the command");
         let chunks: Vec<ExecChunk> = chunks.into_iter().map(|chunk| chunk.unwrap()).collect();
         let (last, output) = chunks.split_last().expect("there is an end");
-        assert_eq!(*last, ExecChunk::Ended(0), "it ends, and that comes last");
+        assert_eq!(*last, ExecChunk::Ended(0), "{command:?} ends, and that comes last: {output:?}");
         let mut text = Vec::new();
         for chunk in output {
             match chunk {
                 ExecChunk::Output(chunk) if chunk.stream == LogStream::Stdout => text.extend_from_slice(&chunk.bytes),
-                other => panic!("echo writes to standard output and ends once, and here came {other:?}"),
+                other => panic!("{command:?} writes to standard output and ends once, and here came {other:?}"),
             }
         }
-        assert_eq!(String::from_utf8_lossy(&text), "hello world\n", "the output of: echo hello world");
-        self.engine.stop(&found.id, GRACE).await.unwrap();
-        let refused = self.engine.exec(&found.id, &command).await.map(drop);
-        assert_refused(refused, EngineErrorKind::Conflict, "running a command in a container that does not run");
-        self.engine.remove(&found.id).await.unwrap();
+        String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -38,7 +38,7 @@ struct Bench {
 /// Runs the whole suite.
 ///
 /// The host must have the image, and a container of it must run until it is stopped; that of `testing::docker` will do. The
-/// suite runs `sleep` and `echo` in it. An engine that runs no programs pretends that `echo hello world` wrote that line to
+/// suite runs `sleep`, `echo` and `cat` in it. An engine that runs no programs pretends that `echo hello world` wrote that line to
 /// standard output. No host has the image `conformance/missing:1`.
 ///
 /// An engine
@@ -54,7 +54,8 @@ struct Bench {
 /// - says since when a program runs, and how it ended;
 /// - changes sizes and names of containers, and says what it enforces of a container of an application, without its environment;
 /// - makes networks and volumes, once each, and removes none that is in use;
-/// - runs commands in containers. One that runs no programs pretends that `echo hello world` does.
+/// - runs commands in containers. One that runs no programs pretends that `echo hello world` does;
+/// - puts files into the volumes of containers. One that runs no programs pretends that `cat` writes them.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -92,6 +93,7 @@ pub async fn conforms(engine: Arc<dyn DockerEngine>, image: ImageRef) {
     bench.makes_volumes().await;
     bench.knows_images().await;
     bench.runs_commands().await;
+    bench.puts_files_into_containers().await;
 }
 
 /// A container but for what a list need not know: the limits, and how its program does.
@@ -130,6 +132,7 @@ impl Bench {
             log_rotation: None,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
         }
     }
 

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use super::fate::{Fate, Life, Weather};
 use super::witness::{Change, Witness};
 use crate::engine::{
-    CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo, EngineUsage,
-    ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result, SimulatedEngine,
-    VolumeRequest,
+    ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    SimulatedEngine, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -170,6 +170,12 @@ impl DockerEngine for ReachedHost {
 
     async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
         self.read("find_image", self.engine.find_image(image)).await
+    }
+
+    async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        let change = self.witness.change_of("put_files", &self.engine, id);
+        let (id, files) = (id.clone(), files.to_vec());
+        self.change(change, |engine| async move { engine.put_files(&id, &files).await }).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {

@@ -6,9 +6,10 @@ use std::fmt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Period;
-use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, Spread, Ulimit, UpdateOrder};
+use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, SecretName, Spread, Ulimit, UpdateOrder};
 use crate::model::{Cpus, MemoryMb};
 
 /// `[component.NAME]` of the file.
@@ -71,6 +72,12 @@ pub struct SecretRequest {
     /// Permissions in octal digits; `0400` when absent.
     #[serde(default)]
     pub mode: Option<String>,
+    /// Who owns it, by number; the `user` of the component when absent, or root where that is none or a name.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default)]
+    pub gid: Option<u32>,
 }
 
 /// A file that is sent with the application.
@@ -84,9 +91,27 @@ pub struct ConfigRequest {
     /// Permissions in octal digits; `0444` when absent.
     #[serde(default)]
     pub mode: Option<String>,
+    /// Who owns it, by number; the `user` of the component when absent, or root where that is none or a name.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    #[serde(default)]
+    pub gid: Option<u32>,
     /// SHA-256 of the content; the program that sends the file fills it in.
     #[serde(default)]
     pub sha256: Option<String>,
+}
+
+impl ConfigRequest {
+    /// The most that one file may have, bytes.
+    pub const LARGEST: usize = 512 << 10;
+    /// The most that all files of an application may have together, bytes.
+    pub const LARGEST_TOGETHER: u64 = 4 << 20;
+
+    /// The SHA-256 of what is in a file, as it is written.
+    pub fn sum_of(content: &[u8]) -> String {
+        hex::encode(Sha256::digest(content))
+    }
 }
 
 /// How it is found out whether a replica works: exactly one of `http`, `tcp` and `command`.
@@ -231,7 +256,7 @@ impl<'de> Deserialize<'de> for EnvRequest {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            secret: String,
+            secret: SecretName,
         }
         fn plain(text: String) -> EnvRequest {
             EnvRequest(EnvValue::Text(text))
@@ -263,7 +288,7 @@ impl<'de> Deserialize<'de> for EnvRequest {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvRequest, A::Error> {
                 let Table { secret } = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(EnvRequest(EnvValue::Secret { secret }))
+                Ok(EnvRequest(EnvValue::Secret { secret, version: None }))
             }
         }
         deserializer.deserialize_any(Form)

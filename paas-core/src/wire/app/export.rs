@@ -6,7 +6,7 @@ use super::{
     PlaceRequest, RouteRequest, SecretRequest, StopRequest, UpdateRequest, VolumeRequest,
 };
 use crate::model::RestartPolicy;
-use crate::model::app::{AppSpec, ComponentSpec, ComponentUse, HealthCheck, Probe};
+use crate::model::app::{AppSpec, ComponentSpec, ComponentUse, EnvValue, HealthCheck, Probe};
 
 impl From<&AppSpec> for AppRequest {
     /// Everything is said, also what has its default.
@@ -26,7 +26,7 @@ impl From<&ComponentSpec> for ComponentRequest {
             replicas: Some(spec.replicas),
             entrypoint: spec.entrypoint.clone(),
             command: spec.command.clone(),
-            env: spec.env.iter().map(|(name, value)| (name.clone(), EnvRequest(value.clone()))).collect(),
+            env: spec.env.iter().map(|(name, value)| (name.clone(), variable(value))).collect(),
             secrets: secrets(spec),
             configs: configs(spec),
             cpus: spec.cpus,
@@ -87,15 +87,25 @@ impl From<&ComponentSpec> for ComponentRequest {
     }
 }
 
+/// A file names a secret and no value of it: whoever applies the file takes the newest.
+fn variable(value: &EnvValue) -> EnvRequest {
+    EnvRequest(match value {
+        EnvValue::Secret { secret, .. } => EnvValue::Secret { secret: secret.clone(), version: None },
+        EnvValue::Text(text) => EnvValue::Text(text.clone()),
+    })
+}
+
 fn octal(mode: u32) -> Option<String> {
     Some(format!("{mode:04o}"))
 }
 
 fn secrets(spec: &ComponentSpec) -> Vec<SecretRequest> {
     let request = |(path, file): (&String, &crate::model::app::SecretFile)| SecretRequest {
-        name: file.name.clone(),
+        name: file.name.to_string(),
         file: Some(path.clone()),
         mode: octal(file.mode),
+        uid: file.uid,
+        gid: file.gid,
     };
     spec.secrets.iter().map(request).collect()
 }
@@ -105,6 +115,8 @@ fn configs(spec: &ComponentSpec) -> Vec<ConfigRequest> {
         source: file.source.clone(),
         target: path.clone(),
         mode: octal(file.mode),
+        uid: file.uid,
+        gid: file.gid,
         sha256: file.sha256.clone(),
     };
     spec.configs.iter().map(request).collect()

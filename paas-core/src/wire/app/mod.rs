@@ -7,6 +7,7 @@ mod export;
 mod file;
 mod normalise;
 mod period;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -28,6 +29,7 @@ pub use component::{
 pub(crate) use file::merge;
 pub use file::{AppFileError, read_files};
 pub use period::Period;
+pub use secret::{SecretSet, SecretSummary, SecretVersion, SetSecretRequest};
 
 /// An application as somebody wrote it. Of several files each may have a part.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -157,8 +157,9 @@ fn secrets(requests: &[SecretRequest]) -> Result<BTreeMap<String, SecretFile>, I
     let mut files = BTreeMap::new();
     for secret in requests {
         let path = secret.file.clone().unwrap_or_else(|| format!("/run/secrets/{}", secret.name));
-        let file =
-            SecretFile { name: secret.name.clone(), mode: octal("secrets.mode", secret.mode.as_deref(), 0o400)? };
+        let name = secret.name.parse().map_err(|wrong: Invalid| Invalid::new("secrets.name", wrong.message))?;
+        let mode = octal("secrets.mode", secret.mode.as_deref(), 0o400)?;
+        let file = SecretFile { name, version: None, mode, uid: secret.uid, gid: secret.gid };
         if files.insert(path.clone(), file).is_some() {
             return Err(Invalid::new("secrets", format!("two are to be at {path}")));
         }
@@ -173,6 +174,8 @@ fn configs(requests: &[ConfigRequest]) -> Result<BTreeMap<String, ConfigFile>, I
             source: config.source.clone(),
             sha256: config.sha256.clone(),
             mode: octal("configs.mode", config.mode.as_deref(), 0o444)?,
+            uid: config.uid,
+            gid: config.gid,
         };
         if files.insert(config.target.clone(), file).is_some() {
             return Err(Invalid::new("configs", format!("two are to be at {}", config.target)));

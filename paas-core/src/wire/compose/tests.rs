@@ -107,6 +107,10 @@ fn what_is_wrong_is_said_with_its_place() {
             "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, profiles: [dev]}",
             "compose.yaml:2:30: services.a.depends_on: b is left out, since it has profiles; add --profile (dev)",
         ),
+        (
+            "services:\n  a: {image: x, configs: [c]}\nconfigs: {c: {file: c.conf}}",
+            "compose.yaml:2:27: services.a.configs: would be at /c, and has to be in a folder; write {source: c, ",
+        ),
         ("services:\n  a: {image: 'x:${T?}'}", "compose.yaml:2:14: T has no value; set it in the environment"),
         ("services:\n  a: {image: 'Not An Image'}", "compose.yaml:2:3: component.a.image: "),
         (

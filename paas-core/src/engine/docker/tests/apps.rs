@@ -45,6 +45,7 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
             run: None,
         }),
         network: Some(AppNetwork { name: "shop".into(), aliases: vec!["web".into()] }),
+        hidden_environment: Default::default(),
     }
 }
 

@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::InspectContainerOptions;
+use futures::StreamExt;
 
 use super::{Host, on_real_host, shell, streams, web};
-use crate::engine::{CreateRequest, Docker, DockerEngine, EngineErrorKind, LogOptions};
+use crate::engine::{ContainerFile, CreateRequest, Docker, DockerEngine, EngineErrorKind, LogOptions};
 use crate::model::{BindPort, ContainerId, ContainerSpec, ContainerState};
 use crate::testing::docker;
 
@@ -181,4 +182,55 @@ async fn conforms() {
     let Some(address) = docker::daemon("docker::conforms").await else { return };
     let image = docker::web_image(&address).await.parse().unwrap();
     crate::testing::engine::conforms(std::sync::Arc::new(Docker::new(&address, None).unwrap()), image).await;
+}
+
+/// What is put into a container has its owner, hides nothing of the image, and leaves nothing on the host.
+#[tokio::test]
+async fn files_have_their_owner_and_go_with_the_container() {
+    on_real_host("files_have_their_owner_and_go_with_the_container", async |host| {
+        let stat = "for f in /www/web.conf /run/secrets/key; do /bin/busybox stat -c '%a %u:%g' $f; cat $f; done; \
+            cat /www/index.html /run/secrets/key";
+        // The file system in memory is there before the volume that is in it.
+        let spec = ContainerSpec {
+            read_only: true,
+            user: Some("1000:33".to_owned()),
+            tmpfs: vec!["/run".to_owned()],
+            volumes: vec!["/www".to_owned(), "/run/secrets".to_owned()],
+            ..shell(&format!("{stat}; sleep 3600"))
+        };
+        let id = host.create("files", spec).await;
+        let file = |path: &str, content: &'static str, mode, uid, gid| ContainerFile {
+            path: path.to_owned(),
+            content: content.into(),
+            mode,
+            uid,
+            gid,
+        };
+        let files =
+            [file("/www/web.conf", "a = 1\n", 0o444, 0, 0), file("/run/secrets/key", "hush\n", 0o400, 1000, 33)];
+        host.engine.put_files(&id, &files).await.unwrap();
+        host.engine.start(&id).await.unwrap();
+        let log = LogOptions { follow: true, ..LogOptions::default() };
+        let said = async |lines: usize| {
+            let mut text = String::new();
+            let mut output = host.engine.logs(&id, &log).await.unwrap();
+            while text.lines().count() < lines {
+                let chunk = tokio::time::timeout(Duration::from_secs(10), output.next()).await.expect("it goes on");
+                text += &String::from_utf8_lossy(&chunk.unwrap().unwrap().bytes);
+            }
+            text
+        };
+        let once = "444 0:0\na = 1\n400 1000:33\nhush\nhello\nhush\n";
+        assert_eq!(said(6).await, once, "what the image has there is there as well");
+        host.engine.restart(&id, GRACE).await.unwrap();
+        assert_eq!(said(12).await, once.repeat(2));
+        let inspected = host.raw.inspect_container(id.as_str(), None::<InspectContainerOptions>).await.unwrap();
+        let volumes: Vec<String> = inspected.mounts.unwrap().into_iter().filter_map(|mount| mount.name).collect();
+        assert_eq!(volumes.len(), 2);
+        host.engine.remove(&id).await.unwrap();
+        for volume in volumes {
+            assert!(!host.engine.has_volume(&volume).await.unwrap(), "{volume} is left");
+        }
+    })
+    .await;
 }

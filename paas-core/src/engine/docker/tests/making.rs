@@ -22,6 +22,7 @@ fn request(log_rotation: Option<LogRotation>) -> CreateRequest {
         log_rotation,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     }
 }
 

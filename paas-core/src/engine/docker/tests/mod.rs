@@ -49,6 +49,7 @@ impl Host {
             log_rotation: None,
             replica: None,
             network: None,
+            hidden_environment: Default::default(),
         }
     }
 

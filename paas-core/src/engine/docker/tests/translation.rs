@@ -24,6 +24,7 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         log_rotation: None,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     }
 }
 

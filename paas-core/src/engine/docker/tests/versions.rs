@@ -43,6 +43,7 @@ async fn ask_everything(host: &Fake) {
         log_rotation: None,
         replica: None,
         network: None,
+        hidden_environment: Default::default(),
     };
     let id = docker.create(&request).await.unwrap().id;
     docker.start(&id).await.unwrap();

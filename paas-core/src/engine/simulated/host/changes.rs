@@ -38,8 +38,8 @@ impl Host {
         Ok(())
     }
 
-    /// Pretends to run a command: `echo` writes what it was given, `false` fails, and the others do nothing. How long one takes
-    /// is not its business.
+    /// Pretends to run a command: `echo` writes what it was given, `cat` what is in the files that were put into the container,
+    /// `false` fails, and the others do nothing. How long one takes is not its business.
     pub(in crate::engine::simulated) fn exec(
         &mut self,
         id: &ContainerId,
@@ -51,9 +51,18 @@ impl Host {
         self.tell("exec_create", id);
         self.tell("exec_start", id);
         self.tell_more("exec_die", id, EventDetail { exit_code: Some(exit_code), ..EventDetail::default() });
-        let line = format!("{}\n", arguments.join(" "));
-        let output = LogChunk { stream: LogStream::Stdout, bytes: line.into() };
-        let output = (program == "echo").then_some(ExecChunk::Output(output));
+        let written = match program {
+            "echo" => format!("{}\n", arguments.join(" ")).into_bytes(),
+            "cat" => {
+                let files = self.files(id);
+                let asked =
+                    |path: &String| files.iter().find(|file| file.path == *path).map(|file| file.content.to_vec());
+                arguments.iter().filter_map(asked).flatten().collect()
+            }
+            _ => Vec::new(),
+        };
+        let output = LogChunk { stream: LogStream::Stdout, bytes: written.into() };
+        let output = (!output.bytes.is_empty()).then_some(ExecChunk::Output(output));
         Ok(output.into_iter().chain([ExecChunk::Ended(exit_code)]).collect())
     }
 }

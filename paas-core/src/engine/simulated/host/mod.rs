@@ -18,7 +18,8 @@ use super::{
     Result,
 };
 use crate::clock::Clock;
-use crate::engine::{LogStream, Managed, Owner, RunState};
+use crate::engine::{ContainerFile, LogStream, Managed, Owner, RunState};
+use crate::model::app::SecretValue;
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
     ImageRef, LaunchId, MemoryMb, Protocol, Resources, RestartPolicy,
@@ -84,6 +85,8 @@ struct Simulated {
     created: Timestamp,
     run: RunState,
     log: Vec<Line>,
+    hidden_environment: BTreeMap<String, SecretValue>,
+    files: BTreeMap<String, ContainerFile>,
 }
 
 impl Simulated {
@@ -109,6 +112,8 @@ impl Simulated {
             created: created.round(jiff::Unit::Second).unwrap_or_default(),
             run: RunState::default(),
             log: Vec::new(),
+            hidden_environment: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -182,8 +187,13 @@ impl Host {
         let mut container = Simulated::new(request.name.clone(), spec, reserved, Some(managed), self.clock.now());
         let network = request.network.as_ref().filter(|_| request.spec.is_in_default_network());
         container.network = network.map(|network| network.name.clone());
+        container.hidden_environment.clone_from(&request.hidden_environment);
         let id = self.add(container);
         Ok(Created { id, warnings: self.warnings.clone() })
+    }
+
+    pub(super) fn hidden_environment(&self, id: &ContainerId) -> BTreeMap<String, SecretValue> {
+        self.containers.get(id).map(|container| container.hidden_environment.clone()).unwrap_or_default()
     }
 
     fn add(&mut self, container: Simulated) -> ContainerId {
@@ -241,6 +251,12 @@ impl Host {
             container.log.push(line(LogStream::Stderr, format!("{} started", spec.name)));
             if spec.args.first().is_some_and(|program| program == "echo") {
                 container.log.push(line(LogStream::Stdout, spec.args[1..].join(" ")));
+            }
+            if spec.args.first().is_some_and(|program| program == "printenv") {
+                for (name, value) in &container.hidden_environment {
+                    let written = format!("{name}={}", String::from_utf8_lossy(value.expose()));
+                    container.log.push(line(LogStream::Stdout, written));
+                }
             }
         }
         self.tell("start", id);

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{About, Host, Simulated};
-use crate::engine::{EngineError, EngineErrorKind, EventDetail, Result};
+use crate::engine::{ContainerFile, EngineError, EngineErrorKind, EventDetail, Result};
+use crate::model::ContainerId;
 
 impl Host {
     pub(in crate::engine::simulated) fn networks(&self) -> Option<BTreeSet<String>> {
@@ -44,6 +45,25 @@ impl Host {
         if self.volumes.insert(name.to_owned()) {
             self.tell_of(name, "create");
         }
+    }
+
+    pub(in crate::engine::simulated) fn put_files(&mut self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
+        const OPERATION: &str = "put files into the container";
+        self.get(OPERATION, id)?;
+        let Some(container) = self.containers.get_mut(id) else { return Ok(()) };
+        for file in files {
+            let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if !container.spec.volumes.iter().any(|volume| volume == folder) {
+                let detail = format!("{folder} is no volume of {}", container.name);
+                return Err(EngineError::new(EngineErrorKind::Unable, OPERATION, detail));
+            }
+            container.files.insert(file.path.clone(), file.clone());
+        }
+        Ok(())
+    }
+
+    pub(in crate::engine::simulated) fn files(&self, id: &ContainerId) -> Vec<ContainerFile> {
+        self.containers.get(id).map(|container| container.files.values().cloned().collect()).unwrap_or_default()
     }
 
     pub(in crate::engine::simulated) fn remove_volume(&mut self, name: &str) -> Result<()> {
