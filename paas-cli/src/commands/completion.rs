@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(
             paths.join(", "),
             "app show, app history, app diff, app rollback, app scale, app restart, app stop, app start, app destroy, app \
-             export, app run, app logs, app rollout, exec"
+             export, app run, app logs, app rollout, exec, secret set, secret list, secret delete"
         );
         let (bash, zsh, fish) = (script(Shell::Bash), script(Shell::Zsh), script(Shell::Fish));
         assert_eq!(zsh.matches(":_paas-cli_apps'").count(), paths.len());

@@ -49,7 +49,8 @@ pub(super) fn rollout_of(record: &RolloutRecord) -> Option<Rollout> {
     };
     let before = record.before.iter().map(|(name, before)| (name.clone(), (*before).into())).collect();
     let output = record.output.clone();
-    Some(Rollout { before, output, progressed: record.progressed, ..Rollout::new(record.to, reason, record.started) })
+    let (first, progressed) = (record.first.unwrap_or(record.to), record.progressed);
+    Some(Rollout { before, output, first, progressed, ..Rollout::new(record.to, reason, record.started) })
 }
 
 impl RolloutRecord {
@@ -64,6 +65,7 @@ impl RolloutRecord {
         };
         Self {
             to: rollout.to,
+            first: Some(rollout.first).filter(|&first| first != rollout.to),
             reason,
             why,
             started: rollout.started,

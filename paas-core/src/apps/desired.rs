@@ -87,6 +87,16 @@ impl Desired {
         of_replicas.chain(self.last_done).chain([self.target]).collect()
     }
 
+    /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
+    /// within a host only. Nothing where it uses nothing.
+    pub(crate) fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
+        let hosts = |name: &ComponentName| {
+            let of_it = self.replicas.iter().filter(|(slot, _)| slot.component == *name);
+            of_it.map(|(_, replica)| replica.engine.clone()).collect()
+        };
+        spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
+    }
+
     /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
     /// rollout was stopped, and nobody knows whether the rest of it would work.
     pub(crate) fn is_target_good(&self) -> bool {
@@ -115,6 +125,8 @@ pub enum Goal {
 pub struct Rollout {
     /// The revision it leads to.
     pub to: u64,
+    /// The revision that it led to when it began: another number of replicas makes a later one, and no other rollout.
+    pub first: u64,
     /// Why there is one.
     pub reason: RolloutReason,
     /// When it began.
@@ -130,7 +142,7 @@ pub struct Rollout {
 impl Rollout {
     /// One that begins now.
     pub fn new(to: u64, reason: RolloutReason, now: Timestamp) -> Self {
-        Self { to, reason, started: now, progressed: now, before: BTreeMap::new(), output: None }
+        Self { to, first: to, reason, started: now, progressed: now, before: BTreeMap::new(), output: None }
     }
 }
 

@@ -148,7 +148,8 @@ impl Executor {
         placed.into_iter().next().ok_or_else(|| no_room("no engine was chosen".to_owned()))
     }
 
-    /// Sees to it that its network is there, and that its volumes are: Docker would silently make empty ones.
+    /// Sees to it that its image and its network are there, and that its volumes are: Docker would silently make empty ones. To fetch
+    /// an image may take long, and takes no other container its turn to start.
     async fn prepare(
         &self,
         connection: &dyn DockerEngine,
@@ -160,6 +161,9 @@ impl Executor {
                 let detail = format!("volume {volume} is gone from {engine}");
                 return Err(EngineError::new(EngineErrorKind::Unable, MAKE, detail));
             }
+        }
+        if connection.find_image(&new.spec.name).await?.is_none() {
+            self.pull_onto(connection, engine, &new.spec.name).await?;
         }
         let Some(network) = &new.network else { return Ok(()) };
         let platform = self.cluster.platform().to_owned();
@@ -189,12 +193,7 @@ impl Executor {
             network: new.network.clone(),
             hidden_environment: new.hidden_environment.clone(),
         };
-        let mut created = connection.create(&request).await;
-        if created.as_ref().is_err_and(|error| error.kind() == EngineErrorKind::NoSuchImage) {
-            self.pull_onto(connection, engine, &new.spec.name).await?;
-            created = connection.create(&request).await;
-        }
-        match created {
+        match connection.create(&request).await {
             Ok(created) => {
                 for warning in &created.warnings {
                     tracing::warn!(%engine, container = new.name, "{warning}");

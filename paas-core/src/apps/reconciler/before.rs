@@ -8,7 +8,7 @@ use super::once::{self, Once};
 use super::secrets::Fault;
 use super::{App, Apps, Target};
 use crate::apps::documents::Beside;
-use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
+use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Rollout, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::executor::Executor;
@@ -36,7 +36,8 @@ impl Apps {
         if desired.goal != Goal::Run || desired.observe_only {
             return steps;
         }
-        let states = desired.rollout.as_ref().map(|rollout| rollout.before.clone()).unwrap_or_default();
+        let Some(rollout) = desired.rollout.clone() else { return steps };
+        let states = rollout.before.clone();
         let (commands, reaches) = (executor.cluster.replicas(&app.name), executor.cluster.reaches());
         for name in states.into_iter().filter_map(|(name, state)| (state == BeforeState::Running).then_some(name)) {
             if app.in_flight.lock().contains_key(&Target::Before(name.clone())) {
@@ -45,7 +46,7 @@ impl Apps {
             let Some(before) = desired.component(target, &name).and_then(|component| component.before.clone()) else {
                 continue;
             };
-            let is_it = |container: &&ReplicaContainer| is_command(container, &name, target);
+            let is_it = |container: &&ReplicaContainer| is_command(container, &name, &rollout);
             let on_host = |container: &&ReplicaContainer| reaches.get(&container.engine) == Some(&EngineReach::Up);
             match commands.iter().filter(is_it).find(on_host) {
                 // Made, and the server ended before it was started.
@@ -73,13 +74,15 @@ impl Apps {
     /// Has containers of commands removed that are not of the revision that is to run, or take too long, those of commands that nobody
     /// waits for, and all of an application that goes. The others are kept for their output.
     pub(super) fn remove_old_commands(self: &Arc<Self>, executor: &Executor, app: &Arc<App>, desired: &Desired) {
+        // What was begun for a revision that differs in the number of replicas only goes on.
+        let oldest = desired.rollout.as_ref().map_or(desired.target, |rollout| rollout.first);
         let is_old = |container: &ReplicaContainer| {
             let labels = &container.labels;
             let took_too_long = desired.rollout.as_ref().and_then(|rollout| rollout.before.get(&labels.component))
                 == Some(&BeforeState::Ended(TOOK_TOO_LONG));
             let is_over = match labels.run {
                 Some(_) => self.is_left_over(app, container),
-                None => labels.revision < desired.target || took_too_long,
+                None => labels.revision < oldest || took_too_long,
             };
             labels.slot.is_none() && (is_over || desired.goal == Goal::Destroy)
         };
@@ -110,18 +113,19 @@ impl Apps {
         desired: &Desired,
         name: &ComponentName,
     ) -> Result<(), Fault> {
-        let revision = desired.target;
+        let is_made =
+            |container: &ReplicaContainer| desired.rollout.as_ref().is_some_and(|of| is_command(container, name, of));
+        let made = executor.cluster.replicas(&app.name).into_iter().find(is_made);
+        let revision = made.as_ref().map_or(desired.target, |container| container.labels.revision);
         let component = component(desired, revision, name)?;
         let opened = self.open_secrets(&app.name, component).await?;
         let command = component.before.as_ref().map(|before| before.command.clone()).unwrap_or_default();
         let refused = |refusal: crate::scheduler::Refusal| {
             EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
         };
-        let made =
-            executor.cluster.replicas(&app.name).into_iter().find(|container| is_command(container, name, revision));
         let is_up = |engine: &crate::model::EngineId| executor.cluster.reaches().get(engine) == Some(&EngineReach::Up);
         let only = made.map(|container| container.engine).filter(is_up);
-        let engine = once::place(executor, component, only).await.map_err(refused)?;
+        let engine = once::place(executor, desired, component, only).await.map_err(refused)?;
         let container = format!("{}.{name}.before.r{revision}", app.name);
         let once = Once { component: name, spec: component, revision, command, name: container, run: None };
         Ok(once::make(executor, app, &engine, once, &opened).await.map(drop)?)
@@ -137,9 +141,11 @@ impl Apps {
     }
 }
 
-pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, revision: u64) -> bool {
+/// Whether a container is of the command of a component in a rollout.
+pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, rollout: &Rollout) -> bool {
     let labels = &container.labels;
-    labels.slot.is_none() && labels.run.is_none() && labels.component == *component && labels.revision == revision
+    let is_of_it = (rollout.first..=rollout.to).contains(&labels.revision);
+    labels.slot.is_none() && labels.run.is_none() && labels.component == *component && is_of_it
 }
 
 /// How a command ended, if it did, or has to.

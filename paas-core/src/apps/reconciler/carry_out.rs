@@ -35,14 +35,24 @@ impl Apps {
                 return tracing::warn!(app = %app.name, step = %step.action, %error, "a step was not written down");
             }
             let Err(fault) = self.carry_out_one(executor, app, desired, &step.action).await else { continue };
-            if matches!(&fault, Fault::Engine(error) if error.kind() == EngineErrorKind::NoSuchContainer) {
+            let is_missing = matches!(&fault, Fault::Engine(error) if error.kind() == EngineErrorKind::NoSuchContainer);
+            let is_gone = |replica| Target::find(executor, app, replica).is_err();
+            if is_missing && step.action.replica().is_none_or(is_gone) {
                 // Somebody else removed it; the next round sees that.
                 return;
             }
             let failures = app.note_failed_steps(target);
             tracing::warn!(app = %app.name, step = %step.action, error = %fault, "a step failed");
             let written = match &fault {
-                Fault::Engine(error) => self.note_failed_step(app, &all, &step.action, error, failures).await,
+                Fault::Engine(error) => {
+                    if let Action::Start(replica) = &step.action
+                        && error.kind() == EngineErrorKind::Unable
+                        && failures >= TRIES_OF_START
+                    {
+                        self.give_up(executor, app, desired, replica).await;
+                    }
+                    self.note_failed_step(app, target, &all, &step.action, failures, error).await
+                }
                 // Neither a host nor a version is to blame: the next round tries again.
                 Fault::Store(_) => Ok(()),
             };
@@ -61,10 +71,11 @@ impl Apps {
     async fn note_failed_step(
         &self,
         app: &Arc<App>,
+        target: &super::Target,
         all: &[Step],
         action: &Action,
-        error: &EngineError,
         failures: u32,
+        error: &EngineError,
     ) -> Result<()> {
         match action {
             Action::Create { replica, .. } => self.note_failure(app, replica, error).await,
@@ -77,9 +88,20 @@ impl Apps {
             },
             // What fails for its host is tried on another one, a few times.
             Action::RunBefore(component) if !error.is_of_the_engine() || failures >= TRIES_OF_BEFORE => {
-                self.note_before_failed(app, component).await
+                self.note_before_failed(app, component).await?;
+                // The next rollout has all its tries.
+                app.failures.lock().remove(target);
+                Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Removes a container that its host cannot start again, such as one whose network is gone: another one is made in its place.
+    async fn give_up(&self, executor: &Executor, app: &App, desired: &Desired, replica: &Instance) {
+        let Ok(Target { container, .. }) = Target::find(executor, app, replica) else { return };
+        if let Err(error) = self.remove_and_keep_output(executor, desired, container).await {
+            tracing::warn!(app = %app.name, %replica, %error, "what cannot be started stays");
         }
     }
 
@@ -109,7 +131,11 @@ impl Apps {
                 app.images.lock().insert((engine.clone(), image));
                 Ok(())
             }
-            Action::Create { replica, revision, .. } => self.create(executor, app, desired, replica, *revision).await,
+            Action::Create { replica, revision, .. } => {
+                // What was fetched for it may be gone by the next time.
+                app.images.lock().retain(|(engine, _)| *engine != replica.engine);
+                self.create(executor, app, desired, replica, *revision).await
+            }
             Action::Start(replica) => {
                 let target = Target::find(executor, app, replica)?;
                 // Whoever made it may have died before it had its files.
@@ -197,6 +223,8 @@ impl App {
 
 /// How long nothing more is done for a slot after a step of it failed; twice as long after each further one, up to 16 times.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a container is started that its host is not able to start, until another one is made.
+const TRIES_OF_START: u32 = 3;
 /// How often a command that goes before is tried where its hosts fail.
 const TRIES_OF_BEFORE: u32 = 5;
 
@@ -244,7 +272,11 @@ impl Target {
     async fn end(&self, executor: &Executor, desired: &Desired) -> Result<(), EngineError> {
         let ReplicaContainer { engine, id, state, .. } = &self.container;
         match state.holds_resources() {
-            true => executor.cluster.while_up(engine, self.engine.stop(id, self.grace(desired))).await,
+            true => match executor.cluster.while_up(engine, self.engine.stop(id, self.grace(desired))).await {
+                // Somebody was faster.
+                Err(error) if error.kind() == EngineErrorKind::NoSuchContainer => Ok(()),
+                outcome => outcome,
+            },
             false => Ok(()),
         }
     }

@@ -109,8 +109,11 @@ impl Apps {
     pub(super) fn look_for_newer(&self, app: &App, desired: &Desired, known: &[ReplicaContainer]) {
         let newest = desired.revisions.keys().next_back().copied().unwrap_or_default();
         let resumed = *self.caution.resumed.read();
+        // What a host brings back that was given up is cleared away.
+        let lost = self.caution.lost();
         let is_newer = |container: &&ReplicaContainer| {
-            container.labels.revision > newest && resumed.is_none_or(|resumed| container.created > resumed)
+            let is_of_it = !lost.contains(&container.engine);
+            is_of_it && container.labels.revision > newest && resumed.is_none_or(|resumed| container.created > resumed)
         };
         let Some(container) = known.iter().find(is_newer) else { return };
         if !self.observe_only.swap(true, Ordering::Relaxed) {

@@ -4,6 +4,7 @@
 use super::App;
 use super::create::{container_spec, network};
 use super::secrets::Opened;
+use crate::apps::Desired;
 use crate::engine::{EngineError, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
@@ -22,14 +23,18 @@ pub(super) struct Once<'a> {
     pub(super) run: Option<u32>,
 }
 
-/// Chooses a host for a command of a component: `only` that one, where it is given.
+/// Chooses a host for a command of a component, beside what the component uses: `only` that one, where it is given.
 pub(super) async fn place(
     executor: &Executor,
+    desired: &Desired,
     component: &ComponentSpec,
     only: Option<EngineId>,
 ) -> Result<EngineId, Refusal> {
     let spec = reduced(component, component.container_spec());
-    let request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
+    let mut request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
+    if let Some(hosts) = desired.hosts_of_used(component) {
+        request.except.extend(executor.cluster.reaches().into_keys().filter(|engine| !hosts.contains(engine)));
+    }
     // The room is reserved again when the container is made, by its own launch.
     let places = executor.cluster.place_anywhere(request).await?;
     let none = || Refusal { asked: 1, possible: 0, engines: 0, reasons: vec!["no host was chosen".to_owned()] };

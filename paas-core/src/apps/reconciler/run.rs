@@ -84,7 +84,7 @@ impl Run {
         command: Vec<String>,
     ) -> Result<RunContainer, NotRun> {
         let Self { app, number, component, spec, desired } = self;
-        let engine = once::place(executor, spec, None).await.map_err(NotRun::NoRoom)?;
+        let engine = once::place(executor, desired, spec, None).await.map_err(NotRun::NoRoom)?;
         let opened = apps.open_secrets(&app.name, spec).await.map_err(|fault| match fault {
             Fault::Engine(error) => NotRun::Engine(engine.clone(), error),
             Fault::Store(error) => NotRun::Store(error),

@@ -72,7 +72,8 @@ impl Controller {
         let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
             request.refresh_images || images::same_image(current, name, component).is_none()
         };
-        Ok(images::digests(&self.find_images(spec.components.iter().filter(is_asked)).await))
+        let found = self.find_images(spec.components.iter().filter(is_asked)).await;
+        Ok(images::digests(&spec, current, &found))
     }
 
     /// Goes back to an earlier revision, as a new one.

@@ -21,6 +21,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not;
+    /// [`ControllerError::NotAllowed`] where the container has what `actor` may not ask of a host;
     /// [`ControllerError::Conflict`] where no replica is ready, or the one that is named has no container;
     /// [`ControllerError::Engine`].
     pub async fn exec_app(
@@ -31,7 +32,7 @@ impl Controller {
     ) -> Result<BoxStream<'static, Result<ExecChunk, EngineError>>> {
         self.check_open()?;
         let program = program_of(&request.command)?.to_owned();
-        let (replica, container) = self.replica_for(name, &request)?;
+        let (replica, container) = self.replica_for(actor, name, &request)?;
         let name = name.to_owned();
         // Whoever hangs up in between leaves a command that was started, and so one with an event.
         self.owned(actor, move |controller, actor| async move {
@@ -49,7 +50,7 @@ impl Controller {
     }
 
     /// The container of the replica that is named, or of the first one that is ready, with the name of the replica.
-    fn replica_for(&self, name: &str, request: &ExecRequest) -> Result<(String, ContainerId)> {
+    fn replica_for(&self, actor: &Actor, name: &str, request: &ExecRequest) -> Result<(String, ContainerId)> {
         let app = self.known_app(name)?;
         let documents = app.shown().ok_or_else(|| not_found(name))?;
         let desired = documents.desired();
@@ -82,6 +83,9 @@ impl Controller {
             };
             ControllerError::Conflict { reason }
         })?;
+        // A shell in a container is worth what the container may do, whoever declared it.
+        let own = desired.component(chosen.labels.revision, &component).or_else(|| spec.components.get(&component));
+        own.map_or(Ok(()), |own| self.check_policy_of_run(actor, &own.container_spec()))?;
         Ok((format!("{component}.{}", chosen.labels.slot.unwrap_or_default()), chosen.id.clone()))
     }
 

@@ -1,8 +1,10 @@
 //! What the images of an application are at this moment: a tag may point elsewhere tomorrow.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 
 use crate::cluster::EngineReach;
 use crate::controller::Controller;
@@ -12,25 +14,38 @@ use crate::model::{EngineId, ImageDigest, ImageRef};
 
 /// How many hosts are asked for what they have.
 const HOSTS_ASKED: usize = 16;
-/// Through how many hosts a registry is asked, where one of them does not answer.
+/// How many images are looked for at once.
+const AT_ONCE: usize = 8;
+/// How long a host may take to say whether it has an image.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Through how many hosts a registry is asked, where one of them does not get an answer.
 const WAYS: usize = 3;
 
 /// What came of the question for an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// This is what its registry has, or what a host got from there.
-    At(ImageDigest),
-    /// It was made or loaded on a host, and no registry has it.
-    OnHosts,
+    /// This is what its registry has.
+    InRegistry(ImageDigest),
+    /// A host has it, and its registry does not say what it has; with the digest where the host got it from there.
+    OnHosts(Option<ImageDigest>),
     /// Nobody has it, and why the registry does not.
     Nowhere(String),
 }
 
-/// The digests of what was found in a registry.
-pub(super) fn digests(found: &BTreeMap<ComponentName, Found>) -> BTreeMap<ComponentName, ImageDigest> {
+/// The digests that components may be pinned to: what a host has of an image may be old, so it is taken only where nothing is known.
+pub(super) fn digests(
+    spec: &AppSpec,
+    current: Option<&AppSpec>,
+    found: &BTreeMap<ComponentName, Found>,
+) -> BTreeMap<ComponentName, ImageDigest> {
+    let is_known = |name: &ComponentName| {
+        let before = spec.components.get(name).and_then(|component| same_image(current, name, component));
+        before.is_some_and(|before| before.digest.is_some())
+    };
     let digest = |(name, found): (&ComponentName, &Found)| match found {
-        Found::At(digest) => Some((name.clone(), digest.clone())),
-        Found::OnHosts | Found::Nowhere(_) => None,
+        Found::InRegistry(digest) => Some((name.clone(), digest.clone())),
+        Found::OnHosts(Some(digest)) if !is_known(name) => Some((name.clone(), digest.clone())),
+        Found::OnHosts(_) | Found::Nowhere(_) => None,
     };
     found.iter().filter_map(digest).collect()
 }
@@ -77,7 +92,8 @@ impl Controller {
             let image = image.clone();
             async move { (image.to_string(), self.find_image(&image).await) }
         };
-        let found: BTreeMap<String, Found> = join_all(images.into_values().map(find)).await.into_iter().collect();
+        let asked = stream::iter(images.into_values().map(find)).buffer_unordered(AT_ONCE);
+        let found: BTreeMap<String, Found> = asked.collect().await;
         let of = |(name, image): (&ComponentName, &ImageRef)| Some((name.clone(), found.get(image.as_str())?.clone()));
         wanted.into_iter().filter_map(of).collect()
     }
@@ -91,32 +107,29 @@ impl Controller {
         let digest = there.iter().flatten().next().cloned();
         // Docker's own registry need not be asked for what was made here and only looks as if it were from there.
         if !there.is_empty() && digest.is_none() && !image.names_registry() {
-            return Found::OnHosts;
+            return Found::OnHosts(None);
         }
         let mut refusal = "no host answers".to_owned();
         for engine in engines.iter().take(WAYS) {
             match self.in_registry(engine, image).await {
-                Ok(digest) => return Found::At(digest),
+                Ok(digest) => return Found::InRegistry(digest),
                 Err(error) => {
                     refusal = error.to_string();
-                    if error.kind() != EngineErrorKind::Unreachable {
+                    if error.kind() == EngineErrorKind::NoSuchImage {
                         break;
                     }
                 }
             }
         }
-        match (digest, there.is_empty()) {
-            (Some(digest), _) => Found::At(digest),
-            (None, false) => Found::OnHosts,
-            (None, true) => Found::Nowhere(refusal),
-        }
+        if there.is_empty() { Found::Nowhere(refusal) } else { Found::OnHosts(digest) }
     }
 
     /// The digests that a host knows of an image; nothing where it does not have it, or does not answer.
     async fn on_engine(&self, engine: &EngineId, image: &ImageRef) -> Option<Vec<ImageDigest>> {
         let cluster = &self.shared.cluster;
         let connection = cluster.connection(engine)?;
-        cluster.while_up(engine, connection.find_image(image)).await.ok().flatten()
+        let asked = cluster.while_up(engine, connection.find_image(image));
+        tokio::time::timeout(PATIENCE, asked).await.ok()?.ok().flatten()
     }
 
     async fn in_registry(&self, engine: &EngineId, image: &ImageRef) -> Result<ImageDigest, EngineError> {

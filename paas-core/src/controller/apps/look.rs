@@ -107,7 +107,7 @@ impl Controller {
         let secrets = self.shared.apps.secrets().outlines(&name).await.map_err(ControllerError::Store)?;
         let mut spec = self.check_app(actor, &name, &request.app, current.as_deref(), &secrets)?;
         let found = self.find_images(spec.components.iter()).await;
-        let images = images::digests(&found);
+        let images = images::digests(&spec, current.as_deref(), &found);
         let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
         images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
         let changes = differences(current.as_deref(), &spec);
@@ -301,16 +301,16 @@ fn tell_images(
         let before = images::same_image(current, name, component);
         let was = before.and_then(|before| before.digest.as_ref());
         match found {
-            Found::At(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
+            Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
                 "component.{name}: {image} points elsewhere in its registry now, which is not taken; --refresh-images does"
             )),
-            Found::OnHosts if before.is_none() => told.notes.push(format!(
+            Found::OnHosts(None) if before.is_none() => told.notes.push(format!(
                 "component.{name}: {image} is in no registry, so each host runs what it has under that name"
             )),
             Found::Nowhere(why) if before.is_none() || refresh => {
                 told.refused.push(format!("component.{name}: {image} is on no host, and in no registry: {why}"));
             }
-            Found::At(_) | Found::OnHosts | Found::Nowhere(_) => {}
+            Found::InRegistry(_) | Found::OnHosts(_) | Found::Nowhere(_) => {}
         }
     }
     told

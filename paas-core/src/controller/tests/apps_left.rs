@@ -155,3 +155,57 @@ async fn what_the_platform_has_stopped_stays_so_when_its_host_is_started_again()
     platform.host("one").set_power(true);
     assert!(!runs(), "nobody but the platform starts it again");
 }
+
+/// The containers of commands that go before, by name, with what they do.
+fn commands(platform: &Platform) -> Vec<(String, String, ContainerState)> {
+    let all = platform.hosts.iter().flat_map(|(host, engine)| {
+        engine.really_there().into_iter().map(move |found| (host.clone(), found.name, found.state))
+    });
+    all.filter(|(_, name, _)| name.contains("before")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_before_goes_on_when_the_number_of_replicas_changes() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", with_before("web:1")).await.unwrap();
+    assert!(eventually(|| commands(&platform).len() == 1).await);
+    let id = platform.host("one").really_there()[0].id.clone();
+    controller.scale_app(&ann(), "shop", ScaleRequest { component: None, replicas: 2 }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let running = platform.host("one").really_there();
+    assert_eq!(
+        running.iter().map(|found| (&found.id, found.state)).collect::<Vec<_>>(),
+        [(&id, ContainerState::Running)]
+    );
+    platform.host("one").outsider_end(&id, 0).unwrap();
+    let app = platform.settled().await;
+    assert_eq!((app.summary.revision, app.summary.ready), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_before_runs_beside_what_its_component_uses() {
+    let platform = platform(&["one", "two", "three"]).await;
+    let file = "[component.db]\nimage = 'db:1'\nport = 5432\n[component.web]\nimage = 'web:1'\nuses = ['db:5432']\nbefore = { command = ['migrate'] }\n";
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    assert!(eventually(|| commands(&platform).len() == 1).await);
+    let database = platform.controller.app_containers("shop", Some(&"db".parse().unwrap())).unwrap().remove(0).1;
+    assert_eq!(commands(&platform)[0].0, database.engine.id.as_str());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_its_host_cannot_start_again_is_made_anew() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    controller.stop_app(&ann(), "shop").await.unwrap();
+    let state = |wanted| move |found: &crate::engine::ObservedContainer| found.state == wanted;
+    assert!(eventually(|| platform.host("one").really_there().iter().all(state(ContainerState::Stopped))).await);
+    let before = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").fail_next("start", 3, EngineErrorKind::Unable);
+    controller.start_app(&ann(), "shop").await.unwrap();
+    let app = platform.settled().await;
+    assert_eq!(app.summary.ready, 1);
+    assert_ne!(platform.host("one").really_there()[0].id, before);
+}

@@ -297,3 +297,16 @@ async fn a_command_whose_application_is_removed_while_it_is_started_leaves_nothi
         platform.check_at_rest();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_worth_what_its_container_may_do() {
+    let platform = platform(&["one"]).await;
+    let root = Actor::admin("root".parse().unwrap());
+    let file =
+        super::apps::request("[component.web]\nimage = 'web:1'\nvolumes = ['/:/host']\nupdate = { monitor = '0s' }");
+    platform.controller.apply_app(&root, "shop", file).await.unwrap();
+    platform.settled().await;
+    let error = platform.controller.exec_app(&ann(), "shop", exec(&["ls"], None)).await.map(drop).unwrap_err();
+    assert!(matches!(&error, ControllerError::NotAllowed { field: "volumes", .. }), "{error}");
+    assert!(platform.controller.exec_app(&root, "shop", exec(&["ls"], None)).await.is_ok());
+}

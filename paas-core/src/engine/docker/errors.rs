@@ -96,6 +96,8 @@ impl Call {
 
 fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
     match (status, subject) {
+        // Its network is gone, for instance.
+        (404, Subject::Start) if !message.contains("No such container") && message.contains("network") => Kind::Unable,
         (404, Subject::Container | Subject::Start | Subject::Update) => Kind::NoSuchContainer,
         (404, Subject::Image | Subject::Creation) => Kind::NoSuchImage,
         (409, _) => Kind::Conflict,

@@ -111,6 +111,9 @@ pub enum OutcomeRecord {
 pub struct RolloutRecord {
     /// The revision it leads to.
     pub to: u64,
+    /// The one that it led to when it began, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
     /// Why there is one.
     pub reason: RolloutReasonRecord,
     /// The reason in words, of one that goes back.
