@@ -80,8 +80,9 @@ struct Planner<'a> {
     observed: &'a Observed,
     /// The containers of each slot, without the twins.
     by_slot: BTreeMap<&'a Slot, Vec<&'a ObservedContainer>>,
-    /// Containers of which another host shows the same. Nothing is made or removed because of them.
-    twins: Vec<Instance>,
+    /// Containers of which another host shows the same. None is removed, and where a slot must never have two nothing is started
+    /// beside them.
+    twins: Vec<&'a ObservedContainer>,
     scheduler: &'a dyn Scheduler,
     now: Timestamp,
     /// What is free, less what this plan takes.
@@ -179,9 +180,7 @@ impl<'a> Planner<'a> {
             }
         }
         self.show_stray_orphans(&turns);
-        for twin in self.twins.clone() {
-            self.wait(Subject::Slot(twin.slot.clone()), None, Cause::Twin(twin));
-        }
+        self.show_twins();
         self.remove_surplus(&components, is_settled);
         if self.failure.is_none() && !is_settled && self.deadline.is_some_and(|deadline| self.now >= deadline) {
             self.note_no_progress(&components);
@@ -192,6 +191,16 @@ impl<'a> Planner<'a> {
         } else if is_settled && self.steps.iter().all(|step| step.action.is_wait()) && !self.surplus_serves(&components)
         {
             self.finish();
+        }
+    }
+
+    fn show_twins(&mut self) {
+        for container in self.twins.clone() {
+            let Some(slot) = &container.slot else { continue };
+            let cause = Cause::Twin(instance(slot, container));
+            if self.steps.iter().all(|step| step.cause != cause) {
+                self.wait(Subject::Slot(slot.clone()), None, cause);
+            }
         }
     }
 

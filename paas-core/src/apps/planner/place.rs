@@ -183,7 +183,7 @@ impl<'a> Planner<'a> {
         cause: Cause,
     ) -> Result<(), Cause> {
         let volumes = self.volume_host(view)?;
-        if let Some(reason) = self.excluded(view, None) {
+        if let Some(reason) = self.excluded(view, &[]) {
             return Err(reason);
         }
         let only = volumes.engine.clone().or_else(|| view.only.clone());
@@ -259,21 +259,53 @@ impl<'a> Planner<'a> {
         Ok(host)
     }
 
-    /// Why no other container of a slot may run now: one of them, other than that of a generation, may run for all that is known,
-    /// and there must never be two.
-    pub(super) fn excluded(&self, view: &View<'a>, except: Option<u64>) -> Option<Cause> {
-        let excludes = |other: &ObservedContainer| {
-            let replica = self.desired.replicas.get(&view.slot);
-            let revision = replica.map_or(other.revision, |replica| self.counts_as(other, replica));
-            let own = self.desired.component(revision, &view.slot.component);
+    /// Why no other container of a slot may run now: one of them, other than those of some generations, may run for all that is
+    /// known, and there must never be two.
+    pub(super) fn excluded(&self, view: &View<'a>, except: &[u64]) -> Option<Cause> {
+        let excludes = |other: &&ObservedContainer| {
             let host = self.observed.engines.get(&other.engine);
             let may_run = other.state.holds_resources() && host != Some(&Reach::Lost);
             // A version that may run twice does not run beside one that may not.
-            may_run && (is_exclusive(view.spec) || own.is_some_and(|own| own.heal.singleton))
+            may_run && (is_exclusive(view.spec) || self.is_singleton(view, self.counts_as_of(view, other)))
         };
         let cause = if view.spec.is_pinned() { Cause::VolumeInUse } else { Cause::StillRuns };
-        let mut others = self.containers_of(&view.slot).filter(|other| Some(other.generation) != except);
-        others.any(excludes).then_some(cause)
+        let mut others = self.containers_of(&view.slot).filter(|other| !except.contains(&other.generation));
+        let seen = others.find(|other| excludes(other)).map(|_| cause);
+        seen.or_else(|| self.excluded_by_unseen(view, except)).or_else(|| self.excluded_by_twin(view))
+    }
+
+    /// One that only the record names may run as well, until its host was read or is given up.
+    fn excluded_by_unseen(&self, view: &View<'a>, except: &[u64]) -> Option<Cause> {
+        let replica = view.replica?;
+        let is_alone = is_exclusive(view.spec);
+        let newest = (replica.generation, &replica.engine, is_alone || self.is_singleton(view, replica.revision));
+        let older = replica.elsewhere.iter().map(|(generation, engine)| (*generation, engine, is_alone));
+        let is_seen = |generation| self.containers_of(&view.slot).any(|other| other.generation == generation);
+        let may_run = |engine| !self.is_up(engine) && !self.is_lost(engine);
+        older
+            .chain([newest])
+            .find(|&(generation, engine, excludes)| {
+                excludes && may_run(engine) && !except.contains(&generation) && !is_seen(generation)
+            })
+            .and_then(|(_, engine, _)| self.no_answer(engine))
+    }
+
+    /// A copy of a container that must never run twice. That of a volume's has a copy of the volume.
+    fn excluded_by_twin(&self, view: &View<'a>) -> Option<Cause> {
+        let excludes = |twin: &&&ObservedContainer| {
+            let may_run = twin.state.holds_resources() && !self.is_lost(&twin.engine);
+            let is_singleton = view.spec.heal.singleton || self.is_singleton(view, self.counts_as_of(view, twin));
+            twin.slot.as_ref() == Some(&view.slot) && may_run && is_singleton
+        };
+        self.twins.iter().find(excludes).map(|twin| Cause::Twin(view.instance(twin)))
+    }
+
+    fn counts_as_of(&self, view: &View<'a>, container: &ObservedContainer) -> u64 {
+        view.replica.map_or(container.revision, |replica| self.counts_as(container, replica))
+    }
+
+    fn is_singleton(&self, view: &View<'a>, revision: u64) -> bool {
+        self.desired.component(revision, &view.slot.component).is_some_and(|own| own.heal.singleton)
     }
 }
 

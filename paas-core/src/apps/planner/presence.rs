@@ -94,6 +94,9 @@ impl Planner<'_> {
         let engine = engine.clone();
         match self.observed.engines.get(&engine) {
             Some(Reach::Up) => None,
+            Some(Reach::Silent { since } | Reach::DaemonGone { since }) if self.now < *since => {
+                Some(Cause::NotReadYet(engine))
+            }
             Some(Reach::Silent { since }) => Some(Cause::HostSilent { engine, seconds: seconds(since) }),
             Some(Reach::DaemonGone { since }) => Some(Cause::DaemonGone { engine, seconds: seconds(since) }),
             Some(Reach::CutOff) => Some(Cause::CutOff(engine)),

@@ -47,8 +47,8 @@ impl<'a> Planner<'a> {
                     return;
                 }
                 let starts = matches!(status, Status::NotStarted | Status::Ended);
-                if let Some(reason) = self.excluded(view, Some(fit.container.generation)).filter(|_| starts) {
-                    return self.make_way(component, view, reason);
+                if let Some(reason) = self.excluded(view, &[fit.container.generation]).filter(|_| starts) {
+                    return self.make_way(component, view, fit, reason);
                 }
                 match status {
                     Status::Ready => self.settle(component, view, fit, true),
@@ -70,11 +70,15 @@ impl<'a> Planner<'a> {
 
     /// A container that is as it should be cannot be started beside one that is not, as after a rollout that another one replaced:
     /// the other drains and stops first, and goes when this one is ready.
-    fn make_way(&mut self, component: &Component<'a>, view: &View<'a>, reason: Cause) {
+    fn make_way(&mut self, component: &Component<'a>, view: &View<'a>, fit: &Candidate<'a>, reason: Cause) {
         let subject = Subject::Slot(view.slot.clone());
         let runs = |old: &&Candidate<'a>| old.container.state.holds_resources();
         let Some(old) = view.old.as_ref().filter(runs) else { return self.wait(subject, None, reason) };
         let Standing::Known(status) = &old.standing else { return self.wait(subject, None, reason) };
+        // It makes way for nothing where something else is in the way.
+        if let Some(reason) = self.excluded(view, &[fit.container.generation, old.container.generation]) {
+            return self.wait(subject, None, reason);
+        }
         let instance = view.instance(old.container);
         let cause = old.unfit.clone().unwrap_or(Cause::Replaced);
         match drained_at(view.replica, old.container.generation, view.spec) {

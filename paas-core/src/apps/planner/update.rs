@@ -97,9 +97,8 @@ impl<'a> Planner<'a> {
     /// What is to be replaced later goes on serving until then.
     fn keep_for_now(&mut self, view: &View<'a>, old: &ObservedContainer, status: &Status, reason: Cause) {
         let serves = drained_at(view.replica, old.generation, view.spec) == Drain::Serving;
-        let generation = Some(old.generation);
         match status {
-            Status::Ended | Status::Paused if serves && self.excluded(view, generation).is_none() => {
+            Status::Ended | Status::Paused if serves && self.excluded(view, &[old.generation]).is_none() => {
                 let cause = if *status == Status::Paused { Cause::Paused } else { Cause::Ended(old.exit_code) };
                 self.step(Action::Start(view.instance(old)), cause);
             }
@@ -117,10 +116,10 @@ impl<'a> Planner<'a> {
     ) {
         let order = view.spec.update.order;
         let stays = |reason| Step { action: Action::Stay(view.instance(old.container)), cause: reason };
-        if let Some(reason) = self.excluded(view, None).filter(|_| old.makes_room_on().is_some()) {
+        if let Some(reason) = self.excluded(view, &[]).filter(|_| old.makes_room_on().is_some()) {
             return self.steps.push(stays(reason));
         }
-        if (order != UpdateOrder::StopFirst || is_move) && self.excluded(view, None).is_none() {
+        if (order != UpdateOrder::StopFirst || is_move) && self.excluded(view, &[]).is_none() {
             match self.create(component, view, None, cause.clone()) {
                 Ok(()) => return,
                 // It runs well where it is.
@@ -149,6 +148,9 @@ impl<'a> Planner<'a> {
             return self.create_or_wait(component, view, cause);
         }
         // Nothing is stopped for a container that could not be made, or would have no room afterwards.
+        if let Some(reason) = self.excluded(view, &[old.container.generation]) {
+            return self.wait(subject, None, reason);
+        }
         let volumes = match self.volume_host(view) {
             Ok(volumes) => volumes,
             Err(reason) => return self.wait(subject, None, reason),

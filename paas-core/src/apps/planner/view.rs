@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::presence::Presence;
 use super::status::{Status, ended_well, judge};
 use super::{Component, Planner, instance, sizes};
-use crate::apps::{Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure};
+use crate::apps::{Backend, Cause, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure};
 use crate::model::app::{Change, ComponentName, ComponentSpec, Replicas};
 use crate::model::{ContainerState, EngineId};
 
@@ -47,6 +47,8 @@ pub(super) struct Candidate<'a> {
     pub(super) standing: Standing,
     /// Why it is not as it should be.
     pub(super) unfit: Option<Cause>,
+    /// Whether it takes traffic, by the record: then it has passed its gate.
+    serves: bool,
 }
 
 /// What is known of a container.
@@ -72,6 +74,8 @@ impl Candidate<'_> {
 
     fn rank(&self) -> (u8, u64) {
         let worth = match &self.standing {
+            // Docker has started it again a moment ago.
+            Standing::Known(Status::Starting(_)) if self.serves => 4,
             Standing::Known(status) => status.rank(),
             Standing::Held(..) => 4,
         };
@@ -89,10 +93,7 @@ impl View<'_> {
     pub(super) fn is_available(&self) -> bool {
         let serves = |candidate: &Candidate<'_>| {
             let draining = self.replica.is_some_and(|replica| {
-                matches!(
-                    replica.backends.get(&candidate.container.generation),
-                    Some(crate::apps::Backend::Draining { .. })
-                )
+                matches!(replica.backends.get(&candidate.container.generation), Some(Backend::Draining { .. }))
             });
             candidate.is_good() && !draining
         };
@@ -303,7 +304,8 @@ impl<'a> Planner<'a> {
             }
         };
         let unfit = self.unfit(view, container, replica);
-        let candidate = Candidate { container, standing, unfit };
+        let serves = replica.backends.get(&container.generation) == Some(&Backend::Serving);
+        let candidate = Candidate { container, standing, unfit, serves };
         let place = if candidate.unfit.is_none() { &mut view.fit } else { &mut view.old };
         let loser = match place {
             Some(best) if best.rank() >= candidate.rank() => Some(candidate),

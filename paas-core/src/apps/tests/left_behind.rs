@@ -93,3 +93,70 @@ fn a_container_that_was_stopped_first_is_started_again_when_the_next_version_is_
         assert_eq!(left, 1, "{}", world.show());
     }
 }
+
+/// A singleton whose second container is on a host that another server has not read, and was set aside there; its first serves.
+fn set_aside_and_not_seen(reach: Reach) -> World {
+    changed(World::running(&["a", "b"], &singleton("web:1")), |world| {
+        world.sick_revisions.insert(2);
+        let first = world.desired.replicas[&slot("web.1")].engine.clone();
+        world.host(first.as_str()).draining = true;
+        world.apply(&singleton("web:2"));
+        while world.container("web.1").generation == 1 {
+            world.pass(1);
+        }
+        world.host(first.as_str()).draining = false;
+        let second = world.container("web.1").engine.clone();
+        world.pass(120);
+        assert_eq!(world.desired.replicas[&slot("web.1")].elsewhere.get(&2), Some(&second), "{}", world.show());
+        // Whether it was stopped as well is not known any more.
+        world.not_seen(second.as_str(), reach);
+    })
+}
+
+#[test]
+fn a_singleton_is_not_made_while_an_older_container_may_run_on_a_host_that_was_not_read() {
+    for reach in [Reach::CutOff, Reach::Silent { since: World::new(&[], WEB).now }] {
+        let mut world = set_aside_and_not_seen(reach);
+        let silent = world.observed.engines.iter().find(|(_, reach)| **reach != Reach::Up).unwrap().0.clone();
+        world.begin(&singleton("web:3"), RolloutReason::Apply);
+        world.pass(60);
+        assert_eq!(world.serving("web"), 1, "nothing is stopped for it either: {}", world.show());
+        world.lose_container("web.1");
+        world.pass(60);
+        assert!(world.observed.containers.is_empty(), "{}", world.show());
+        world.reach(silent.as_str(), Reach::Up);
+        world.rest();
+        assert_eq!(world.serving("web"), 1, "{}", world.show());
+        let target = world.desired.target;
+        assert_eq!(world.container("web.1").revision, target);
+    }
+}
+
+#[test]
+fn a_host_that_was_given_up_keeps_no_singleton_from_being_made() {
+    let mut world = set_aside_and_not_seen(Reach::Lost);
+    world.lose_container("web.1");
+    world.pass(60);
+    assert_eq!(world.serving("web"), 1, "{}", world.show());
+}
+
+#[test]
+fn what_serves_and_was_just_started_again_is_better_than_what_never_did() {
+    let start_first = |image: &str| {
+        format!("{}update = {{ order = 'start-first' }}\n", WEB.replace("= 3", "= 1").replace("web:1", image))
+    };
+    let mut world = World::running(&["a", "b"], &start_first("web:1"));
+    world.sick_revisions.insert(2);
+    world.apply(&start_first("web:2"));
+    while world.container("web.1").generation == 1 {
+        world.pass(1);
+    }
+    // Docker has started the one that serves again, and a third version is asked for.
+    let serves = world.observed.containers.iter_mut().find(|container| container.generation == 1).unwrap();
+    (serves.since, serves.health) = (world.now, Health::Starting);
+    world.begin(&start_first("web:3"), RolloutReason::Apply);
+    world.act();
+    assert_eq!(world.serving("web"), 1, "{}", world.show());
+    world.rest();
+    assert_eq!((world.serving("web"), world.container("web.1").revision), (1, 3), "{}", world.show());
+}

@@ -6,6 +6,7 @@ mod rebalance;
 mod rollouts;
 mod situations;
 mod troubles;
+mod twins;
 mod world;
 
 use super::{Action, Cause, Desired, Goal, Health, Instance, Reach, RolloutReason, Step};

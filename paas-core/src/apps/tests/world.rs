@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::apps::{
-    Action, BeforeState, Desired, Goal, Health, Instance, Observed, ObservedContainer, Outcome, Reach, RolloutReason,
-    Slot, Step, plan,
+    Action, BeforeState, Cause, Desired, Goal, Health, Instance, Observed, ObservedContainer, Outcome, Reach,
+    RolloutReason, Slot, Step, plan,
 };
 use crate::model::app::{AppSpec, Probe};
 use crate::model::{ContainerState, Cpus, EngineId, EngineStatus, MemoryMb, Resources};
@@ -101,6 +101,18 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    /// Somebody removes copies of containers: those that the records do not name. Whether there were any.
+    pub(super) fn remove_copies(&mut self) -> bool {
+        let count = self.observed.containers.len();
+        for copy in self.steps().into_iter().filter_map(|step| match step.cause {
+            Cause::Twin(copy) => Some(copy),
+            _ => None,
+        }) {
+            self.observed.containers.retain(|container| !is(container, &copy));
+        }
+        self.observed.containers.len() < count
     }
 
     pub(super) fn silent_for(&mut self, id: &str, seconds: i64) {

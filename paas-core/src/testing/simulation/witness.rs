@@ -198,7 +198,10 @@ impl Witness {
 
     /// Everything serves, and from now on nothing but rollouts makes it smaller.
     pub(super) fn is_whole(&self) {
-        let is_sick = |(_, found): &(&str, ObservedContainer)| found.run.health == Some(HealthStatus::Unhealthy);
+        let is_sick = |(_, found): &(&str, ObservedContainer)| {
+            // What Docker has just started again is not known to be well.
+            matches!(found.run.health, Some(HealthStatus::Unhealthy | HealthStatus::Starting))
+        };
         let containers = self.containers();
         if containers.iter().any(is_sick) {
             return;
