@@ -1,5 +1,7 @@
 //! The file as people write it, and what becomes of it.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::{AppFileError, AppRequest, read_files};
@@ -264,4 +266,38 @@ fn only_what_docker_cannot_change_in_place_makes_a_new_container() {
     }
     let checked = with("replicas = 3\nport = 80\nhealth = { command = ['x'] }");
     assert_eq!(old.fields_for_a_new_container(&checked.components["web"]), ["health"], "Docker runs that one itself");
+}
+
+#[test]
+fn the_page_of_the_file_has_every_key_and_no_other() {
+    let page = include_str!("../../../../docs/applications.md");
+    let (_, section) = page.split_once("\n## The file\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let whole = serde_json::to_value(read(WHOLE).unwrap()).unwrap();
+    let components = whole["component"].as_object().unwrap().values();
+    let keys: BTreeSet<&str> =
+        components.flat_map(|component| component.as_object().unwrap().keys().map(String::as_str)).collect();
+    for key in &keys {
+        assert!(section.contains(&format!("`{key}`")), "{key} is not on the page");
+    }
+    let first_columns = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    for (names, _) in first_columns {
+        for name in names.split("`, `").map(|name| name.trim_end_matches('`')) {
+            assert!(keys.contains(name), "{name} is on the page, and no key");
+        }
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_page() {
+    let text = "app = 'shop'\n[component.web]\nimage = 'web:1'\nport = 80\nhealth = { http = '/up' }\n";
+    let web = &normalised(text).unwrap().components["web"];
+    let health = web.health.as_ref().unwrap();
+    let check = (health.interval_ms, health.timeout_ms, health.start_ms, health.failures);
+    assert_eq!(check, (2_000, 1_000, 60_000, 3));
+    assert_eq!((web.stop.signal.as_str(), web.stop.grace_ms), ("SIGTERM", 30_000));
+    let update = &web.update;
+    assert_eq!((update.monitor_ms, update.drain_ms, update.progress_ms), (5_000, 30_000, 600_000));
+    assert_eq!((update.on_failure, web.replicas), (OnFailure::Rollback, Replicas::Count(1)));
+    assert_eq!((web.heal.after_ms, web.heal.singleton), (Some(5_000), false));
 }
