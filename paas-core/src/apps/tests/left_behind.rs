@@ -176,7 +176,7 @@ fn what_serves_is_better_than_what_is_as_good_and_never_did() {
         while world.container("web.1").health == Health::Starting {
             world.pass(1);
         }
-        world.now = world.now + jiff::SignedDuration::from_secs(30);
+        world.now += jiff::SignedDuration::from_secs(30);
     });
     world.rest();
     assert_eq!((world.serving("web"), world.container("web.1").revision), (1, 3), "{}", world.show());
