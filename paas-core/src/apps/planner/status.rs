@@ -119,17 +119,6 @@ impl Status {
     pub(super) fn is_good(&self) -> bool {
         matches!(self, Self::Ready | Self::Completed)
     }
-
-    /// The better of two containers of one slot has the higher rank.
-    pub(super) fn rank(&self) -> u8 {
-        match self {
-            Self::Ready | Self::Completed => 5,
-            Self::Monitored(_) => 3,
-            Self::Starting(_) => 2,
-            Self::Sick(_) | Self::Paused | Self::NotStarted => 1,
-            Self::CrashLooping(_) | Self::Ended => 0,
-        }
-    }
 }
 
 /// How long a container has to finish what it has, if it is draining.

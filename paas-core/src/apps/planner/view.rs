@@ -72,12 +72,20 @@ impl Candidate<'_> {
         matches!(self.standing, Standing::Held(..))
     }
 
+    /// The better of two containers of one slot has the higher rank.
     fn rank(&self) -> (u8, u64) {
         let worth = match &self.standing {
+            Standing::Known(Status::Completed) => 7,
+            // What takes traffic is better than what never did.
+            Standing::Known(Status::Ready) if self.serves => 7,
             // Docker has started it again a moment ago.
-            Standing::Known(Status::Starting(_)) if self.serves => 4,
-            Standing::Known(status) => status.rank(),
+            Standing::Known(Status::Starting(_)) if self.serves => 6,
+            Standing::Known(Status::Ready) => 5,
             Standing::Held(..) => 4,
+            Standing::Known(Status::Monitored(_)) => 3,
+            Standing::Known(Status::Starting(_)) => 2,
+            Standing::Known(Status::Sick(_) | Status::Paused | Status::NotStarted) => 1,
+            Standing::Known(Status::CrashLooping(_) | Status::Ended) => 0,
         };
         (worth, self.container.generation)
     }

@@ -49,6 +49,7 @@ impl Apps {
                 .cluster
                 .with_snapshot(|snapshot| plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)),
         );
+        leave_commands_of_what_ends(&mut steps);
         self.remove_old_commands(executor, app, &desired);
         let until = steps.iter().filter_map(time_to_wait_for).min();
         steps.retain(|step| !step.action.is_wait());
@@ -167,8 +168,7 @@ impl App {
     /// Leaves the steps of which none is under way for the same. Those that end a rollout, or turn it round, belong together: all
     /// of them are taken, or none for now. Otherwise a slot would have a version that is not rolled out any more.
     fn leave_what_is_in_flight(&self, steps: &mut Vec<Step>) {
-        let turns = |step: &Step| matches!(step.action, Action::Finish(_) | Action::Rollback { .. });
-        match steps.iter().any(turns) && steps.iter().any(|step| self.is_in_flight(step)) {
+        match steps.iter().any(turns_rollout) && steps.iter().any(|step| self.is_in_flight(step)) {
             true => steps.clear(),
             false => steps.retain(|step| !self.is_in_flight(step)),
         }
@@ -177,6 +177,18 @@ impl App {
     /// Whether steps are under way for what a step is of.
     fn is_in_flight(&self, step: &Step) -> bool {
         target(&step.action).is_some_and(|target| self.in_flight.lock().contains_key(&target))
+    }
+}
+
+/// Whether a step ends a rollout, or turns it round.
+fn turns_rollout(step: &Step) -> bool {
+    matches!(step.action, Action::Finish(_) | Action::Rollback { .. })
+}
+
+/// A rollout that ends or is turned round runs no more commands: they would be run for the revision that comes after it.
+fn leave_commands_of_what_ends(steps: &mut Vec<Step>) {
+    if steps.iter().any(turns_rollout) {
+        steps.retain(|step| !matches!(step.action, Action::RunBefore(_)));
     }
 }
 
@@ -258,4 +270,24 @@ fn event_of(app: &App, step: &Step) -> Option<Event> {
     event.engine = step.action.replica().map(|replica| replica.engine.clone());
     event.reason = Some(step.cause.to_string());
     Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apps::Cause;
+
+    #[test]
+    fn a_rollout_that_is_turned_round_runs_no_more_commands() {
+        let step = |action| Step { action, cause: Cause::Declared };
+        let run = || step(Action::RunBefore("db".parse().unwrap()));
+        for turn in [Action::Rollback { to: 1 }, Action::Finish(Outcome::Stopped)] {
+            let mut steps = vec![run(), step(turn.clone())];
+            leave_commands_of_what_ends(&mut steps);
+            assert_eq!(steps, [step(turn)]);
+        }
+        let mut steps = vec![run()];
+        leave_commands_of_what_ends(&mut steps);
+        assert_eq!(steps, [run()]);
+    }
 }

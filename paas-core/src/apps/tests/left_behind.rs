@@ -140,23 +140,44 @@ fn a_host_that_was_given_up_keeps_no_singleton_from_being_made() {
     assert_eq!(world.serving("web"), 1, "{}", world.show());
 }
 
+/// A version that is ready and takes no traffic yet, beside the one that serves, when another version is asked for.
+fn superseded(change: impl FnOnce(&mut World)) -> World {
+    let start_first = |image: &str| {
+        let web = WEB.replace("= 3", "= 1").replace("web:1", image);
+        format!("{web}update = {{ order = 'start-first', monitor = '20s' }}\n")
+    };
+    changed(World::running(&["a", "b"], &start_first("web:1")), |world| {
+        world.apply(&start_first("web:2"));
+        while world.container("web.1").generation == 1 {
+            world.pass(1);
+        }
+        change(world);
+        world.begin(&start_first("web:3"), RolloutReason::Apply);
+        world.act();
+        assert_eq!(world.serving("web"), 1, "{}", world.show());
+    })
+}
+
 #[test]
 fn what_serves_and_was_just_started_again_is_better_than_what_never_did() {
-    let start_first = |image: &str| {
-        format!("{}update = {{ order = 'start-first' }}\n", WEB.replace("= 3", "= 1").replace("web:1", image))
-    };
-    let mut world = World::running(&["a", "b"], &start_first("web:1"));
-    world.sick_revisions.insert(2);
-    world.apply(&start_first("web:2"));
-    while world.container("web.1").generation == 1 {
-        world.pass(1);
-    }
-    // Docker has started the one that serves again, and a third version is asked for.
-    let serves = world.observed.containers.iter_mut().find(|container| container.generation == 1).unwrap();
-    (serves.since, serves.health) = (world.now, Health::Starting);
-    world.begin(&start_first("web:3"), RolloutReason::Apply);
-    world.act();
-    assert_eq!(world.serving("web"), 1, "{}", world.show());
+    let mut world = superseded(|world| {
+        let now = world.now;
+        let mut all = world.observed.containers.iter_mut();
+        let serves = all.find(|container| container.generation == 1).unwrap();
+        (serves.since, serves.health) = (now, Health::Starting);
+    });
+    world.rest();
+    assert_eq!((world.serving("web"), world.container("web.1").revision), (1, 3), "{}", world.show());
+}
+
+#[test]
+fn what_serves_is_better_than_what_is_as_good_and_never_did() {
+    let mut world = superseded(|world| {
+        while world.container("web.1").health == Health::Starting {
+            world.pass(1);
+        }
+        world.now += jiff::SignedDuration::from_secs(30);
+    });
     world.rest();
     assert_eq!((world.serving("web"), world.container("web.1").revision), (1, 3), "{}", world.show());
 }

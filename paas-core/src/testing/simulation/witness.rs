@@ -62,6 +62,8 @@ struct Seen {
     last_change: Timestamp,
     /// Every container that was made for a slot, by generation.
     made: BTreeSet<(Slot, u64)>,
+    /// The revisions of each component of which containers were made when they might be.
+    begun: BTreeSet<(ComponentName, u64)>,
     /// Why there was a rollout to each revision.
     reasons: BTreeMap<u64, RolloutReason>,
     /// When commands of before were started.
@@ -96,6 +98,7 @@ impl Witness {
             broken: None,
             last_change: began,
             made: BTreeSet::new(),
+            begun: BTreeSet::new(),
             reasons: BTreeMap::new(),
             befores: Vec::new(),
             runs: BTreeSet::new(),
@@ -332,6 +335,7 @@ impl Witness {
                 // What is declared again begins from the start.
                 (seen.ended, seen.calm) = (None, None);
                 seen.made.clear();
+                seen.begun.clear();
                 seen.reasons.clear();
             }
             seen.is_there = documents.is_there();
@@ -366,7 +370,7 @@ impl Witness {
 
 impl Seen {
     /// What is wrong with making a container at this time.
-    fn what_is_wrong_with_making(&self, labels: &ReplicaLabels, host: &str) -> Vec<String> {
+    fn what_is_wrong_with_making(&mut self, labels: &ReplicaLabels, host: &str) -> Vec<String> {
         let ReplicaLabels { component, slot, generation, revision, .. } = labels;
         let mut wrong = Vec::new();
         let Some(number) = slot else {
@@ -386,6 +390,8 @@ impl Seen {
             wrong.push(format!(
                 "{slot}.{generation} of revision {revision} is made, and no command of before has ended"
             ));
+        } else {
+            self.begun.insert((component.clone(), *revision));
         }
         wrong
     }
@@ -399,8 +405,11 @@ impl Seen {
         let Some(spec) = self.desired.component(revision, component).filter(|spec| spec.before.is_some()) else {
             return false;
         };
-        let done = self.desired.last_done.and_then(|done| self.desired.component(done, component));
-        if !is_applied || done.is_some_and(|done| done.fields_for_a_new_container(spec).is_empty()) {
+        // Also of a rollout that another one replaced: what was begun moves to another host as it is.
+        let begun = self.begun.iter().filter(|(name, _)| name == component).map(|(_, revision)| *revision);
+        let mut known =
+            begun.chain(self.desired.last_done).filter_map(|number| self.desired.component(number, component));
+        if !is_applied || known.any(|known| known.fields_for_a_new_container(spec).is_empty()) {
             return false;
         }
         let was_run = self.befores.iter().any(|(name, at)| name == component && *at >= rollout.started);
