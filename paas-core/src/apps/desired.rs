@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::engine::ReplicaLabels;
 use crate::model::EngineId;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, LastLines};
 
@@ -85,6 +86,15 @@ impl Desired {
         let of_replicas =
             self.replicas.values().flat_map(|replica| adopted(replica).into_iter().chain([replica.revision]));
         of_replicas.chain(self.last_done).chain([self.target]).collect()
+    }
+
+    /// What a container was made as: by the revision on it, or, of one that was adopted, by the one that it counts as since. The
+    /// revision on that one is of a store that was lost.
+    pub(crate) fn component_of(&self, labels: &ReplicaLabels) -> Option<&ComponentSpec> {
+        let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
+        let adopted = slot.and_then(|slot| self.replicas.get(&slot)?.adopted);
+        let counts_as = adopted.filter(|(generation, _)| *generation == labels.generation);
+        self.component(counts_as.map_or(labels.revision, |(_, revision)| revision), &labels.component)
     }
 
     /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve

@@ -251,7 +251,7 @@ impl Target {
     /// How long it has to end.
     fn grace(&self, desired: &Desired) -> Duration {
         let labels = &self.container.labels;
-        let stop = desired.component(labels.revision, &labels.component).map(|component| &component.stop);
+        let stop = desired.component_of(labels).map(|component| &component.stop);
         Duration::from_millis(stop.map_or(StopPolicy::default().grace_ms, |stop| stop.grace_ms))
     }
 

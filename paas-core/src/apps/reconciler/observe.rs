@@ -79,7 +79,7 @@ impl App {
     ) -> ObservedContainer {
         let ReplicaContainer { labels, run, state, created, .. } = container;
         let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
-        let component = desired.component(labels.revision, &labels.component);
+        let component = desired.component_of(labels);
         let serves = slot
             .as_ref()
             .and_then(|slot| desired.replicas.get(slot))

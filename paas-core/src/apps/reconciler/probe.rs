@@ -101,7 +101,7 @@ impl App {
         let mut made = self.probes.0.lock();
         let mut wanted = HashMap::new();
         for container in known.iter().filter(|container| container.state == ContainerState::Running) {
-            let component = desired.component(container.labels.revision, &container.labels.component);
+            let component = desired.component_of(&container.labels);
             let Some((check, port)) = component.and_then(check_of) else { continue };
             let Some(at) = place_of(cluster, container, port) else { continue };
             wanted.insert(container.id.clone(), (check, at, container.run.started));

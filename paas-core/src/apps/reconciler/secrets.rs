@@ -92,7 +92,7 @@ impl Apps {
         container: &ReplicaContainer,
     ) -> Result<Opened, Fault> {
         let labels = &container.labels;
-        match desired.component(labels.revision, &labels.component) {
+        match desired.component_of(labels) {
             Some(component) if container.state == ContainerState::Created && component.has_files() => {
                 self.open_secrets(app, component).await
             }
@@ -114,7 +114,7 @@ impl Apps {
         raw: &[u8],
     ) -> Result<String, Fault> {
         let labels = &container.labels;
-        let component = desired.component(labels.revision, &labels.component);
+        let component = desired.component_of(labels);
         let component = component.ok_or_else(|| refused("its revision is not known any more".to_owned()))?;
         let opened = self.open_secrets(app, component).await?;
         Ok(opened.hide(&String::from_utf8_lossy(raw)))

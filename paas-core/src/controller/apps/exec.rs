@@ -84,7 +84,7 @@ impl Controller {
             ControllerError::Conflict { reason }
         })?;
         // A shell in a container is worth what the container may do, whoever declared it.
-        let own = desired.component(chosen.labels.revision, &component).or_else(|| spec.components.get(&component));
+        let own = desired.component_of(&chosen.labels).or_else(|| spec.components.get(&component));
         own.map_or(Ok(()), |own| self.check_policy_of_run(actor, &own.container_spec()))?;
         Ok((format!("{component}.{}", chosen.labels.slot.unwrap_or_default()), chosen.id.clone()))
     }

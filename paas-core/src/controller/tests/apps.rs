@@ -321,7 +321,7 @@ async fn containers_of_a_lost_store_are_shown_and_become_replicas_where_they_are
     let mut platform = platform(&["one"]).await;
     let file = |image: &str| {
         request(&format!(
-            "[component.web]\nimage = '{image}'\nreplicas = 2\nport = 80\nenv = {{ A = 'b' }}\nupdate = {{ drain = '1s' }}"
+            "[component.web]\nimage = '{image}'\nreplicas = 2\nport = 80\nhealth = {{ http = '/' }}\nenv = {{ A = 'b' }}\nupdate = {{ drain = '1s' }}"
         ))
     };
     platform.controller.apply_app(&ann(), "shop", file("web:1")).await.unwrap();
