@@ -43,20 +43,7 @@ pub fn plan(
     scheduler: &dyn Scheduler,
     now: Timestamp,
 ) -> Vec<Step> {
-    let (by_slot, twins) = twins::by_slot(desired, observed);
-    let mut planner = Planner {
-        desired,
-        observed,
-        by_slot,
-        twins,
-        scheduler,
-        now,
-        snapshot: Cow::Borrowed(snapshot),
-        placed: place::placed(desired),
-        deadline: failure::deadline(desired),
-        steps: Vec::new(),
-        failure: None,
-    };
+    let mut planner = Planner::new(desired, observed, snapshot, scheduler, now);
     if desired.observe_only {
         planner.wait(Subject::App, None, Cause::ObserveOnly);
         return planner.steps;
@@ -137,6 +124,29 @@ impl Component<'_> {
 }
 
 impl<'a> Planner<'a> {
+    fn new(
+        desired: &'a Desired,
+        observed: &'a Observed,
+        snapshot: &'a Snapshot,
+        scheduler: &'a dyn Scheduler,
+        now: Timestamp,
+    ) -> Self {
+        let (by_slot, twins) = twins::by_slot(desired, observed);
+        Self {
+            desired,
+            observed,
+            by_slot,
+            twins,
+            scheduler,
+            now,
+            snapshot: Cow::Borrowed(snapshot),
+            placed: place::placed(desired),
+            deadline: failure::deadline(desired),
+            steps: Vec::new(),
+            failure: None,
+        }
+    }
+
     fn step(&mut self, action: Action, cause: Cause) {
         self.steps.push(Step { action, cause });
     }

@@ -1,13 +1,13 @@
 //! Which replicas would be better off on another host.
 
-use jiff::Timestamp;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 
 use super::place::is_exclusive;
 use super::status::Status;
 use super::view::{Standing, View};
-use super::{Component, Planner, place, sizes, twins};
+use super::{Component, Planner, sizes};
 use crate::apps::{Desired, Goal, Instance, Observed};
 use crate::model::app::{AppName, ComponentName, Spread};
 use crate::model::{EngineId, EngineStatus};
@@ -46,7 +46,7 @@ pub fn rebalance(
     let mut planners: Vec<Planner<'_>> = apps
         .iter()
         .filter(|(desired, _)| may_move(desired))
-        .map(|(desired, observed)| planner(desired, observed, snapshot, scheduler, now))
+        .map(|(desired, observed)| Planner::new(desired, observed, snapshot, scheduler, now))
         .collect();
     let mut movable: Vec<Movable<'_>> =
         planners.iter().enumerate().flat_map(|(index, planner)| planner.movable(index)).collect();
@@ -71,29 +71,6 @@ pub fn rebalance(
 
 fn may_move(desired: &Desired) -> bool {
     desired.goal == Goal::Run && desired.rollout.is_none() && desired.is_target_good() && !desired.observe_only
-}
-
-fn planner<'a>(
-    desired: &'a Desired,
-    observed: &'a Observed,
-    snapshot: &'a Snapshot,
-    scheduler: &'a dyn Scheduler,
-    now: Timestamp,
-) -> Planner<'a> {
-    let (by_slot, twins) = twins::by_slot(desired, observed);
-    Planner {
-        desired,
-        observed,
-        by_slot,
-        twins,
-        scheduler,
-        now,
-        snapshot: Cow::Borrowed(snapshot),
-        placed: place::placed(desired),
-        deadline: None,
-        steps: Vec::new(),
-        failure: None,
-    }
 }
 
 /// A container that may move.

@@ -7,7 +7,6 @@ use super::create::component;
 use super::once::{self, Once};
 use super::secrets::Fault;
 use super::{App, Apps, Target};
-use crate::apps::documents::Beside;
 use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Rollout, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind};
@@ -133,11 +132,7 @@ impl Apps {
 
     /// Writes down that a command could not be started: it counts as one that failed.
     pub(super) async fn note_before_failed(&self, app: &Arc<App>, name: &ComponentName) -> Result<()> {
-        let held = self.documents(app).await?;
-        let mut desired = Desired::clone(held.desired());
-        desired.note_before(name, BeforeState::Ended(COULD_NOT_START), self.now());
-        let change = held.documents().change_to(desired, &Beside::default(), self.now())?;
-        held.commit(change, Vec::new()).await
+        self.note(app, |desired, now| desired.note_before(name, BeforeState::Ended(COULD_NOT_START), now)).await
     }
 }
 

@@ -8,7 +8,6 @@ use super::round::{slots_without_volume, waits_for_volume};
 use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::convert::volume_name;
-use crate::apps::documents::Beside;
 use crate::apps::{Action, Desired, Goal, Instance, Slot, Step};
 use crate::cluster::ReplicaContainer;
 use crate::engine::{DockerEngine, EngineError, EngineErrorKind, VolumeRequest};
@@ -107,11 +106,7 @@ impl Apps {
 
     /// Writes down a step that was not written down with the others.
     async fn record_step(&self, app: &Arc<App>, step: &Step) -> Result<()> {
-        let held = self.documents(app).await?;
-        let mut desired = Desired::clone(held.desired());
-        desired.record(step, self.now());
-        let change = held.documents().change_to(desired, &Beside::default(), self.now())?;
-        held.commit(change, Vec::new()).await
+        self.note(app, |desired, now| desired.record(step, now)).await
     }
 
     async fn carry_out_one(

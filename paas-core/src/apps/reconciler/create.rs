@@ -83,7 +83,8 @@ impl Apps {
         self.note(app, note).await
     }
 
-    async fn note(&self, app: &Arc<App>, note: impl FnOnce(&mut Desired, Timestamp)) -> Result<()> {
+    /// Writes down what became of something that was begun.
+    pub(super) async fn note(&self, app: &Arc<App>, note: impl FnOnce(&mut Desired, Timestamp)) -> Result<()> {
         let held = self.documents(app).await?;
         let mut desired = Desired::clone(held.desired());
         let now = self.now();
