@@ -97,6 +97,13 @@ impl Desired {
         self.component(counts_as.map_or(labels.revision, |(_, revision)| revision), &labels.component)
     }
 
+    /// Whether a container has taken traffic, by the records: it has passed its gate, and is not new.
+    pub(crate) fn takes_traffic(&self, labels: &ReplicaLabels) -> bool {
+        let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
+        let replica = slot.and_then(|slot| self.replicas.get(&slot));
+        replica.is_some_and(|replica| replica.backends.contains_key(&labels.generation))
+    }
+
     /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
     /// within a host only. Nothing where it uses nothing.
     pub(crate) fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {

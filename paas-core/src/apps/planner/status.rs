@@ -40,11 +40,12 @@ pub(super) fn after(time: Timestamp, milliseconds: u64) -> Timestamp {
     time.saturating_add(Duration::from_millis(milliseconds)).unwrap_or(Timestamp::MAX)
 }
 
-/// Judges a container on an engine that answers.
+/// Judges a container on an engine that answers. One that is well is watched for `monitor_ms` before it takes traffic.
 pub(super) fn judge(
     container: &ObservedContainer,
     spec: &ComponentSpec,
     replica: Option<&Replica>,
+    monitor_ms: u64,
     now: Timestamp,
 ) -> Status {
     match container.state {
@@ -57,7 +58,7 @@ pub(super) fn judge(
         ContainerState::Stopped | ContainerState::Unknown => {
             loop_began(container).map_or(Status::Ended, Status::CrashLooping)
         }
-        ContainerState::Running => judge_running(container, spec, replica, now),
+        ContainerState::Running => judge_running(container, spec, replica, monitor_ms, now),
     }
 }
 
@@ -65,6 +66,7 @@ fn judge_running(
     container: &ObservedContainer,
     spec: &ComponentSpec,
     replica: Option<&Replica>,
+    monitor_ms: u64,
     now: Timestamp,
 ) -> Status {
     let serves = replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
@@ -88,7 +90,7 @@ fn judge_running(
             believed
         }
     };
-    let ready = after(healthy_since, spec.update.monitor_ms);
+    let ready = after(healthy_since, monitor_ms);
     if serves || now >= ready { Status::Ready } else { Status::Monitored(ready) }
 }
 

@@ -302,7 +302,9 @@ impl<'a> Planner<'a> {
             Presence::Here if container.state == ContainerState::Unknown => {
                 Standing::Held(Cause::NotReadYet(container.engine.clone()), None)
             }
-            Presence::Here => Standing::Known(judge(container, view.spec, view.replica, self.now)),
+            Presence::Here => {
+                Standing::Known(judge(container, view.spec, view.replica, self.monitor_ms(view.spec), self.now))
+            }
             Presence::Held(cause, until) => Standing::Held(cause, until),
             Presence::Gone(cause) => {
                 // It may come back, so its generation is not used again.
@@ -320,6 +322,12 @@ impl<'a> Planner<'a> {
             _ => place.replace(candidate),
         };
         view.rest.extend(loser.filter(|loser| !loser.is_held()).map(|loser| loser.container));
+    }
+
+    /// How long a container that is well is watched before it takes traffic. What is not rolled out has been watched: one that
+    /// is put in the place of another serves as soon as it can.
+    fn monitor_ms(&self, spec: &ComponentSpec) -> u64 {
+        if self.desired.rollout.is_some() { spec.update.monitor_ms } else { 0 }
     }
 
     /// The revision that a container counts as.

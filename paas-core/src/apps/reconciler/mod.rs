@@ -109,7 +109,7 @@ pub(crate) struct App {
 /// What is kept of an application.
 #[derive(Debug)]
 struct Kept {
-    documents: Documents,
+    documents: Arc<Documents>,
     /// Not so before it was read, and when a write left open what the store has.
     is_read: bool,
 }
@@ -235,9 +235,9 @@ impl Apps {
     pub(crate) async fn documents(&self, app: &Arc<App>) -> Result<Held<'_>> {
         let mut kept = app.kept.clone().lock_owned().await;
         if !kept.is_read {
-            kept.documents = Documents::load(self.tables.clone(), &app.name).await?;
+            kept.documents = Arc::new(Documents::load(self.tables.clone(), &app.name).await?);
             kept.is_read = true;
-            app.show(&kept.documents);
+            app.show(kept.documents.clone());
         }
         Ok(Held { apps: self, app: app.clone(), kept })
     }
@@ -267,7 +267,7 @@ impl App {
     fn new(name: AppName, documents: Documents) -> Self {
         Self {
             name,
-            kept: Arc::new(tokio::sync::Mutex::new(Kept { documents, is_read: false })),
+            kept: Arc::new(tokio::sync::Mutex::new(Kept { documents: Arc::new(documents), is_read: false })),
             shown: RwLock::default(),
             wake: Arc::new(Notify::new()),
             in_flight: Mutex::default(),
@@ -290,8 +290,8 @@ impl App {
         self.wake.notify_one();
     }
 
-    fn show(&self, documents: &Documents) {
-        *self.shown.write() = Some(Arc::new(documents.clone()));
+    fn show(&self, documents: Arc<Documents>) {
+        *self.shown.write() = Some(documents);
     }
 
     /// What is kept of it, if there is such an application.
@@ -335,8 +335,8 @@ impl Held<'_> {
     /// The store did not take all of it. It is read again before the next change.
     pub(crate) async fn commit(mut self, change: Change, with: Vec<Write>) -> Result<()> {
         self.kept.is_read = false;
-        let documents = change.commit(&*self.apps.store, with).await?;
-        self.app.show(&documents);
+        let documents = Arc::new(change.commit(&*self.apps.store, with).await?);
+        self.app.show(documents.clone());
         *self.kept = Kept { documents, is_read: true };
         self.app.wake();
         Ok(())

@@ -80,10 +80,7 @@ impl App {
         let ReplicaContainer { labels, run, state, created, .. } = container;
         let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
         let component = desired.component_of(labels);
-        let serves = slot
-            .as_ref()
-            .and_then(|slot| desired.replicas.get(slot))
-            .is_some_and(|replica| replica.backends.contains_key(&labels.generation));
+        let serves = desired.takes_traffic(labels);
         let since = match state {
             ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => run.started,
             ContainerState::Stopped | ContainerState::Unknown => run.ended,

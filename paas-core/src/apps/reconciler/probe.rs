@@ -37,6 +37,10 @@ struct Made {
     _stop: DropGuard,
 }
 
+/// How long after the first answer that is none a new container is asked again; twice as long after each further one, up to the
+/// interval of its check. Most programs serve within a fraction of a second, and a host that was lost waits for them.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Where a container is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
@@ -104,15 +108,16 @@ impl App {
             let component = desired.component_of(&container.labels);
             let Some((check, port)) = component.and_then(check_of) else { continue };
             let Some(at) = place_of(cluster, container, port) else { continue };
-            wanted.insert(container.id.clone(), (check, at, container.run.started));
+            let is_new = !desired.takes_traffic(&container.labels);
+            wanted.insert(container.id.clone(), (check, at, container.run.started, is_new));
         }
         made.retain(|id, made| {
-            wanted
-                .get(id)
-                .is_some_and(|(check, at, started)| made.check == *check && made.at == *at && made.started == *started)
+            wanted.get(id).is_some_and(|(check, at, started, _)| {
+                made.check == *check && made.at == *at && made.started == *started
+            })
         });
-        for (id, (check, at, started)) in wanted {
-            made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started, clock.clone()));
+        for (id, (check, at, started, is_new)) in wanted {
+            made.entry(id).or_insert_with(|| self.begin_probe(cluster, check, at, started, is_new, clock.clone()));
         }
     }
 
@@ -122,12 +127,13 @@ impl App {
         check: HealthCheck,
         at: Place,
         started: Option<Timestamp>,
+        is_new: bool,
         clock: Clock,
     ) -> Made {
         let stop = cluster.background().stopping().child_token();
         let said = Arc::<Mutex<Said>>::default();
         let (ends, wake) = (stop.clone(), self.wake.clone());
-        let asking = keep_asking(check.clone(), at.clone(), said.clone(), wake, clock);
+        let asking = keep_asking(check.clone(), at.clone(), said.clone(), wake, is_new, clock);
         cluster.background().tracker().spawn(async move { ends.run_until_cancelled(asking).await });
         Made { check, at, started, said, _stop: stop.drop_guard() }
     }
@@ -147,16 +153,30 @@ fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Optio
     }
 }
 
-async fn keep_asking(check: HealthCheck, at: Place, said: Arc<Mutex<Said>>, wake: Arc<Notify>, clock: Clock) {
+async fn keep_asking(
+    check: HealthCheck,
+    at: Place,
+    said: Arc<Mutex<Said>>,
+    wake: Arc<Notify>,
+    is_new: bool,
+    clock: Clock,
+) {
+    let interval = Duration::from_millis(check.interval_ms);
+    let mut pause = if is_new { FIRST_PAUSE.min(interval) } else { interval };
     loop {
         let limit = Duration::from_millis(check.timeout_ms);
         let too_late =
             || Err(format!("{} is not answered within {}", asked(&check.probe), Period::from_millis(check.timeout_ms)));
         let answer = timeout(limit, ask(&check.probe, &at)).await.unwrap_or_else(|_| too_late());
+        let is_well = answer.is_ok();
         if said.lock().note(answer, check.failures, clock.now()) {
             wake.notify_one();
         }
-        sleep(Duration::from_millis(check.interval_ms)).await;
+        if is_well {
+            pause = interval;
+        }
+        sleep(pause).await;
+        pause = pause.saturating_mul(2).min(interval);
     }
 }
 

@@ -97,6 +97,7 @@ situation!(
     a_host_is_back_before_its_slot_is_filled,
     changed(web(), |world| {
         world.silent_for("b", 5);
+        world.sick_revisions.insert(1);
         world.pass(3);
         world.reach("b", Reach::Up);
     })

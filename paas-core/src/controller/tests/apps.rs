@@ -71,7 +71,11 @@ async fn what_is_declared_comes_to_be_and_comes_back() {
     let (_, container) = platform.controller.app_containers("shop", None).unwrap().remove(0);
     let host = platform.host(container.engine.id.as_str());
     host.remove(&container.id).await.unwrap();
-    platform.app_until(|app| app.summary.ready < 3).await;
+    let is_it = |app: &AppStatus| {
+        let mut replicas = app.component.values().flat_map(|component| &component.replicas);
+        replicas.any(|replica| replica.container.as_ref() == Some(&container.id))
+    };
+    platform.app_until(|app| !is_it(app)).await;
     platform.settled().await;
     assert_eq!(platform.really_there(), 3);
     platform.check_at_rest();
