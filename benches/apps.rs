@@ -1,7 +1,7 @@
-//! Applications: what two thousand replicas cost a server that has nothing to do, against as many containers of `run`, and how long
-//! one is planned.
+//! Applications: what two thousand replicas cost a server that has nothing to do, and ten thousand, against as many containers of
+//! `run`, and how long one is planned.
 //!
-//! Run with `cargo bench --bench apps`. Hosts are simulated within the server. A kilobyte is 1000 bytes.
+//! Run with `cargo bench --bench apps`; the short form leaves the ten thousand out. Hosts are simulated within the server. A kilobyte is 1000 bytes.
 
 mod support;
 
@@ -19,33 +19,54 @@ use serde_json::json;
 
 use support::process::{cpu_seconds, resident_mb};
 use support::server::{Server, simulated};
-use support::{Figure, rounds};
+use support::{Figure, is_short, rounds};
 
-const ENGINES: usize = 20;
-/// Applications of one component each.
-const APPS: usize = 200;
+/// How many hosts there are, and how many applications of one component each.
+#[derive(Clone, Copy)]
+struct Size {
+    engines: usize,
+    apps: usize,
+}
+
+const USUAL: Size = Size { engines: 20, apps: 200 };
+const LARGE: Size = Size { engines: 1000, apps: 1000 };
 const REPLICAS: usize = 10;
+
+impl Size {
+    fn containers(self) -> usize {
+        self.apps * REPLICAS
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<()> {
     planning()?;
-    let (run_cpu, run_mb) = idle(async |server, token| server.run(token, APPS * REPLICAS).await).await?;
-    let (app_cpu, app_mb) = idle(deploy).await?;
-    Figure::new("idle CPU, 200 applications of 10, more than as many of `run`", app_cpu - run_cpu, "% of a core")
-        .at_most(1.0)
-        .print();
-    let each = (app_mb - run_mb) * 1e3 / (APPS * REPLICAS) as f64;
-    Figure::new("memory of one replica, more than of one of `run`", each, "kB").at_most(2.0).print();
+    at_rest(USUAL).await?;
+    if !is_short() {
+        at_rest(LARGE).await?;
+    }
     Ok(())
 }
 
-/// What a server with 2,000 containers takes while nobody asks it anything: of a core in percent, and of memory in megabytes.
-async fn idle(start: impl AsyncFnOnce(&Server, &str) -> Result<()>) -> Result<(f64, f64)> {
-    let server = Server::start(&simulated(ENGINES)).await?;
+async fn at_rest(size: Size) -> Result<()> {
+    let (run_cpu, run_mb) = idle(size, async |server, token| server.run(token, size.containers()).await).await?;
+    let (app_cpu, app_mb) = idle(size, async |server, token| deploy(size, server, token).await).await?;
+    let of = format!("{} applications of {REPLICAS} on {}", size.apps, size.engines);
+    Figure::new(&format!("idle CPU, {of}, more than as many of `run`"), app_cpu - run_cpu, "% of a core")
+        .at_most(1.0)
+        .print();
+    let each = (app_mb - run_mb) * 1e3 / size.containers() as f64;
+    Figure::new(&format!("memory of one replica, {of}, more than of one of `run`"), each, "kB").at_most(2.0).print();
+    Ok(())
+}
+
+/// What a server with that many containers takes while nobody asks it anything: of a core in percent, and of memory in megabytes.
+async fn idle(size: Size, start: impl AsyncFnOnce(&Server, &str) -> Result<()>) -> Result<(f64, f64)> {
+    let server = Server::start(&simulated(size.engines)).await?;
     let token = server.token().await?;
     start(&server, &token).await?;
     let begun = Instant::now();
-    while server.read(&token, "/api/cluster/info").await?["container_count"] != APPS * REPLICAS {
+    while server.read(&token, "/api/cluster/info").await?["container_count"] != size.containers() {
         ensure!(begun.elapsed() < Duration::from_secs(120), "the containers are not there in two minutes");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -58,9 +79,9 @@ async fn idle(start: impl AsyncFnOnce(&Server, &str) -> Result<()>) -> Result<(f
     Ok((share, resident_mb(&server.pid())))
 }
 
-async fn deploy(server: &Server, token: &str) -> Result<()> {
+async fn deploy(size: Size, server: &Server, token: &str) -> Result<()> {
     let begun = Instant::now();
-    for number in 0..APPS {
+    for number in 0..size.apps {
         let component = json!({
             "image": "httpd", "replicas": REPLICAS, "cpus": 0.02, "memory": 16, "port": 80,
             "env": {"GREETING": "hello", "LANG": "C"}, "update": {"monitor": "0s"},
@@ -69,7 +90,8 @@ async fn deploy(server: &Server, token: &str) -> Result<()> {
             .put(token, &format!("/api/apps/app-{number}"), json!({"app": {"component": {"web": component}}}))
             .await?;
     }
-    Figure::new("applying one of 200 applications", begun.elapsed().as_secs_f64() * 1e3 / APPS as f64, "ms").print();
+    let each = begun.elapsed().as_secs_f64() * 1e3 / size.apps as f64;
+    Figure::new(&format!("applying one of {} applications", size.apps), each, "ms").print();
     Ok(())
 }
 
@@ -121,7 +143,7 @@ fn planning() -> Result<()> {
     let lost: Option<EngineId> = observed.containers.first().map(|container| container.engine.clone());
     let since = now - Duration::from_secs(10);
     observed.engines.extend(lost.map(|lost| (lost, Reach::Silent { since })));
-    let all = time(&desired, &observed) * APPS as f64 / 1e3;
+    let all = time(&desired, &observed) * USUAL.apps as f64 / 1e3;
     Figure::new("planning 200 applications of which each lost a replica", all, "s").at_most(1.0).print();
     Ok(())
 }
@@ -129,7 +151,7 @@ fn planning() -> Result<()> {
 fn engines() -> Result<Snapshot> {
     let total = Resources { cpus: Cpus::from_milli(16_000), memory: MemoryMb::new(32_768) };
     let ids: BTreeMap<usize, EngineId> =
-        (0..ENGINES).map(|number| Ok((number, format!("e{number:02}").parse()?))).collect::<Result<_>>()?;
+        (0..USUAL.engines).map(|number| Ok((number, format!("e{number:02}").parse()?))).collect::<Result<_>>()?;
     let mut snapshot = Snapshot::default();
     ids.into_values().for_each(|id| snapshot.insert(EngineState::new(id, total)));
     Ok(snapshot)

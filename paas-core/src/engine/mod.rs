@@ -155,6 +155,9 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     ) -> Result<BoxStream<'static, Result<ExecChunk>>> {
 ///         self.0.exec(id, command).await
 ///     }
+///     async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+///         self.0.attach(id).await
+///     }
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -306,4 +309,12 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (it does not run).
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>>;
+
+    /// What a container without a terminal writes from now on, as it comes, whatever the engine keeps of it as its log: asked
+    /// before the container is started, that is every byte. The stream ends when the container has ended. Where nobody reads it, the
+    /// container waits.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchContainer`].
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>>;
 }

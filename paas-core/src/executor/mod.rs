@@ -23,7 +23,7 @@ use crate::store::StoreError;
 pub(crate) use launch::{LaunchPlan, Launcher};
 pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub(crate) use pull::Pulls;
-pub(crate) use replica::NewReplica;
+pub(crate) use replica::{NewReplica, Output};
 use slots::Slots;
 
 /// The login that an engine pulls an image with.

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 
 use super::Executor;
 use crate::cluster::{ReplicaContainer, Reservation, Ticket};
 use crate::engine::{
-    AppNetwork, ContainerFile, CreateRequest, DockerEngine, EngineError, EngineErrorKind, NetworkRequest,
+    AppNetwork, ContainerFile, CreateRequest, DockerEngine, EngineError, EngineErrorKind, LogChunk, NetworkRequest,
     ObservedContainer, ReplicaLabels,
 };
 use crate::model::app::SecretValue;
 use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
 use crate::scheduler::PlacementRequest;
+
+/// What a container writes.
+pub(crate) type Output = BoxStream<'static, Result<LogChunk, EngineError>>;
 
 /// A container of an application that is to be made.
 #[derive(Clone, Debug)]
@@ -40,18 +44,40 @@ impl Executor {
     /// # Errors
     /// What the engine said, or why there is no room for it there.
     pub(crate) async fn make_replica(&self, engine: &EngineId, new: &NewReplica) -> Result<ContainerId, EngineError> {
+        self.make(engine, new, false).await.map(|(id, _)| id)
+    }
+
+    /// The same, with all that it writes.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn make_attached(
+        &self,
+        engine: &EngineId,
+        new: &NewReplica,
+    ) -> Result<(ContainerId, Output), EngineError> {
+        self.make(engine, new, true).await.map(|(id, output)| (id, output.unwrap_or_else(|| stream::empty().boxed())))
+    }
+
+    async fn make(
+        &self,
+        engine: &EngineId,
+        new: &NewReplica,
+        attach: bool,
+    ) -> Result<(ContainerId, Option<Output>), EngineError> {
         let reservation = self.reserve_replica(engine, new)?;
         let gone = || EngineError::new(EngineErrorKind::Unreachable, MAKE, "the engine was deleted");
         let connection = reservation.connection().ok_or_else(gone)?;
         self.cluster.while_up(engine, self.prepare(&*connection, engine, new)).await?;
         let slot = self.slots.start(engine, self.cluster.cpu_count(engine)).await;
-        let made = self.cluster.while_up(engine, self.create_and_start(&*connection, engine, new, &reservation)).await;
+        let made =
+            self.cluster.while_up(engine, self.create_and_start(&*connection, engine, new, attach, &reservation)).await;
         drop(slot);
         match made {
-            Ok((found, seen)) => {
+            Ok((found, seen, output)) => {
                 let id = found.id.clone();
                 reservation.commit(found, seen);
-                Ok(id)
+                Ok((id, output))
             }
             Err(error) => {
                 if may_have_been_made(&error) {
@@ -67,20 +93,25 @@ impl Executor {
         connection: &dyn DockerEngine,
         engine: &EngineId,
         new: &NewReplica,
+        attach: bool,
         reservation: &Reservation,
-    ) -> Result<(ObservedContainer, Ticket), EngineError> {
+    ) -> Result<(ObservedContainer, Ticket, Option<Output>), EngineError> {
         let id = self.create_replica(connection, engine, new, reservation).await?;
         // It may have been made before, and nobody knows whether it had its files by then.
         let started = async {
             put_files(connection, &id, &new.files).await?;
-            connection.start(&id).await
+            let output = if attach { Some(connection.attach(&id).await?) } else { None };
+            connection.start(&id).await.map(|()| output)
         };
-        if let Err(error) = started.await {
-            self.discard(connection, engine, &id).await;
-            return Err(error);
-        }
+        let output = match started.await {
+            Ok(output) => output,
+            Err(error) => {
+                self.discard(connection, engine, &id).await;
+                return Err(error);
+            }
+        };
         let seen = self.cluster.ticket();
-        Ok((connection.inspect(&id).await?, seen))
+        Ok((connection.inspect(&id).await?, seen, output))
     }
 
     /// Looks for what may have been made although an error was the answer, and removes it. Until the host has said what there is,

@@ -106,6 +106,10 @@ impl DockerEngine for FencedEngine {
         self.engine.logs(id, options).await
     }
 
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.engine.attach(id).await
+    }
+
     async fn events(&self, since: Option<Timestamp>) -> Result<BoxStream<'static, Result<EngineEvent>>> {
         self.engine.events(since).await
     }

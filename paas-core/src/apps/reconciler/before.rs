@@ -127,7 +127,9 @@ impl Apps {
         let engine = once::place(executor, desired, component, only).await.map_err(refused)?;
         let container = format!("{}.{name}.before.r{revision}", app.name);
         let once = Once { component: name, spec: component, revision, command, name: container, run: None };
-        Ok(once::make(executor, app, &engine, once, &opened).await.map(drop)?)
+        let new = once::container(executor, app, &engine, once, &opened);
+        let made = executor.make_replica(&engine, &new).await;
+        Ok(made.map(drop).map_err(|error| opened.hide_in(error))?)
     }
 
     /// Writes down that a command could not be started: it counts as one that failed.

@@ -5,10 +5,10 @@ use super::App;
 use super::create::{container_spec, network};
 use super::secrets::Opened;
 use crate::apps::Desired;
-use crate::engine::{EngineError, ReplicaLabels};
+use crate::engine::ReplicaLabels;
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
-use crate::model::{ContainerId, ContainerSpec, EngineId, RestartPolicy};
+use crate::model::{ContainerSpec, EngineId, RestartPolicy};
 use crate::scheduler::{PlacementRequest, Refusal};
 
 /// A command of a component that runs in a container of its own.
@@ -41,18 +41,18 @@ pub(super) async fn place(
     places.first().map(|place| place.engine().clone()).ok_or_else(none)
 }
 
-/// Makes the container on a host and starts it.
-pub(super) async fn make(
+/// The container, as it is to be made on a host.
+pub(super) fn container(
     executor: &Executor,
     app: &App,
     engine: &EngineId,
     once: Once<'_>,
     opened: &Opened,
-) -> Result<ContainerId, EngineError> {
+) -> NewReplica {
     let Once { component, spec: declared, revision, command, name, run } = once;
     let mut spec = reduced(declared, container_spec(executor, declared, engine));
     (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
-    let new = NewReplica {
+    NewReplica {
         name,
         labels: ReplicaLabels {
             app: app.name.clone(),
@@ -68,8 +68,7 @@ pub(super) async fn make(
         hidden_environment: opened.environment(declared),
         files: opened.files().to_vec(),
         volumes: Vec::new(),
-    };
-    executor.make_replica(engine, &new).await.map_err(|error| opened.hide_in(error))
+    }
 }
 
 /// Without what only one container at a time can have.

@@ -17,8 +17,8 @@ use super::{App, Apps};
 use crate::apps::Desired;
 use crate::backoff::Backoff;
 use crate::cluster::ReplicaContainer;
-use crate::engine::{EngineError, EngineErrorKind, ExecChunk, LogOptions};
-use crate::executor::Executor;
+use crate::engine::{EngineError, EngineErrorKind, ExecChunk};
+use crate::executor::{Executor, Output};
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::model::{ContainerId, EngineId};
 use crate::scheduler::Refusal;
@@ -28,7 +28,7 @@ use crate::store::StoreError;
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How long output is waited for that does not come any more of a container that has ended.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Why a command could not be started.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Run {
         apps: &Apps,
         executor: &Executor,
         command: Vec<String>,
-    ) -> Result<RunContainer, NotRun> {
+    ) -> Result<(RunContainer, Output), NotRun> {
         let Self { app, number, component, spec, desired } = self;
         let engine = once::place(executor, desired, spec, None).await.map_err(NotRun::NoRoom)?;
         let opened = apps.open_secrets(&app.name, spec).await.map_err(|fault| match fault {
@@ -92,8 +92,8 @@ impl Run {
         let name = format!("{}.{component}.run.{number:08x}", app.name);
         let revision = desired.target;
         let once = Once { component, spec, revision, command, name: name.clone(), run: Some(*number) };
-        let made = once::make(executor, app, &engine, once, &opened).await;
-        let id = made.map_err(|error| NotRun::Engine(engine.clone(), error))?;
+        let made = executor.make_attached(&engine, &once::container(executor, app, &engine, once, &opened)).await;
+        let (id, output) = made.map_err(|error| NotRun::Engine(engine.clone(), opened.hide_in(error)))?;
         let container = RunContainer { name, id, engine };
         if app.is_gone() {
             // Nobody looks after what is left of one that was forgotten meanwhile.
@@ -101,7 +101,7 @@ impl Run {
             let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
             return Err(NotRun::Engine(container.engine, error));
         }
-        Ok(container)
+        Ok((container, output))
     }
 
     /// Passes on what the command writes until it has ended or nobody reads any more, removes its container, and then says how it
@@ -110,10 +110,11 @@ impl Run {
         self,
         executor: &Executor,
         container: RunContainer,
+        output: Output,
         chunks: mpsc::Sender<Result<ExecChunk, EngineError>>,
     ) {
         let end = tokio::select! {
-            end = pass_on(executor, &container, &chunks) => Some(end),
+            end = pass_on(executor, &container, output, &chunks) => Some(end),
             () = chunks.closed() => None,
             () = executor.closing.cancelled() => None,
         };
@@ -144,13 +145,12 @@ impl Drop for Run {
 async fn pass_on(
     executor: &Executor,
     container: &RunContainer,
+    output: Output,
     chunks: &mpsc::Sender<Result<ExecChunk, EngineError>>,
 ) -> Result<i64, EngineError> {
     let RunContainer { id, engine, .. } = container;
     let cluster = &executor.cluster;
     let connection = cluster.connection(engine).ok_or_else(|| deleted("read the output"))?;
-    let options = LogOptions { follow: true, ..LogOptions::default() };
-    let output = cluster.while_up(engine, connection.logs(id, &options)).await?;
     let mut output = cluster.each_while_up(engine, output);
     let mut look = interval(QUIET);
     let mut has_ended = false;

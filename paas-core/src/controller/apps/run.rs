@@ -46,19 +46,18 @@ impl Controller {
         let work = async move {
             let executor = controller.executor();
             let started = match run.start(&controller.shared.apps, &executor, request.command).await {
-                Ok(container) => controller
-                    .note_run(event, &container)
-                    .await
-                    .map(|()| container.clone())
-                    .map_err(|error| (error, Some(container))),
+                Ok((container, written)) => match controller.note_run(event, &container).await {
+                    Ok(()) => Ok((container, written)),
+                    Err(error) => Err((error, Some(container))),
+                },
                 Err(NotRun::NoRoom(refusal)) => Err((ControllerError::NoRoom(refusal), None)),
                 Err(NotRun::Engine(engine, source)) => Err((ControllerError::Engine { engine, source }, None)),
                 Err(NotRun::Store(error)) => Err((ControllerError::Store(error), None)),
             };
             match started {
-                Ok(container) => {
+                Ok((container, written)) => {
                     let _ = begun.send(Ok(()));
-                    run.follow(&executor, container, chunks).await;
+                    run.follow(&executor, container, written, chunks).await;
                 }
                 Err((error, container)) => {
                     if let Some(container) = container {

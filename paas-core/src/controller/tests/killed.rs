@@ -139,6 +139,10 @@ impl DockerEngine for Diligent {
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Outcome<BoxStream<'static, Outcome<ExecChunk>>> {
         self.0.exec(id, command).await
     }
+
+    async fn attach(&self, id: &ContainerId) -> Outcome<BoxStream<'static, Outcome<LogChunk>>> {
+        self.0.attach(id).await
+    }
 }
 
 /// Hosts, a store, and one server after the other.

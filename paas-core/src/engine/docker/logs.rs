@@ -67,6 +67,23 @@ pub(super) async fn open(
     Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
 }
 
+/// Begins to read what a container without a terminal writes from now on. Answers when Docker has answered.
+pub(super) async fn attach(
+    transport: &Transport,
+    call: Call,
+    id: &ContainerId,
+) -> Result<BoxStream<'static, Result<LogChunk>>> {
+    let asked = async {
+        let path = format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1");
+        let answer = transport.send(Request::post(path).body(body_full(Bytes::new()))?).await?;
+        // In frames, whatever the answer says of itself.
+        Ok(Output::new(granted(answer).await?, true))
+    };
+    let output = call.within(deadlines::OPEN, asked).await?;
+    let rest = stream::unfold(output, |mut output| async move { Some((output.next().await?, output)) });
+    Ok(until_error(rest.boxed(), call))
+}
+
 /// The same stream, which a container may keep silent for as long as it likes, up to its first error.
 fn until_error(
     source: BoxStream<'static, Result<LogChunk, Error>>,

@@ -490,6 +490,11 @@ impl DockerEngine for Docker {
         let call = self.call("run the command", Subject::Container);
         exec::open(&self.transport, self.client.clone(), call, id, command).await
     }
+
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let call = self.call("attach to the container", Subject::Container);
+        logs::attach(&self.transport, call, id).await
+    }
 }
 
 impl Docker {

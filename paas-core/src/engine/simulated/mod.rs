@@ -30,7 +30,9 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::model::app::{SecretValue, Sizes};
-use crate::model::{ContainerId, HealthStatus, ImageDigest, ImageRef, RegistryLogin, Resources, SimulatedHost};
+use crate::model::{
+    ContainerId, ContainerState, HealthStatus, ImageDigest, ImageRef, RegistryLogin, Resources, SimulatedHost,
+};
 
 use faults::{Faults, Moment};
 use host::Host;
@@ -407,6 +409,17 @@ impl Shared {
         }
     }
 
+    async fn until_started(&self, id: &ContainerId) {
+        loop {
+            let rings = self.changed.notified();
+            let waits = self.host.lock().inspect(id).is_ok_and(|found| found.state == ContainerState::Created);
+            if !waits || self.faults.lock().is_lost() {
+                return;
+            }
+            rings.await;
+        }
+    }
+
     async fn until_stopped(&self, id: &ContainerId) {
         loop {
             let rings = self.changed.notified();
@@ -619,5 +632,22 @@ impl DockerEngine for SimulatedEngine {
         };
         let wait = stream::once(wait).filter_map(|()| async { None });
         Ok(wait.chain(stream::iter(chunks).map(Ok)).boxed())
+    }
+
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let (written, _) = self.shared.act("attach", |host| host.log_of(id)).await?;
+        let (shared, id, already) = (self.shared.clone(), id.clone(), written.len());
+        let output = stream::once(async move {
+            shared.until_started(&id).await;
+            // One that is gone has written nothing.
+            let (lines, _) = shared.host.lock().log_of(&id).unwrap_or_default();
+            let new = logs::select(lines.get(already..).unwrap_or_default(), &LogOptions::default());
+            if shared.faults.lock().output_hangs {
+                std::future::pending::<()>().await;
+            }
+            let end = stream::once(async move { shared.until_stopped(&id).await }).filter_map(|()| async { None });
+            stream::iter(new).map(Ok).chain(end)
+        });
+        Ok(output.flatten().boxed())
     }
 }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Bench, GRACE, TIMEOUT, assert_refused};
 use crate::engine::{
-    AppNetwork, ContainerFile, CreateRequest, EngineErrorKind, ExecChunk, LogStream, NetworkRequest, ReplicaLabels,
-    VolumeRequest,
+    AppNetwork, ContainerFile, CreateRequest, EngineErrorKind, ExecChunk, LogChunk, LogOptions, LogStream,
+    NetworkRequest, ReplicaLabels, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -27,6 +27,11 @@ fn labels(slot: Option<u32>) -> ReplicaLabels {
 
 fn unique(what: &str) -> String {
     format!("conformance-{what}-{}", Uuid::now_v7())
+}
+
+/// What came, of which nothing failed.
+fn written(chunks: Vec<crate::engine::Result<LogChunk>>) -> Vec<u8> {
+    chunks.into_iter().flat_map(|chunk| chunk.expect("a piece of output").bytes).collect()
 }
 
 impl Bench {
@@ -196,6 +201,21 @@ impl Bench {
         let refused = self.engine.exec(&found.id, &command.map(str::to_owned)).await.map(drop);
         assert_refused(refused, EngineErrorKind::Conflict, "running a command in a container that does not run");
         self.engine.remove(&found.id).await.unwrap();
+    }
+
+    pub(super) async fn attaches_to_containers(&self) {
+        let mut spec = self.sleeping();
+        spec.args = ["echo", "hello"].map(str::to_owned).to_vec();
+        let id = self.engine.create(&self.request(spec)).await.unwrap().id;
+        let output = self.engine.attach(&id).await.unwrap();
+        self.engine.start(&id).await.unwrap();
+        self.engine.stop(&id, GRACE).await.unwrap();
+        let chunks = timeout(TIMEOUT, output.collect::<Vec<_>>()).await.expect("attach: it ends with the container");
+        let attached = written(chunks);
+        let logs = self.engine.logs(&id, &LogOptions::default()).await.unwrap();
+        let kept = timeout(TIMEOUT, logs.collect::<Vec<_>>()).await.expect("logs: they end");
+        assert_eq!(attached, written(kept), "attach: what a container writes is what its log has");
+        self.engine.remove(&id).await.unwrap();
     }
 
     pub(super) async fn puts_files_into_containers(&self) {

@@ -93,6 +93,7 @@ pub async fn conforms(engine: Arc<dyn DockerEngine>, image: ImageRef) {
     bench.makes_volumes().await;
     bench.knows_images().await;
     bench.runs_commands().await;
+    bench.attaches_to_containers().await;
     bench.puts_files_into_containers().await;
 }
 
@@ -278,6 +279,7 @@ impl Bench {
             ("update", self.engine.update(&nobody, &apps::sizes(None, 32)).await),
             ("rename", self.engine.rename(&nobody, "conformance-nobody").await),
             ("exec", self.engine.exec(&nobody, &["echo".to_owned()]).await.map(drop)),
+            ("attach", self.engine.attach(&nobody).await.map(drop)),
         ];
         for (operation, outcome) in outcomes {
             let what = format!("{operation} of a container that there is not");

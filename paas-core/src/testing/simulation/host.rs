@@ -233,4 +233,8 @@ impl DockerEngine for ReachedHost {
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
         self.read("exec", self.engine.exec(id, command)).await
     }
+
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.read("attach", self.engine.attach(id)).await
+    }
 }
