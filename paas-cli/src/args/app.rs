@@ -38,7 +38,7 @@ Example: paas-cli app plan -f paas.toml
         #[command(flatten)]
         app: App,
     },
-    /// List the revisions of an application, newest first
+    /// List the revisions of an application, newest first, with the images that each changed
     #[command(after_help = "Example: paas-cli app history shop\n\n* marks the revision that is to run.")]
     History {
         #[command(flatten)]
