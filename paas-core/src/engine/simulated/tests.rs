@@ -162,10 +162,9 @@ async fn health_is_what_the_check_found_while_it_runs() {
 #[tokio::test]
 async fn health_checks_pass_on_the_host_of_an_address() {
     let host = SimulatedHost::new("in-good-health");
-    for (engine, found) in [
-        (SimulatedEngine::new(&host), HealthStatus::Starting),
-        (SimulatedEngine::named(&host), HealthStatus::Healthy),
-    ] {
+    for (engine, found) in
+        [(SimulatedEngine::new(&host), HealthStatus::Starting), (SimulatedEngine::named(&host), HealthStatus::Healthy)]
+    {
         let mut checked = request("a");
         checked.spec.health = Some(crate::model::HealthCheck::default());
         let id = engine.create(&checked).await.unwrap().id;
