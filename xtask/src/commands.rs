@@ -18,7 +18,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts the platform and deploys a small web application with it.
+    /// The first five minutes of the README: starts the platform, deploys an application, kills a container of it, rolls out a new
+    /// version and one that cannot run. Leaves everything running.
     Demo {
         /// Stops the platform of an earlier demo, with everything it started.
         #[arg(long)]

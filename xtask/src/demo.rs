@@ -1,16 +1,49 @@
-//! `cargo xtask demo`: the platform at work, from nothing to a web application.
+//! `cargo xtask demo`: the first five minutes of the README, on this machine.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::{docker, packages, shell};
 
-const IMAGE: &str = "paas-demo-web:1";
-const NEXT_IMAGE: &str = "paas-demo-web:2";
+/// What is told, and what is then typed in `examples/demo`. The README's five minutes have the same lines.
+const TOUR: [(&str, &[&str]); 6] = [
+    ("The Docker of this machine is a host of the platform:", &[LOGIN, "paas-cli engines"]),
+    (
+        "A file declares an application of two components, and the platform makes it so:",
+        &["cat paas.toml", "paas-cli deploy", "paas-cli app logs demo/visitor --tail 4"],
+    ),
+    (
+        "Somebody kills a container behind the platform's back. It is missed at once:",
+        &["docker kill demo.web.1.1", "paas-cli app show demo"],
+    ),
+    ("A moment later it is back:", &["paas-cli app show demo", "paas-cli events 6"]),
+    (
+        "Version 2 takes the place of version 1, one container after the other, each once it answers:",
+        &["paas-cli deploy --yes --image web=paas-demo-web:2", "paas-cli app logs demo/visitor --tail 4"],
+    ),
+    ("Version 3 cannot run. It goes back by itself, and says why:", &[BROKEN, "paas-cli app history demo"]),
+];
+const LOGIN: &str = "paas-cli login --url http://127.0.0.1:5002 --name admin";
+/// Ends with status 1.
+const BROKEN: &str = "paas-cli deploy --yes --image web=paas-demo-web:3";
+/// The same where there are no programs that could fail: an image that nobody has.
+const BROKEN_SIMULATED: &str = "paas-cli deploy --yes --image web=missing:3";
+
+/// The versions of the example's image, and what each runs.
+const IMAGES: [(&str, &str); 3] = [
+    ("paas-demo-web:1", "echo \"Hello from $(hostname)\" > /www/index.html; httpd -f -p 80 -h /www & wait"),
+    (
+        "paas-demo-web:2",
+        "echo \"Version 2 says hello from $(hostname)\" > /www/index.html; httpd -f -p 80 -h /www & wait",
+    ),
+    ("paas-demo-web:3", "echo 'cannot read /etc/web.conf: no such file'; exit 1"),
+];
+
 const SERVER: &str = "paas-server";
 const ADDRESS: &str = "127.0.0.1:5002";
 const PASSWORD: &str = "demo-password";
@@ -20,8 +53,8 @@ fn state() -> PathBuf {
     shell::target().join("demo")
 }
 
-fn program(name: &str) -> PathBuf {
-    shell::target().join("debug").join(name)
+fn programs() -> PathBuf {
+    shell::target().join("debug")
 }
 
 /// Shows everything once, and leaves the platform running.
@@ -34,20 +67,19 @@ pub(crate) fn run(simulated: bool) -> Result<()> {
     shell::run(&mut build)?;
     fs::create_dir_all(state())?;
     let simulated = simulated || !has_docker();
-    let image = if simulated { "demo-web:1" } else { IMAGE };
     if !simulated {
-        docker::make_web_image(IMAGE, &state())?;
-        docker::make_web_image(NEXT_IMAGE, &state())?;
-    }
-    start_server(simulated)?;
-    match tour(image, simulated) {
-        Ok(()) => {}
-        Err(error) => {
-            eprintln!("\nThe server's log is {}.", state().join("server.log").display());
-            stop_quietly()?;
-            return Err(error);
+        for (image, program) in IMAGES {
+            docker::make_web_image(image, program, &state())?;
         }
     }
+    let begun = Instant::now();
+    start_server(simulated)?;
+    if let Err(error) = tour(simulated) {
+        eprintln!("\nThe server's log was:\n{}", shell::last_lines(&state().join("server.log"), 20));
+        stop_quietly()?;
+        return Err(error);
+    }
+    println!("\nThat took {} seconds.", begun.elapsed().as_secs());
     say_how_to_go_on(simulated);
     Ok(())
 }
@@ -58,24 +90,42 @@ fn has_docker() -> bool {
         Ok(()) => true,
         Err(error) => {
             println!(
-                "\nThere is no Docker here: {error:#}\nHere is the same on a SIMULATED engine. Nothing really runs.\n"
+                "\nThere is no Docker here: {error:#}\nHere is the same on a SIMULATED host. Nothing really runs.\n"
             );
             false
         }
     }
 }
 
+/// What makes a shell one in which the commands of the README can be typed.
+fn surroundings() -> String {
+    let (programs, state) = (programs(), state());
+    format!(
+        "export PATH={}:$PATH PAAS_CONFIG_DIR={}\nexport PAAS_ADMIN_PASSWORD={PASSWORD} PAAS_PASSWORD={PASSWORD}\n\
+         cd {}",
+        programs.display(),
+        state.display(),
+        shell::root().join("examples/demo").display()
+    )
+}
+
+/// A shell with these surroundings that runs one line.
+fn typed(line: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{}\n{line}", surroundings())]).env_remove("PAAS_TOKEN").env_remove("PAAS_URL");
+    shell.stdin(Stdio::null());
+    shell
+}
+
 fn start_server(simulated: bool) -> Result<()> {
-    let engine = if simulated { "local=sim://local?cpus=4&memory=8192" } else { "local=unix:///var/run/docker.sock" };
-    println!("\n$ paas-server --listen {ADDRESS} --engine '{engine}'");
-    let mut server = Command::new(program(SERVER));
-    server.args(["--listen", ADDRESS, "--engine", engine, "--data-dir"]).arg(state().join("data"));
-    server.env("PAAS_ADMIN_PASSWORD", PASSWORD).current_dir(state());
+    let engine = if simulated { " --engine 'local=sim://local?cpus=4&memory=8192'" } else { "" };
+    let line = format!("paas-server --data-dir $PAAS_CONFIG_DIR/data{engine}");
+    println!("\n$ {}\n$ {line} > $PAAS_CONFIG_DIR/server.log 2>&1 &", surroundings().replace('\n', "\n$ "));
     let log = state().join("server.log");
-    let pid = shell::start(&mut server, &log)?;
+    let pid = shell::start(&mut typed(&format!("exec {line}")), &log)?;
     fs::write(state().join("server.pid"), pid.to_string())?;
     let healthy = || shell::page(ADDRESS, "/healthz").is_ok();
-    let up = shell::wait_until(Duration::from_secs(20), || healthy() || !shell::is_running(pid, SERVER));
+    let up = shell::wait_until(Duration::from_secs(20), || healthy() || shell::program(pid).is_empty());
     if !up || !shell::is_running(pid, SERVER) {
         let said = fs::read_to_string(&log).unwrap_or_default();
         stop_quietly()?;
@@ -84,130 +134,51 @@ fn start_server(simulated: bool) -> Result<()> {
     Ok(())
 }
 
-fn tour(image: &str, simulated: bool) -> Result<()> {
-    shown(&["login", "--url", &format!("http://{ADDRESS}"), "--name", "admin"])?;
-    shown(&["engines"])?;
-    shown(&["run", "--name", image, "--count", "3", "--port", "tcp/::80", "--memory", "32"])?;
-    let first = ids()?.into_iter().next().context("nothing runs")?;
-    shown(&["scale", &first[..12], "5"])?;
-    shown(&["containers"])?;
-    if !simulated {
-        println!("\nA page from each of them:");
-        for port in ports()? {
-            let address = format!("127.0.0.1:{port}");
-            let mut page = None;
-            shell::wait_until(Duration::from_secs(10), || {
-                page = shell::page(&address, "/").ok();
-                page.is_some()
-            });
-            let page = page.with_context(|| format!("http://{address}/ does not answer"))?;
-            println!("  http://{address}/  {page}");
+fn tour(simulated: bool) -> Result<()> {
+    for (told, lines) in TOUR {
+        if shell::quietly(&mut typed("paas-cli app show demo")).is_ok()
+            && !shell::wait_until(Duration::from_secs(60), is_ready)
+        {
+            bail!("the application does not come back");
         }
-    }
-    shown(&["clusterinfo"])?;
-    shown(&["events", "8"])?;
-    declare(image, simulated)
-}
-
-/// The same as something that is declared, and stays so.
-fn declare(image: &str, simulated: bool) -> Result<()> {
-    let file = format!(
-        "app = \"demo\"\n\n[component.web]\nimage = \"{image}\"\nreplicas = 2\nport = 80\nmemory = 32\nhealth = {{ http = \"/\" }}\n\
-         stop = {{ grace = \"2s\" }}\nupdate = {{ monitor = \"2s\", drain = \"1s\" }}\n\n[component.worker]\nimage = \"{image}\"\n\
-         memory = 32\nstop = {{ grace = \"2s\" }}\ndepends_on = [\"web\"]\n"
-    );
-    fs::write(state().join("paas.toml"), &file)?;
-    println!("\nThe same, declared in a file: {}\n\n{file}", state().join("paas.toml").display());
-    shown(&["deploy", "--yes"])?;
-    let replica = replicas()?.into_iter().next().context("the application has no containers")?;
-    println!("\nOne of its containers is destroyed, and comes back:");
-    shown(&["destroy", &replica[..12]])?;
-    wait_until_ready(3)?;
-    shown(&["app", "show", "demo"])?;
-    let next = if simulated { "demo-web:2" } else { NEXT_IMAGE };
-    shown(&["deploy", "--yes", "--image", &format!("web={next}")])?;
-    println!("\nA version that cannot run goes back by itself:");
-    let broken = match simulated {
-        true => "image = \"missing:3\"".to_owned(),
-        false => format!("image = \"{next}\"\ncommand = [\"/bin/sh\", \"-c\", \"echo I cannot run; exit 1\"]"),
-    };
-    fs::write(state().join("broken.toml"), format!("[component.web]\n{broken}\n"))?;
-    let refused = ["deploy", "--yes", "-f", "paas.toml", "-f", "broken.toml"];
-    println!("\n$ paas-cli {}", refused.join(" "));
-    if cli(&refused).status()?.success() {
-        bail!("a version that cannot run was rolled out");
-    }
-    shown(&["app", "history", "demo"])
-}
-
-/// The ids of the containers of the application.
-fn replicas() -> Result<Vec<String>> {
-    let app: serde_json::Value =
-        serde_json::from_str(&shell::output(&mut cli(&["app", "show", "demo", "--output", "json"]))?)?;
-    let components = app["component"].as_object().context("it has no components")?;
-    let all = components.values().flat_map(|component| component["replicas"].as_array().into_iter().flatten());
-    Ok(all.filter_map(|replica| Some(replica["container"].as_str()?.to_owned())).collect())
-}
-
-fn wait_until_ready(count: u64) -> Result<()> {
-    let is_ready = || {
-        let shown = shell::output(&mut cli(&["app", "show", "demo", "--output", "json"])).unwrap_or_default();
-        serde_json::from_str::<serde_json::Value>(&shown).is_ok_and(|app| app["ready"] == count)
-    };
-    // It has to be missed first.
-    shell::wait_until(Duration::from_secs(3), || !is_ready());
-    if !shell::wait_until(Duration::from_secs(60), is_ready) {
-        bail!("the application does not come back");
+        println!("\n# {told}");
+        for line in lines {
+            show(line, simulated)?;
+        }
     }
     Ok(())
 }
 
-fn cli(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program("paas-cli"));
-    command.args(arguments).env("PAAS_CONFIG_DIR", state()).env("PAAS_PASSWORD", PASSWORD);
-    command.env_remove("PAAS_TOKEN").env_remove("PAAS_URL").stdin(Stdio::null()).current_dir(state());
-    command
-}
-
-/// Runs a command of the command line as a person would, and shows it.
-fn shown(arguments: &[&str]) -> Result<()> {
-    println!("\n$ paas-cli {}", arguments.join(" "));
-    shell::run(&mut cli(arguments))
-}
-
-fn ids() -> Result<Vec<String>> {
-    let ours: Vec<serde_json::Value> = ours()?;
-    Ok(ours.iter().filter_map(|container| Some(container["id"].as_str()?.to_owned())).collect())
-}
-
-fn ports() -> Result<Vec<u64>> {
-    Ok(ours()?.iter().filter_map(|container| container["ports"][0]["port"].as_u64()).collect())
-}
-
-/// The containers that the demo started.
-fn ours() -> Result<Vec<serde_json::Value>> {
-    let text = shell::output(&mut cli(&["containers", "--output", "json"]))?;
-    let containers: Vec<serde_json::Value> = serde_json::from_str(&text)?;
-    let is_ours = |container: &serde_json::Value| {
-        container["managed"] == true
-            && container["image"]["name"].as_str().is_some_and(|name| name.contains("demo-web"))
+fn show(line: &str, simulated: bool) -> Result<()> {
+    let is_broken = line == BROKEN;
+    let line = match simulated {
+        true => line.replace("docker kill", "paas-cli destroy").replace(BROKEN, BROKEN_SIMULATED),
+        false => line.to_owned(),
     };
-    Ok(containers.into_iter().filter(is_ours).collect())
+    println!("\n$ {line}");
+    let status = typed(&line).status()?;
+    if status.success() == is_broken {
+        bail!("that ended with {status}");
+    }
+    if line.ends_with(".1.1") {
+        shell::wait_until(Duration::from_secs(2), || !is_ready());
+    }
+    Ok(())
+}
+
+/// Whether all replicas of the application are.
+fn is_ready() -> bool {
+    let shown = shell::output(&mut typed("paas-cli app show demo --output json")).unwrap_or_default();
+    serde_json::from_str::<Value>(&shown).is_ok_and(|app| app["ready"] == app["replicas"])
 }
 
 fn say_how_to_go_on(simulated: bool) {
     let what = if simulated { " It SIMULATES: nothing really runs." } else { "" };
-    println!(
-        "\nThe platform is running at http://{ADDRESS}/ with its data in {}.{what}",
-        state().join("data").display()
-    );
-    println!("\nGo on with:");
-    println!("  export PATH={}:$PATH PAAS_CONFIG_DIR={}", program("").display(), state().display());
-    println!("  paas-cli app show demo");
-    println!("  paas-cli containers");
-    println!("  paas-cli --help");
-    println!("The account is admin with the password {PASSWORD}.");
-    println!("\nStop it, and remove what it started, with:\n  cargo xtask demo --stop");
+    println!("\nThe platform goes on running at http://{ADDRESS}/.{what} To go on by hand:\n");
+    println!("{}", surroundings());
+    println!("paas-cli app rollback demo");
+    println!("paas-cli --help");
+    println!("\nTo stop it, and remove what it started:\n\ncargo xtask demo --stop");
 }
 
 /// Stops everything that a demo left running.
@@ -230,15 +201,12 @@ fn stop_quietly() -> Result<()> {
         && shell::is_running(pid, SERVER)
     {
         remove_application();
-        let ids = ids().unwrap_or_default();
-        if !ids.is_empty() {
-            let mut arguments = vec!["destroy", "--quiet"];
-            arguments.extend(ids.iter().map(String::as_str));
-            shell::output(&mut cli(&arguments)).context("the containers of the demo cannot be destroyed")?;
-        }
+        let mut rest = typed("paas-cli containers --managed --all --quiet | paas-cli destroy -");
+        shell::quietly(&mut rest).context("the containers of the demo cannot be destroyed")?;
         shell::end(pid, SERVER, Duration::from_secs(30));
-    } else {
-        remove_containers_of_a_dead_server();
+    }
+    if docker::answers() && shell::has("docker") {
+        remove_from_docker();
     }
     docker::stop(&state());
     fs::remove_dir_all(state()).context("the data of the demo cannot be removed")
@@ -246,27 +214,34 @@ fn stop_quietly() -> Result<()> {
 
 /// The application makes its containers again as long as it is there.
 fn remove_application() {
-    if shell::output(&mut cli(&["app", "destroy", "demo", "--yes"])).is_ok() {
-        shell::wait_until(Duration::from_secs(30), || shell::output(&mut cli(&["app", "show", "demo"])).is_err());
+    if shell::quietly(&mut typed("paas-cli app destroy demo --yes")).is_ok() {
+        shell::wait_until(Duration::from_secs(30), || shell::quietly(&mut typed("paas-cli app show demo")).is_err());
     }
 }
 
-/// A server that was killed cannot remove its containers any more; Docker itself can.
-fn remove_containers_of_a_dead_server() {
-    if !docker::answers() || !shell::has("docker") {
-        return;
-    }
-    let mut list = Command::new("docker");
-    let (one, other) = (format!("ancestor={IMAGE}"), format!("ancestor={NEXT_IMAGE}"));
-    list.args(["ps", "-aq", "--filter", &one, "--filter", &other, "--filter", "label=paas.version"]);
-    let ids = shell::output(&mut list).unwrap_or_default();
-    let ids: Vec<&str> = ids.split_whitespace().collect();
-    if ids.is_empty() {
-        return;
-    }
-    let mut remove = Command::new("docker");
-    remove.args(["rm", "-f"]).args(ids).stdout(Stdio::null());
-    if let Err(error) = shell::run(&mut remove) {
-        eprintln!("some containers of the demo stay: {error:#}");
+/// The images, and what a server left that was killed: it cannot remove that any more.
+fn remove_from_docker() {
+    let images = IMAGES.map(|(image, _)| image);
+    let ancestors = images.map(|image| format!("--filter ancestor={image}")).join(" ");
+    let line = format!(
+        "docker ps -aq {ancestors} --filter label=paas.version | xargs -r docker rm -f; docker network rm paas-demo; docker rmi {}",
+        images.join(" ")
+    );
+    // What is not there cannot be removed; what stays is in nobody's way.
+    let _ = shell::quietly(&mut typed(&line));
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    #[test]
+    fn the_readme_shows_what_the_demo_does() {
+        let readme = include_str!("../../README.md");
+        let (_, section) = readme.split_once("\n## Five minutes\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let (_, section) = section.split_once(" &\n").unwrap();
+        let lines: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+        assert_eq!(lines, TOUR.map(|(_, lines)| lines).concat());
     }
 }

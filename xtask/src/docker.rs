@@ -76,22 +76,21 @@ fn pid_file(state: &Path) -> PathBuf {
     state.join("dockerd.pid")
 }
 
-/// Makes the image of a small web application: busybox serving one page that names the container.
-pub(crate) fn make_web_image(name: &str, state: &Path) -> Result<()> {
+/// Makes an image of busybox that runs `program`, a line of its shell.
+pub(crate) fn make_web_image(name: &str, program: &str, state: &Path) -> Result<()> {
     let files = state.join("image");
     let bin = files.join("bin");
     fs::create_dir_all(&bin)?;
     fs::create_dir_all(files.join("www"))?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file());
     fs::copy(busybox.context("busybox is not where Debian puts it")?, bin.join("busybox"))?;
-    for applet in ["sh", "httpd", "hostname", "echo"] {
+    for applet in ["sh", "httpd", "hostname", "sleep", "wget"] {
         let link = bin.join(applet);
         if !link.exists() {
             std::os::unix::fs::symlink("busybox", &link)?;
         }
     }
-    let serve = "trap 'exit 0' TERM; echo \"Hello from $(hostname)\" > /www/index.html; echo serving; httpd -f -p 80 -h /www & wait";
-    let command = serde_json::to_string(&["/bin/sh", "-c", serve])?;
+    let command = serde_json::to_string(&["/bin/sh", "-c", &format!("trap 'exit 0' TERM; {program}")])?;
     let mut tar = Command::new("tar").arg("-C").arg(&files).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
     let archive = tar.stdout.take().context("tar gives no output")?;
     let mut import = Command::new("docker");

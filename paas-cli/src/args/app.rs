@@ -25,7 +25,7 @@ pub(crate) enum AppCommand {
     Apply(ApplyArgs),
     /// Show what 'apply' would change, and change nothing
     #[command(after_help = "\
-Example: paas-cli app plan -f paas.toml
+Example: paas-cli app plan
 
 ~ is a field that changes, + one that is new, - one that goes. The steps are the first ones; others follow from them.")]
     Plan(PlanArgs),
@@ -38,7 +38,7 @@ Example: paas-cli app plan -f paas.toml
         #[command(flatten)]
         app: App,
     },
-    /// List the revisions of an application, newest first
+    /// List the revisions of an application, newest first, with the images that each changed
     #[command(after_help = "Example: paas-cli app history shop\n\n* marks the revision that is to run.")]
     History {
         #[command(flatten)]
@@ -133,7 +133,7 @@ Example: paas-cli app logs shop/web --follow --tail 20
 Example: paas-cli app logs shop --previous")]
     Logs(AppLogArgs),
     /// Show the rollout of an application, or how the last one ended
-    #[command(after_help = format!("Example: paas-cli app rollout shop --follow\n\nWith --follow: {ENDS}"))]
+    #[command(after_help = format!("Example: paas-cli app rollout shop --follow\n\n{ENDS} That is with --follow."))]
     Rollout {
         #[command(flatten)]
         app: App,
@@ -204,13 +204,8 @@ Example: paas-cli deploy --var VERSION=1.9 --message \"new checkout\"
 
 {ENDS}"))]
 pub(crate) struct DeployArgs {
-    /// File that declares the application, in TOML or as Compose has it, or - for stdin; may be repeated, and each is laid over those before it
-    #[arg(long = "file", short = 'f', value_name = "FILE", default_value = "paas.toml", value_hint = ValueHint::FilePath)]
-    files: Vec<PathBuf>,
     #[command(flatten)]
-    changes: Changes,
-    #[command(flatten)]
-    ignored: Ignored,
+    pub(crate) files: Files,
     #[command(flatten)]
     pub(crate) options: ApplyOptions,
 }
@@ -240,7 +235,7 @@ pub(crate) struct PlanArgs {
 #[derive(Debug, Args)]
 pub(crate) struct Files {
     /// File that declares the application, in TOML or as Compose has it, or - for stdin; may be repeated, and each is laid over those before it
-    #[arg(long = "file", short = 'f', value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    #[arg(long = "file", short = 'f', value_name = "FILE", default_value = "paas.toml", value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     changes: Changes,
@@ -332,13 +327,6 @@ pub(crate) enum ReconcileCommand {
     /// Act on applications again, after the store of the platform was restored
     #[command(after_help = "Example: paas-cli reconcile resume")]
     Resume,
-}
-
-impl DeployArgs {
-    /// The application as the files have it.
-    pub(crate) fn read(&self) -> Result<Declared, Failure> {
-        self.ignored.apply(self.changes.read(&self.files)?).with_configs()
-    }
 }
 
 impl Files {

@@ -210,8 +210,8 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Example: paas-cli heal --now
 
-When most hosts are silent at once, more likely this server is cut off, and nothing is healed by itself. Be sure that those
-hosts are down: what still runs there runs twice otherwise.")]
+When most hosts are silent at once, more likely this server is cut off, and nothing is healed by itself. \
+Be sure that those hosts are down: what still runs there runs twice otherwise.")]
     Heal {
         /// Now, and not when half of the hosts answer
         #[arg(long, required = true)]
@@ -221,7 +221,7 @@ hosts are down: what still runs there runs twice otherwise.")]
     #[command(after_help = "\
 Example: paas-cli rebalance --dry-run
 
-Moves until the scores of all hosts differ by less than 10 points, one replica of a component at a time.
+Moves until the scores of all hosts differ by less than 10 points, one replica of a component at a time. \
 It goes on by itself; 'paas-cli app list' shows how far it is.")]
     Rebalance {
         /// Only show what would move, and what each would gain

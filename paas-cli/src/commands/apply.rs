@@ -46,7 +46,11 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
     if plan.has_changes() || !plan.refused.is_empty() {
         context.output.say_lines(&output::apps::plan(&plan));
         if !options.yes && !only_adds(&plan) {
-            confirm("Apply?", "this does more than to add something; look at the plan, and add --yes to apply it")?;
+            let instead = match plan.refused.is_empty() {
+                true => "this does more than to add something; look at the plan, and add --yes to apply it",
+                false => "something of it is refused, see the plan; add --yes to apply it all the same",
+            };
+            confirm("Apply?", instead)?;
         }
     }
     request.base = Some(plan.base);

@@ -140,7 +140,7 @@ async fn destroy(context: &Context, name: &AppName, delete_volumes: bool, yes: b
         apply::confirm(&format!("Remove {name}{volumes}?"), &instead)?;
     }
     context.client()?.destroy_app(name.as_str(), delete_volumes).await?;
-    context.output.say(&format!("{name} is being removed"));
+    context.output.say(&format!("{name} is being removed; 'paas-cli app list' shows it until it is gone"));
     Ok(())
 }
 

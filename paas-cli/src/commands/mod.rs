@@ -62,7 +62,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         }
         Command::Container { target } => containers::inspect(context, &target.id).await,
         Command::Run(arguments) => launch::run(context, *arguments).await,
-        Command::Deploy(arguments) => apply::apply(context, arguments.read()?, arguments.options).await,
+        Command::Deploy(arguments) => apply::apply(context, arguments.files.read()?, arguments.options).await,
         Command::App { command } => apps::dispatch(context, *command).await,
         Command::Exec(arguments) => exec::exec(context, arguments).await,
         Command::Secret { command } => secrets::dispatch(context, command).await,

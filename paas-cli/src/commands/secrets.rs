@@ -52,6 +52,9 @@ fn said(app: &AppName, name: &SecretName, roll: bool, set: &SecretSet) -> String
 
 async fn list(context: &Context, app: &AppName) -> Result {
     let secrets = context.client()?.secrets(app.as_str()).await?;
+    if secrets.is_empty() {
+        context.output.say(&format!("{app} has no secrets"));
+    }
     context.output.show_list("secret", &secrets, |secret| secret.name.to_string(), tables::secrets)
 }
 

@@ -155,19 +155,32 @@ pub(crate) fn list(apps: &[AppSummary]) -> String {
     with_headers(["NAME", "STATE", "REVISION", "READY", "CHANGED"], rows)
 }
 
+/// The revisions, newest first, each with the images that it changed.
 pub(crate) fn history(revisions: &[RevisionSummary]) -> String {
-    let rows = revisions.iter().map(|revision| {
+    let rows = revisions.iter().enumerate().map(|(index, revision)| {
         let mark = if revision.current { "*" } else { "" };
-        let images = revision.images.iter().map(|(component, image)| format!("{component}={}", last_part(image)));
         [
             format!("{}{mark}", revision.revision),
             time(revision.created),
             revision.user.as_ref().map(ToString::to_string).unwrap_or_default(),
-            clipped(&images.collect::<Vec<_>>().join(","), 20),
-            clipped(&revision.message, 16),
+            clipped(&changed_images(revision, revisions.get(index + 1)), 20),
+            revision.message.clone(),
         ]
     });
-    with_headers(["REVISION", "CREATED", "USER", "IMAGES", "MESSAGE"], rows)
+    let table = with_headers(["REVISION", "CREATED", "USER", "IMAGES", "MESSAGE"], rows);
+    table.lines().map(|line| clipped(line, WIDTH)).collect::<Vec<_>>().join("\n")
+}
+
+/// The images that are others than those of the revision before; all of them where that is not known.
+fn changed_images(revision: &RevisionSummary, earlier: Option<&RevisionSummary>) -> String {
+    let is_new = |component: &ComponentName, image: &String| {
+        earlier.is_none_or(|earlier| {
+            earlier.images.get(component) != Some(image)
+                || earlier.digests.get(component) != revision.digests.get(component)
+        })
+    };
+    let images = revision.images.iter().filter(|(component, image)| is_new(component, image));
+    images.map(|(component, image)| format!("{component}={}", last_part(image))).collect::<Vec<_>>().join(",")
 }
 
 /// An image without its registry.

@@ -200,7 +200,12 @@ fn revisions() {
     let revisions: Vec<RevisionSummary> = read(
         r#"[{"revision": 4, "created": "2026-01-31T12:00:00.5Z", "user": "anna", "message": "new checkout for the spring sale",
              "images": {"db": "postgres:17", "web": "registry.example.org/shop/web:1.9"}, "current": true},
-            {"revision": 3, "created": "2026-01-30T12:00:00Z", "images": {"web": "shop:1.8"}, "current": false}]"#,
+            {"revision": 3, "created": "2026-01-30T12:00:01Z", "message": "rolled back from 2",
+             "images": {"db": "postgres:17", "web": "shop:1.8"}, "current": false},
+            {"revision": 2, "created": "2026-01-30T12:00:00Z", "user": "anna",
+             "images": {"db": "postgres:17", "web": "shop:1.8.1"}, "current": false},
+            {"revision": 1, "created": "2026-01-29T12:00:00Z", "user": "anna",
+             "images": {"db": "postgres:17", "web": "shop:1.8"}, "current": false}]"#,
     );
     insta::assert_snapshot!(apps::history(&revisions));
 }

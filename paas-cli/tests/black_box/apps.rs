@@ -134,7 +134,10 @@ async fn an_application_is_removed_only_with_a_yes() {
     let refused = home.run(&["app", "destroy", "shop", "--delete-volumes"]).await;
     let told = "paas-cli: this removes shop and its volumes; add --yes to do so\n";
     assert_eq!((refused.expect(2).stderr.as_str(), server.asked().len()), (told, 0));
-    assert_eq!(home.run(&["app", "destroy", "shop", "--yes"]).await.expect(0).stderr, "shop is being removed\n");
+    assert_eq!(
+        home.run(&["app", "destroy", "shop", "--yes"]).await.expect(0).stderr,
+        "shop is being removed; 'paas-cli app list' shows it until it is gone\n"
+    );
     assert_eq!(server.asked_once().line, "DELETE /api/apps/shop?delete_volumes=false");
     home.run(&["app", "destroy", "shop", "--yes", "--delete-volumes"]).await.expect(0);
     assert_eq!(server.asked_once().line, "DELETE /api/apps/shop?delete_volumes=true");

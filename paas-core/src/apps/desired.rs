@@ -24,6 +24,8 @@ pub struct Desired {
     /// The newest revision that was rolled out entirely, to which a rollout that fails goes back. Without a rollout under way, a
     /// target that is not this one was stopped: no slot gets its first container, and nothing is removed for it.
     pub last_done: Option<u64>,
+    /// The newest before that one that was rolled out entirely and was another specification: what goes back by hand goes there.
+    pub done_before: Option<u64>,
     /// The rollout that is under way.
     pub rollout: Option<Rollout>,
     /// Its replicas.
@@ -48,6 +50,7 @@ impl Desired {
             target: 1,
             revisions: BTreeMap::from([(1, Arc::new(spec))]),
             last_done: None,
+            done_before: None,
             rollout: Some(Rollout::new(1, RolloutReason::Apply, now)),
             replicas: BTreeMap::new(),
             volumes: Vec::new(),
@@ -65,6 +68,7 @@ impl Desired {
             target: 0,
             revisions: BTreeMap::new(),
             last_done: None,
+            done_before: None,
             rollout: None,
             replicas: BTreeMap::new(),
             volumes: Vec::new(),

@@ -186,7 +186,7 @@ impl Documents {
         desired.volumes = self.volumes.values().map(|kept| Volume::from(&kept.record)).collect();
         if let Some(Kept { record, .. }) = &self.application {
             desired.target = record.target;
-            desired.last_done = record.last_done;
+            (desired.last_done, desired.done_before) = (record.last_done, record.done_before);
             desired.forgotten = record.forgotten;
             match (convert::goal_of(record.goal), record.rollout.as_ref().map(convert::rollout_of)) {
                 (Some(goal), Some(Some(rollout))) => (desired.goal, desired.rollout) = (goal, Some(rollout)),
@@ -287,7 +287,7 @@ impl Documents {
             None => ApplicationRecord::new(desired.target),
         };
         record.target = desired.target;
-        record.last_done = desired.last_done;
+        (record.last_done, record.done_before) = (desired.last_done, desired.done_before);
         record.goal = desired.goal.into();
         record.rollout = rollout;
         record.forgotten = desired.forgotten;

@@ -121,11 +121,18 @@ impl Desired {
             Action::Finish(outcome) => {
                 self.rollout = None;
                 if *outcome != Outcome::Stopped {
-                    self.last_done = Some(self.target);
+                    self.note_done();
                 }
             }
             Action::Fetch { .. } | Action::Rename(_) | Action::UpdateInPlace(..) | Action::Wait { .. } => {}
         }
+    }
+
+    /// Notes that the target was rolled out entirely.
+    fn note_done(&mut self) {
+        let is_other = |done: &u64| self.revisions.get(done) != self.revisions.get(&self.target);
+        self.done_before = self.last_done.filter(is_other).or(self.done_before);
+        self.last_done = Some(self.target);
     }
 
     /// Notes that the container of a step that creates one could not be made, or a volume for it, and that none was left behind.

@@ -152,6 +152,7 @@ impl Looked<'_> {
             (ContainerState::Running, super::Health::Unhealthy { .. }, _) => "unhealthy",
             (ContainerState::Running, _, Some(Backend::Serving)) => "ready",
             (ContainerState::Running, _, Some(Backend::Draining { .. })) => "draining",
+            (ContainerState::Running, _, _) if self.desired.goal != Goal::Run => "stopping",
             (ContainerState::Running | ContainerState::Created, _, _) => "starting",
             (ContainerState::Paused, _, _) => "paused",
             (ContainerState::Restarting, _, _) => "crash-looping",

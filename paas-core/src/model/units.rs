@@ -5,7 +5,8 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Invalid;
 
@@ -89,9 +90,34 @@ impl fmt::Display for Cpus {
 }
 
 /// An amount of memory in megabytes of 1,048,576 bytes, as Docker's `-m 100m` counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct MemoryMb(u64);
+
+impl<'de> Deserialize<'de> for MemoryMb {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(Megabytes)
+    }
+}
+
+/// Says what is expected to those who write `512m`, as for Docker.
+struct Megabytes;
+
+impl Visitor<'_> for Megabytes {
+    type Value = MemoryMb;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a number of megabytes, such as 256")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<MemoryMb, E> {
+        Ok(MemoryMb(number))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<MemoryMb, E> {
+        u64::try_from(number).map(MemoryMb).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+}
 
 impl MemoryMb {
     /// No memory at all.
@@ -242,6 +268,16 @@ mod tests {
         assert_eq!(MemoryMb::from_bytes_ceil(1), MemoryMb::new(1));
         assert_eq!(MemoryMb::from_bytes_floor((1 << 20) * 2 - 1), MemoryMb::new(1));
         assert_eq!(Cpus::from_nano_ceil(12_500_000), Cpus::from_milli(13));
+    }
+
+    #[test]
+    fn who_writes_memory_in_another_way_is_told_what_is_expected() {
+        let read = |text: &str| serde_json::from_str::<MemoryMb>(text);
+        assert_eq!(read("256").unwrap(), MemoryMb::new(256));
+        for wrong in [r#""512m""#, "-1", "0.5"] {
+            let told = read(wrong).unwrap_err().to_string();
+            assert!(told.contains("expected a number of megabytes, such as 256"), "{told}");
+        }
     }
 
     #[test]

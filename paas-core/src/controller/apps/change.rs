@@ -86,10 +86,13 @@ impl Controller {
         let decide = move |controller: &Controller, actor: &Actor, desired: &mut Desired, secrets: &Outlines| {
             check_there(desired)?;
             check_no_rollout(desired, request.supersede)?;
-            let before = || desired.revisions.keys().rev().copied().find(|&number| number < desired.target);
-            let good = desired.last_done.filter(|&number| number != desired.target);
-            let Some(to) = request.to.or(good).or_else(before) else {
-                let reason = format!("{} has no revision before {}", desired.app, desired.target);
+            let good = desired.last_done.filter(|&number| number != desired.target).or(desired.done_before);
+            let good = good.filter(|number| desired.revisions.contains_key(number));
+            let Some(to) = request.to.or(good) else {
+                let reason = format!(
+                    "{} has no other revision that was rolled out entirely; 'app history' shows which there are, and one can be named",
+                    desired.app
+                );
                 return Err(ControllerError::Conflict { reason });
             };
             let missing = || ControllerError::RevisionNotFound { app: desired.app.to_string(), revision: to };

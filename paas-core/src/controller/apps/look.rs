@@ -8,8 +8,9 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::time::interval;
 
+use super::change::check_there;
 use super::images::{self, Found};
-use super::{current_of, not_found, reason_of};
+use super::{current_of, not_found, only_component, reason_of};
 use crate::apps::difference::differences;
 use crate::apps::{Action, Cause, Goal, Step};
 use crate::controller::{Actor, Controller, ControllerError, Result};
@@ -96,7 +97,8 @@ impl Controller {
     /// What an apply would do: the fields that would change, and the first steps with their causes. Nothing is changed.
     ///
     /// # Errors
-    /// [`ControllerError::Invalid`] for what no application can be; [`ControllerError::NotAllowed`]; the store cannot be read.
+    /// [`ControllerError::Invalid`] for what no application can be; [`ControllerError::NotAllowed`]; [`ControllerError::Conflict`] for
+    /// one that is being removed; the store cannot be read.
     pub async fn plan_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<AppPlan> {
         let name: AppName = name.parse()?;
         let known = self.shared.apps.known(name.as_str());
@@ -104,6 +106,9 @@ impl Controller {
         let app = known.unwrap_or_else(|| Arc::new(self.shared.apps.unknown(&name)));
         let desired = self.shared.apps.documents(&app).await.map_err(ControllerError::Store)?.desired().clone();
         let current = current_of(&desired).cloned();
+        if current.is_some() {
+            check_there(&desired)?;
+        }
         let secrets = self.shared.apps.secrets().outlines(&name).await.map_err(ControllerError::Store)?;
         let mut spec = self.check_app(actor, &name, &request.app, current.as_deref(), &secrets)?;
         let found = self.find_images(spec.components.iter()).await;
@@ -181,14 +186,14 @@ impl Controller {
     /// output: `web.1`.
     ///
     /// # Errors
-    /// [`ControllerError::AppNotFound`].
+    /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not.
     pub fn app_containers(
         &self,
         name: &str,
         component: Option<&ComponentName>,
     ) -> Result<Vec<(String, Arc<Container>)>> {
         let app = self.known_app(name)?;
-        app.shown().ok_or_else(|| not_found(name))?;
+        let documents = app.shown().ok_or_else(|| not_found(name))?;
         let cluster = &self.shared.cluster;
         let mut found: Vec<(String, Arc<Container>)> = cluster
             .replicas(&app.name)
@@ -202,6 +207,12 @@ impl Controller {
                 Some((name, cluster.container(&replica.id)?.container))
             })
             .collect();
+        // What is not declared any more may still have some.
+        if found.is_empty()
+            && let (Some(_), Some(spec)) = (component, current_of(documents.desired()))
+        {
+            only_component(spec, component)?;
+        }
         found.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(found)
     }

@@ -209,3 +209,43 @@ async fn one_that_its_host_cannot_start_again_is_made_anew() {
     assert_eq!(app.summary.ready, 1);
     assert_ne!(platform.host("one").really_there()[0].id, before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_after_a_version_failed_is_the_last_other_good_one() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    for image in ["web:1", "web:2", "missing:3"] {
+        controller.apply_app(&ann(), "shop", web(image, 1)).await.unwrap();
+        platform.settled().await;
+    }
+    assert_eq!(platform.images(), ["web:2"], "it went back by itself");
+    for good in ["web:1", "web:2"] {
+        controller.rollback_app(&ann(), "shop", Default::default()).await.unwrap();
+        platform.settled().await;
+        assert_eq!(platform.images(), [good]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_one_version_was_good_there_is_none_to_take_back() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    for image in ["web:1", "missing:2"] {
+        controller.apply_app(&ann(), "shop", web(image, 1)).await.unwrap();
+        platform.settled().await;
+    }
+    let refused = controller.rollback_app(&ann(), "shop", Default::default()).await;
+    assert!(matches!(refused, Err(ControllerError::Conflict { .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_removed_is_not_planned_for() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    platform.host("one").set_reachable(false);
+    controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    let refused = controller.plan_app(&ann(), "shop", web("web:1", 1)).await;
+    assert!(matches!(refused, Err(ControllerError::Conflict { .. })), "{refused:?}");
+}

@@ -113,3 +113,13 @@ async fn a_command_before_leaves_what_it_wrote() {
     let events = platform.controller.events(100).await.unwrap();
     assert!(events.iter().any(|event| event.kind == EventKind::Replica));
 }
+
+#[tokio::test(start_paused = true)]
+async fn output_of_a_component_that_there_is_not_is_refused() {
+    let platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    let of = |component: &str| platform.controller.app_containers("shop", Some(&component.parse().unwrap()));
+    assert_eq!(of("web").unwrap().len(), 1);
+    assert!(matches!(of("wep"), Err(ControllerError::Invalid(_))));
+}

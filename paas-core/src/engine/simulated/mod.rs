@@ -96,13 +96,14 @@ impl SimulatedEngine {
     }
 
     /// The host of that name in this process; made when there is none. One that exists takes on the new properties.
+    /// Health checks of containers pass there, unless [`set_health`](Self::set_health) says otherwise.
     pub fn named(settings: &SimulatedHost) -> Self {
         let mut hosts = HOSTS.lock();
         if let Some(host) = hosts.get(&settings.name) {
             *host.shared.settings.lock() = settings.clone();
             return host.clone();
         }
-        let host = Self::new(settings);
+        let host = Self::of(settings, Host::in_good_health());
         hosts.insert(settings.name.clone(), host.clone());
         host
     }

@@ -160,6 +160,20 @@ async fn health_is_what_the_check_found_while_it_runs() {
 }
 
 #[tokio::test]
+async fn health_checks_pass_on_the_host_of_an_address() {
+    let host = SimulatedHost::new("in-good-health");
+    for (engine, found) in
+        [(SimulatedEngine::new(&host), HealthStatus::Starting), (SimulatedEngine::named(&host), HealthStatus::Healthy)]
+    {
+        let mut checked = request("a");
+        checked.spec.health = Some(crate::model::HealthCheck::default());
+        let id = engine.create(&checked).await.unwrap().id;
+        engine.start(&id).await.unwrap();
+        assert_eq!(engine.inspect(&id).await.unwrap().run.health, Some(found));
+    }
+}
+
+#[tokio::test]
 async fn outsiders_containers_count_with_their_limits_or_the_default() {
     let engine = engine(0.0, 0);
     let limits = Resources { cpus: Cpus::from_milli(500), memory: MemoryMb::new(100) };

@@ -38,6 +38,9 @@ pub struct ApplicationRecord {
     /// The newest revision that was rolled out entirely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_done: Option<u64>,
+    /// The newest before that one that was rolled out entirely and was another specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_before: Option<u64>,
     /// What is to become of it.
     #[serde(default)]
     pub goal: GoalRecord,
@@ -337,6 +340,7 @@ impl ApplicationRecord {
             format: FORMAT,
             target,
             last_done: None,
+            done_before: None,
             goal: GoalRecord::Run,
             rollout: None,
             ended: None,
