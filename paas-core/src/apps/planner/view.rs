@@ -105,7 +105,10 @@ impl View<'_> {
             });
             candidate.is_good() && !draining
         };
-        self.unseen.is_some() || self.completed.is_some() || self.fit.iter().chain(&self.old).any(serves)
+        // One that is ready is given traffic only where it is as it should be.
+        let never_did = |old: &Candidate<'_>| !old.serves && old.standing == Standing::Known(Status::Ready);
+        let old = self.old.as_ref().filter(|old| !never_did(old));
+        self.unseen.is_some() || self.completed.is_some() || self.fit.iter().chain(old).any(serves)
     }
 
     /// Whether it has what it is to have, and nothing old is left.
