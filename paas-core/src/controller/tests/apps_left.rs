@@ -127,6 +127,32 @@ async fn a_host_that_was_given_up_has_nothing_left_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_there() {
+    let platform = platform(&["one", "two", "three"]).await;
+    let controller = &platform.controller;
+    let file = "[component.web]\nimage = 'web:1'\nreplicas = 3\nheal = { after = 'never' }";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    let left = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").set_reachable(false);
+    platform.until("one", EngineStatus::Down).await;
+    // A round that has seen that the host is gone, and has not written down yet what follows from it.
+    let apps = &controller.shared.apps;
+    let held = apps.documents(&apps.known("shop").unwrap()).await.unwrap();
+    controller.host_lost(&ann(), &engine_id("one"), false).await.unwrap();
+    platform.host("one").set_reachable(true);
+    platform.until("one", EngineStatus::Up).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let mut desired = held.desired().as_ref().clone();
+    desired.replicas.retain(|_, replica| replica.engine != engine_id("one"));
+    let change = held.documents().change_to(desired, &Default::default(), apps.now()).unwrap();
+    held.commit(change, Vec::new()).await.unwrap();
+    platform.settled().await;
+    assert!(eventually(|| platform.really_there() == 3).await);
+    assert!(platform.host("one").really_there().iter().all(|found| found.id != left));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fixed_port_of_each_host_is_free_for_the_next_version_when_the_old_one_stopped() {
     let platform = platform(&["one", "two"]).await;
     let file = |image: &str| {
