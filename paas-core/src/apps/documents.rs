@@ -238,15 +238,15 @@ impl Documents {
         self.application.as_ref().is_some_and(|kept| kept.record.delete_volumes)
     }
 
-    /// What has to be written so that nothing is left of the application but its volumes, or not even those.
-    pub(super) fn removal(&self, with_volumes: bool) -> Change {
+    /// What has to be written so that nothing is left of the application but some of its volumes.
+    pub(super) fn removal(&self, stays: &[Volume]) -> Change {
         let app = &self.desired.app;
         let Tables { applications, revisions, replicas, volumes } = &self.tables;
         let mut next = Self::none(self.tables.clone(), app);
-        if !with_volumes {
-            next.volumes.clone_from(&self.volumes);
-        }
+        next.volumes.clone_from(&self.volumes);
+        next.volumes.retain(|_, kept| stays.contains(&Volume::from(&kept.record)));
         next.read(app);
+        let left: Vec<&String> = self.volumes.keys().filter(|key| !next.volumes.contains_key(*key)).collect();
         let mut change = Change { writes: Vec::new(), next };
         if let Some(kept) = &self.application {
             change.push(Written::Application, applications.deletion(app.as_str(), Some(kept.version)));
@@ -257,7 +257,7 @@ impl Documents {
         for slot in self.replicas.keys() {
             change.push(Written::Replica(slot.clone()), replicas.clearance(&replica_key(app, slot)));
         }
-        for key in self.volumes.keys().filter(|_| with_volumes) {
+        for key in left {
             change.push(Written::Volume(key.clone()), volumes.clearance(key));
         }
         change

@@ -153,6 +153,30 @@ async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_goes_also_when_a_container_of_somebody_else_has_a_volume_of_it() {
+    let mut platform = platform(&["one"]).await;
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']";
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    platform.controller.shutdown().await;
+    let host = platform.host("one").clone();
+    let id = host.really_there()[0].id.clone();
+    host.outsider_stop(&id).unwrap();
+    host.outsider_rename(&id, "kept-by-ann").unwrap();
+    platform.controller = start(&platform).await;
+    platform.settled().await;
+    platform.controller.destroy_app(&ann(), "shop", true).await.unwrap();
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await, "{:#?}", platform.controller.app("shop"));
+    let told = platform.events.events().into_iter().map(|event| event.message).find(|told| told.contains("nothing"));
+    let expected = "shop: nothing of it is left but volume shop.db.1.data on one: kept-by-ann uses it";
+    assert_eq!(told.as_deref(), Some(expected));
+    // Whoever declares it again finds what is in it.
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    assert_eq!((platform.really_there(), host.asked("create_volume").times), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fixed_port_of_each_host_is_free_for_the_next_version_when_the_old_one_stopped() {
     let platform = platform(&["one", "two"]).await;
     let file = |image: &str| {
