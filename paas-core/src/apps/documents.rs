@@ -185,7 +185,7 @@ impl Documents {
             self.replicas.iter().map(|(slot, kept)| (slot.clone(), Replica::from(&kept.record))).collect();
         desired.volumes = self.volumes.values().map(|kept| Volume::from(&kept.record)).collect();
         if let Some(Kept { record, .. }) = &self.application {
-            desired.target = record.target;
+            (desired.target, desired.declared) = (record.target, record.declared);
             desired.last_done = record.last_done;
             desired.forgotten = record.forgotten;
             match (convert::goal_of(record.goal), record.rollout.as_ref().map(convert::rollout_of)) {
@@ -223,7 +223,10 @@ impl Documents {
     }
 
     /// What has to be written so that it is kept as `desired` says.
-    pub(crate) fn change_to(&self, desired: Desired, beside: &Beside, now: Timestamp) -> Result<Change> {
+    pub(crate) fn change_to(&self, mut desired: Desired, beside: &Beside, now: Timestamp) -> Result<Change> {
+        if !self.is_there() {
+            desired.declared = Some(now);
+        }
         let mut change = Change { writes: Vec::new(), next: self.clone() };
         self.write_application(&mut change, &desired, beside)?;
         self.write_revisions(&mut change, &desired, beside, now)?;
@@ -286,7 +289,7 @@ impl Documents {
             Some(old) => old.clone(),
             None => ApplicationRecord::new(desired.target),
         };
-        record.target = desired.target;
+        (record.target, record.declared) = (desired.target, desired.declared);
         record.last_done = desired.last_done;
         record.goal = desired.goal.into();
         record.rollout = rollout;

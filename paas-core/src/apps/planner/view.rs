@@ -285,7 +285,7 @@ impl<'a> Planner<'a> {
         slot: &Slot,
         replica: &'a Replica,
     ) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
-        self.containers_of(slot).filter(|container| replica.made.contains(&container.generation))
+        self.containers_of(slot).filter(|container| replica.names(container))
     }
 
     pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
@@ -293,7 +293,7 @@ impl<'a> Planner<'a> {
     }
 
     fn sort_in(&self, view: &mut View<'a>, container: &'a ObservedContainer) {
-        let Some(replica) = view.replica.filter(|replica| replica.made.contains(&container.generation)) else {
+        let Some(replica) = view.replica.filter(|replica| replica.names(container)) else {
             view.orphans.push(container);
             return;
         };

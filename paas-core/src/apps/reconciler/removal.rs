@@ -10,7 +10,7 @@ use crate::apps::convert::volume_name;
 use crate::cluster::EngineReach;
 use crate::engine::EngineErrorKind;
 use crate::executor::Executor;
-use crate::model::{Event, EventKind};
+use crate::model::{EngineId, Event, EventKind};
 use crate::store::Result;
 
 /// When a volume is removed again that could not be removed.
@@ -28,9 +28,13 @@ impl Apps {
         let desired = held.desired().clone();
         // What was on a host that is gone for good is not waited for; if it is back, it is cleared.
         let (lost, reaches) = (self.caution.lost(), executor.cluster.reaches());
-        let is_gone = |engine| lost.contains(engine) && reaches.get(engine) != Some(&EngineReach::Up);
+        let is_gone = |engine: &EngineId| lost.contains(engine) && reaches.get(engine) != Some(&EngineReach::Up);
         let is_left = executor.cluster.replicas(&app.name).iter().any(|container| !is_gone(&container.engine));
-        if is_left || !desired.replicas.is_empty() {
+        // A command of it, which no record names, may be on a host that this server has not read yet.
+        let is_unread = |(engine, reach): (&EngineId, &EngineReach)| {
+            matches!(reach, EngineReach::NotRead { .. }) && !lost.contains(engine)
+        };
+        if is_left || reaches.iter().any(is_unread) || !desired.replicas.is_empty() {
             return Ok(Next::At(None));
         }
         let cluster = &executor.cluster;

@@ -89,11 +89,14 @@ impl Apps {
         let labels = &container.labels;
         let Some(app) = self.known(labels.app.as_str()) else { return Some(false) };
         let documents = app.shown.read().clone()?;
+        if documents.desired().is_of_another(labels) {
+            return Some(false);
+        }
         let Some(number) = labels.slot else { return Some(documents.is_there()) };
         let slot = Slot { component: labels.component.clone(), number };
         let record = documents.desired().replicas.get(&slot);
         Some(record.is_some_and(|record| {
-            // One of that number on another host is another one, the application was destroyed and declared again.
+            // One of that number on another host is another one, by a version that did not write down when it was declared.
             let is_other = record.generation == labels.generation && record.engine != container.engine;
             record.made.contains(&labels.generation) && !is_other
         }))

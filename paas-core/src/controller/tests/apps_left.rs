@@ -153,6 +153,25 @@ async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_is_not_forgotten_while_its_command_may_be_on_a_host_that_was_not_read() {
+    let mut platform = platform(&["one", "two"]).await;
+    platform.controller.apply_app(&ann(), "shop", with_before("web:1")).await.unwrap();
+    assert!(eventually(|| commands(&platform).len() == 1).await);
+    let host = commands(&platform)[0].0.clone();
+    platform.controller.shutdown().await;
+    platform.host(&host).set_reachable(false);
+    platform.controller = start(&platform).await;
+    platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let app = platform.controller.app("shop").unwrap();
+    let why = format!("wait: host {host} has not said yet what it does");
+    assert_eq!((app.summary.state, app.notes), (AppState::Removing, vec![why]));
+    platform.host(&host).set_reachable(true);
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await);
+    assert_eq!(platform.really_there(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_application_goes_also_when_a_container_of_somebody_else_has_a_volume_of_it() {
     let mut platform = platform(&["one"]).await;
     let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']";
