@@ -122,6 +122,7 @@ fn planning() -> Result<()> {
                 engine: replica.engine,
                 slot: Some(replica.slot),
                 generation: replica.generation,
+                of_another: false,
                 revision,
                 state: ContainerState::Running,
                 since: now,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::ObservedContainer;
 use crate::engine::ReplicaLabels;
 use crate::model::EngineId;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, LastLines};
@@ -15,6 +16,9 @@ use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, LastLine
 pub struct Desired {
     /// Its name.
     pub app: AppName,
+    /// When it was declared, which tells it from an earlier one of its name; nothing where a version recorded it that did not note
+    /// that.
+    pub declared: Option<Timestamp>,
     /// What is to become of it.
     pub goal: Goal,
     /// The number of the revision that is to run.
@@ -46,6 +50,7 @@ impl Desired {
     pub fn first(spec: AppSpec, now: Timestamp) -> Self {
         Self {
             app: spec.name.clone(),
+            declared: Some(now),
             goal: Goal::Run,
             target: 1,
             revisions: BTreeMap::from([(1, Arc::new(spec))]),
@@ -64,6 +69,7 @@ impl Desired {
     pub(crate) fn none(app: AppName) -> Self {
         Self {
             app,
+            declared: None,
             goal: Goal::Run,
             target: 0,
             revisions: BTreeMap::new(),
@@ -92,13 +98,24 @@ impl Desired {
         of_replicas.chain(self.last_done).chain([self.target]).collect()
     }
 
+    /// Whether a container was made for another application of this name: one that was destroyed, or whose records were lost. What
+    /// was adopted is of this one.
+    pub(crate) fn is_of_another(&self, labels: &ReplicaLabels) -> bool {
+        let differs = self.declared.zip(labels.declared).is_some_and(|(own, other)| own != other);
+        differs && self.adopted_as(labels).is_none()
+    }
+
     /// What a container was made as: by the revision on it, or, of one that was adopted, by the one that it counts as since. The
     /// revision on that one is of a store that was lost.
     pub(crate) fn component_of(&self, labels: &ReplicaLabels) -> Option<&ComponentSpec> {
-        let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
-        let adopted = slot.and_then(|slot| self.replicas.get(&slot)?.adopted);
-        let counts_as = adopted.filter(|(generation, _)| *generation == labels.generation);
-        self.component(counts_as.map_or(labels.revision, |(_, revision)| revision), &labels.component)
+        self.component(self.adopted_as(labels).unwrap_or(labels.revision), &labels.component)
+    }
+
+    /// The revision that a container counts as that was adopted.
+    fn adopted_as(&self, labels: &ReplicaLabels) -> Option<u64> {
+        let slot = Slot { component: labels.component.clone(), number: labels.slot? };
+        let adopted = self.replicas.get(&slot)?.adopted;
+        adopted.filter(|(generation, _)| *generation == labels.generation).map(|(_, revision)| revision)
     }
 
     /// Whether a container has taken traffic, by the records: it has passed its gate, and is not new.
@@ -271,6 +288,11 @@ impl Replica {
             failed: None,
             leaves: None,
         }
+    }
+
+    /// Whether it names a container of the slot: any other is an orphan.
+    pub(super) fn names(&self, container: &ObservedContainer) -> bool {
+        self.made.contains(&container.generation) && !container.of_another
     }
 
     /// The highest generation that is recorded.

@@ -185,7 +185,7 @@ impl Documents {
             self.replicas.iter().map(|(slot, kept)| (slot.clone(), Replica::from(&kept.record))).collect();
         desired.volumes = self.volumes.values().map(|kept| Volume::from(&kept.record)).collect();
         if let Some(Kept { record, .. }) = &self.application {
-            desired.target = record.target;
+            (desired.target, desired.declared) = (record.target, record.declared);
             (desired.last_done, desired.done_before) = (record.last_done, record.done_before);
             desired.forgotten = record.forgotten;
             match (convert::goal_of(record.goal), record.rollout.as_ref().map(convert::rollout_of)) {
@@ -223,7 +223,10 @@ impl Documents {
     }
 
     /// What has to be written so that it is kept as `desired` says.
-    pub(crate) fn change_to(&self, desired: Desired, beside: &Beside, now: Timestamp) -> Result<Change> {
+    pub(crate) fn change_to(&self, mut desired: Desired, beside: &Beside, now: Timestamp) -> Result<Change> {
+        if !self.is_there() {
+            desired.declared = Some(now);
+        }
         let mut change = Change { writes: Vec::new(), next: self.clone() };
         self.write_application(&mut change, &desired, beside)?;
         self.write_revisions(&mut change, &desired, beside, now)?;
@@ -238,15 +241,15 @@ impl Documents {
         self.application.as_ref().is_some_and(|kept| kept.record.delete_volumes)
     }
 
-    /// What has to be written so that nothing is left of the application but its volumes, or not even those.
-    pub(super) fn removal(&self, with_volumes: bool) -> Change {
+    /// What has to be written so that nothing is left of the application but some of its volumes.
+    pub(super) fn removal(&self, stays: &[Volume]) -> Change {
         let app = &self.desired.app;
         let Tables { applications, revisions, replicas, volumes } = &self.tables;
         let mut next = Self::none(self.tables.clone(), app);
-        if !with_volumes {
-            next.volumes.clone_from(&self.volumes);
-        }
+        next.volumes.clone_from(&self.volumes);
+        next.volumes.retain(|_, kept| stays.contains(&Volume::from(&kept.record)));
         next.read(app);
+        let left: Vec<&String> = self.volumes.keys().filter(|key| !next.volumes.contains_key(*key)).collect();
         let mut change = Change { writes: Vec::new(), next };
         if let Some(kept) = &self.application {
             change.push(Written::Application, applications.deletion(app.as_str(), Some(kept.version)));
@@ -257,7 +260,7 @@ impl Documents {
         for slot in self.replicas.keys() {
             change.push(Written::Replica(slot.clone()), replicas.clearance(&replica_key(app, slot)));
         }
-        for key in self.volumes.keys().filter(|_| with_volumes) {
+        for key in left {
             change.push(Written::Volume(key.clone()), volumes.clearance(key));
         }
         change
@@ -286,7 +289,7 @@ impl Documents {
             Some(old) => old.clone(),
             None => ApplicationRecord::new(desired.target),
         };
-        record.target = desired.target;
+        (record.target, record.declared) = (desired.target, desired.declared);
         (record.last_done, record.done_before) = (desired.last_done, desired.done_before);
         record.goal = desired.goal.into();
         record.rollout = rollout;

@@ -15,6 +15,8 @@ pub struct Observed {
     /// All engines of the platform. What is recorded on one that is not among them counts as if it ran: only [`Reach::Lost`] says
     /// that it is gone for good, and is made again elsewhere.
     pub engines: BTreeMap<EngineId, Reach>,
+    /// Those of them that were never read since this server leads: of what is there only the records tell.
+    pub unread: BTreeSet<EngineId>,
     /// The containers of the application, and those of others that have a name like one of its own. Also those on engines that
     /// do not answer, as they were seen last, if they were: a server that has just become the leader has not seen them.
     pub containers: Vec<ObservedContainer>,
@@ -56,6 +58,9 @@ pub struct ObservedContainer {
     pub slot: Option<Slot>,
     /// Its generation.
     pub generation: u64,
+    /// Whether it was made for another application of that name, which was destroyed, or whose records were lost: then no record
+    /// names it, whatever its generation.
+    pub of_another: bool,
     /// The revision it was made of.
     pub revision: u64,
     /// What it does.

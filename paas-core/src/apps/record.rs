@@ -99,6 +99,8 @@ impl Desired {
             Action::Admit(replica) => {
                 self.change(replica, |record| {
                     record.backends.insert(replica.generation, Backend::Serving);
+                    // Whatever was to become of it before: that it was to be stopped may not have been done.
+                    record.stopped.remove(&replica.generation);
                     if record.failed.take().is_some() {
                         record.avoid.clear();
                     }

@@ -30,6 +30,7 @@ const KEY_REQUEST: &str = "paas.request";
 const KEY_NAME: &str = "paas.name";
 const KEY_OWNER: &str = "paas.owner";
 const KEY_APP: &str = "paas.app";
+const KEY_DECLARED: &str = "paas.declared";
 const KEY_COMPONENT: &str = "paas.component";
 const KEY_SLOT: &str = "paas.slot";
 const KEY_GENERATION: &str = "paas.generation";
@@ -94,7 +95,8 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
     // Only where there is no slot, and always there.
     let command = request.replica.as_ref().filter(|replica| replica.slot.is_none());
     let of_command = command.map(|replica| (KEY_RUN, replica.run.map(|run| run.to_string()).unwrap_or_default()));
-    let of_replica = of_replica.chain(of_command);
+    let declared = request.replica.as_ref().and_then(|replica| replica.declared);
+    let of_replica = of_replica.chain(of_command).chain(declared.map(|at| (KEY_DECLARED, at.to_string())));
     let of_user = request.spec.docker_labels.clone().into_iter();
     of_user.chain(labels.into_iter().chain(of_replica).map(|(key, value)| (key.to_owned(), value))).collect()
 }
@@ -161,6 +163,7 @@ fn read_replica(labels: &HashMap<String, String>) -> Option<ReplicaLabels> {
     };
     Some(ReplicaLabels {
         app: labels.get(KEY_APP)?.parse().ok()?,
+        declared: labels.get(KEY_DECLARED).and_then(|at| at.parse().ok()),
         component: labels.get(KEY_COMPONENT)?.parse().ok()?,
         generation: labels.get(KEY_GENERATION)?.parse().ok()?,
         revision: labels.get(KEY_REVISION)?.parse().ok()?,
@@ -203,6 +206,7 @@ mod tests {
     fn replica(slot: Option<u32>) -> CreateRequest {
         let labels = ReplicaLabels {
             app: "shop".parse().unwrap(),
+            declared: None,
             component: "web".parse().unwrap(),
             slot,
             generation: 7,
@@ -344,5 +348,12 @@ mod tests {
             ..replica(Some(2))
         });
         assert_eq!(written, labels, "and written so");
+
+        let mut declared = replica(Some(2));
+        let at = Some("2026-01-02T03:04:05.678Z".parse().unwrap());
+        declared.replica.iter_mut().for_each(|replica| replica.declared = at);
+        let written = write(&CreateRequest { name: "shop.web.2.7".into(), launch: managed.launch, ..declared.clone() });
+        assert_eq!(written[KEY_DECLARED], "2026-01-02T03:04:05.678Z");
+        assert_eq!(read(&written, "/shop.web.2.7").unwrap().1.replica(), declared.replica.as_ref());
     }
 }

@@ -134,6 +134,9 @@ pub struct VolumeRequest {
 pub struct ReplicaLabels {
     /// The application.
     pub app: AppName,
+    /// When that one was declared, which tells it from an earlier one of its name; `None` where a version wrote it that did not
+    /// note that.
+    pub declared: Option<Timestamp>,
     /// Its component.
     pub component: ComponentName,
     /// The slot that it fills; `None` for a command of the component that is run once, which is no replica.

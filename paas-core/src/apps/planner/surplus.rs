@@ -127,7 +127,7 @@ impl<'a> Planner<'a> {
     pub(super) fn stop_all(&mut self) {
         for container in &self.observed.containers {
             let Some(slot) = &container.slot else { continue };
-            if self.desired.replicas.get(slot).is_none_or(|replica| !replica.made.contains(&container.generation)) {
+            if self.desired.replicas.get(slot).is_none_or(|replica| !replica.names(container)) {
                 continue;
             }
             let is_stopped = matches!(container.state, ContainerState::Stopped | ContainerState::Created);
@@ -143,6 +143,13 @@ impl<'a> Planner<'a> {
 
     /// Every container is removed, and then its record.
     pub(super) fn destroy_all(&mut self) {
+        // A command of it, which no record names, may be there.
+        let observed = self.observed;
+        for engine in &observed.unread {
+            if !self.is_lost(engine) {
+                self.wait(Subject::App, None, Cause::NotReadYet(engine.clone()));
+            }
+        }
         for (slot, replica) in &self.desired.replicas {
             self.remove_slot(slot, replica, &Cause::AppDestroyed, false);
         }
@@ -163,9 +170,7 @@ impl<'a> Planner<'a> {
         let mut orphans = Vec::new();
         for (&slot, containers) in self.by_slot.iter().filter(|(slot, _)| is_one(slot)) {
             let replica = self.desired.replicas.get(slot);
-            let is_named = |container: &ObservedContainer| {
-                replica.is_some_and(|replica| replica.made.contains(&container.generation))
-            };
+            let is_named = |container: &ObservedContainer| replica.is_some_and(|replica| replica.names(container));
             orphans.extend(containers.iter().filter(|found| !is_named(found)).map(|found| instance(slot, found)));
         }
         orphans

@@ -16,7 +16,9 @@ pub(super) fn by_slot<'a>(
     for container in &observed.containers {
         let Some(slot) = &container.slot else { continue };
         let containers = by_slot.entry(slot).or_default();
-        let same = containers.iter_mut().find(|other| other.generation == container.generation);
+        let same = containers
+            .iter_mut()
+            .find(|other| (other.generation, other.of_another) == (container.generation, container.of_another));
         let Some(other) = same else {
             containers.push(container);
             continue;

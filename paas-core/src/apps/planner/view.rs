@@ -105,7 +105,10 @@ impl View<'_> {
             });
             candidate.is_good() && !draining
         };
-        self.unseen.is_some() || self.completed.is_some() || self.fit.iter().chain(&self.old).any(serves)
+        // One that is ready is given traffic only where it is as it should be.
+        let never_did = |old: &Candidate<'_>| !old.serves && old.standing == Standing::Known(Status::Ready);
+        let old = self.old.as_ref().filter(|old| !never_did(old));
+        self.unseen.is_some() || self.completed.is_some() || self.fit.iter().chain(old).any(serves)
     }
 
     /// Whether it has what it is to have, and nothing old is left.
@@ -282,7 +285,7 @@ impl<'a> Planner<'a> {
         slot: &Slot,
         replica: &'a Replica,
     ) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
-        self.containers_of(slot).filter(|container| replica.made.contains(&container.generation))
+        self.containers_of(slot).filter(|container| replica.names(container))
     }
 
     pub(super) fn containers_of(&self, slot: &Slot) -> impl Iterator<Item = &'a ObservedContainer> + use<'a> {
@@ -290,7 +293,7 @@ impl<'a> Planner<'a> {
     }
 
     fn sort_in(&self, view: &mut View<'a>, container: &'a ObservedContainer) {
-        let Some(replica) = view.replica.filter(|replica| replica.made.contains(&container.generation)) else {
+        let Some(replica) = view.replica.filter(|replica| replica.names(container)) else {
             view.orphans.push(container);
             return;
         };

@@ -7,7 +7,7 @@ use super::create::component;
 use super::once::{self, Once};
 use super::secrets::Fault;
 use super::{App, Apps, Target};
-use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Rollout, Step};
+use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::executor::Executor;
@@ -45,7 +45,7 @@ impl Apps {
             let Some(before) = desired.component(target, &name).and_then(|component| component.before.clone()) else {
                 continue;
             };
-            let is_it = |container: &&ReplicaContainer| is_command(container, &name, &rollout);
+            let is_it = |container: &&ReplicaContainer| is_command(container, &name, desired);
             let on_host = |container: &&ReplicaContainer| reaches.get(&container.engine) == Some(&EngineReach::Up);
             match commands.iter().filter(is_it).find(on_host) {
                 // Made, and the server ended before it was started.
@@ -81,7 +81,7 @@ impl Apps {
                 == Some(&BeforeState::Ended(TOOK_TOO_LONG));
             let is_over = match labels.run {
                 Some(_) => self.is_left_over(app, container),
-                None => labels.revision < oldest || took_too_long,
+                None => labels.revision < oldest || took_too_long || desired.is_of_another(labels),
             };
             labels.slot.is_none() && (is_over || desired.goal == Goal::Destroy)
         };
@@ -112,8 +112,7 @@ impl Apps {
         desired: &Desired,
         name: &ComponentName,
     ) -> Result<(), Fault> {
-        let is_made =
-            |container: &ReplicaContainer| desired.rollout.as_ref().is_some_and(|of| is_command(container, name, of));
+        let is_made = |container: &ReplicaContainer| is_command(container, name, desired);
         let made = executor.cluster.replicas(&app.name).into_iter().find(is_made);
         let revision = made.as_ref().map_or(desired.target, |container| container.labels.revision);
         let component = component(desired, revision, name)?;
@@ -126,7 +125,8 @@ impl Apps {
         let only = made.map(|container| container.engine).filter(is_up);
         let engine = once::place(executor, desired, component, only).await.map_err(refused)?;
         let container = format!("{}.{name}.before.r{revision}", app.name);
-        let once = Once { component: name, spec: component, revision, command, name: container, run: None };
+        let declared = desired.declared;
+        let once = Once { component: name, declared, spec: component, revision, command, name: container, run: None };
         let new = once::container(executor, app, &engine, once, &opened);
         let made = executor.make_replica(&engine, &new).await;
         Ok(made.map(drop).map_err(|error| opened.hide_in(error))?)
@@ -138,10 +138,11 @@ impl Apps {
     }
 }
 
-/// Whether a container is of the command of a component in a rollout.
-pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, rollout: &Rollout) -> bool {
+/// Whether a container is of the command of a component in the rollout that is under way.
+pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName, desired: &Desired) -> bool {
     let labels = &container.labels;
-    let is_of_it = (rollout.first..=rollout.to).contains(&labels.revision);
+    let rollout = desired.rollout.as_ref().filter(|_| !desired.is_of_another(labels));
+    let is_of_it = rollout.is_some_and(|rollout| (rollout.first..=rollout.to).contains(&labels.revision));
     labels.slot.is_none() && labels.run.is_none() && labels.component == *component && is_of_it
 }
 
@@ -164,5 +165,55 @@ fn may_come_back(reach: EngineReach, now: jiff::Timestamp) -> bool {
         EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since } => {
             silent(since) < LOST
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::apps::{Rollout, RolloutReason};
+    use crate::engine::{ReplicaLabels, RunState};
+    use crate::model::ContainerSpec;
+
+    #[test]
+    fn the_command_of_an_earlier_application_of_that_name_is_another_one() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let declared = |declared| Desired {
+            declared,
+            rollout: Some(Rollout::new(1, RolloutReason::Apply, now)),
+            ..Desired::none("shop".parse().unwrap())
+        };
+        let command = |declared| ReplicaContainer {
+            labels: ReplicaLabels {
+                app: "shop".parse().unwrap(),
+                declared,
+                component: "web".parse().unwrap(),
+                slot: None,
+                generation: 1,
+                revision: 1,
+                fingerprint: String::new(),
+                run: None,
+            },
+            id: "0123456789ab".parse().unwrap(),
+            name: "shop.web.before.r1".to_owned(),
+            engine: "one".parse().unwrap(),
+            state: ContainerState::Stopped,
+            created: now,
+            exits: Vec::new(),
+            run: RunState::default(),
+            spec: Arc::new(ContainerSpec::new("web:1".parse().unwrap())),
+            limits_known: true,
+            ports: Vec::new(),
+        };
+        let web: ComponentName = "web".parse().unwrap();
+        let is_it = |own, other| is_command(&command(other), &web, &declared(own));
+        assert!(is_it(Some(now), Some(now)));
+        assert!(!is_it(Some(now), Some(Timestamp::UNIX_EPOCH)));
+        // What a version wrote that did not note it.
+        assert!(is_it(None, Some(now)) && is_it(Some(now), None) && is_it(None, None));
     }
 }

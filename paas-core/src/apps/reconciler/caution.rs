@@ -112,7 +112,9 @@ impl Apps {
         // What a host brings back that was given up is cleared away.
         let lost = self.caution.lost();
         let is_newer = |container: &&ReplicaContainer| {
-            let is_of_it = !lost.contains(&container.engine);
+            // Of an earlier application of that name the revisions say nothing.
+            let declared = desired.declared.zip(container.labels.declared);
+            let is_of_it = !lost.contains(&container.engine) && declared.is_none_or(|(own, other)| other >= own);
             is_of_it && container.labels.revision > newest && resumed.is_none_or(|resumed| container.created > resumed)
         };
         let Some(container) = known.iter().find(is_newer) else { return };

@@ -42,6 +42,7 @@ impl Apps {
             name: replica.container_name(&app.name),
             labels: ReplicaLabels {
                 app: app.name.clone(),
+                declared: desired.declared,
                 component: slot.component.clone(),
                 slot: Some(slot.number),
                 generation: *generation,

@@ -21,10 +21,9 @@ impl Apps {
             _ => None,
         })?;
         let documents = app.shown()?;
-        let rollout = documents.desired().rollout.as_ref()?;
         let is_it = |container: &ReplicaContainer| match witness {
             Witness::Replica(replica) => carry_out::is_replica(container, replica),
-            Witness::Before(component) => before::is_command(container, component, rollout),
+            Witness::Before(component) => before::is_command(container, component, documents.desired()),
         };
         let container = executor.cluster.replicas(&app.name).into_iter().find(is_it)?;
         let name = match witness {

@@ -47,7 +47,12 @@ impl Apps {
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
         let images = app.images.lock().clone();
-        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired), images }
+        let reaches = cluster.reaches().into_iter();
+        let unread = reaches
+            .filter(|(_, reach)| matches!(reach, EngineReach::NotRead { .. }))
+            .map(|(engine, _)| engine)
+            .collect();
+        Observed { engines: self.reaches(cluster), unread, containers, volumes: volumes(cluster, desired), images }
     }
 
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
@@ -91,6 +96,7 @@ impl App {
             engine: container.engine.clone(),
             slot,
             generation: labels.generation,
+            of_another: desired.is_of_another(labels),
             revision: labels.revision,
             state: *state,
             since: since.unwrap_or(*created),
@@ -143,6 +149,7 @@ fn not_seen_yet(app: &App, making: &Making) -> ObservedContainer {
         engine: replica.engine.clone(),
         slot: Some(replica.slot.clone()),
         generation: replica.generation,
+        of_another: false,
         revision: *revision,
         state: ContainerState::Created,
         since: *since,
@@ -162,6 +169,7 @@ fn of_somebody_else(name: String, engine: EngineId, now: Timestamp) -> ObservedC
         engine,
         slot: None,
         generation: 0,
+        of_another: false,
         revision: 0,
         state: ContainerState::Running,
         since: now,

@@ -1,6 +1,8 @@
 //! Containers that run one command of a component and are no replicas: what the component has, without its ports and without the
 //! volumes of its slots.
 
+use jiff::Timestamp;
+
 use super::App;
 use super::create::{container_spec, network};
 use super::secrets::Opened;
@@ -14,6 +16,8 @@ use crate::scheduler::{PlacementRequest, Refusal};
 /// A command of a component that runs in a container of its own.
 pub(super) struct Once<'a> {
     pub(super) component: &'a ComponentName,
+    /// When its application was declared.
+    pub(super) declared: Option<Timestamp>,
     pub(super) spec: &'a ComponentSpec,
     pub(super) revision: u64,
     pub(super) command: Vec<String>,
@@ -49,13 +53,14 @@ pub(super) fn container(
     once: Once<'_>,
     opened: &Opened,
 ) -> NewReplica {
-    let Once { component, spec: declared, revision, command, name, run } = once;
-    let mut spec = reduced(declared, container_spec(executor, declared, engine));
+    let Once { component, declared, spec: of, revision, command, name, run } = once;
+    let mut spec = reduced(of, container_spec(executor, of, engine));
     (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
     NewReplica {
         name,
         labels: ReplicaLabels {
             app: app.name.clone(),
+            declared,
             component: component.clone(),
             slot: None,
             generation: revision,
@@ -65,7 +70,7 @@ pub(super) fn container(
         },
         network: network(app, &spec, None),
         spec,
-        hidden_environment: opened.environment(declared),
+        hidden_environment: opened.environment(of),
         files: opened.files().to_vec(),
         volumes: Vec::new(),
     }

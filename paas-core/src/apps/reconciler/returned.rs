@@ -44,29 +44,35 @@ impl Apps {
 
     /// Removes what no record names from hosts that are back. Whether nothing of it is left.
     async fn clear(&self, executor: &Executor, returned: &BTreeSet<EngineId>) -> bool {
-        let cluster = &executor.cluster;
-        let all = cluster.replica_apps().into_iter().flat_map(|app| cluster.replicas(&app));
-        let mut is_clear = true;
-        for container in all.filter(|container| returned.contains(&container.engine)) {
-            match self.is_recorded(&container) {
-                Some(true) => {}
-                // Until its records can be read nobody knows.
-                None => is_clear = false,
-                Some(false) => {
-                    let (desired, name) = (Desired::none(container.labels.app.clone()), container.name.clone());
-                    tracing::warn!(container = name, engine = %container.engine, "left on a host that had been given up");
-                    if let Err(error) = remove_container(executor, &desired, container).await {
-                        tracing::warn!(container = name, %error, "it stays for now");
-                        is_clear = false;
-                    }
-                }
+        for container in self.unnamed(&executor.cluster, returned) {
+            let (desired, name) = (Desired::none(container.labels.app.clone()), container.name.clone());
+            tracing::warn!(container = name, engine = %container.engine, "left on a host that had been given up");
+            if let Err(error) = remove_container(executor, &desired, container).await {
+                tracing::warn!(container = name, %error, "it stays for now");
             }
         }
-        if !is_clear {
+        // A round that is under way may be about to forget what is on a host that it takes for lost, and none is to do so before the
+        // host is one like the others.
+        let mut held = Vec::new();
+        for app in self.all() {
+            match self.documents(&app).await {
+                Ok(documents) => held.push(documents),
+                // Until its records can be read nobody knows.
+                Err(_) => return false,
+            }
+        }
+        if !self.unnamed(&executor.cluster, returned).is_empty() {
             return false;
         }
         let outcome = self.caution.change_lost(|lost| lost.retain(|engine| !returned.contains(engine))).await;
         outcome.inspect_err(|error| tracing::warn!(%error, "that a host is back was not written down")).is_ok()
+    }
+
+    /// What is on some hosts and no record names.
+    fn unnamed(&self, cluster: &Cluster, engines: &BTreeSet<EngineId>) -> Vec<ReplicaContainer> {
+        let all = cluster.replica_apps().into_iter().flat_map(|app| cluster.replicas(&app));
+        let on_them = all.filter(|container| engines.contains(&container.engine));
+        on_them.filter(|container| self.is_recorded(container) == Some(false)).collect()
     }
 
     /// The hosts that were given up and answer. By a store that may be an old one nothing is done about them.
@@ -83,11 +89,14 @@ impl Apps {
         let labels = &container.labels;
         let Some(app) = self.known(labels.app.as_str()) else { return Some(false) };
         let documents = app.shown.read().clone()?;
+        if documents.desired().is_of_another(labels) {
+            return Some(false);
+        }
         let Some(number) = labels.slot else { return Some(documents.is_there()) };
         let slot = Slot { component: labels.component.clone(), number };
         let record = documents.desired().replicas.get(&slot);
         Some(record.is_some_and(|record| {
-            // One of that number on another host is another one: the application was destroyed and declared again.
+            // One of that number on another host is another one, by a version that did not write down when it was declared.
             let is_other = record.generation == labels.generation && record.engine != container.engine;
             record.made.contains(&labels.generation) && !is_other
         }))

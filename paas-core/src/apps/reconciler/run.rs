@@ -91,7 +91,8 @@ impl Run {
         })?;
         let name = format!("{}.{component}.run.{number:08x}", app.name);
         let revision = desired.target;
-        let once = Once { component, spec, revision, command, name: name.clone(), run: Some(*number) };
+        let declared = desired.declared;
+        let once = Once { component, declared, spec, revision, command, name: name.clone(), run: Some(*number) };
         let made = executor.make_attached(&engine, &once::container(executor, app, &engine, once, &opened)).await;
         let (id, output) = made.map_err(|error| NotRun::Engine(engine.clone(), opened.hide_in(error)))?;
         let container = RunContainer { name, id, engine };

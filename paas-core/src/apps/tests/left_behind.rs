@@ -52,6 +52,28 @@ fn an_application_that_is_destroyed_leaves_no_container_behind_that_no_record_na
 }
 
 #[test]
+fn a_container_of_an_earlier_application_of_that_name_fills_no_slot() {
+    let mut world = World::running(&["a", "b"], &WEB.replace("= 3", "= 1"));
+    let mut other = world.container("web.1").clone();
+    (other.engine, other.of_another) = (engine("b"), true);
+    world.observed.containers = vec![other];
+    world.rest();
+    assert_eq!((world.serving("web"), world.container("web.1").generation), (1, 2), "{}", world.show());
+    assert_eq!(world.observed.containers.len(), 2, "nobody has it removed unasked: {}", world.show());
+}
+
+#[test]
+fn what_was_to_be_stopped_and_serves_all_the_same_is_none_that_was_stopped() {
+    let mut world = World::running(&["a"], &WEB.replace("= 3", "= 1"));
+    let replica = Instance { slot: slot("web.1"), generation: 1, engine: engine("a") };
+    // That is written down, and the host does not take it; then it is to run again.
+    world.desired.record(&Step { action: Action::Stop(replica), cause: Cause::AppStopped }, world.now);
+    world.rest();
+    assert_eq!(world.serving("web"), 1, "{}", world.show());
+    assert!(world.desired.replicas[&slot("web.1")].stopped.is_empty(), "{}", world.show());
+}
+
+#[test]
 fn what_could_not_be_made_of_an_older_version_says_nothing_about_a_newer_one() {
     let mut world = web();
     let old = world.desired.target;

@@ -48,6 +48,29 @@ fn stop_first_takes_away_as_many_as_it_may() {
 }
 
 #[test]
+fn what_takes_no_traffic_yet_does_not_count_as_serving_when_another_version_takes_its_place() {
+    let five = |image: &str| {
+        format!(
+            "{}update = {{ order = 'stop-first', parallel = 2 }}",
+            WEB.replace("web:1", image).replace("= 3", "= 5")
+        )
+    };
+    let mut world = World::running(&["a", "b", "c"], &five("web:1"));
+    world.apply(&five("web:2"));
+    while world.desired.rollout.is_some() {
+        let mut next = world.clone();
+        next.apply(&five("web:3"));
+        while next.desired.rollout.is_some() {
+            next.act();
+            assert!(next.serving("web") >= 3, "{}", next.show());
+            next.tick();
+        }
+        world.act();
+        world.tick();
+    }
+}
+
+#[test]
 fn a_broken_version_goes_back_by_itself_and_is_kept_for_inspection() {
     let mut world = World::running(&["a", "b", "c"], WEB);
     world.sick_revisions.insert(2);

@@ -265,6 +265,7 @@ impl World {
             engine: replica.engine.clone(),
             slot: Some(replica.slot.clone()),
             generation: replica.generation,
+            of_another: false,
             revision,
             state: ContainerState::Running,
             since: self.now,

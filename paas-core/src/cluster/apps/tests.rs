@@ -31,6 +31,7 @@ fn shop() -> AppName {
 fn request(slot: Option<u32>) -> CreateRequest {
     let labels = ReplicaLabels {
         app: shop(),
+        declared: None,
         component: "web".parse().unwrap(),
         slot,
         generation: 1,

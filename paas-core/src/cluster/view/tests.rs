@@ -125,8 +125,16 @@ fn replica_of(number: usize, launch: LaunchId, state: ContainerState) -> Observe
     let mut found = found(number, Some(launch), state, None);
     let (app, component) = (app(["shop", "blog"][number % 2]), "web".parse().unwrap());
     let slot = u32::try_from(number).ok();
-    let labels =
-        ReplicaLabels { app, component, slot, generation: 1, revision: 1, fingerprint: String::new(), run: None };
+    let labels = ReplicaLabels {
+        app,
+        declared: None,
+        component,
+        slot,
+        generation: 1,
+        revision: 1,
+        fingerprint: String::new(),
+        run: None,
+    };
     found.managed.as_mut().unwrap().owner = Owner::Replica(labels);
     found
 }

@@ -73,6 +73,7 @@ impl Controller {
         let is_recorded = |container: &ReplicaContainer, slot: &Slot| {
             let replica = desired.replicas.get(slot);
             replica.is_some_and(|replica| replica.made.contains(&container.labels.generation))
+                && !desired.is_of_another(&container.labels)
         };
         let filled: BTreeSet<Slot> = containers
             .iter()

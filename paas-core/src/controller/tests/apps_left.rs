@@ -127,6 +127,75 @@ async fn a_host_that_was_given_up_has_nothing_left_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_there() {
+    let platform = platform(&["one", "two", "three"]).await;
+    let controller = &platform.controller;
+    let file = "[component.web]\nimage = 'web:1'\nreplicas = 3\nheal = { after = 'never' }";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    let left = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").set_reachable(false);
+    platform.until("one", EngineStatus::Down).await;
+    // A round that has seen that the host is gone, and has not written down yet what follows from it.
+    let apps = &controller.shared.apps;
+    let held = apps.documents(&apps.known("shop").unwrap()).await.unwrap();
+    controller.host_lost(&ann(), &engine_id("one"), false).await.unwrap();
+    platform.host("one").set_reachable(true);
+    platform.until("one", EngineStatus::Up).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let mut desired = held.desired().as_ref().clone();
+    desired.replicas.retain(|_, replica| replica.engine != engine_id("one"));
+    let change = held.documents().change_to(desired, &Default::default(), apps.now()).unwrap();
+    held.commit(change, Vec::new()).await.unwrap();
+    platform.settled().await;
+    assert!(eventually(|| platform.really_there() == 3).await);
+    assert!(platform.host("one").really_there().iter().all(|found| found.id != left));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_is_not_forgotten_while_its_command_may_be_on_a_host_that_was_not_read() {
+    let mut platform = platform(&["one", "two"]).await;
+    platform.controller.apply_app(&ann(), "shop", with_before("web:1")).await.unwrap();
+    assert!(eventually(|| commands(&platform).len() == 1).await);
+    let host = commands(&platform)[0].0.clone();
+    platform.controller.shutdown().await;
+    platform.host(&host).set_reachable(false);
+    platform.controller = start(&platform).await;
+    platform.controller.destroy_app(&ann(), "shop", false).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let app = platform.controller.app("shop").unwrap();
+    let why = format!("wait: host {host} has not said yet what it does");
+    assert_eq!((app.summary.state, app.notes), (AppState::Removing, vec![why]));
+    platform.host(&host).set_reachable(true);
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await);
+    assert_eq!(platform.really_there(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_goes_also_when_a_container_of_somebody_else_has_a_volume_of_it() {
+    let mut platform = platform(&["one"]).await;
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']";
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    platform.controller.shutdown().await;
+    let host = platform.host("one").clone();
+    let id = host.really_there()[0].id.clone();
+    host.outsider_stop(&id).unwrap();
+    host.outsider_rename(&id, "kept-by-ann").unwrap();
+    platform.controller = start(&platform).await;
+    platform.settled().await;
+    platform.controller.destroy_app(&ann(), "shop", true).await.unwrap();
+    assert!(eventually(|| platform.controller.app("shop").is_err()).await, "{:#?}", platform.controller.app("shop"));
+    let told = platform.events.events().into_iter().map(|event| event.message).find(|told| told.contains("nothing"));
+    let expected = "shop: nothing of it is left but volume shop.db.1.data on one: kept-by-ann uses it";
+    assert_eq!(told.as_deref(), Some(expected));
+    // Whoever declares it again finds what is in it.
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    assert_eq!((platform.really_there(), host.asked("create_volume").times), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fixed_port_of_each_host_is_free_for_the_next_version_when_the_old_one_stopped() {
     let platform = platform(&["one", "two"]).await;
     let file = |image: &str| {

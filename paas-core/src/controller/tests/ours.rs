@@ -217,6 +217,7 @@ async fn a_container_of_an_application_is_ours_and_neither_a_launch_nor_a_member
     let (app, component) = ("shop".parse().unwrap(), "web".parse().unwrap());
     let labels = ReplicaLabels {
         app,
+        declared: None,
         component,
         slot: Some(0),
         generation: 1,

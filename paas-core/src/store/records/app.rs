@@ -35,6 +35,9 @@ pub struct ApplicationRecord {
     pub format: u32,
     /// The revision that is to run.
     pub target: u64,
+    /// When it was declared, which tells it from an earlier one of its name. It is written on its containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Timestamp>,
     /// The newest revision that was rolled out entirely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_done: Option<u64>,
@@ -339,6 +342,7 @@ impl ApplicationRecord {
         Self {
             format: FORMAT,
             target,
+            declared: None,
             last_done: None,
             done_before: None,
             goal: GoalRecord::Run,

@@ -1,6 +1,7 @@
 //! What an engine must do so that applications can be kept on it.
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -22,7 +23,8 @@ pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
 
 fn labels(slot: Option<u32>) -> ReplicaLabels {
     let (app, component) = ("conformance".parse().unwrap(), "web".parse().unwrap());
-    ReplicaLabels { app, component, slot, generation: 3, revision: 12, fingerprint: String::new(), run: None }
+    let (declared, fingerprint) = (Some(Timestamp::UNIX_EPOCH), String::new());
+    ReplicaLabels { app, declared, component, slot, generation: 3, revision: 12, fingerprint, run: None }
 }
 
 fn unique(what: &str) -> String {

@@ -37,6 +37,7 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
         log_rotation: None,
         replica: Some(ReplicaLabels {
             app,
+            declared: None,
             component,
             slot: Some(2),
             generation: 7,
