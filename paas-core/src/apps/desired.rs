@@ -152,6 +152,8 @@ pub struct Rollout {
     pub progressed: Timestamp,
     /// How far the commands are that run before a component is replaced.
     pub before: BTreeMap<ComponentName, BeforeState>,
+    /// Those of them that could not be started, until one is: they are tried again.
+    pub before_failed: BTreeMap<ComponentName, BeforeFailure>,
     /// What the container wrote last because of which it goes back, of one that does.
     pub output: Option<LastLines>,
 }
@@ -159,7 +161,8 @@ pub struct Rollout {
 impl Rollout {
     /// One that begins now.
     pub fn new(to: u64, reason: RolloutReason, now: Timestamp) -> Self {
-        Self { to, first: to, reason, started: now, progressed: now, before: BTreeMap::new(), output: None }
+        let (before, before_failed) = (BTreeMap::new(), BTreeMap::new());
+        Self { to, first: to, reason, started: now, progressed: now, before, before_failed, output: None }
     }
 }
 
@@ -190,6 +193,19 @@ pub enum BeforeState {
     Ended(i64),
     /// Nobody knows: its host is lost.
     Unknown,
+}
+
+/// A command before a component that could not be started. [`Desired::note_before_failed`] records it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeforeFailure {
+    /// What went wrong, in words for people.
+    pub why: String,
+    /// Whether only the hosts are to blame that were asked. Otherwise it would go wrong on each of them.
+    pub of_host: bool,
+    /// How often in a row a host was asked.
+    pub attempts: u32,
+    /// The hosts that were. They are asked again where no other has room.
+    pub avoid: BTreeSet<EngineId>,
 }
 
 /// One place of a component that is to be filled. Shown as `web.2`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, Backend, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout, RolloutReason, Slot,
-    Step, StepFailure, Volume,
+    Action, Backend, BeforeFailure, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout,
+    RolloutReason, Slot, Step, StepFailure, Volume,
 };
 use crate::model::EngineId;
 use crate::model::app::{AppSpec, ComponentName};
@@ -186,7 +186,41 @@ impl Desired {
     pub fn note_before(&mut self, component: &ComponentName, state: BeforeState, now: Timestamp) {
         let Some(rollout) = &mut self.rollout else { return };
         rollout.before.insert(component.clone(), state);
-        self.note_progress(now);
+        // That it is tried again is no progress.
+        if state != BeforeState::Running || !rollout.before_failed.contains_key(component) {
+            self.note_progress(now);
+        }
+    }
+
+    /// Notes that the command before a component could not be started, and where: nowhere, if no host takes it. This is to be written
+    /// down like a step; the next plan tries another host, or ends the rollout.
+    ///
+    /// `of_host` is as in [`Desired::note_failure`].
+    pub fn note_before_failed(
+        &mut self,
+        component: &ComponentName,
+        engine: Option<&EngineId>,
+        why: String,
+        of_host: bool,
+    ) {
+        // Another rollout may have taken the place of the one that it was begun for.
+        let begun = |rollout: &&mut Rollout| rollout.before.get(component) == Some(&BeforeState::Running);
+        let Some(rollout) = self.rollout.as_mut().filter(begun) else { return };
+        let failed = rollout.before_failed.entry(component.clone()).or_default();
+        let BeforeFailure { attempts, avoid, .. } = std::mem::take(failed);
+        let attempts = attempts.saturating_add(u32::from(engine.is_some()));
+        let avoid = avoid.into_iter().chain(engine.cloned()).collect();
+        *failed = BeforeFailure { why, of_host, attempts, avoid };
+    }
+
+    /// Notes that the command before a component was started, and how it ended if it did.
+    pub(crate) fn note_before_started(&mut self, component: &ComponentName, ended: Option<i64>, now: Timestamp) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.before_failed.remove(component);
+        }
+        if let Some(code) = ended {
+            self.note_before(component, BeforeState::Ended(code), now);
+        }
     }
 
     /// Notes which older containers are gone for certain: their hosts were read, and do not have them, or will never be back.

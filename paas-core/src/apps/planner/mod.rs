@@ -260,7 +260,7 @@ impl<'a> Planner<'a> {
         match rollout.before.get(component.name) {
             _ if !needs_it => Ok(()),
             Some(BeforeState::Ended(0)) => Ok(()),
-            Some(BeforeState::Running) => Err(Cause::BeforeRuns),
+            Some(BeforeState::Running) => Err(self.before_runs(component.name, rollout)),
             Some(BeforeState::Unknown) if !before.retry => {
                 let why = format!("nobody knows how the command before {} ended: its host is lost", component.name);
                 let component = component.name.clone();

@@ -10,8 +10,8 @@ use super::{Component, Planner, sizes};
 use crate::apps::{
     Action, Backend, Cause, Choice, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
 };
-use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
+use crate::model::{EngineId, ImageRef};
 use crate::scheduler::{PlacementRequest, Snapshot};
 
 /// How long a slot waits after a first failure; twice as long after each further one.
@@ -57,9 +57,21 @@ impl<'a> Planner<'a> {
                 .except
                 .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
         }
-        let refused = |refusal: String| match &beside {
-            Some(hosts) => beside_what_it_uses(view.spec, hosts, &refusal),
-            None => refusal,
+        let image = view.spec.pinned_image();
+        let scarce = self.observed.scarce.get(&image);
+        if let Some(hosts) = scarce {
+            request
+                .except
+                .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
+        }
+        let refused = |mut refusal: String| {
+            if let Some(hosts) = &beside {
+                refusal = beside_what_it_uses(view.spec, hosts, &refusal);
+            }
+            match scarce {
+                Some(hosts) => format!("{refusal}; {}", only_there(&image, hosts)),
+                None => refusal,
+            }
         };
         let avoided = view.replica.into_iter().flat_map(|replica| replica.avoid.iter().cloned());
         let mut elsewhere = request.clone();
@@ -188,6 +200,9 @@ impl<'a> Planner<'a> {
         }
         let only = volumes.engine.clone().or_else(|| view.only.clone());
         let failed = self.pause_after_failure(view).map(|(failed, _)| failed);
+        if let Some(why) = self.given_up(view) {
+            return Err(Cause::CreateGivenUp { why });
+        }
         let cannot = |failed: &StepFailure| Cause::CreateFailed { why: failed.why.clone() };
         if let Some(failed) = failed.filter(|failed| !failed.of_host) {
             return Err(cannot(failed));
@@ -203,6 +218,14 @@ impl<'a> Planner<'a> {
         let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
         self.step(Action::Create { replica, revision: view.revision, avoid, choice }, cause);
         Ok(())
+    }
+
+    /// Why nothing more is made of a version whose rollout was stopped, and that is to blame itself: no host makes it, however often
+    /// it is asked.
+    fn given_up(&self, view: &View<'a>) -> Option<String> {
+        let is_good = self.desired.is_target_good() || self.desired.last_done == Some(view.revision);
+        let failed = view.replica?.failed.as_ref().filter(|failed| !is_good && !failed.of_host)?;
+        Some(failed.why.clone())
     }
 
     /// As [`Planner::create`], and waits where it cannot be.
@@ -315,6 +338,16 @@ fn beside_what_it_uses(spec: &ComponentSpec, hosts: &BTreeSet<EngineId>, refusal
     let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
     let where_it_is = if hosts.is_empty() { "on no host".to_owned() } else { format!("on {}", hosts.join(", ")) };
     format!("{refusal}; it has to be on a host with {}, which it uses and which is {where_it_is}", used.join(" and "))
+}
+
+/// What is to be done about an image that no registry has.
+fn only_there(image: &ImageRef, hosts: &BTreeSet<EngineId>) -> String {
+    let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
+    let has = if hosts.len() == 1 { "has" } else { "have" };
+    format!(
+        "no registry gives {image}, and only {} {has} it: push it to a registry, or load it on the other hosts",
+        hosts.join(", ")
+    )
 }
 
 /// Whether there must never be two containers of one slot at once.

@@ -11,6 +11,7 @@ mod caution;
 mod create;
 mod follow;
 mod health;
+mod images;
 mod last_lines;
 mod observe;
 mod once;
@@ -100,6 +101,8 @@ pub(crate) struct App {
     probes: Probes,
     /// Images that hosts were seen to have, or got.
     images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
+    /// Images that no registry gave when it was asked for last, with the hosts that have them, and when that was.
+    scarce: Mutex<BTreeMap<ImageRef, (BTreeSet<EngineId>, Timestamp)>>,
     /// The commands that somebody waits for, by number.
     runs: Mutex<BTreeSet<u32>>,
     /// Rings when there is no such application any more, or never was.
@@ -275,6 +278,7 @@ impl App {
             health: Mutex::default(),
             probes: Probes::default(),
             images: Mutex::default(),
+            scarce: Mutex::default(),
             runs: Mutex::default(),
             gone: CancellationToken::new(),
         }

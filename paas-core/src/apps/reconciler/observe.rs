@@ -46,8 +46,8 @@ impl Apps {
         containers.extend(unseen.map(|making| not_seen_yet(app, making)));
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
-        let images = app.images.lock().clone();
-        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired), images }
+        let (images, scarce) = (app.images.lock().clone(), app.scarce_images(now));
+        Observed { engines: self.reaches(cluster), containers, volumes: volumes(cluster, desired), images, scarce }
     }
 
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {

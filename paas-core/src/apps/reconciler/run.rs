@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::carry_out::{deleted, remove_container};
-use super::once::{self, Once};
+use super::once::{self, Once, Where};
 use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::Desired;
@@ -83,8 +83,30 @@ impl Run {
         executor: &Executor,
         command: Vec<String>,
     ) -> Result<RunContainer, NotRun> {
+        let Self { app, spec, .. } = self;
+        let container = match self.make(apps, executor, command.clone()).await {
+            // Another host has an image that no registry has.
+            Err(NotRun::Engine(_, error))
+                if error.kind() == EngineErrorKind::NoSuchImage
+                    && apps.is_of_host(executor, app, Some(spec), &error).await =>
+            {
+                self.make(apps, executor, command).await?
+            }
+            made => made?,
+        };
+        if app.is_gone() {
+            // Nobody looks after what is left of one that was forgotten meanwhile.
+            self.remove(executor, &container).await;
+            let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
+            return Err(NotRun::Engine(container.engine, error));
+        }
+        Ok(container)
+    }
+
+    async fn make(&self, apps: &Apps, executor: &Executor, command: Vec<String>) -> Result<RunContainer, NotRun> {
         let Self { app, number, component, spec, desired } = self;
-        let engine = once::place(executor, desired, spec, None).await.map_err(NotRun::NoRoom)?;
+        let place = Where::default();
+        let engine = apps.place_once(executor, app, desired, spec, place).await.map_err(NotRun::NoRoom)?;
         let opened = apps.open_secrets(&app.name, spec).await.map_err(|fault| match fault {
             Fault::Engine(error) => NotRun::Engine(engine.clone(), error),
             Fault::Store(error) => NotRun::Store(error),
@@ -94,14 +116,7 @@ impl Run {
         let once = Once { component, spec, revision, command, name: name.clone(), run: Some(*number) };
         let made = once::make(executor, app, &engine, once, &opened).await;
         let id = made.map_err(|error| NotRun::Engine(engine.clone(), error))?;
-        let container = RunContainer { name, id, engine };
-        if app.is_gone() {
-            // Nobody looks after what is left of one that was forgotten meanwhile.
-            self.remove(executor, &container).await;
-            let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
-            return Err(NotRun::Engine(container.engine, error));
-        }
-        Ok(container)
+        Ok(RunContainer { name, id, engine })
     }
 
     /// Passes on what the command writes until it has ended or nobody reads any more, removes its container, and then says how it

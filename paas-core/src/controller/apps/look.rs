@@ -13,8 +13,8 @@ use super::{current_of, not_found, reason_of};
 use crate::apps::difference::differences;
 use crate::apps::{Action, Cause, Goal, Step};
 use crate::controller::{Actor, Controller, ControllerError, Result};
-use crate::model::Container;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
+use crate::model::{Container, EngineId};
 use crate::store::records::{OutputRecord, RevisionRecord};
 use crate::wire::app::{
     AppPlan, AppRequest, AppState, AppStatus, AppSummary, ApplyRequest, FieldChange, PlannedStep, Revision,
@@ -110,6 +110,7 @@ impl Controller {
         let images = images::digests(&spec, current.as_deref(), &found);
         let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
         images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
+        let adopted = self.take_images_of_orphans(&desired, &mut spec, &request);
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired).1;
@@ -123,6 +124,9 @@ impl Controller {
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
             self.shared.apps.look(&executor, &app, &next).1
         };
+        let is_changed = !changes.is_empty() || desired.goal != Goal::Run || adopts;
+        let doubled =
+            self.left_beside(&desired, &spec, request.adopt).filter(|_| is_changed && !request.beside_orphans);
         let is_drift = |step: &&Step| !step.action.is_wait() && desired.rollout.is_none();
         Ok(AppPlan {
             base: desired.target,
@@ -132,8 +136,9 @@ impl Controller {
                 .filter(|step| is_refusal(step))
                 .map(ToString::to_string)
                 .chain(told.refused)
+                .chain(doubled)
                 .collect(),
-            notes: notes_of(&spec).into_iter().chain(told.notes).collect(),
+            notes: notes_of(&spec).into_iter().chain(told.notes).chain(adopted).collect(),
             images,
             steps: steps.iter().map(planned).collect(),
             changes,
@@ -304,13 +309,18 @@ fn tell_images(
             Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
                 "component.{name}: {image} points elsewhere in its registry now, which is not taken; --refresh-images does"
             )),
-            Found::OnHosts(None) if before.is_none() => told.notes.push(format!(
+            Found::OnHosts { only, .. } if !only.is_empty() => told.notes.push(format!(
+                "component.{name}: no registry gives {image}, and only {} of the hosts that were asked has it, so it runs there \
+                 only: push it to a registry, or load it on the other hosts",
+                only.iter().map(EngineId::as_str).collect::<Vec<_>>().join(", ")
+            )),
+            Found::OnHosts { digest: None, .. } if before.is_none() => told.notes.push(format!(
                 "component.{name}: {image} is in no registry, so each host runs what it has under that name"
             )),
             Found::Nowhere(why) if before.is_none() || refresh => {
                 told.refused.push(format!("component.{name}: {image} is on no host, and in no registry: {why}"));
             }
-            Found::InRegistry(_) | Found::OnHosts(_) | Found::Nowhere(_) => {}
+            Found::InRegistry(_) | Found::OnHosts { .. } | Found::Nowhere(_) => {}
         }
     }
     told
