@@ -54,10 +54,13 @@ pub(super) fn rollout_of(record: &RolloutRecord) -> Option<Rollout> {
         Some((name.clone(), BeforeFailure::from(before.failed.as_ref()?)))
     };
     let before_failed = record.before.iter().filter_map(failed).collect();
+    let engine = |(name, before): (&ComponentName, &BeforeRecord)| Some((name.clone(), before.engine.clone()?));
+    let before_on = record.before.iter().filter_map(engine).collect();
     let output = record.output.clone();
     let (first, progressed) = (record.first.unwrap_or(record.to), record.progressed);
     Some(Rollout {
         before,
+        before_on,
         before_failed,
         output,
         first,
@@ -86,7 +89,7 @@ impl RolloutRecord {
             before: rollout
                 .before
                 .iter()
-                .map(|(name, state)| (name.clone(), BeforeRecord::of(*state, rollout.before_failed.get(name))))
+                .map(|(name, state)| (name.clone(), BeforeRecord::of(rollout, name, *state)))
                 .collect(),
             output: rollout.output.clone(),
             unknown: known
@@ -108,13 +111,14 @@ impl From<&BeforeRecord> for BeforeState {
 }
 
 impl BeforeRecord {
-    fn of(state: BeforeState, failed: Option<&BeforeFailure>) -> Self {
-        let failed = failed.map(BeforeFailureRecord::from);
-        match state {
-            BeforeState::Running => Self { exit_code: None, lost: false, failed },
-            BeforeState::Ended(code) => Self { exit_code: Some(code), lost: false, failed },
-            BeforeState::Unknown => Self { exit_code: None, lost: true, failed },
-        }
+    fn of(rollout: &Rollout, name: &ComponentName, state: BeforeState) -> Self {
+        let (exit_code, lost) = match state {
+            BeforeState::Running => (None, false),
+            BeforeState::Ended(code) => (Some(code), false),
+            BeforeState::Unknown => (None, true),
+        };
+        let engine = rollout.before_on.get(name).cloned();
+        Self { exit_code, lost, engine, failed: rollout.before_failed.get(name).map(BeforeFailureRecord::from) }
     }
 }
 

@@ -18,7 +18,8 @@ impl Executor {
     pub(crate) async fn who_has(&self, image: &ImageRef) -> BTreeMap<EngineId, Vec<ImageDigest>> {
         let ask = |engine: EngineId| async move { Some((engine.clone(), self.has_image(&engine, image).await?)) };
         let asked = stream::iter(self.cluster.engines_up().into_iter().map(ask)).buffer_unordered(AT_ONCE);
-        asked.filter_map(async |found| found).collect().await
+        let found: Vec<Option<(EngineId, Vec<ImageDigest>)>> = asked.collect().await;
+        found.into_iter().flatten().collect()
     }
 
     /// The digests that a host knows of an image; nothing where it does not have it, or does not answer.

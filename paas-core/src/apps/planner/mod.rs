@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::desired::Placed;
 use super::{
     Action, BeforeState, Cause, Desired, Goal, Instance, Observed, ObservedContainer, Outcome, RolloutReason, Slot,
     Step, Subject, Verdict, Witness,
 };
-use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::scheduler::{Scheduler, Snapshot};
 use failure::Failure;
@@ -75,7 +75,7 @@ struct Planner<'a> {
     /// What is free, less what this plan takes.
     snapshot: Cow<'a, Snapshot>,
     /// How many replicas of each component each host has, with those of this plan.
-    placed: BTreeMap<ComponentName, BTreeMap<EngineId, usize>>,
+    placed: Placed,
     /// When the rollout has made no progress for too long.
     deadline: Option<Timestamp>,
     steps: Vec<Step>,
@@ -140,7 +140,7 @@ impl<'a> Planner<'a> {
             scheduler,
             now,
             snapshot: Cow::Borrowed(snapshot),
-            placed: place::placed(desired),
+            placed: desired.placed(),
             deadline: failure::deadline(desired),
             steps: Vec::new(),
             failure: None,

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
+use crate::apps::desired::hosts_of_used;
 use crate::apps::{
-    Action, Backend, Cause, Choice, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
 };
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::model::{EngineId, ImageRef};
@@ -18,15 +19,6 @@ use crate::scheduler::{PlacementRequest, Snapshot};
 const FIRST_PAUSE_MS: u64 = 1000;
 /// The longest that it waits.
 const LONGEST_PAUSE_MS: u64 = 60_000;
-
-/// How many replicas of each component each host has, by the records.
-pub(super) fn placed(desired: &Desired) -> BTreeMap<ComponentName, BTreeMap<EngineId, usize>> {
-    let mut placed: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
-    for (slot, replica) in &desired.replicas {
-        *placed.entry(slot.component.clone()).or_default().entry(replica.engine.clone()).or_default() += 1;
-    }
-    placed
-}
 
 /// Where a slot has to be because of its volumes.
 pub(super) struct VolumeHost {
@@ -51,7 +43,7 @@ impl<'a> Planner<'a> {
         request.except = self.unusable(view);
         request.except.extend(except.cloned());
         request.except.extend(view.old.as_ref().and_then(|old| old.makes_room_on().cloned()));
-        let beside = self.hosts_of_used(view.spec);
+        let beside = hosts_of_used(&self.placed, view.spec);
         if let Some(hosts) = &beside {
             request
                 .except
@@ -96,13 +88,6 @@ impl<'a> Planner<'a> {
         request.except.insert(engine.clone());
         let next = self.best(&self.snapshot, view, &request).ok();
         Choice { score: own, runner_up: next.map(|next| (next.clone(), score(&next, &request))) }
-    }
-
-    /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
-    /// within a host only. Nothing where it uses nothing.
-    fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
-        let hosts = |name| self.placed.get(name).map(|hosts| hosts.keys().cloned().collect()).unwrap_or_default();
-        spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
     }
 
     /// What a component uses and has nobody of on a host any more, after it was made elsewhere entirely.

@@ -1,7 +1,10 @@
 //! The command that runs once before a component is replaced.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::create::component;
 use super::once::{self, Once, Where};
@@ -52,14 +55,13 @@ impl Apps {
                     steps.push(Step { action: Action::RunBefore(name), cause: Cause::NotStarted });
                 }
                 Some(container) => desired.note_before_started(&name, exit_of(container, &before, now), now),
-                None if reaches.values().all(|reach| *reach == EngineReach::Up) => {
-                    steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared });
-                }
-                // On a host that does not answer it may run, or have ended.
-                None if !reaches.values().any(|reach| may_come_back(*reach, now)) => {
-                    desired.note_before(&name, BeforeState::Unknown, now);
-                }
-                None => {}
+                None => match rollout.before_on.get(&name).map(|engine| self.may_come_back(&reaches, engine, now)) {
+                    // No host was asked for it, or that one was read and does not have it.
+                    None | Some(None) => steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared }),
+                    // It may run there, or have ended.
+                    Some(Some(true)) => {}
+                    Some(Some(false)) => desired.note_before(&name, BeforeState::Unknown, now),
+                },
             }
         }
         steps
@@ -99,6 +101,26 @@ impl Apps {
         }
     }
 
+    /// Whether a host that does not answer is waited for; nothing where it answers.
+    fn may_come_back(
+        &self,
+        reaches: &BTreeMap<EngineId, EngineReach>,
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> Option<bool> {
+        let is_given_up = || self.caution.lost().contains(engine);
+        match reaches.get(engine) {
+            Some(EngineReach::Up) => None,
+            Some(
+                EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since },
+            ) => {
+                let silent = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
+                Some(silent < LOST && !is_given_up())
+            }
+            None => Some(false),
+        }
+    }
+
     /// Starts the command of a component, on any host. That it could not be started is written down, with the host that was asked: the
     /// next try is on another one, and the planner says when it was the last.
     pub(super) async fn run_before(
@@ -113,7 +135,10 @@ impl Apps {
         if let Err(Fault::Engine(error)) = &made {
             let (why, component) = (error.to_string(), desired.component(desired.target, name));
             let of_host = self.is_of_host(executor, app, component, error).await;
-            let note = |desired: &mut Desired, _| desired.note_before_failed(name, engine.as_ref(), why, of_host);
+            let may_be_there = error.kind() == EngineErrorKind::Unreachable;
+            let note = |desired: &mut Desired, _| {
+                desired.note_before_failed(name, engine.as_ref(), why, of_host, may_be_there);
+            };
             self.note(app, note).await.map_err(Fault::Store)?;
         }
         made
@@ -122,7 +147,7 @@ impl Apps {
     async fn start_before(
         &self,
         executor: &Executor,
-        app: &App,
+        app: &Arc<App>,
         desired: &Desired,
         name: &ComponentName,
         asked: &mut Option<EngineId>,
@@ -143,6 +168,7 @@ impl Apps {
         let avoid = failed.map(|failed| failed.avoid.clone()).unwrap_or_default();
         let place = Where { only, avoid };
         let engine = self.place_once(executor, app, desired, component, place).await.map_err(refused)?;
+        self.note(app, |desired, _| desired.note_before_on(name, &engine)).await.map_err(Fault::Store)?;
         *asked = Some(engine.clone());
         let container = format!("{}.{name}.before.r{revision}", app.name);
         let once = Once { component: name, spec: component, revision, command, name: container, run: None };
@@ -164,17 +190,6 @@ fn exit_of(container: &ReplicaContainer, before: &BeforeCommand, now: jiff::Time
         _ => {
             let ran = Duration::try_from(now.duration_since(container.run.started?)).unwrap_or_default();
             (ran > Duration::from_millis(before.timeout_ms)).then_some(TOOK_TOO_LONG)
-        }
-    }
-}
-
-/// Whether a host that does not answer is waited for.
-fn may_come_back(reach: EngineReach, now: jiff::Timestamp) -> bool {
-    let silent = |since: jiff::Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    match reach {
-        EngineReach::Up => false,
-        EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since } => {
-            silent(since) < LOST
         }
     }
 }

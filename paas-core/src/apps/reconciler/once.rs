@@ -7,6 +7,7 @@ use super::create::{container_spec, network};
 use super::secrets::Opened;
 use super::{App, Apps};
 use crate::apps::Desired;
+use crate::apps::desired::hosts_of_used;
 use crate::engine::{EngineError, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
@@ -49,7 +50,7 @@ impl Apps {
         let spec = reduced(component, component.container_spec());
         let mut request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
         let scarce = app.scarce_images(self.now()).remove(&component.pinned_image());
-        for hosts in desired.hosts_of_used(component).into_iter().chain(scarce) {
+        for hosts in hosts_of_used(&desired.placed(), component).into_iter().chain(scarce) {
             request.except.extend(executor.cluster.reaches().into_keys().filter(|engine| !hosts.contains(engine)));
         }
         let mut elsewhere = request.clone();

@@ -53,7 +53,6 @@ impl Controller {
             check_no_rollout(desired, request.supersede)?;
             controller.check_orphans(desired, &spec, &request)?;
             desired.goal = Goal::Run;
-            controller.count_on_from_orphans(desired);
             desired.begin(spec, reason_of(&request), controller.shared.apps.now());
             Ok(Some("applied".to_owned()))
         };
@@ -244,6 +243,7 @@ impl Controller {
             };
             check_understood(&held, &name)?;
             let mut desired = held.desired().clone();
+            desired.seen = controller.seen(&name);
             // While it is held: a secret that a change takes is not deleted before the change is made.
             let secrets = apps.secrets().outlines(&name).await;
             let decided = secrets

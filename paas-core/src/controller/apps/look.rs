@@ -120,7 +120,7 @@ impl Controller {
         } else {
             let mut next = desired.clone();
             next.goal = Goal::Run;
-            self.count_on_from_orphans(&mut next);
+            next.seen = self.seen(&name);
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
             self.shared.apps.look(&executor, &app, &next).1
         };

@@ -2,25 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::current_of;
 use crate::apps::{Desired, Slot};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::controller::{Controller, ControllerError, Result};
 use crate::model::ImageDigest;
-use crate::model::app::{AppSpec, ComponentName, ComponentSpec, Replicas};
+use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
 use crate::wire::app::ApplyRequest;
 
 /// How many containers are named where there are many.
 const NAMED: usize = 3;
 
 impl Controller {
-    /// The first revision of an application of which containers are left, as of a store that was lost, has a number that none of
-    /// them has: they are of another one.
-    pub(super) fn count_on_from_orphans(&self, desired: &mut Desired) {
-        if current_of(desired).is_none() {
-            let left = self.shared.cluster.replicas(&desired.app);
-            desired.target = left.iter().map(|container| container.labels.revision).max().unwrap_or_default();
-        }
+    /// The highest revision of the containers of an application.
+    pub(super) fn seen(&self, app: &AppName) -> u64 {
+        let all = self.shared.cluster.replicas(app);
+        all.iter().map(|container| container.labels.revision).max().unwrap_or_default()
     }
 
     /// Whether there is a container that is as an application says, of a slot that has none of its own by its record: of a store

@@ -41,6 +41,18 @@ async fn a_command_before_that_one_host_cannot_start_is_started_on_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_is_down_and_was_not_asked_says_nothing_of_a_command_before() {
+    let platform = platform(&["one", "three", "two"]).await;
+    platform.host("three").set_reachable(false);
+    platform.until("three", EngineStatus::Down).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    platform.host("one").fail_next("create", 1000, EngineErrorKind::Failed);
+    platform.controller.apply_app(&ann(), "shop", with_before("web:1", "")).await.unwrap();
+    let there = || platform.host("two").really_there().iter().any(|found| found.name.contains("before"));
+    assert!(eventually(there).await, "{:#?}", platform.controller.app("shop"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_before_that_no_host_starts_stops_the_rollout_and_says_why() {
     let platform = platform(&["one", "two"]).await;
     let result = outcome_of(&platform, "web:2").await;

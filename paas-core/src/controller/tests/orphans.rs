@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::apps::{platform, web};
+use super::apps::{platform, start, web};
 use super::*;
 use crate::clock::Clock;
 use crate::model::{ContainerId, ImageDigest};
@@ -93,4 +93,23 @@ async fn an_image_that_nobody_could_look_up_is_pinned_by_the_next_apply() {
     assert!(controller.apply_app(&ann(), "shop", web("reg.io/web:1", 1)).await.unwrap().changed);
     platform.settled().await;
     assert_eq!(platform.images(), [format!("reg.io/web:1@{}", digest('a'))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_of_yesterday_numbers_no_revision_as_one_that_something_runs_of() {
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    let yesterday: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    crate::store::transfer::copy(&*platform.store, &*yesterday, &mut |_, _| {}).await.unwrap();
+    platform.controller.apply_app(&ann(), "shop", web("web:2", 1)).await.unwrap();
+    platform.settled().await;
+    platform.controller.shutdown().await;
+    platform.store = yesterday;
+    platform.controller = start(&platform).await;
+    platform.until("one", EngineStatus::Up).await;
+    platform.controller.resume_reconciling(&ann()).await.unwrap();
+    let file = ApplyRequest { beside_orphans: true, ..web("web:3", 1) };
+    let applied = platform.controller.apply_app(&ann(), "shop", file).await.unwrap();
+    assert_eq!(applied.revision, 3);
 }

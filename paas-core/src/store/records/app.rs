@@ -162,6 +162,9 @@ pub struct BeforeRecord {
     /// Nobody knows how it ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+    /// The host that was asked for it last, as long as it may be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineId>,
     /// It could not be started yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<BeforeFailureRecord>,
