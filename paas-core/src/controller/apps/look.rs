@@ -150,7 +150,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`].
-    pub async fn app_revisions(&self, name: &str) -> Result<Vec<RevisionSummary>> {
+    pub fn app_revisions(&self, name: &str) -> Result<Vec<RevisionSummary>> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let target = documents.desired().target;
         Ok(documents.revisions().rev().map(|(number, record)| revision(number, record, target)).collect())
@@ -160,7 +160,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
-    pub async fn app_revision(&self, name: &str, number: u64) -> Result<Revision> {
+    pub fn app_revision(&self, name: &str, number: u64) -> Result<Revision> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let found = documents.revisions().find(|(found, _)| *found == number);
         let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };
@@ -173,7 +173,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
-    pub async fn app_diff(&self, name: &str, from: u64, to: u64) -> Result<Vec<FieldChange>> {
+    pub fn app_diff(&self, name: &str, from: u64, to: u64) -> Result<Vec<FieldChange>> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let spec = |number: u64| {
             let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };

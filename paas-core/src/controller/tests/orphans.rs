@@ -74,7 +74,7 @@ async fn what_runs_is_adopted_also_where_its_tag_points_elsewhere_by_now() {
     controller.apply_app(&ann(), "shop", planned).await.unwrap();
     platform.settled().await;
     assert_eq!(platform.ids_there(), before);
-    let revisions = controller.app_revisions("shop").await.unwrap();
+    let revisions = controller.app_revisions("shop").unwrap();
     assert_eq!(revisions[0].digests.values().collect::<Vec<_>>(), [&digest('a')]);
     platform.check_at_rest();
 }
