@@ -283,6 +283,9 @@ pub(crate) struct Adopt {
     /// Take over containers of the application that the platform has no record of, where they are as declared
     #[arg(long)]
     pub(crate) adopt: bool,
+    /// Make containers beside such ones, which go on; otherwise nothing is applied while there are any that are not taken over
+    #[arg(long)]
+    pub(crate) beside_orphans: bool,
 }
 
 #[derive(Debug, Args)]

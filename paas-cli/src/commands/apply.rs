@@ -17,6 +17,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
     let request = ApplyRequest {
         app,
         adopt: arguments.adopt.adopt,
+        beside_orphans: arguments.adopt.beside_orphans,
         refresh_images: arguments.refresh.refresh_images,
         ..ApplyRequest::default()
     };
@@ -38,6 +39,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
         base: None,
         message: options.message,
         adopt: options.adopt.adopt,
+        beside_orphans: options.adopt.beside_orphans,
         supersede: options.supersede.supersede,
         refresh_images: options.refresh.refresh_images,
         images: None,

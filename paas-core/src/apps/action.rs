@@ -317,10 +317,12 @@ pub enum Cause {
     VolumesApart(EngineId, EngineId),
     StillRuns,
     CreateFailed { why: String },
+    CreateGivenUp { why: String },
     NoRoom(String),
     NoRoomInPlace(EngineId),
     WaitsForComponent(ComponentName),
     BeforeRuns,
+    BeforeNotStarted { why: String },
     OthersFirst,
     BelowItsNumber,
     MajoritySick { sick: usize, of: usize },
@@ -392,10 +394,14 @@ impl fmt::Display for Cause {
             Self::VolumesApart(one, other) => write!(f, "it has a volume on host {one} and one on host {other}"),
             Self::StillRuns => f.write_str("another container of the slot may still run"),
             Self::CreateFailed { why } => write!(f, "it could not be made: {why}"),
+            Self::CreateGivenUp { why } => {
+                write!(f, "it could not be made: {why}; it is tried again with the next apply or restart")
+            }
             Self::NoRoomInPlace(engine) => write!(f, "host {engine} has no room for its new limits"),
             Self::NoRoom(refusal) => write!(f, "pending: {refusal}"),
             Self::WaitsForComponent(name) => write!(f, "{name} is to be ready first"),
             Self::BeforeRuns => f.write_str("the command of before is to end first"),
+            Self::BeforeNotStarted { why } => write!(f, "the command of before could not be started yet: {why}"),
             Self::OthersFirst => f.write_str("others go first"),
             Self::BelowItsNumber => f.write_str("the component has fewer ready replicas than it is to have"),
             Self::MajoritySick { sick, of } => {

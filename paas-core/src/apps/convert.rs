@@ -1,10 +1,12 @@
 //! From what is kept in the store to what the planner reads, and back.
 
-use super::{Backend, BeforeState, Goal, Outcome, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
-use crate::model::app::AppName;
+use super::{
+    Backend, BeforeFailure, BeforeState, Goal, Outcome, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume,
+};
+use crate::model::app::{AppName, ComponentName};
 use crate::store::records::{
-    BackendRecord, BeforeRecord, FailureRecord, GoalRecord, OutcomeRecord, ReplicaRecord, RolloutReasonRecord,
-    RolloutRecord, VolumeRecord,
+    BackendRecord, BeforeFailureRecord, BeforeRecord, FailureRecord, GoalRecord, OutcomeRecord, ReplicaRecord,
+    RolloutReasonRecord, RolloutRecord, VolumeRecord,
 };
 
 /// What is to become of an application; nothing where a later version invented it.
@@ -47,10 +49,24 @@ pub(super) fn rollout_of(record: &RolloutRecord) -> Option<Rollout> {
         RolloutReasonRecord::Rollback => RolloutReason::Rollback { why: record.why.clone() },
         RolloutReasonRecord::Unknown => return None,
     };
-    let before = record.before.iter().map(|(name, before)| (name.clone(), (*before).into())).collect();
+    let before = record.before.iter().map(|(name, before)| (name.clone(), BeforeState::from(before))).collect();
+    let failed = |(name, before): (&ComponentName, &BeforeRecord)| {
+        Some((name.clone(), BeforeFailure::from(before.failed.as_ref()?)))
+    };
+    let before_failed = record.before.iter().filter_map(failed).collect();
+    let engine = |(name, before): (&ComponentName, &BeforeRecord)| Some((name.clone(), before.engine.clone()?));
+    let before_on = record.before.iter().filter_map(engine).collect();
     let output = record.output.clone();
     let (first, progressed) = (record.first.unwrap_or(record.to), record.progressed);
-    Some(Rollout { before, output, first, progressed, ..Rollout::new(record.to, reason, record.started) })
+    Some(Rollout {
+        before,
+        before_on,
+        before_failed,
+        output,
+        first,
+        progressed,
+        ..Rollout::new(record.to, reason, record.started)
+    })
 }
 
 impl RolloutRecord {
@@ -70,7 +86,11 @@ impl RolloutRecord {
             why,
             started: rollout.started,
             progressed: rollout.progressed,
-            before: rollout.before.iter().map(|(name, state)| (name.clone(), (*state).into())).collect(),
+            before: rollout
+                .before
+                .iter()
+                .map(|(name, state)| (name.clone(), BeforeRecord::of(rollout, name, *state)))
+                .collect(),
             output: rollout.output.clone(),
             unknown: known
                 .filter(|known| known.to == rollout.to)
@@ -80,8 +100,8 @@ impl RolloutRecord {
     }
 }
 
-impl From<BeforeRecord> for BeforeState {
-    fn from(record: BeforeRecord) -> Self {
+impl From<&BeforeRecord> for BeforeState {
+    fn from(record: &BeforeRecord) -> Self {
         match (record.lost, record.exit_code) {
             (true, _) => Self::Unknown,
             (false, Some(code)) => Self::Ended(code),
@@ -90,13 +110,29 @@ impl From<BeforeRecord> for BeforeState {
     }
 }
 
-impl From<BeforeState> for BeforeRecord {
-    fn from(state: BeforeState) -> Self {
-        match state {
-            BeforeState::Running => Self { exit_code: None, lost: false },
-            BeforeState::Ended(code) => Self { exit_code: Some(code), lost: false },
-            BeforeState::Unknown => Self { exit_code: None, lost: true },
-        }
+impl BeforeRecord {
+    fn of(rollout: &Rollout, name: &ComponentName, state: BeforeState) -> Self {
+        let (exit_code, lost) = match state {
+            BeforeState::Running => (None, false),
+            BeforeState::Ended(code) => (Some(code), false),
+            BeforeState::Unknown => (None, true),
+        };
+        let engine = rollout.before_on.get(name).cloned();
+        Self { exit_code, lost, engine, failed: rollout.before_failed.get(name).map(BeforeFailureRecord::from) }
+    }
+}
+
+impl From<&BeforeFailureRecord> for BeforeFailure {
+    fn from(record: &BeforeFailureRecord) -> Self {
+        let BeforeFailureRecord { why, of_host, attempts, avoid } = record.clone();
+        Self { why, of_host, attempts, avoid }
+    }
+}
+
+impl From<&BeforeFailure> for BeforeFailureRecord {
+    fn from(failure: &BeforeFailure) -> Self {
+        let BeforeFailure { why, of_host, attempts, avoid } = failure.clone();
+        Self { why, of_host, attempts, avoid }
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Desired {
     /// The highest generation of the slots that were forgotten. A slot that is filled for the first time counts on from it: a
     /// container that a host brings back later is never taken for a new one.
     pub forgotten: u64,
+    /// The highest revision that any container of it has, also one that no record names: a later one is numbered after it, so that none
+    /// of a store that was lost is taken for it. Not recorded, but seen.
+    pub seen: u64,
     /// The store may be an old one: nothing is done until somebody says that it is right.
     pub observe_only: bool,
     /// Heal even though more than half of the hosts are silent.
@@ -60,6 +63,7 @@ impl Desired {
             replicas: BTreeMap::new(),
             volumes: Vec::new(),
             forgotten: 0,
+            seen: 0,
             observe_only: false,
             heal_now: false,
         }
@@ -79,6 +83,7 @@ impl Desired {
             replicas: BTreeMap::new(),
             volumes: Vec::new(),
             forgotten: 0,
+            seen: 0,
             observe_only: false,
             heal_now: false,
         }
@@ -125,14 +130,14 @@ impl Desired {
         replica.is_some_and(|replica| replica.backends.contains_key(&labels.generation))
     }
 
-    /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
-    /// within a host only. Nothing where it uses nothing.
-    pub(crate) fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
-        let hosts = |name: &ComponentName| {
-            let of_it = self.replicas.iter().filter(|(slot, _)| slot.component == *name);
-            of_it.map(|(_, replica)| replica.engine.clone()).collect()
-        };
-        spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
+    /// How many replicas of each component each host has, by the records.
+    pub(crate) fn placed(&self) -> Placed {
+        let mut placed = Placed::new();
+        for (slot, replica) in &self.replicas {
+            let hosts = placed.entry(slot.component.clone()).or_default();
+            *hosts.entry(replica.engine.clone()).or_default() += 1;
+        }
+        placed
     }
 
     /// Whether the target may be acted on beyond what is there: it is being rolled out, or was rolled out entirely. Otherwise its
@@ -145,6 +150,16 @@ impl Desired {
     pub(super) fn components(&self) -> impl Iterator<Item = (&ComponentName, &ComponentSpec)> {
         self.revisions.get(&self.target).into_iter().flat_map(|app| &app.components)
     }
+}
+
+/// How many replicas of each component each host has.
+pub(crate) type Placed = BTreeMap<ComponentName, BTreeMap<EngineId, usize>>;
+
+/// The hosts that have a replica of everything that a component uses of its application: names resolve within a host only. Nothing
+/// where it uses nothing.
+pub(crate) fn hosts_of_used(placed: &Placed, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
+    let hosts = |name| placed.get(name).map(|hosts| hosts.keys().cloned().collect()).unwrap_or_default();
+    spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
 }
 
 /// What is to become of an application.
@@ -173,6 +188,10 @@ pub struct Rollout {
     pub progressed: Timestamp,
     /// How far the commands are that run before a component is replaced.
     pub before: BTreeMap<ComponentName, BeforeState>,
+    /// The hosts that were asked for them last, as long as they may be there, and nowhere else.
+    pub before_on: BTreeMap<ComponentName, EngineId>,
+    /// Those of them that could not be started, until one is: they are tried again.
+    pub before_failed: BTreeMap<ComponentName, BeforeFailure>,
     /// What the container wrote last because of which it goes back, of one that does.
     pub output: Option<LastLines>,
 }
@@ -180,7 +199,8 @@ pub struct Rollout {
 impl Rollout {
     /// One that begins now.
     pub fn new(to: u64, reason: RolloutReason, now: Timestamp) -> Self {
-        Self { to, first: to, reason, started: now, progressed: now, before: BTreeMap::new(), output: None }
+        let (before, before_on, before_failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { to, first: to, reason, started: now, progressed: now, before, before_on, before_failed, output: None }
     }
 }
 
@@ -211,6 +231,19 @@ pub enum BeforeState {
     Ended(i64),
     /// Nobody knows: its host is lost.
     Unknown,
+}
+
+/// A command before a component that could not be started. [`Desired::note_before_failed`] records it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeforeFailure {
+    /// What went wrong, in words for people.
+    pub why: String,
+    /// Whether only the hosts are to blame that were asked. Otherwise it would go wrong on each of them.
+    pub of_host: bool,
+    /// How often in a row a host was asked.
+    pub attempts: u32,
+    /// The hosts that were. They are asked again where no other has room.
+    pub avoid: BTreeSet<EngineId>,
 }
 
 /// One place of a component that is to be filled. Shown as `web.2`.

@@ -45,6 +45,8 @@ mod status;
 mod tests;
 
 pub use action::{Action, Cause, Choice, Outcome, Step, Subject, Verdict, Witness};
-pub use desired::{Backend, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume};
+pub use desired::{
+    Backend, BeforeFailure, BeforeState, Desired, Goal, Replica, Rollout, RolloutReason, Slot, StepFailure, Volume,
+};
 pub use observed::{Health, Instance, Observed, ObservedContainer, Reach};
 pub use planner::{Move, plan, rebalance};

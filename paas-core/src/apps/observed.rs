@@ -24,6 +24,8 @@ pub struct Observed {
     pub volumes: BTreeSet<(EngineId, Slot, String)>,
     /// Images that engines are known to have, beside those of which they have containers.
     pub images: BTreeSet<(EngineId, ImageRef)>,
+    /// Images that no registry has, as far as is known, and the hosts that have them: containers of them are made nowhere else.
+    pub scarce: BTreeMap<ImageRef, BTreeSet<EngineId>>,
 }
 
 /// Whether an engine can be reached.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, Backend, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout, RolloutReason, Slot,
-    Step, StepFailure, Volume,
+    Action, Backend, BeforeFailure, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout,
+    RolloutReason, Slot, Step, StepFailure, Volume,
 };
 use crate::model::EngineId;
 use crate::model::app::{AppSpec, ComponentName};
@@ -35,7 +35,7 @@ impl Desired {
     /// Another number of replicas ends no rollout: the one under way goes on to the new revision, with its reason, its time and the
     /// commands that it still has to run before.
     pub fn begin(&mut self, spec: AppSpec, reason: RolloutReason, now: Timestamp) -> u64 {
-        let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target) + 1;
+        let number = self.revisions.keys().next_back().copied().unwrap_or(0).max(self.target).max(self.seen) + 1;
         self.revisions.insert(number, Arc::new(spec));
         self.target = number;
         for replica in self.replicas.values_mut() {
@@ -195,7 +195,55 @@ impl Desired {
     pub fn note_before(&mut self, component: &ComponentName, state: BeforeState, now: Timestamp) {
         let Some(rollout) = &mut self.rollout else { return };
         rollout.before.insert(component.clone(), state);
-        self.note_progress(now);
+        // That it is tried again is no progress.
+        if state != BeforeState::Running || !rollout.before_failed.contains_key(component) {
+            self.note_progress(now);
+        }
+    }
+
+    /// Notes that the command before a component could not be started, and where: nowhere, if no host takes it. This is to be written
+    /// down like a step; the next plan tries another host, or ends the rollout.
+    ///
+    /// `of_host` is as in [`Desired::note_failure`]; `may_be_there` is whether that host did not answer, so that it may run all the same.
+    pub fn note_before_failed(
+        &mut self,
+        component: &ComponentName,
+        engine: Option<&EngineId>,
+        why: String,
+        of_host: bool,
+        may_be_there: bool,
+    ) {
+        let Some(rollout) = self.rollout_before(component) else { return };
+        if !may_be_there {
+            rollout.before_on.remove(component);
+        }
+        let failed = rollout.before_failed.entry(component.clone()).or_default();
+        let BeforeFailure { attempts, avoid, .. } = std::mem::take(failed);
+        let attempts = attempts.saturating_add(u32::from(engine.is_some()));
+        let avoid = avoid.into_iter().chain(engine.cloned()).collect();
+        *failed = BeforeFailure { why, of_host, attempts, avoid };
+    }
+
+    /// Notes which host is going to be asked for the command before a component. This is to be written down before it is.
+    pub(crate) fn note_before_on(&mut self, component: &ComponentName, engine: &EngineId) {
+        if let Some(rollout) = self.rollout_before(component) {
+            rollout.before_on.insert(component.clone(), engine.clone());
+        }
+    }
+
+    /// The rollout whose command before a component was begun: another one may have taken its place.
+    fn rollout_before(&mut self, component: &ComponentName) -> Option<&mut Rollout> {
+        self.rollout.as_mut().filter(|rollout| rollout.before.get(component) == Some(&BeforeState::Running))
+    }
+
+    /// Notes that the command before a component was started, and how it ended if it did.
+    pub(crate) fn note_before_started(&mut self, component: &ComponentName, ended: Option<i64>, now: Timestamp) {
+        if let Some(rollout) = &mut self.rollout {
+            rollout.before_failed.remove(component);
+        }
+        if let Some(code) = ended {
+            self.note_before(component, BeforeState::Ended(code), now);
+        }
     }
 
     /// Notes which older containers are gone for certain: their hosts were read, and do not have them, or will never be back.

@@ -19,6 +19,8 @@ pub enum EngineErrorKind {
     Conflict,
     /// Docker does not take what it was given: no host would.
     Refused,
+    /// The image does not have the program that is to run, or may not run it: on no host.
+    NoSuchProgram,
     /// This host cannot do it as it is: it lacks a network, a plugin, a runtime, a device or CPUs. Another may have them.
     Unable,
     /// The certificate, key or authority does not fit.

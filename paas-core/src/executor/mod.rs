@@ -3,6 +3,7 @@
 //! What shall run is the controller's to decide; where there is room is the cluster's. Here an action is brought to its end,
 //! whatever its engine does meanwhile, and each step is told as it happens.
 
+mod images;
 mod launch;
 mod progress;
 mod pull;

@@ -28,4 +28,8 @@ impl Scheduler for Binpack {
         let left = self.weights.score(engine.total, engine.reserved + request.resources);
         Some(self.weights.cpu + self.weights.memory - left)
     }
+
+    fn room(&self, engine: &EngineState) -> f64 {
+        self.weights.room(engine)
+    }
 }

@@ -71,4 +71,10 @@ pub trait Scheduler: Send + Sync + std::fmt::Debug {
     fn score(&self, _engine: &EngineState, _request: &PlacementRequest) -> Option<f64> {
         None
     }
+
+    /// How much room an engine has left, from 0 to 100 points: by this it is said which are fuller than others. By [`Weights`] with its
+    /// defaults where a scheduler has none of its own.
+    fn room(&self, engine: &EngineState) -> f64 {
+        Weights::default().room(engine)
+    }
 }

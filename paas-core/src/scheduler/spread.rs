@@ -38,6 +38,11 @@ impl Weights {
         left(reserved.cpus.milli(), total.cpus.milli()) * self.cpu
             + left(reserved.memory.mb(), total.memory.mb()) * self.memory
     }
+
+    /// The score of an engine as it is, from 0 to 100 whatever the weights are.
+    pub(crate) fn room(&self, engine: &EngineState) -> f64 {
+        self.score(engine.total, engine.reserved) / (self.cpu + self.memory) * 100.0
+    }
 }
 
 impl Default for Weights {
@@ -68,5 +73,9 @@ impl Scheduler for Spread {
 
     fn score(&self, engine: &EngineState, request: &PlacementRequest) -> Option<f64> {
         Some(self.weights.score(engine.total, engine.reserved + request.resources))
+    }
+
+    fn room(&self, engine: &EngineState) -> f64 {
+        self.weights.room(engine)
     }
 }

@@ -88,7 +88,7 @@ pub(crate) async fn revisions(
     Name(name): Name,
     _: NoParams,
 ) -> Answer<Json<Vec<RevisionSummary>>> {
-    Ok(Json(app.controller.app_revisions(name.as_str()).await?))
+    Ok(Json(app.controller.app_revisions(name.as_str())?))
 }
 
 pub(crate) async fn revision(
@@ -99,7 +99,7 @@ pub(crate) async fn revision(
     let name: AppName = name.parse()?;
     let wrong = || Problem::invalid("revision", format!("must be the number of a revision, not {number:?}"));
     let number = number.parse().map_err(|_| wrong())?;
-    Ok(Json(app.controller.app_revision(name.as_str(), number).await?))
+    Ok(Json(app.controller.app_revision(name.as_str(), number)?))
 }
 
 pub(crate) async fn diff(State(app): State<App>, Name(name): Name, uri: Uri) -> Answer<Json<Vec<FieldChange>>> {
@@ -109,7 +109,7 @@ pub(crate) async fn diff(State(app): State<App>, Name(name): Name, uri: Uri) -> 
         params.number(parameter, 1, MOST_REVISIONS)?.ok_or_else(missing)
     };
     let (from, to) = (revision("from")?, revision("to")?);
-    Ok(Json(app.controller.app_diff(name.as_str(), from, to).await?))
+    Ok(Json(app.controller.app_diff(name.as_str(), from, to)?))
 }
 
 pub(crate) async fn rollback(

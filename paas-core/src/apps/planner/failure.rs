@@ -6,8 +6,8 @@ use super::status::after;
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, unsettled_dependency};
 use crate::apps::{
-    Action, Backend, BeforeState, Cause, Desired, Outcome, Replica, RolloutReason, Slot, Step, StepFailure, Verdict,
-    Witness,
+    Action, Backend, BeforeFailure, BeforeState, Cause, Desired, Outcome, Replica, Rollout, RolloutReason, Slot, Step,
+    StepFailure, Verdict, Witness,
 };
 use crate::model::app::{ComponentName, OnFailure};
 
@@ -27,7 +27,10 @@ pub(super) struct Failure {
 /// its own.
 pub(super) fn deadline(desired: &Desired) -> Option<Timestamp> {
     let rollout = desired.rollout.as_ref()?;
-    if rollout.before.values().any(|state| *state == BeforeState::Running) {
+    let runs = |(name, state): (&ComponentName, &BeforeState)| {
+        *state == BeforeState::Running && !rollout.before_failed.contains_key(name)
+    };
+    if rollout.before.iter().any(runs) {
         return None;
     }
     let drained = |(slot, replica): (&Slot, &Replica)| {
@@ -44,6 +47,9 @@ pub(super) fn deadline(desired: &Desired) -> Option<Timestamp> {
 
 /// How often the making of a container is tried before it counts as impossible, where there are fewer hosts.
 const FEWEST_ATTEMPTS: u32 = 3;
+
+/// The same for a command of before: nothing else of the rollout has begun, so there is time.
+const FEWEST_ATTEMPTS_OF_BEFORE: u32 = 5;
 
 /// How long a rollout may go on without progress.
 fn progress_ms(desired: &Desired) -> u64 {
@@ -81,6 +87,21 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Why a component waits for its command of before, which runs or is tried again; and notes that it can be started nowhere.
+    pub(super) fn before_runs(&mut self, component: &ComponentName, rollout: &Rollout) -> Cause {
+        let Some(BeforeFailure { why, of_host, attempts, .. }) = rollout.before_failed.get(component) else {
+            return Cause::BeforeRuns;
+        };
+        // What each host refuses is none's fault, whatever each of them says.
+        let most = self.attempts_until_it_is_no_host().max(FEWEST_ATTEMPTS_OF_BEFORE);
+        if !of_host || *attempts >= most {
+            let why = format!("the command before {component} could not be started: {why}");
+            let (component, may_roll_back) = (component.clone(), !of_host);
+            self.failure.get_or_insert(Failure { component, why, witness: None, may_roll_back });
+        }
+        Cause::BeforeNotStarted { why: why.clone() }
+    }
+
     /// After how many failures in a row, each on another host where there is one, it is not for the host any more.
     fn attempts_until_it_is_no_host(&self) -> u32 {
         let hosts = self.observed.engines.keys().filter(|engine| self.is_up(engine)).count();
@@ -103,9 +124,11 @@ impl<'a> Planner<'a> {
             Some(Witness::Replica(view.instance(fit.container)))
         });
         // A version is not to blame for a host that does not answer, or that cannot make a container.
+        let before_failed = self.desired.rollout.as_ref().map(|rollout| &rollout.before_failed);
         let is_of_host = |view: &View<'_>| {
             let failed = view.replica.and_then(|replica| replica.failed.as_ref());
             view.unseen.is_some()
+                || before_failed.is_some_and(|failed| failed.contains_key(&view.slot.component))
                 || view.fit.iter().chain(&view.old).any(Candidate::is_held)
                 || failed.is_some_and(|failed| failed.of_host)
         };

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::desired::Placed;
 use super::{
     Action, BeforeState, Cause, Desired, Goal, Instance, Observed, ObservedContainer, Outcome, RolloutReason, Slot,
     Step, Subject, Verdict, Witness,
 };
-use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::scheduler::{Scheduler, Snapshot};
 use failure::Failure;
@@ -75,7 +75,7 @@ struct Planner<'a> {
     /// What is free, less what this plan takes.
     snapshot: Cow<'a, Snapshot>,
     /// How many replicas of each component each host has, with those of this plan.
-    placed: BTreeMap<ComponentName, BTreeMap<EngineId, usize>>,
+    placed: Placed,
     /// When the rollout has made no progress for too long.
     deadline: Option<Timestamp>,
     steps: Vec<Step>,
@@ -140,7 +140,7 @@ impl<'a> Planner<'a> {
             scheduler,
             now,
             snapshot: Cow::Borrowed(snapshot),
-            placed: place::placed(desired),
+            placed: desired.placed(),
             deadline: failure::deadline(desired),
             steps: Vec::new(),
             failure: None,
@@ -260,7 +260,7 @@ impl<'a> Planner<'a> {
         match rollout.before.get(component.name) {
             _ if !needs_it => Ok(()),
             Some(BeforeState::Ended(0)) => Ok(()),
-            Some(BeforeState::Running) => Err(Cause::BeforeRuns),
+            Some(BeforeState::Running) => Err(self.before_runs(component.name, rollout)),
             Some(BeforeState::Unknown) if !before.retry => {
                 let why = format!("nobody knows how the command before {} ended: its host is lost", component.name);
                 let component = component.name.clone();

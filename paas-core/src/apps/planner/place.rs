@@ -7,26 +7,18 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
+use crate::apps::desired::hosts_of_used;
 use crate::apps::{
-    Action, Backend, Cause, Choice, Desired, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
 };
-use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
+use crate::model::{EngineId, ImageRef};
 use crate::scheduler::{PlacementRequest, Snapshot};
 
 /// How long a slot waits after a first failure; twice as long after each further one.
 const FIRST_PAUSE_MS: u64 = 1000;
 /// The longest that it waits.
 const LONGEST_PAUSE_MS: u64 = 60_000;
-
-/// How many replicas of each component each host has, by the records.
-pub(super) fn placed(desired: &Desired) -> BTreeMap<ComponentName, BTreeMap<EngineId, usize>> {
-    let mut placed: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
-    for (slot, replica) in &desired.replicas {
-        *placed.entry(slot.component.clone()).or_default().entry(replica.engine.clone()).or_default() += 1;
-    }
-    placed
-}
 
 /// Where a slot has to be because of its volumes.
 pub(super) struct VolumeHost {
@@ -51,15 +43,27 @@ impl<'a> Planner<'a> {
         request.except = self.unusable(view);
         request.except.extend(except.cloned());
         request.except.extend(view.old.as_ref().and_then(|old| old.makes_room_on().cloned()));
-        let beside = self.hosts_of_used(view.spec);
+        let beside = hosts_of_used(&self.placed, view.spec);
         if let Some(hosts) = &beside {
             request
                 .except
                 .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
         }
-        let refused = |refusal: String| match &beside {
-            Some(hosts) => beside_what_it_uses(view.spec, hosts, &refusal),
-            None => refusal,
+        let image = view.spec.pinned_image();
+        let scarce = self.observed.scarce.get(&image);
+        if let Some(hosts) = scarce {
+            request
+                .except
+                .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
+        }
+        let refused = |mut refusal: String| {
+            if let Some(hosts) = &beside {
+                refusal = beside_what_it_uses(view.spec, hosts, &refusal);
+            }
+            match scarce {
+                Some(hosts) => format!("{refusal}; {}", only_there(&image, hosts)),
+                None => refusal,
+            }
         };
         let avoided = view.replica.into_iter().flat_map(|replica| replica.avoid.iter().cloned());
         let mut elsewhere = request.clone();
@@ -84,13 +88,6 @@ impl<'a> Planner<'a> {
         request.except.insert(engine.clone());
         let next = self.best(&self.snapshot, view, &request).ok();
         Choice { score: own, runner_up: next.map(|next| (next.clone(), score(&next, &request))) }
-    }
-
-    /// The hosts that have, by the records, a replica of everything that a component uses of its application: names resolve
-    /// within a host only. Nothing where it uses nothing.
-    fn hosts_of_used(&self, spec: &ComponentSpec) -> Option<BTreeSet<EngineId>> {
-        let hosts = |name| self.placed.get(name).map(|hosts| hosts.keys().cloned().collect()).unwrap_or_default();
-        spec.used_here().map(hosts).reduce(|one: BTreeSet<EngineId>, other| &one & &other)
     }
 
     /// What a component uses and has nobody of on a host any more, after it was made elsewhere entirely.
@@ -188,6 +185,9 @@ impl<'a> Planner<'a> {
         }
         let only = volumes.engine.clone().or_else(|| view.only.clone());
         let failed = self.pause_after_failure(view).map(|(failed, _)| failed);
+        if let Some(why) = self.given_up(view) {
+            return Err(Cause::CreateGivenUp { why });
+        }
         let cannot = |failed: &StepFailure| Cause::CreateFailed { why: failed.why.clone() };
         if let Some(failed) = failed.filter(|failed| !failed.of_host) {
             return Err(cannot(failed));
@@ -203,6 +203,14 @@ impl<'a> Planner<'a> {
         let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
         self.step(Action::Create { replica, revision: view.revision, avoid, choice }, cause);
         Ok(())
+    }
+
+    /// Why nothing more is made of a version whose rollout was stopped, and that is to blame itself: no host makes it, however often
+    /// it is asked.
+    fn given_up(&self, view: &View<'a>) -> Option<String> {
+        let is_good = self.desired.is_target_good() || self.desired.last_done == Some(view.revision);
+        let failed = view.replica?.failed.as_ref().filter(|failed| !is_good && !failed.of_host)?;
+        Some(failed.why.clone())
     }
 
     /// As [`Planner::create`], and waits where it cannot be.
@@ -315,6 +323,16 @@ fn beside_what_it_uses(spec: &ComponentSpec, hosts: &BTreeSet<EngineId>, refusal
     let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
     let where_it_is = if hosts.is_empty() { "on no host".to_owned() } else { format!("on {}", hosts.join(", ")) };
     format!("{refusal}; it has to be on a host with {}, which it uses and which is {where_it_is}", used.join(" and "))
+}
+
+/// What is to be done about an image that no registry has.
+fn only_there(image: &ImageRef, hosts: &BTreeSet<EngineId>) -> String {
+    let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
+    let has = if hosts.len() == 1 { "has" } else { "have" };
+    format!(
+        "no registry gives {image}, and only {} {has} it: push it to a registry, or load it on the other hosts",
+        hosts.join(", ")
+    )
 }
 
 /// Whether there must never be two containers of one slot at once.

@@ -11,7 +11,7 @@ use super::{Component, Planner, sizes};
 use crate::apps::{Desired, Goal, Instance, Observed};
 use crate::model::app::{AppName, ComponentName, Spread};
 use crate::model::{EngineId, EngineStatus};
-use crate::scheduler::{AllocationRef, EngineState, PlacementRequest, Scheduler, Snapshot, Weights};
+use crate::scheduler::{AllocationRef, EngineState, PlacementRequest, Scheduler, Snapshot};
 
 /// Hosts whose scores differ by less are as good as balanced, points.
 const BALANCED: f64 = 10.0;
@@ -34,7 +34,7 @@ pub struct Move {
 /// What is to move from the fullest hosts until the scores of all differ by less than ten points, in this order; nothing where they do
 /// already. Of each slot at most one container.
 ///
-/// The score is that of [`Weights`] with its defaults, whatever `scheduler` goes by. Of applications with a rollout under way nothing
+/// The score is [`Scheduler::room`], and no more than `most` move at once, by which the rest may be seen again. Of applications with a rollout under way nothing
 /// moves, nor of components that are not as they should be, nor what others use, has a volume of its own, runs on each host, or must
 /// never run twice. No component is spread over fewer hosts by it, and nothing moves that `scheduler` would put where it is.
 pub fn rebalance(
@@ -42,6 +42,7 @@ pub fn rebalance(
     snapshot: &Snapshot,
     scheduler: &dyn Scheduler,
     now: Timestamp,
+    most: usize,
 ) -> Vec<Move> {
     let mut planners: Vec<Planner<'_>> = apps
         .iter()
@@ -52,7 +53,9 @@ pub fn rebalance(
         planners.iter().enumerate().flat_map(|(index, planner)| planner.movable(index)).collect();
     let mut snapshot = snapshot.clone();
     let mut moves = Vec::new();
-    while let Some(best) = next(&planners, &movable, &mut snapshot) {
+    while moves.len() < most
+        && let Some(best) = next(scheduler, &planners, &movable, &mut snapshot)
+    {
         let moved = movable.remove(best.index);
         let planner = &mut planners[moved.planner];
         let from = moved.replica.engine.clone();
@@ -121,7 +124,8 @@ impl<'a> Planner<'a> {
     /// Where a container would go, and what that would gain.
     fn gain(&self, movable: &Movable<'a>, snapshot: &mut Snapshot) -> Option<(EngineId, f64)> {
         let from = &movable.replica.engine;
-        let before = |snapshot: &Snapshot, engine: &EngineId| snapshot.get(engine).map(score);
+        let before =
+            |snapshot: &Snapshot, engine: &EngineId| snapshot.get(engine).map(|engine| self.scheduler.room(engine));
         let full = before(snapshot, from)?;
         snapshot.give_back(from, AllocationRef::from(&movable.takes)).ok()?;
         let choose = |snapshot: &Snapshot, except| {
@@ -147,10 +151,15 @@ impl<'a> Planner<'a> {
 }
 
 /// The move that gains the most from the fullest host that has one, as long as the hosts are not balanced.
-fn next(planners: &[Planner<'_>], movable: &[Movable<'_>], snapshot: &mut Snapshot) -> Option<Best> {
+fn next(
+    scheduler: &dyn Scheduler,
+    planners: &[Planner<'_>],
+    movable: &[Movable<'_>],
+    snapshot: &mut Snapshot,
+) -> Option<Best> {
     let takes_part = |engine: &&EngineState| engine.status == EngineStatus::Up && !engine.draining;
     let mut hosts: Vec<(f64, EngineId)> =
-        snapshot.engines().filter(takes_part).map(|engine| (score(engine), engine.id.clone())).collect();
+        snapshot.engines().filter(takes_part).map(|engine| (scheduler.room(engine), engine.id.clone())).collect();
     hosts.sort_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
     let emptiest = hosts.last()?.0;
     for (_, host) in hosts.iter().take_while(|(full, _)| emptiest - full >= BALANCED) {
@@ -169,13 +178,11 @@ fn next(planners: &[Planner<'_>], movable: &[Movable<'_>], snapshot: &mut Snapsh
     None
 }
 
-/// How much room a host has left, from 0 to 100 points.
-fn score(engine: &EngineState) -> f64 {
-    Weights::default().score(engine.total, engine.reserved)
-}
-
 /// Hosts and their scores, for people.
 #[cfg(test)]
-pub(in crate::apps) fn scores(snapshot: &Snapshot) -> std::collections::BTreeMap<EngineId, f64> {
-    snapshot.engines().map(|engine| (engine.id.clone(), score(engine))).collect()
+pub(in crate::apps) fn scores(
+    snapshot: &Snapshot,
+    scheduler: &dyn Scheduler,
+) -> std::collections::BTreeMap<EngineId, f64> {
+    snapshot.engines().map(|engine| (engine.id.clone(), scheduler.room(engine))).collect()
 }

@@ -125,7 +125,9 @@ impl<'a> Planner<'a> {
                 // It runs well where it is.
                 Err(reason) if old.makes_room_on().is_some() => return self.steps.push(stays(reason)),
                 // Nothing is stopped for a container that cannot be made.
-                Err(reason @ Cause::CreateFailed { .. }) => return self.wait_to_create(view, reason),
+                Err(reason @ (Cause::CreateFailed { .. } | Cause::CreateGivenUp { .. })) => {
+                    return self.wait_to_create(view, reason);
+                }
                 Err(reason) if is_move || order == UpdateOrder::StartFirst => return self.wait_to_create(view, reason),
                 Err(_) => {}
             }

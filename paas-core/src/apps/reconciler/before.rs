@@ -1,19 +1,21 @@
 //! The command that runs once before a component is replaced.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::create::component;
-use super::once::{self, Once};
+use super::once::{self, Once, Where};
 use super::secrets::Fault;
 use super::{App, Apps, Target};
 use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::executor::Executor;
-use crate::model::ContainerState;
 use crate::model::app::{BeforeCommand, ComponentName};
-use crate::store::Result;
+use crate::model::{ContainerState, EngineId};
 
 /// When a container is removed again that could not be removed.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -21,8 +23,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const LOST: Duration = Duration::from_secs(60);
 /// How a command ended that took too long, as `timeout` says it.
 const TOOK_TOO_LONG: i64 = 124;
-/// How a command ended that could not be started, as a shell says it.
-const COULD_NOT_START: i64 = 126;
+/// How a command ended of which nobody says how it did.
+const ENDED_SOMEHOW: i64 = 126;
 
 impl Apps {
     /// Notes how commands ended that were running, and gives the steps for those of which nothing is left: each is run at least
@@ -52,19 +54,14 @@ impl Apps {
                 Some(container) if container.state == ContainerState::Created => {
                     steps.push(Step { action: Action::RunBefore(name), cause: Cause::NotStarted });
                 }
-                Some(container) => {
-                    if let Some(code) = exit_of(container, &before, now) {
-                        desired.note_before(&name, BeforeState::Ended(code), now);
-                    }
-                }
-                None if reaches.values().all(|reach| *reach == EngineReach::Up) => {
-                    steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared });
-                }
-                // On a host that does not answer it may run, or have ended.
-                None if !reaches.values().any(|reach| may_come_back(*reach, now)) => {
-                    desired.note_before(&name, BeforeState::Unknown, now);
-                }
-                None => {}
+                Some(container) => desired.note_before_started(&name, exit_of(container, &before, now), now),
+                None => match rollout.before_on.get(&name).map(|engine| self.may_come_back(&reaches, engine, now)) {
+                    // No host was asked for it, or that one was read and does not have it.
+                    None | Some(None) => steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared }),
+                    // It may run there, or have ended.
+                    Some(Some(true)) => {}
+                    Some(Some(false)) => desired.note_before(&name, BeforeState::Unknown, now),
+                },
             }
         }
         steps
@@ -104,13 +101,56 @@ impl Apps {
         }
     }
 
-    /// Starts the command of a component, on any host.
+    /// Whether a host that does not answer is waited for; nothing where it answers.
+    fn may_come_back(
+        &self,
+        reaches: &BTreeMap<EngineId, EngineReach>,
+        engine: &EngineId,
+        now: Timestamp,
+    ) -> Option<bool> {
+        let is_given_up = || self.caution.lost().contains(engine);
+        match reaches.get(engine) {
+            Some(EngineReach::Up) => None,
+            Some(
+                EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since },
+            ) => {
+                let silent = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
+                Some(silent < LOST && !is_given_up())
+            }
+            None => Some(false),
+        }
+    }
+
+    /// Starts the command of a component, on any host. That it could not be started is written down, with the host that was asked: the
+    /// next try is on another one, and the planner says when it was the last.
     pub(super) async fn run_before(
         &self,
         executor: &Executor,
-        app: &App,
+        app: &Arc<App>,
         desired: &Desired,
         name: &ComponentName,
+    ) -> Result<(), Fault> {
+        let mut engine = None;
+        let made = self.start_before(executor, app, desired, name, &mut engine).await;
+        if let Err(Fault::Engine(error)) = &made {
+            let (why, component) = (error.to_string(), desired.component(desired.target, name));
+            let of_host = self.is_of_host(executor, app, component, error).await;
+            let may_be_there = error.kind() == EngineErrorKind::Unreachable;
+            let note = |desired: &mut Desired, _| {
+                desired.note_before_failed(name, engine.as_ref(), why, of_host, may_be_there);
+            };
+            self.note(app, note).await.map_err(Fault::Store)?;
+        }
+        made
+    }
+
+    async fn start_before(
+        &self,
+        executor: &Executor,
+        app: &Arc<App>,
+        desired: &Desired,
+        name: &ComponentName,
+        asked: &mut Option<EngineId>,
     ) -> Result<(), Fault> {
         let is_made = |container: &ReplicaContainer| is_command(container, name, desired);
         let made = executor.cluster.replicas(&app.name).into_iter().find(is_made);
@@ -121,20 +161,20 @@ impl Apps {
         let refused = |refusal: crate::scheduler::Refusal| {
             EngineError::new(EngineErrorKind::Unable, "run the command of before", refusal.to_string())
         };
-        let is_up = |engine: &crate::model::EngineId| executor.cluster.reaches().get(engine) == Some(&EngineReach::Up);
+        let is_up = |engine: &EngineId| executor.cluster.reaches().get(engine) == Some(&EngineReach::Up);
         let only = made.map(|container| container.engine).filter(is_up);
-        let engine = once::place(executor, desired, component, only).await.map_err(refused)?;
+        let failed = desired.rollout.as_ref().and_then(|rollout| rollout.before_failed.get(name));
+        let avoid = failed.map(|failed| failed.avoid.clone()).unwrap_or_default();
+        let place = Where { only, avoid };
+        let engine = self.place_once(executor, app, desired, component, place).await.map_err(refused)?;
+        self.note(app, |desired, _| desired.note_before_on(name, &engine)).await.map_err(Fault::Store)?;
+        *asked = Some(engine.clone());
         let container = format!("{}.{name}.before.r{revision}", app.name);
         let declared = desired.declared;
         let once = Once { component: name, declared, spec: component, revision, command, name: container, run: None };
         let new = once::container(executor, app, &engine, once, &opened);
         let made = executor.make_replica(&engine, &new).await;
         Ok(made.map(drop).map_err(|error| opened.hide_in(error))?)
-    }
-
-    /// Writes down that a command could not be started: it counts as one that failed.
-    pub(super) async fn note_before_failed(&self, app: &Arc<App>, name: &ComponentName) -> Result<()> {
-        self.note(app, |desired, now| desired.note_before(name, BeforeState::Ended(COULD_NOT_START), now)).await
     }
 }
 
@@ -149,21 +189,10 @@ pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName
 /// How a command ended, if it did, or has to.
 fn exit_of(container: &ReplicaContainer, before: &BeforeCommand, now: jiff::Timestamp) -> Option<i64> {
     match container.state {
-        ContainerState::Stopped => Some(container.run.exit_code.unwrap_or(COULD_NOT_START)),
+        ContainerState::Stopped => Some(container.run.exit_code.unwrap_or(ENDED_SOMEHOW)),
         _ => {
             let ran = Duration::try_from(now.duration_since(container.run.started?)).unwrap_or_default();
             (ran > Duration::from_millis(before.timeout_ms)).then_some(TOOK_TOO_LONG)
-        }
-    }
-}
-
-/// Whether a host that does not answer is waited for.
-fn may_come_back(reach: EngineReach, now: jiff::Timestamp) -> bool {
-    let silent = |since: jiff::Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    match reach {
-        EngineReach::Up => false,
-        EngineReach::NotRead { since } | EngineReach::Silent { since } | EngineReach::DaemonGone { since } => {
-            silent(since) < LOST
         }
     }
 }

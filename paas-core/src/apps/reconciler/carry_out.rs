@@ -50,7 +50,7 @@ impl Apps {
                     {
                         self.give_up(executor, app, desired, replica).await;
                     }
-                    self.note_failed_step(app, target, &all, &step.action, failures, error).await
+                    self.note_failed_step(executor, app, desired, &all, &step.action, error).await
                 }
                 // Neither a host nor a version is to blame: the next round tries again.
                 Fault::Store(_) => Ok(()),
@@ -69,29 +69,28 @@ impl Apps {
     /// Writes down that a step failed, where the planner has to know.
     async fn note_failed_step(
         &self,
+        executor: &Executor,
         app: &Arc<App>,
-        target: &super::Target,
+        desired: &Desired,
         all: &[Step],
         action: &Action,
-        failures: u32,
         error: &EngineError,
     ) -> Result<()> {
         match action {
-            Action::Create { replica, .. } => self.note_failure(app, replica, error).await,
+            Action::Create { replica, revision, .. } => {
+                let component = desired.component(*revision, &replica.slot.component);
+                let of_host = self.is_of_host(executor, app, component, error).await;
+                self.note_failure(app, replica, error, of_host).await
+            }
             Action::Fetch { slot, revision, engine } => {
-                self.note_failed_fetch(app, slot, *revision, engine, error).await
+                let component = desired.component(*revision, &slot.component);
+                let of_host = self.is_of_host(executor, app, component, error).await;
+                self.note_failed_fetch(app, slot, *revision, engine, error, of_host).await
             }
             Action::CreateVolume { slot, .. } => match container_of(all, slot) {
-                Some(replica) => self.note_failure(app, replica, error).await,
+                Some(replica) => self.note_failure(app, replica, error, error.is_of_the_engine()).await,
                 None => Ok(()),
             },
-            // What fails for its host is tried on another one, a few times.
-            Action::RunBefore(component) if !error.is_of_the_engine() || failures >= TRIES_OF_BEFORE => {
-                self.note_before_failed(app, component).await?;
-                // The next rollout has all its tries.
-                app.failures.lock().remove(target);
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -220,8 +219,6 @@ impl App {
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a container is started that its host is not able to start, until another one is made.
 const TRIES_OF_START: u32 = 3;
-/// How often a command that goes before is tried where its hosts fail.
-const TRIES_OF_BEFORE: u32 = 5;
 
 /// The container that a step is about, and the way to it.
 struct Target {

@@ -61,10 +61,16 @@ impl Apps {
     }
 
     /// Writes down that a container could not be made.
-    pub(super) async fn note_failure(&self, app: &Arc<App>, replica: &Instance, error: &EngineError) -> Result<()> {
+    pub(super) async fn note_failure(
+        &self,
+        app: &Arc<App>,
+        replica: &Instance,
+        error: &EngineError,
+        of_host: bool,
+    ) -> Result<()> {
         let Instance { slot, generation, engine } = replica;
         let note = |desired: &mut Desired, now| {
-            desired.note_failure(slot, *generation, engine, error.to_string(), is_of_host(error), now);
+            desired.note_failure(slot, *generation, engine, error.to_string(), of_host, now);
         };
         self.note(app, note).await
     }
@@ -77,9 +83,10 @@ impl Apps {
         revision: u64,
         engine: &EngineId,
         error: &EngineError,
+        of_host: bool,
     ) -> Result<()> {
         let note = |desired: &mut Desired, now| {
-            desired.note_failed_fetch(slot, revision, engine, error.to_string(), is_of_host(error), now);
+            desired.note_failed_fetch(slot, revision, engine, error.to_string(), of_host, now);
         };
         self.note(app, note).await
     }
@@ -93,11 +100,6 @@ impl Apps {
         let change = held.documents().change_to(desired, &Beside::default(), now)?;
         held.commit(change, Vec::new()).await
     }
-}
-
-/// Whether another host may do what one did not.
-fn is_of_host(error: &EngineError) -> bool {
-    error.is_of_the_engine() && error.kind() != EngineErrorKind::NoSuchImage
 }
 
 /// What a component is in a revision.

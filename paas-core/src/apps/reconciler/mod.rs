@@ -11,6 +11,7 @@ mod caution;
 mod create;
 mod follow;
 mod health;
+mod images;
 mod last_lines;
 mod observe;
 mod once;
@@ -24,7 +25,7 @@ mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -46,6 +47,7 @@ use crate::store::tables::OUTPUTS;
 use crate::store::{Collection, Result, Store, Write};
 use caution::Caution;
 use health::Health;
+use last_lines::LinesRead;
 use probe::Probes;
 
 pub(crate) use follow::follow_applications;
@@ -64,6 +66,10 @@ pub(crate) struct Apps {
     tables: Tables,
     /// What containers wrote last that were removed.
     outputs: Collection<OutputRecord>,
+    /// How many bytes of that are kept, about.
+    output_kept: AtomicUsize,
+    /// Rings when that is too much.
+    output_is_too_much: Notify,
     secrets: Secrets,
     blobs: Blobs,
     publisher: Publisher,
@@ -100,6 +106,10 @@ pub(crate) struct App {
     probes: Probes,
     /// Images that hosts were seen to have, or got.
     images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
+    /// Images that no registry gave when it was asked for last, with the hosts that have them, and when that was.
+    scarce: Mutex<BTreeMap<ImageRef, (BTreeSet<EngineId>, Timestamp)>>,
+    /// What was read of containers because of which a rollout ends with the next round.
+    lines_read: Mutex<LinesRead>,
     /// The commands that somebody waits for, by number.
     runs: Mutex<BTreeSet<u32>>,
     /// Rings when there is no such application any more, or never was.
@@ -153,6 +163,8 @@ impl Apps {
             store,
             tables,
             outputs,
+            output_kept: AtomicUsize::new(0),
+            output_is_too_much: Notify::new(),
             secrets,
             blobs,
             publisher,
@@ -275,6 +287,8 @@ impl App {
             health: Mutex::default(),
             probes: Probes::default(),
             images: Mutex::default(),
+            scarce: Mutex::default(),
+            lines_read: Mutex::default(),
             runs: Mutex::default(),
             gone: CancellationToken::new(),
         }

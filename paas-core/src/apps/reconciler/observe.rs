@@ -14,9 +14,12 @@ use crate::model::app::{ComponentSpec, Sizes};
 use crate::model::{ContainerState, EngineId, MemoryMb};
 use crate::scheduler::Snapshot;
 
+/// How many replicas are to move at most at a time. Each is chosen from all that are left.
+const MOST_MOVES: usize = 500;
+
 impl Apps {
-    /// What is to move so that hosts are equally full.
-    pub(crate) fn moves(&self, executor: &Executor) -> Vec<Move> {
+    /// What is to move so that hosts are equally full. With many hosts and replicas that takes seconds, in which nobody else waits.
+    pub(crate) async fn moves(&self, executor: &Executor) -> Option<Vec<Move>> {
         let now = self.now();
         let known = self.all().into_iter().filter_map(|app| {
             let documents = app.shown().filter(|documents| !documents.is_foreign())?;
@@ -25,10 +28,13 @@ impl Apps {
             Some((desired, observed))
         });
         let known: Vec<(Desired, Observed)> = known.collect();
-        let all: Vec<(&Desired, &Observed)> = known.iter().map(|(desired, observed)| (desired, observed)).collect();
-        // Nobody is kept waiting for as long as this may take.
         let snapshot = executor.cluster.with_snapshot(Snapshot::clone);
-        rebalance(&all, &snapshot, &**executor.cluster.scheduler(), now)
+        let scheduler = executor.cluster.scheduler().clone();
+        let work = move || {
+            let all: Vec<(&Desired, &Observed)> = known.iter().map(|(desired, observed)| (desired, observed)).collect();
+            rebalance(&all, &snapshot, &*scheduler, now, MOST_MOVES)
+        };
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     /// Everything that was observed and may matter to an application.
@@ -46,13 +52,14 @@ impl Apps {
         containers.extend(unseen.map(|making| not_seen_yet(app, making)));
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
-        let images = app.images.lock().clone();
+        let (images, scarce) = (app.images.lock().clone(), app.scarce_images(now));
         let reaches = cluster.reaches().into_iter();
         let unread = reaches
             .filter(|(_, reach)| matches!(reach, EngineReach::NotRead { .. }))
             .map(|(engine, _)| engine)
             .collect();
-        Observed { engines: self.reaches(cluster), unread, containers, volumes: volumes(cluster, desired), images }
+        let volumes = volumes(cluster, desired);
+        Observed { engines: self.reaches(cluster), unread, containers, volumes, images, scarce }
     }
 
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {

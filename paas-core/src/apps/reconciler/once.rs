@@ -1,12 +1,15 @@
 //! Containers that run one command of a component and are no replicas: what the component has, without its ports and without the
 //! volumes of its slots.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
-use super::App;
 use super::create::{container_spec, network};
 use super::secrets::Opened;
+use super::{App, Apps};
 use crate::apps::Desired;
+use crate::apps::desired::hosts_of_used;
 use crate::engine::ReplicaLabels;
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
@@ -27,22 +30,43 @@ pub(super) struct Once<'a> {
     pub(super) run: Option<u32>,
 }
 
-/// Chooses a host for a command of a component, beside what the component uses: `only` that one, where it is given.
-pub(super) async fn place(
-    executor: &Executor,
-    desired: &Desired,
-    component: &ComponentSpec,
-    only: Option<EngineId>,
-) -> Result<EngineId, Refusal> {
-    let spec = reduced(component, component.container_spec());
-    let mut request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
-    if let Some(hosts) = desired.hosts_of_used(component) {
-        request.except.extend(executor.cluster.reaches().into_keys().filter(|engine| !hosts.contains(engine)));
+/// Where the container of a command may be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Where {
+    /// The one host that will do, where there is only one.
+    pub(super) only: Option<EngineId>,
+    /// Hosts that are asked only where no other takes it.
+    pub(super) avoid: BTreeSet<EngineId>,
+}
+
+impl Apps {
+    /// Chooses a host for a command of a component: beside what the component uses, and one that has its image where no registry
+    /// does.
+    pub(super) async fn place_once(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        component: &ComponentSpec,
+        place: Where,
+    ) -> Result<EngineId, Refusal> {
+        let Where { only, avoid } = place;
+        let spec = reduced(component, component.container_spec());
+        let mut request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
+        let scarce = app.scarce_images(self.now()).remove(&component.pinned_image());
+        for hosts in hosts_of_used(&desired.placed(), component).into_iter().chain(scarce) {
+            request.except.extend(executor.cluster.reaches().into_keys().filter(|engine| !hosts.contains(engine)));
+        }
+        let mut elsewhere = request.clone();
+        elsewhere.except.extend(avoid.iter().cloned());
+        // The room is reserved again when the container is made, by its own launch.
+        let places = match executor.cluster.place_anywhere(elsewhere).await {
+            Err(_) if !avoid.is_empty() => executor.cluster.place_anywhere(request).await?,
+            places => places?,
+        };
+        let none = || Refusal { asked: 1, possible: 0, engines: 0, reasons: vec!["no host was chosen".to_owned()] };
+        places.first().map(|place| place.engine().clone()).ok_or_else(none)
     }
-    // The room is reserved again when the container is made, by its own launch.
-    let places = executor.cluster.place_anywhere(request).await?;
-    let none = || Refusal { asked: 1, possible: 0, engines: 0, reasons: vec!["no host was chosen".to_owned()] };
-    places.first().map(|place| place.engine().clone()).ok_or_else(none)
 }
 
 /// The container, as it is to be made on a host.

@@ -1,6 +1,7 @@
 //! What containers wrote last: kept in the store when they are removed, for a while.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -25,6 +26,11 @@ const CONTAINERS: usize = 3;
 const LINES: usize = 200;
 const LONGEST_LINE: usize = 2 << 10;
 const MOST_BYTES: usize = 32 << 10;
+/// How much is kept of all applications, bytes. Beyond that the oldest go, until a tenth of it is free: a store such as etcd is to have room
+/// for what is more important.
+pub(crate) const MOST_OF_ALL: usize = 128 << 20;
+/// What a record takes beside its text, bytes.
+const BESIDE_TEXT: usize = 512;
 /// How much is read of output at most until the end of it counts, bytes. Lines may be long.
 const READ_AHEAD: usize = 1 << 20;
 /// How long a removal waits for the output to be read, and then for the store.
@@ -43,8 +49,9 @@ pub(crate) async fn forget(apps: Arc<Apps>, report: Report) {
         tokio::select! {
             _ = ticker.tick() => {}
             () = report.woken() => {}
+            () = apps.output_is_too_much.notified() => {}
         }
-        match apps.forget_old_output().await {
+        match apps.forget_old_output(MOST_OF_ALL).await {
             Ok(()) => report.ok(),
             Err(error) => {
                 tracing::warn!(%error, "old output is not forgotten");
@@ -141,7 +148,12 @@ impl Apps {
         let surplus = (known.len() + 1).saturating_sub(CONTAINERS);
         let cleared = known[..surplus].iter().map(|known| self.outputs.clearance(&known.key));
         let writes = std::iter::once(self.outputs.insertion(&key, record)?).chain(cleared).collect();
-        self.store.commit(writes).await.map(drop)
+        self.store.commit(writes).await?;
+        // What goes for it is not counted before everything is looked at again.
+        if self.output_kept.fetch_add(size(record), Ordering::Relaxed) > MOST_OF_ALL {
+            self.output_is_too_much.notify_one();
+        }
+        Ok(())
     }
 
     /// What is kept of the containers of an application, or of one component of it, in the order of components, slots and
@@ -164,31 +176,56 @@ impl Apps {
         })
     }
 
-    /// Forgets what is kept for long enough, of all applications.
+    /// Forgets what is kept for long enough, of all applications; and the oldest of what is left, where that is more than `most` bytes.
     ///
     /// # Errors
     /// The store cannot be read, or does not take it.
-    pub(crate) async fn forget_old_output(&self) -> Result<()> {
+    pub(crate) async fn forget_old_output(&self, most: usize) -> Result<()> {
         let now = self.now();
-        self.forget_output(KeyRange::all(), |found| is_old(found, now)).await
+        let mut left = Vec::new();
+        let mut pages = Box::pin(pages(self.outputs.clone(), KeyRange::all()));
+        while let Some(page) = pages.next().await.transpose()? {
+            let (old, kept): (Vec<_>, Vec<_>) = page.into_iter().partition(|found| is_old(&found.value, now));
+            self.clear_output(old.into_iter().map(|found| found.key)).await?;
+            left.extend(kept.into_iter().map(|found| (found.value.removed, size(&found.value), found.key)));
+        }
+        let mut bytes: usize = left.iter().map(|(_, bytes, _)| bytes).sum();
+        if bytes > most {
+            left.sort();
+            let enough = most / 10 * 9;
+            let goes = left.into_iter().take_while(|(_, size, _)| {
+                let goes = bytes > enough;
+                bytes -= if goes { *size } else { 0 };
+                goes
+            });
+            let goes: Vec<String> = goes.map(|(_, _, key)| key).collect();
+            self.clear_output(goes.into_iter()).await?;
+        }
+        self.output_kept.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn clear_output(&self, keys: impl Iterator<Item = String>) -> Result<()> {
+        let writes: Vec<Write> = keys.map(|key| self.outputs.clearance(&key)).collect();
+        for writes in writes.chunks(PAGE) {
+            self.store.commit(writes.to_vec()).await?;
+        }
+        Ok(())
     }
 
     /// Forgets what is kept of an application.
     pub(super) async fn forget_output_of(&self, app: &AppName) -> Result<()> {
-        self.forget_output(beginning_with(&format!("{app}/")), |_| true).await
-    }
-
-    async fn forget_output(&self, range: KeyRange, is_over: impl Fn(&OutputRecord) -> bool) -> Result<()> {
-        let mut pages = Box::pin(pages(self.outputs.clone(), range));
+        let mut pages = Box::pin(pages(self.outputs.clone(), beginning_with(&format!("{app}/"))));
         while let Some(page) = pages.next().await.transpose()? {
-            let over = page.iter().filter(|found| is_over(&found.value));
-            let writes: Vec<Write> = over.map(|found| self.outputs.clearance(&found.key)).collect();
-            if !writes.is_empty() {
-                self.store.commit(writes).await?;
-            }
+            self.clear_output(page.into_iter().map(|found| found.key)).await?;
         }
         Ok(())
     }
+}
+
+/// How much a record takes, about.
+fn size(record: &OutputRecord) -> usize {
+    record.text.len() + BESIDE_TEXT
 }
 
 fn is_old(record: &OutputRecord, now: Timestamp) -> bool {

@@ -39,6 +39,7 @@ impl Apps {
         self.look_for_newer(app, held.desired(), &known);
         app.probe(&executor.cluster, held.desired(), &known, &self.clock);
         let mut desired = self.as_it_counts(held.desired());
+        desired.seen = known.iter().map(|container| container.labels.revision).max().unwrap_or_default();
         let observed = self.observe(executor, app, &desired, now);
         if !desired.observe_only {
             desired.note_gone(&observed);
@@ -61,7 +62,14 @@ impl Apps {
         let mut beside = Beside::default();
         let volumes = slots_without_volume(&steps);
         // Before what is rolled back is stopped and removed.
-        let output = self.output_of_failure(executor, app, &steps).await;
+        let output = match app.output_of_failure(&steps) {
+            Ok(output) => output,
+            Err(witness) => {
+                drop(held);
+                self.read_last_lines(executor, app, &witness).await;
+                return Ok(Next::Again);
+            }
+        };
         for step in steps.iter().filter(|step| !waits_for_volume(step, &volumes)) {
             beside.ended = beside.ended.or(end_of(&desired, step, output.as_ref(), now));
             if let Action::Rollback { to } = step.action {

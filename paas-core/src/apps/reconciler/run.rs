@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::carry_out::{deleted, remove_container};
-use super::once::{self, Once};
+use super::once::{self, Once, Where};
 use super::secrets::Fault;
 use super::{App, Apps};
 use crate::apps::Desired;
@@ -83,8 +83,35 @@ impl Run {
         executor: &Executor,
         command: Vec<String>,
     ) -> Result<(RunContainer, Output), NotRun> {
+        let Self { app, spec, .. } = self;
+        let (container, output) = match self.make(apps, executor, command.clone()).await {
+            // Another host has an image that no registry has.
+            Err(NotRun::Engine(_, error))
+                if error.kind() == EngineErrorKind::NoSuchImage
+                    && apps.is_of_host(executor, app, Some(spec), &error).await =>
+            {
+                self.make(apps, executor, command).await?
+            }
+            made => made?,
+        };
+        if app.is_gone() {
+            // Nobody looks after what is left of one that was forgotten meanwhile.
+            self.remove(executor, &container).await;
+            let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
+            return Err(NotRun::Engine(container.engine, error));
+        }
+        Ok((container, output))
+    }
+
+    async fn make(
+        &self,
+        apps: &Apps,
+        executor: &Executor,
+        command: Vec<String>,
+    ) -> Result<(RunContainer, Output), NotRun> {
         let Self { app, number, component, spec, desired } = self;
-        let engine = once::place(executor, desired, spec, None).await.map_err(NotRun::NoRoom)?;
+        let place = Where::default();
+        let engine = apps.place_once(executor, app, desired, spec, place).await.map_err(NotRun::NoRoom)?;
         let opened = apps.open_secrets(&app.name, spec).await.map_err(|fault| match fault {
             Fault::Engine(error) => NotRun::Engine(engine.clone(), error),
             Fault::Store(error) => NotRun::Store(error),
@@ -95,14 +122,7 @@ impl Run {
         let once = Once { component, declared, spec, revision, command, name: name.clone(), run: Some(*number) };
         let made = executor.make_attached(&engine, &once::container(executor, app, &engine, once, &opened)).await;
         let (id, output) = made.map_err(|error| NotRun::Engine(engine.clone(), opened.hide_in(error)))?;
-        let container = RunContainer { name, id, engine };
-        if app.is_gone() {
-            // Nobody looks after what is left of one that was forgotten meanwhile.
-            self.remove(executor, &container).await;
-            let error = EngineError::new(EngineErrorKind::Conflict, "run the command", "its application was removed");
-            return Err(NotRun::Engine(container.engine, error));
-        }
-        Ok((container, output))
+        Ok((RunContainer { name, id, engine }, output))
     }
 
     /// Passes on what the command writes until it has ended or nobody reads any more, removes its container, and then says how it

@@ -98,6 +98,25 @@ fn what_could_not_be_made_of_an_older_version_says_nothing_about_a_newer_one() {
 }
 
 #[test]
+fn a_version_that_was_stopped_and_is_to_blame_is_not_made_again_and_again() {
+    for (of_host, again) in [(false, false), (true, true)] {
+        let mut world = World::new(&["a"], &WEB.replace("= 3", "= 1"));
+        let attempts = if of_host { 3 } else { 1 };
+        for _ in 0..attempts {
+            fail_to_create(&mut world, "web.1", "no such image", of_host);
+            world.now += jiff::SignedDuration::from_secs(60);
+        }
+        world.act();
+        assert!(world.desired.rollout.is_none(), "{}", world.show());
+        world.now += jiff::SignedDuration::from_secs(600);
+        let creates = |world: &World| world.steps().iter().any(|step| matches!(step.action, Action::Create { .. }));
+        assert_eq!(creates(&world), again, "{}", world.show());
+        world.begin(&WEB.replace("= 3", "= 1"), RolloutReason::Restart);
+        assert!(creates(&world), "{}", world.show());
+    }
+}
+
+#[test]
 fn a_container_that_was_stopped_first_is_started_again_when_the_next_version_is_taken_back_on_the_way() {
     for admitted in [false, true] {
         let mut world = World::running(&["a", "b"], DB);

@@ -13,7 +13,7 @@ const SIX: &str =
 
 fn moves_in(world: &World, snapshot: &Snapshot, scheduler: &dyn Scheduler) -> Vec<Move> {
     let apps: [(&Desired, &Observed); 1] = [(&world.desired, &world.observed)];
-    rebalance(&apps, snapshot, scheduler, world.now)
+    rebalance(&apps, snapshot, scheduler, world.now, 100)
 }
 
 fn moves(world: &World) -> Vec<Move> {
@@ -24,7 +24,7 @@ fn moves(world: &World) -> Vec<Move> {
 fn shown(world: &World, snapshot: &Snapshot) -> String {
     let mut text = String::new();
     let hosts = |text: &mut String, snapshot: &Snapshot| {
-        for (id, score) in scores(snapshot) {
+        for (id, score) in scores(snapshot, &Spread::default()) {
             writeln!(text, "  {id}: {score:.1} points").unwrap();
         }
     };
@@ -234,9 +234,22 @@ fn several_applications_are_looked_at_together_and_one_that_is_busy_is_left_alon
     }
     let both = |other: &World| {
         let apps = [(&one.desired, &one.observed), (&other.desired, &other.observed)];
-        rebalance(&apps, &snapshot, &Spread::default(), one.now).len()
+        rebalance(&apps, &snapshot, &Spread::default(), one.now, 100).len()
     };
     assert_eq!(both(&other), 3);
     other.apply(&half.replace("web:1", "web:2"));
     assert_eq!(both(&other), 2, "one more would be on the same host as another of its component");
+}
+
+#[test]
+fn what_is_full_is_what_the_scheduler_goes_by_and_no_more_move_than_may() {
+    use crate::scheduler::Weights;
+    let world = changed(World::running(&["a"], SIX), |world| world.add_host("b"));
+    let by = |cpu, memory| Spread::new(Weights::new(cpu, memory).unwrap());
+    let all = moves_in(&world, &world.snapshot(), &by(0.0, 1.0)).len();
+    assert!(all > 1, "by memory alone");
+    let apps: [(&Desired, &Observed); 1] = [(&world.desired, &world.observed)];
+    assert_eq!(rebalance(&apps, &world.snapshot(), &by(0.0, 1.0), world.now, 1).len(), 1);
+    let room = |weights| Scheduler::room(&weights, world.snapshot().get(&engine("b")).unwrap());
+    assert_eq!((room(by(0.0, 1.0)), room(by(3.0, 7.0))), (100.0, 100.0));
 }

@@ -35,6 +35,7 @@ impl Controller {
             let current = current_of(desired).cloned();
             let mut spec = controller.check_app(actor, &desired.app, &request.app, current.as_deref(), secrets)?;
             images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
+            controller.take_images_of_orphans(desired, &mut spec, &request);
             let newest = desired.target;
             if let Some(base) = request.base.filter(|&base| base != newest) {
                 let reason = format!(
@@ -50,15 +51,16 @@ impl Controller {
                 return Ok(None);
             }
             check_no_rollout(desired, request.supersede)?;
+            controller.check_orphans(desired, &spec, &request)?;
             desired.goal = Goal::Run;
-            controller.count_on_from_orphans(desired);
             desired.begin(spec, reason_of(&request), controller.shared.apps.now());
             Ok(Some("applied".to_owned()))
         };
         self.change_app_with(actor, name, EventKind::ApplyApp, beside, decide).await
     }
 
-    /// What the images are that an apply takes: those that are written in another way than before, or all.
+    /// What the images are that an apply takes: those that are written in another way than before or that nobody could say what they
+    /// are, or all.
     async fn images_for(
         &self,
         actor: &Actor,
@@ -70,7 +72,8 @@ impl Controller {
         let secrets = self.shared.apps.secrets().outlines(name).await.map_err(ControllerError::Store)?;
         let spec = self.check_app(actor, name, &request.app, current, &secrets)?;
         let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
-            request.refresh_images || images::same_image(current, name, component).is_none()
+            let before = images::same_image(current, name, component);
+            request.refresh_images || before.is_none_or(|before| before.digest.is_none())
         };
         let found = self.find_images(spec.components.iter().filter(is_asked)).await;
         Ok(images::digests(&spec, current, &found))
@@ -243,6 +246,7 @@ impl Controller {
             };
             check_understood(&held, &name)?;
             let mut desired = held.desired().clone();
+            desired.seen = controller.seen(&name);
             // While it is held: a secret that a change takes is not deleted before the change is made.
             let secrets = apps.secrets().outlines(&name).await;
             let decided = secrets

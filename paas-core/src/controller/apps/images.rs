@@ -1,7 +1,6 @@
 //! What the images of an application are at this moment: a tag may point elsewhere tomorrow.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};
@@ -16,8 +15,6 @@ use crate::model::{EngineId, ImageDigest, ImageRef};
 const HOSTS_ASKED: usize = 16;
 /// How many images are looked for at once.
 const AT_ONCE: usize = 8;
-/// How long a host may take to say whether it has an image.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Through how many hosts a registry is asked, where one of them does not get an answer.
 const WAYS: usize = 3;
 
@@ -26,8 +23,13 @@ const WAYS: usize = 3;
 pub(super) enum Found {
     /// This is what its registry has.
     InRegistry(ImageDigest),
-    /// A host has it, and its registry does not say what it has; with the digest where the host got it from there.
-    OnHosts(Option<ImageDigest>),
+    /// Hosts have it, and its registry does not say what it has; with the digest where one of them got it from there.
+    OnHosts {
+        /// What one of them got from there.
+        digest: Option<ImageDigest>,
+        /// Those that have it, where others do not.
+        only: Vec<EngineId>,
+    },
     /// Nobody has it, and why the registry does not.
     Nowhere(String),
 }
@@ -44,8 +46,8 @@ pub(super) fn digests(
     };
     let digest = |(name, found): (&ComponentName, &Found)| match found {
         Found::InRegistry(digest) => Some((name.clone(), digest.clone())),
-        Found::OnHosts(Some(digest)) if !is_known(name) => Some((name.clone(), digest.clone())),
-        Found::OnHosts(_) | Found::Nowhere(_) => None,
+        Found::OnHosts { digest: Some(digest), .. } if !is_known(name) => Some((name.clone(), digest.clone())),
+        Found::OnHosts { .. } | Found::Nowhere(_) => None,
     };
     found.iter().filter_map(digest).collect()
 }
@@ -61,7 +63,7 @@ pub(super) fn pin(
     for (name, component) in &mut spec.components {
         let now = found.get(name).filter(|_| component.image.digest().is_none()).cloned();
         component.digest = match same_image(current, name, component) {
-            Some(before) if !refresh => before.digest.clone(),
+            Some(before) if !refresh => before.digest.clone().or(now),
             Some(before) => now.or_else(|| before.digest.clone()),
             None => now,
         };
@@ -102,12 +104,19 @@ impl Controller {
         let reaches = self.shared.cluster.reaches().into_iter();
         let engines: Vec<EngineId> =
             reaches.filter(|(_, reach)| *reach == EngineReach::Up).map(|(engine, _)| engine).collect();
-        let asked = engines.iter().take(HOSTS_ASKED).map(|engine| self.on_engine(engine, image));
-        let there: Vec<Vec<ImageDigest>> = join_all(asked).await.into_iter().flatten().collect();
-        let digest = there.iter().flatten().next().cloned();
+        let executor = self.executor();
+        let asked = engines.iter().take(HOSTS_ASKED);
+        let answers = join_all(asked.clone().map(|engine| executor.has_image(engine, image))).await;
+        let there: Vec<(&EngineId, Vec<ImageDigest>)> =
+            asked.zip(answers).filter_map(|(engine, found)| Some((engine, found?))).collect();
+        let digest = there.iter().flat_map(|(_, digests)| digests).next().cloned();
+        let only = match there.len() < engines.len().min(HOSTS_ASKED) {
+            true => there.iter().map(|(engine, _)| (*engine).clone()).collect(),
+            false => Vec::new(),
+        };
         // Docker's own registry need not be asked for what was made here and only looks as if it were from there.
         if !there.is_empty() && digest.is_none() && !image.names_registry() {
-            return Found::OnHosts(None);
+            return Found::OnHosts { digest, only };
         }
         let mut refusal = "no host answers".to_owned();
         for engine in engines.iter().take(WAYS) {
@@ -121,15 +130,7 @@ impl Controller {
                 }
             }
         }
-        if there.is_empty() { Found::Nowhere(refusal) } else { Found::OnHosts(digest) }
-    }
-
-    /// The digests that a host knows of an image; nothing where it does not have it, or does not answer.
-    async fn on_engine(&self, engine: &EngineId, image: &ImageRef) -> Option<Vec<ImageDigest>> {
-        let cluster = &self.shared.cluster;
-        let connection = cluster.connection(engine)?;
-        let asked = cluster.while_up(engine, connection.find_image(image));
-        tokio::time::timeout(PATIENCE, asked).await.ok()?.ok().flatten()
+        if there.is_empty() { Found::Nowhere(refusal) } else { Found::OnHosts { digest, only } }
     }
 
     async fn in_registry(&self, engine: &EngineId, image: &ImageRef) -> Result<ImageDigest, EngineError> {

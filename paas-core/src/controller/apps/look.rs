@@ -14,8 +14,8 @@ use super::{current_of, not_found, only_component, reason_of};
 use crate::apps::difference::differences;
 use crate::apps::{Action, Cause, Goal, Step};
 use crate::controller::{Actor, Controller, ControllerError, Result};
-use crate::model::Container;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
+use crate::model::{Container, EngineId};
 use crate::store::records::{OutputRecord, RevisionRecord};
 use crate::wire::app::{
     AppPlan, AppRequest, AppState, AppStatus, AppSummary, ApplyRequest, FieldChange, PlannedStep, Revision,
@@ -115,6 +115,7 @@ impl Controller {
         let images = images::digests(&spec, current.as_deref(), &found);
         let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
         images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
+        let adopted = self.take_images_of_orphans(&desired, &mut spec, &request);
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired).1;
@@ -124,10 +125,13 @@ impl Controller {
         } else {
             let mut next = desired.clone();
             next.goal = Goal::Run;
-            self.count_on_from_orphans(&mut next);
+            next.seen = self.seen(&name);
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
             self.shared.apps.look(&executor, &app, &next).1
         };
+        let is_changed = !changes.is_empty() || desired.goal != Goal::Run || adopts;
+        let doubled =
+            self.left_beside(&desired, &spec, request.adopt).filter(|_| is_changed && !request.beside_orphans);
         let is_drift = |step: &&Step| !step.action.is_wait() && desired.rollout.is_none();
         Ok(AppPlan {
             base: desired.target,
@@ -137,8 +141,9 @@ impl Controller {
                 .filter(|step| is_refusal(step))
                 .map(ToString::to_string)
                 .chain(told.refused)
+                .chain(doubled)
                 .collect(),
-            notes: notes_of(&spec).into_iter().chain(told.notes).collect(),
+            notes: notes_of(&spec).into_iter().chain(told.notes).chain(adopted).collect(),
             images,
             steps: steps.iter().map(planned).collect(),
             changes,
@@ -150,7 +155,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`].
-    pub async fn app_revisions(&self, name: &str) -> Result<Vec<RevisionSummary>> {
+    pub fn app_revisions(&self, name: &str) -> Result<Vec<RevisionSummary>> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let target = documents.desired().target;
         Ok(documents.revisions().rev().map(|(number, record)| revision(number, record, target)).collect())
@@ -160,7 +165,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
-    pub async fn app_revision(&self, name: &str, number: u64) -> Result<Revision> {
+    pub fn app_revision(&self, name: &str, number: u64) -> Result<Revision> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let found = documents.revisions().find(|(found, _)| *found == number);
         let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };
@@ -173,7 +178,7 @@ impl Controller {
     ///
     /// # Errors
     /// [`ControllerError::AppNotFound`], [`ControllerError::RevisionNotFound`].
-    pub async fn app_diff(&self, name: &str, from: u64, to: u64) -> Result<Vec<FieldChange>> {
+    pub fn app_diff(&self, name: &str, from: u64, to: u64) -> Result<Vec<FieldChange>> {
         let documents = self.known_app(name)?.shown().ok_or_else(|| not_found(name))?;
         let spec = |number: u64| {
             let missing = || ControllerError::RevisionNotFound { app: name.to_owned(), revision: number };
@@ -315,13 +320,18 @@ fn tell_images(
             Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
                 "component.{name}: {image} points elsewhere in its registry now, which is not taken; --refresh-images does"
             )),
-            Found::OnHosts(None) if before.is_none() => told.notes.push(format!(
+            Found::OnHosts { only, .. } if !only.is_empty() => told.notes.push(format!(
+                "component.{name}: no registry gives {image}, and only {} of the hosts that were asked has it, so it runs there \
+                 only: push it to a registry, or load it on the other hosts",
+                only.iter().map(EngineId::as_str).collect::<Vec<_>>().join(", ")
+            )),
+            Found::OnHosts { digest: None, .. } if before.is_none() => told.notes.push(format!(
                 "component.{name}: {image} is in no registry, so each host runs what it has under that name"
             )),
             Found::Nowhere(why) if before.is_none() || refresh => {
                 told.refused.push(format!("component.{name}: {image} is on no host, and in no registry: {why}"));
             }
-            Found::InRegistry(_) | Found::OnHosts(_) | Found::Nowhere(_) => {}
+            Found::InRegistry(_) | Found::OnHosts { .. } | Found::Nowhere(_) => {}
         }
     }
     told

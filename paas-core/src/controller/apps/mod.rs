@@ -6,21 +6,19 @@ mod exec;
 mod hosts;
 mod images;
 mod look;
+mod orphans;
 mod rebalance;
 mod run;
 mod secrets;
 
 pub use look::PreviousOutput;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::apps::reconciler::App;
 use crate::apps::secrets::Outlines;
-use crate::apps::{Desired, RolloutReason, Slot};
-use crate::cluster::ReplicaContainer;
-use crate::engine::ReplicaLabels;
+use crate::apps::{Desired, RolloutReason};
 use crate::model::Invalid;
 use crate::model::app::{AppName, AppSpec, ComponentName};
 use crate::wire::app::{AppRequest, ApplyRequest};
@@ -51,39 +49,6 @@ impl Controller {
         take_newest(&mut spec, secrets)?;
         self.check_policy_of_app(actor, &spec)?;
         Ok(spec)
-    }
-
-    /// The first revision of an application of which containers are left, as of a store that was lost, has a number that none of
-    /// them has: they are of another one.
-    fn count_on_from_orphans(&self, desired: &mut Desired) {
-        if current_of(desired).is_none() {
-            let left = self.shared.cluster.replicas(&desired.app);
-            desired.target = left.iter().map(|container| container.labels.revision).max().unwrap_or_default();
-        }
-    }
-
-    /// Whether there is a container that is as an application says, of a slot that has none of its own by its record: of a store
-    /// that is older than what runs.
-    fn has_something_to_adopt(&self, desired: &Desired, spec: &AppSpec) -> bool {
-        let containers = self.shared.cluster.replicas(&desired.app);
-        let slot_of = |container: &ReplicaContainer| {
-            let ReplicaLabels { component, slot, .. } = &container.labels;
-            slot.map(|number| Slot { component: component.clone(), number })
-        };
-        let is_recorded = |container: &ReplicaContainer, slot: &Slot| {
-            let replica = desired.replicas.get(slot);
-            replica.is_some_and(|replica| replica.made.contains(&container.labels.generation))
-                && !desired.is_of_another(&container.labels)
-        };
-        let filled: BTreeSet<Slot> = containers
-            .iter()
-            .filter_map(|container| slot_of(container).filter(|slot| is_recorded(container, slot)))
-            .collect();
-        containers.iter().any(|container| {
-            let component = spec.components.get(&container.labels.component);
-            let is_same = component.is_some_and(|component| component.fingerprint() == container.labels.fingerprint);
-            is_same && slot_of(container).is_some_and(|slot| !filled.contains(&slot))
-        })
     }
 
     /// Refuses what `actor` may not ask of a host, also where somebody else declared it.

@@ -10,8 +10,8 @@ use crate::model::{Event, EventKind};
 use crate::wire::app::Moved;
 
 impl Controller {
-    /// Has replicas move from the fullest hosts until the scores of all hosts differ by less than ten points; with `dry_run` only says
-    /// which. Gives them in their order, each with what it gains.
+    /// Has replicas move from the fullest hosts until the scores of all hosts differ by less than ten points, at most 500 of them at a time;
+    /// with `dry_run` only says which. Gives them in their order, each with what it gains.
     ///
     /// Answers when that is decided and recorded: whoever leads goes on with it. Of each component one replica moves at a time, when
     /// no rollout is under way and all of the others are ready; one that finds no room when its turn comes stays.
@@ -21,7 +21,8 @@ impl Controller {
     pub async fn rebalance(&self, actor: &Actor, dry_run: bool) -> Result<Vec<Moved>> {
         self.owned(actor, move |controller, actor| async move {
             controller.check_open()?;
-            let moves = controller.shared.apps.moves(&controller.executor());
+            let moves = controller.shared.apps.moves(&controller.executor()).await;
+            let moves = moves.ok_or(ControllerError::Panicked)?;
             if !dry_run && !moves.is_empty() {
                 controller.begin_moves(&actor, &moves).await?;
             }
@@ -45,14 +46,19 @@ impl Controller {
                 continue;
             }
             moves.iter().for_each(|moved| desired.leave(&moved.replica));
+            let message = match moves.len() {
+                1 => format!("{name}: a replica moves to an emptier host"),
+                count => format!("{name}: {count} replicas move to emptier hosts"),
+            };
+            let mut event = actor.sign(Event::new(EventKind::Rebalance, message).tagged("app"));
+            event.name = Some(name.to_string());
+            let insertion = self.shared.publisher.insertion(&event).map_err(ControllerError::Store)?;
             let change = held.documents().change_to(desired, &Beside::default(), apps.now());
-            held.commit(change.map_err(ControllerError::Store)?, Vec::new()).await.map_err(ControllerError::Store)?;
+            let change = change.map_err(ControllerError::Store)?;
+            held.commit(change, vec![insertion]).await.map_err(ControllerError::Store)?;
+            self.shared.publisher.publish(event).await;
         }
-        let message = match moves.len() {
-            1 => "a replica moves to an emptier host".to_owned(),
-            count => format!("{count} replicas move to emptier hosts"),
-        };
-        self.record(actor.sign(Event::new(EventKind::Rebalance, message).tagged("app"))).await
+        Ok(())
     }
 }
 

@@ -9,17 +9,21 @@ use super::{current_of, not_found, only_component, program_of};
 use crate::apps::Goal;
 use crate::apps::reconciler::{NotRun, Run, RunContainer};
 use crate::controller::{Actor, Controller, ControllerError, Result};
-use crate::engine::{EngineError, ExecChunk};
+use crate::engine::{EngineError, EngineErrorKind, ExecChunk, LogChunk, LogStream};
 use crate::model::{Event, EventKind};
 use crate::wire::app::RunCommandRequest;
 
 /// How many pieces of output wait for who reads them.
 const AHEAD: usize = 16;
+/// How a command ends whose program is not in the image.
+const NO_SUCH_PROGRAM: i64 = 127;
 
 impl Controller {
     /// Runs a command once, in a container of its own that has what the component has, but for its ports and the volumes of its
     /// slots, and gives what comes of it. Answers when the container has been started and its event is kept, which names the
     /// program and nothing of its arguments.
+    ///
+    /// A command whose program the image does not have, or may not run, ends with 127, and what its host says of that is its output.
     ///
     /// The container is removed before the status is told; also when the stream is dropped, or this server ends. What a server
     /// leaves that dies in between is removed by the next one.
@@ -51,6 +55,16 @@ impl Controller {
                     Err(error) => Err((error, Some(container))),
                 },
                 Err(NotRun::NoRoom(refusal)) => Err((ControllerError::NoRoom(refusal), None)),
+                // As a shell says it, and Docker.
+                Err(NotRun::Engine(_, error)) if error.kind() == EngineErrorKind::NoSuchProgram => {
+                    let _ = begun.send(Ok(()));
+                    let bytes = format!("{error}\n").into();
+                    let said = LogChunk { stream: LogStream::Stderr, bytes };
+                    for chunk in [ExecChunk::Output(said), ExecChunk::Ended(NO_SUCH_PROGRAM)] {
+                        let _ = chunks.send(Ok(chunk)).await;
+                    }
+                    return;
+                }
                 Err(NotRun::Engine(engine, source)) => Err((ControllerError::Engine { engine, source }, None)),
                 Err(NotRun::Store(error)) => Err((ControllerError::Store(error), None)),
             };

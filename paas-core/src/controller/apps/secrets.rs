@@ -163,6 +163,7 @@ impl Controller {
         }
         check_no_rollout(desired, roll.supersede)?;
         self.check_policy_of_app(actor, &spec)?;
+        desired.seen = self.seen(&desired.app);
         let revision = desired.begin(spec, RolloutReason::Apply, self.shared.apps.now());
         forget_old_revisions(desired);
         Ok(Some(revision))

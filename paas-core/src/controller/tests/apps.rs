@@ -94,7 +94,7 @@ async fn a_new_version_replaces_the_old_one_and_one_call_takes_it_back() {
     let app = platform.settled().await;
     assert_eq!((app.summary.revision, platform.images()), (3, vec!["web:1".to_owned(); 3]));
     assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done, "it was asked for");
-    let revisions = controller.app_revisions("shop").await.unwrap();
+    let revisions = controller.app_revisions("shop").unwrap();
     let told: Vec<String> = revisions
         .into_iter()
         .map(|revision| format!("{} {}", revision.images.into_values().collect::<String>(), revision.message))
@@ -114,7 +114,7 @@ async fn a_version_that_cannot_run_leaves_the_old_one_serving_and_says_why() {
     let result = app.last_rollout.unwrap();
     assert_eq!(result.outcome, RolloutOutcome::RolledBack);
     assert!(result.why.contains("missing:2"), "{}", result.why);
-    let revisions = controller.app_revisions("shop").await.unwrap();
+    let revisions = controller.app_revisions("shop").unwrap();
     assert_eq!(revisions[0].message, "rolled back from 2, to what 1 was");
     assert_eq!(platform.images(), ["web:1", "web:1"]);
     platform.check_at_rest();
@@ -465,7 +465,7 @@ async fn an_image_stays_what_it_was_when_it_was_declared_wherever_its_tag_points
     controller.rollback_app(&ann(), "shop", Default::default()).await.unwrap();
     platform.settled().await;
     assert_eq!(platform.images(), vec![format!("reg.io/web:1@{}", digest('a')); 2]);
-    let revisions = controller.app_revisions("shop").await.unwrap();
+    let revisions = controller.app_revisions("shop").unwrap();
     assert_eq!(revisions[0].digests.values().collect::<Vec<_>>(), [&digest('a')]);
     platform.check_at_rest();
 }

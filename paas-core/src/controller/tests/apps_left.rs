@@ -143,7 +143,7 @@ async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_t
     platform.host("one").set_reachable(true);
     platform.until("one", EngineStatus::Up).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let mut desired = held.desired().as_ref().clone();
+    let mut desired = crate::apps::Desired::clone(held.desired());
     desired.replicas.retain(|_, replica| replica.engine != engine_id("one"));
     let change = held.documents().change_to(desired, &Default::default(), apps.now()).unwrap();
     held.commit(change, Vec::new()).await.unwrap();

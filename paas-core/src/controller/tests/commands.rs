@@ -310,3 +310,16 @@ async fn a_command_is_worth_what_its_container_may_do() {
     assert!(matches!(&error, ControllerError::NotAllowed { field: "volumes", .. }), "{error}");
     assert!(platform.controller.exec_app(&root, "shop", exec(&["ls"], None)).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_the_image_does_not_have_ends_as_a_shell_says_it_and_is_tried_on_no_other_host() {
+    let platform = platform(&["one", "two"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    platform.hosts.values().for_each(|host| host.fail_next("start", 1, EngineErrorKind::NoSuchProgram));
+    let command = RunCommandRequest { command: vec!["nope".to_owned()], ..RunCommandRequest::default() };
+    let chunks = platform.controller.run_app(&ann(), "shop", command).await.unwrap();
+    let chunks: Vec<ExecChunk> = chunks.map(Result::unwrap).collect().await;
+    assert!(matches!(chunks[..], [ExecChunk::Output(_), ExecChunk::Ended(127)]), "{chunks:?}");
+    assert!(eventually(|| platform.really_there() == 1).await);
+}

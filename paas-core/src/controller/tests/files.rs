@@ -74,7 +74,7 @@ async fn a_container_finds_its_files_when_it_starts_and_others_of_a_new_revision
     platform.set_key("second").await;
     controller.apply_app(&ann(), "shop", with_files("web:1", "a = 2")).await.unwrap();
     platform.until_found("second", "a = 2").await;
-    let diff = controller.app_diff("shop", 1, 2).await.unwrap();
+    let diff = controller.app_diff("shop", 1, 2).unwrap();
     let shown = diff.iter().find(|change| change.field == "component.web.secrets./etc/web/key").unwrap();
     assert_eq!(shown.new.as_deref(), Some("secret key 2, mode 0400 of 1000:33"));
     controller.rollback_app(&ann(), "shop", Default::default()).await.unwrap();

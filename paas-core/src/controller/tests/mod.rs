@@ -1,6 +1,7 @@
 //! The controller on simulated hosts: what users ask for, and hosts that fail in the middle of it.
 
 mod apps;
+mod apps_hosts;
 mod apps_left;
 mod background;
 mod changes;
@@ -17,6 +18,7 @@ mod logins;
 mod lost_answers;
 mod membership;
 mod names;
+mod orphans;
 mod ours;
 mod outputs;
 mod policy;

@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::EngineErrorKind;
 use crate::model::EventKind;
 use crate::store::{KeyRange, tables};
+use crate::wire::app::{RolloutOutcome, ScaleRequest};
 
 impl Platform {
     /// What is kept of the application, by container.
@@ -122,4 +123,43 @@ async fn output_of_a_component_that_there_is_not_is_refused() {
     let of = |component: &str| platform.controller.app_containers("shop", Some(&component.parse().unwrap()));
     assert_eq!(of("web").unwrap().len(), 1);
     assert!(matches!(of("wep"), Err(ControllerError::Invalid(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_what_all_output_may_take_the_oldest_goes() {
+    let platform = platform(&["one"]).await;
+    for number in 1..=4 {
+        platform.roll(&format!("web:{number}"), 1).await;
+    }
+    let names = async || platform.kept().await.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names().await, ["web.1.1", "web.1.2", "web.1.3"]);
+    let apps = &platform.controller.shared.apps;
+    apps.forget_old_output(1 << 20).await.unwrap();
+    assert_eq!(names().await.len(), 3);
+    // Each is a few hundred bytes.
+    apps.forget_old_output(1400).await.unwrap();
+    assert_eq!(names().await, ["web.1.2", "web.1.3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_that_does_not_come_keeps_nobody_waiting_who_changes_the_application() {
+    let platform = platform(&["one"]).await;
+    platform.roll("web:1", 1).await;
+    platform.host("one").set_output_hanging(true);
+    let file = request("[component.web]\nimage = 'web:2'\nbefore = { command = ['migrate'] }");
+    platform.controller.apply_app(&ann(), "shop", file).await.unwrap();
+    let command = || platform.host("one").really_there().into_iter().find(|found| found.name == "/shop.web.before.r2");
+    assert!(eventually(|| command().is_some()).await);
+    platform.host("one").outsider_end(&command().unwrap().id, 1).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    let scaled = ScaleRequest { component: None, replicas: 2 };
+    platform.controller.scale_app(&ann(), "shop", scaled).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let app = platform.app_until(|app| app.rollout.is_none()).await;
+    let result = app.last_rollout.unwrap();
+    assert_eq!(
+        (result.outcome, result.why.as_str()),
+        (RolloutOutcome::RolledBack, "the command before web ended with 1")
+    );
 }

@@ -49,7 +49,7 @@ async fn replicas_move_to_a_host_that_is_empty_and_a_new_leader_goes_on_with_it(
     assert_eq!(app.summary.ready, 6);
     let events = platform.controller.events(100).await.unwrap();
     let event = events.iter().find(|event| event.kind == EventKind::Rebalance).unwrap();
-    assert_eq!(event.message, "2 replicas move to emptier hosts");
+    assert_eq!(event.message, "shop: 2 replicas move to emptier hosts");
     assert_eq!(event.user.as_ref().map(|user| user.as_str()), Some("ann"));
     platform.check_at_rest();
 }

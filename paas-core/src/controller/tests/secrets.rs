@@ -96,7 +96,7 @@ async fn a_value_is_rolled_out_at_once_where_that_is_asked_for() {
     assert!(matches!(third, ControllerError::RolloutUnderWay { .. }), "{third}");
     platform.until_value("second").await;
     assert_eq!(controller.secrets("shop").await.unwrap()[0].versions[0].version, 2, "the third was not set");
-    let history = controller.app_revisions("shop").await.unwrap();
+    let history = controller.app_revisions("shop").unwrap();
     assert_eq!(
         (history[0].message.as_str(), history[0].user.as_ref().unwrap().as_str()),
         ("secret url is version 2", "ann")
@@ -338,10 +338,10 @@ async fn a_planted_value_is_found_nowhere() {
     assert!(app.last_rollout.as_ref().unwrap().why.contains("URL=***"), "{app:#?}");
     say("status", format!("{app:?} {}", serde_json::to_string(&app).unwrap()));
 
-    let revision = controller.app_revision("shop", 1).await.unwrap();
+    let revision = controller.app_revision("shop", 1).unwrap();
     say("revision", format!("{revision:?} {}", serde_json::to_string(&revision).unwrap()));
     say("export", AppRequest::to_toml(&revision.app).unwrap());
-    say("diff", format!("{:?}", controller.app_diff("shop", 1, 2).await.unwrap()));
+    say("diff", format!("{:?}", controller.app_diff("shop", 1, 2).unwrap()));
     say("secrets", serde_json::to_string(&controller.secrets("shop").await.unwrap()).unwrap());
     say("containers", format!("{:?}", controller.app_containers("shop", None).unwrap()));
     say("events", format!("{:?} {:?}", controller.events(10_000).await.unwrap(), platform.events.events()));

@@ -104,7 +104,7 @@ fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
         // Docker's answer for a network that containers are in.
         (403, Subject::Object) => Kind::Conflict,
         (_, Subject::Start) if is_port_taken(message) => Kind::PortTaken,
-        (_, Subject::Start) if is_bad_command(message) => Kind::Refused,
+        (_, Subject::Start) if is_bad_command(message) => Kind::NoSuchProgram,
         (_, Subject::Start) if is_missing_device(message) => Kind::Unable,
         // What no host takes is refused before any is asked, so what is left is what this one does not have: CPUs, a
         // runtime, a device, a driver.
@@ -238,8 +238,8 @@ mod tests {
             format!("{runc}: exec: \"/bin\": is a directory: unknown"),
             "crun: executable file `nope` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command that was not found".to_owned(),
         ] {
-            assert_eq!(kind(Subject::Start, 400, &message), Kind::Refused, "{message}");
-            assert_eq!(kind(Subject::Start, 500, &message), Kind::Refused, "{message}");
+            assert_eq!(kind(Subject::Start, 400, &message), Kind::NoSuchProgram, "{message}");
+            assert_eq!(kind(Subject::Start, 500, &message), Kind::NoSuchProgram, "{message}");
         }
         assert_eq!(kind(Subject::Start, 500, "OCI runtime create failed: out of memory"), Kind::Failed);
     }

@@ -118,6 +118,11 @@ impl SimulatedEngine {
         self.shared.host.lock().publish(image, digest);
     }
 
+    /// From now on the host lacks an image, which is in no registry; or has it, as one that was loaded there.
+    pub fn set_lacking(&self, image: &ImageRef, lacks: bool) {
+        self.shared.host.lock().set_lacking(image, lacks);
+    }
+
     /// Makes the host reachable or not. When it is not, every operation fails at once, and event streams end.
     pub fn set_reachable(&self, reachable: bool) {
         self.shared.faults.lock().unreachable = !reachable;
@@ -513,7 +518,7 @@ impl DockerEngine for SimulatedEngine {
         _login: Option<RegistryLogin>,
     ) -> Result<BoxStream<'static, Result<PullProgress>>> {
         let fetch = |host: &mut Host| {
-            host::check_image("pull", image)?;
+            host.check_image("pull", image)?;
             host.have_image(image);
             Ok(())
         };
@@ -532,7 +537,7 @@ impl DockerEngine for SimulatedEngine {
     }
 
     async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
-        let found = |_: &mut Host| Ok(host::check_image("find", image).is_ok().then(Vec::new));
+        let found = |host: &mut Host| Ok(host.check_image("find", image).is_ok().then(Vec::new));
         self.shared.act("find_image", found).await
     }
 

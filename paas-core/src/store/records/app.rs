@@ -160,7 +160,7 @@ pub enum RolloutReasonRecord {
 }
 
 /// How far a command is that goes before a component is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BeforeRecord {
     /// How it ended; nothing as long as it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +168,28 @@ pub struct BeforeRecord {
     /// Nobody knows how it ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+    /// The host that was asked for it last, as long as it may be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineId>,
+    /// It could not be started yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<BeforeFailureRecord>,
+}
+
+/// A command that could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeforeFailureRecord {
+    /// What went wrong.
+    pub why: String,
+    /// Whether only the hosts are to blame that were asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_host: bool,
+    /// How often in a row a host was asked.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The hosts that were.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub avoid: BTreeSet<EngineId>,
 }
 
 /// A revision. It is never changed.

@@ -12,8 +12,8 @@ mod secret;
 mod unknown;
 
 pub use app::{
-    ApplicationRecord, BackendRecord, BeforeRecord, EndedRecord, FailureRecord, GoalRecord, OutcomeRecord,
-    ReplicaRecord, RevisionRecord, RolloutReasonRecord, RolloutRecord, VolumeRecord,
+    ApplicationRecord, BackendRecord, BeforeFailureRecord, BeforeRecord, EndedRecord, FailureRecord, GoalRecord,
+    OutcomeRecord, ReplicaRecord, RevisionRecord, RolloutReasonRecord, RolloutRecord, VolumeRecord,
 };
 pub use blob::{BlobOutline, BlobRecord};
 pub use launch::{LaunchRecord, LaunchState};

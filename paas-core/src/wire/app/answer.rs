@@ -21,6 +21,8 @@ pub struct ApplyRequest {
     pub message: String,
     /// Containers of the application that no record names become replicas where they are the same.
     pub adopt: bool,
+    /// Make containers beside those of the application that run and that no record names. Otherwise nothing is done then.
+    pub beside_orphans: bool,
     /// Take the place of a rollout that is under way.
     pub supersede: bool,
     /// Take what the registries have now, also of images that are written as before.

@@ -40,6 +40,8 @@ pub(super) struct Host {
     names: BTreeSet<String>,
     /// Canonical names of the images that were pulled or used.
     images: BTreeSet<String>,
+    /// Canonical names of images that it does not have, and that no registry has.
+    lacking: BTreeSet<String>,
     /// What the registry has, by canonical name.
     registry: BTreeMap<String, ImageDigest>,
     bound: BTreeSet<HostPort>,
@@ -130,13 +132,6 @@ impl Simulated {
     }
 }
 
-pub(super) fn check_image(operation: &'static str, image: &ImageRef) -> Result<()> {
-    if image.base_name() == "missing" {
-        return Err(EngineError::new(EngineErrorKind::NoSuchImage, operation, format!("no such image: {image}")));
-    }
-    Ok(())
-}
-
 /// A host gives no container more CPUs than it has.
 fn check_cpus(spec: &ContainerSpec, cpus: Cpus) -> Result<()> {
     let unable = |detail| Err(EngineError::new(EngineErrorKind::Unable, "create the container", detail));
@@ -163,7 +158,7 @@ impl Host {
 
     /// Makes a container on a host of so many CPUs.
     pub(super) fn create(&mut self, request: &CreateRequest, cpus: Cpus) -> Result<Created> {
-        check_image("create the container", &request.spec.name)?;
+        self.check_image("create the container", &request.spec.name)?;
         check_cpus(&request.spec, cpus)?;
         if self.names.contains(&request.name) {
             return Err(EngineError::new(
@@ -380,6 +375,21 @@ impl Host {
 
     pub(super) fn all(&self) -> Vec<ObservedContainer> {
         self.containers.iter().map(|(id, container)| found(id, container)).collect()
+    }
+
+    /// From now on the host lacks an image, which is in no registry; or has it.
+    pub(super) fn set_lacking(&mut self, image: &ImageRef, lacks: bool) {
+        match lacks {
+            true => drop(self.lacking.insert(image.canonical())),
+            false => drop(self.lacking.remove(&image.canonical())),
+        }
+    }
+
+    pub(super) fn check_image(&self, operation: &'static str, image: &ImageRef) -> Result<()> {
+        if image.base_name() == "missing" || self.lacking.contains(&image.canonical()) {
+            return Err(EngineError::new(EngineErrorKind::NoSuchImage, operation, format!("no such image: {image}")));
+        }
+        Ok(())
     }
 
     pub(super) fn images(&self) -> Vec<String> {
