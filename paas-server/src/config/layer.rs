@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, ValueEnum};
 use paas_core::cluster::ProbeKind;
+use paas_core::files;
 use paas_core::model::{Capability, Subnets};
 use serde::Deserialize;
 
@@ -307,6 +308,6 @@ impl Settings {
 
 /// The settings of a file.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    let text = files::read_text(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
     toml::from_str(&text).map_err(|error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() })
 }
