@@ -8,7 +8,7 @@ use crate::apps::Desired;
 use crate::engine::{EngineError, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
 use crate::model::app::{ComponentName, ComponentSpec};
-use crate::model::{ContainerId, ContainerSpec, EngineId, RestartPolicy};
+use crate::model::{ContainerId, ContainerSpec, EngineId, Logging, RestartPolicy};
 use crate::scheduler::{PlacementRequest, Refusal};
 
 /// A command of a component that runs in a container of its own.
@@ -52,6 +52,11 @@ pub(super) async fn make(
     let Once { component, spec: declared, revision, command, name, run } = once;
     let mut spec = reduced(declared, container_spec(executor, declared, engine));
     (spec.args, spec.health, spec.restart_policy) = (command, None, RestartPolicy::No);
+    if run.is_some() {
+        // Somebody reads all of it, perhaps more slowly than it is written; it goes with the container.
+        let options = [("max-size".to_owned(), "-1".to_owned())].into();
+        spec.logging = Some(Logging { driver: Some("json-file".to_owned()), options });
+    }
     let new = NewReplica {
         name,
         labels: ReplicaLabels {

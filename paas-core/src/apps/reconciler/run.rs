@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::interval;
@@ -17,7 +18,7 @@ use super::{App, Apps};
 use crate::apps::Desired;
 use crate::backoff::Backoff;
 use crate::cluster::ReplicaContainer;
-use crate::engine::{EngineError, EngineErrorKind, ExecChunk, LogOptions};
+use crate::engine::{EngineError, EngineErrorKind, ExecChunk, LogChunk, LogOptions, LogStream};
 use crate::executor::Executor;
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::model::{ContainerId, EngineId};
@@ -29,6 +30,10 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_s
 
 /// How long output is waited for that does not come any more of a container that has ended.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How many pieces of output are taken at once, and when no more is put into one, bytes.
+const AT_ONCE: usize = 256;
+const LARGEST: usize = 32 << 10;
 
 /// Why a command could not be started.
 #[derive(Debug)]
@@ -151,25 +156,39 @@ async fn pass_on(
     let connection = cluster.connection(engine).ok_or_else(|| deleted("read the output"))?;
     let options = LogOptions { follow: true, ..LogOptions::default() };
     let output = cluster.while_up(engine, connection.logs(id, &options)).await?;
-    let mut output = cluster.each_while_up(engine, output);
+    let mut output = cluster.each_while_up(engine, output).ready_chunks(AT_ONCE);
+    let mut passed = Passed::default();
     let mut look = interval(QUIET);
     let mut has_ended = false;
     loop {
         tokio::select! {
             biased;
-            chunk = output.next() => match chunk.transpose()? {
-                Some(chunk) => {
-                    if chunks.send(Ok(ExecChunk::Output(chunk))).await.is_err() {
+            ready = output.next() => {
+                let Some(ready) = ready else { break };
+                let (parts, broken) = joined(ready);
+                for part in parts {
+                    passed.note(&part);
+                    if chunks.send(Ok(ExecChunk::Output(part))).await.is_err() {
                         break;
                     }
-                    look.reset();
                 }
-                None => break,
-            },
+                broken?;
+                look.reset();
+            }
             // Output is known not to end now and then although its container has.
             _ = look.tick() => {
                 let ends = cluster.container(id).is_none_or(|known| !known.container.state.holds_resources());
                 if ends && std::mem::replace(&mut has_ended, ends) {
+                    // All that there is is read once more, since this may be only slow.
+                    let output = cluster.while_up(engine, connection.logs(id, &LogOptions::default())).await?;
+                    let mut output = cluster.each_while_up(engine, output);
+                    while let Some(chunk) = output.next().await.transpose()? {
+                        if let Some(rest) = passed.rest_of(chunk)
+                            && chunks.send(Ok(ExecChunk::Output(rest))).await.is_err()
+                        {
+                            break;
+                        }
+                    }
                     break;
                 }
             }
@@ -186,10 +205,93 @@ async fn pass_on(
     }
 }
 
+/// How many bytes of output were passed on.
+#[derive(Default)]
+struct Passed {
+    stdout: usize,
+    stderr: usize,
+}
+
+impl Passed {
+    fn of(&mut self, stream: LogStream) -> &mut usize {
+        match stream {
+            LogStream::Stdout => &mut self.stdout,
+            LogStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn note(&mut self, chunk: &LogChunk) {
+        *self.of(chunk.stream) += chunk.bytes.len();
+    }
+
+    /// What was not passed on of output that is read from its beginning, piece by piece.
+    fn rest_of(&mut self, mut chunk: LogChunk) -> Option<LogChunk> {
+        let passed = self.of(chunk.stream);
+        let known = chunk.bytes.len().min(*passed);
+        *passed -= known;
+        chunk.bytes.advance(known);
+        (!chunk.bytes.is_empty()).then_some(chunk)
+    }
+}
+
+/// Pieces of output, those that follow each other in one stream as one: a line is a piece, and each is sent with its own envelope.
+/// With them, how it broke off.
+fn joined(chunks: Vec<Result<LogChunk, EngineError>>) -> (Vec<LogChunk>, Result<(), EngineError>) {
+    let mut joined: Vec<(LogStream, BytesMut)> = Vec::new();
+    let mut broken = Ok(());
+    for chunk in chunks {
+        let LogChunk { stream, bytes } = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                broken = Err(error);
+                break;
+            }
+        };
+        match joined.last_mut() {
+            Some((last, whole)) if *last == stream && whole.len() < LARGEST => whole.extend_from_slice(&bytes),
+            _ => joined.push((stream, BytesMut::from(&*bytes))),
+        }
+    }
+    (joined.into_iter().map(|(stream, bytes)| LogChunk { stream, bytes: bytes.freeze() }).collect(), broken)
+}
+
 impl Apps {
     /// Whether the container of a command is left over. Where the store may be an old one, another server may wait for it.
     pub(super) fn is_left_over(&self, app: &App, container: &ReplicaContainer) -> bool {
         let is_waited_for = |number: u32| app.runs.lock().contains(&number);
         container.labels.run.is_some_and(|number| !is_waited_for(number)) && !self.observes_only()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn chunk(stream: LogStream, text: &'static str) -> LogChunk {
+        LogChunk { stream, bytes: Bytes::from_static(text.as_bytes()) }
+    }
+
+    #[test]
+    fn output_that_is_read_again_goes_on_where_it_was() {
+        use LogStream::{Stderr, Stdout};
+        let mut passed = Passed::default();
+        for part in [chunk(Stdout, "one\ntw"), chunk(Stderr, "x")] {
+            passed.note(&part);
+        }
+        let again = [chunk(Stdout, "one\n"), chunk(Stderr, "xy"), chunk(Stdout, "two\n"), chunk(Stdout, "three\n")];
+        let rest: Vec<_> = again.into_iter().filter_map(|part| passed.rest_of(part)).collect();
+        assert_eq!(rest, [chunk(Stderr, "y"), chunk(Stdout, "o\n"), chunk(Stdout, "three\n")]);
+    }
+
+    #[test]
+    fn lines_of_one_stream_are_sent_together() {
+        use LogStream::{Stderr, Stdout};
+        let error = EngineError::new(EngineErrorKind::Failed, "read the output", "it broke off");
+        let lines = [chunk(Stdout, "a\n"), chunk(Stdout, "b\n"), chunk(Stderr, "c\n"), chunk(Stdout, "d\n")];
+        let (sent, broken) = joined(lines.into_iter().map(Ok).chain([Err(error)]).collect());
+        assert_eq!(sent, [chunk(Stdout, "a\nb\n"), chunk(Stderr, "c\n"), chunk(Stdout, "d\n")]);
+        assert!(broken.is_err(), "what came before is passed on all the same");
     }
 }
