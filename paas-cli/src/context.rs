@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use paas_core::files;
+
 use crate::args::Global;
 use crate::client::{Client, ClientError, ServerUrl, ServerUrls};
 use crate::credentials::Credentials;
@@ -31,7 +33,8 @@ impl Context {
         let urls = given_urls.or_else(|| stored.as_ref().map(|login| login.urls.join(",")));
         let urls = urls.as_deref().unwrap_or(ServerUrl::DEFAULT).parse()?;
         let ca = global.ca.filter(|path| !path.is_empty()).map(|path| {
-            std::fs::read(&path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+            files::read(path.as_ref(), files::LARGEST_TEXT)
+                .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
         });
         Ok(Self {
             output: Output { format: global.output, quiet: global.quiet },

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use paas_core::files;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -79,7 +80,7 @@ pub(crate) fn load() -> Result<Option<Credentials>, Failure> {
 }
 
 fn load_from(path: &Path) -> Result<Option<Credentials>, Failure> {
-    let text = match fs::read_to_string(path) {
+    let text = match files::read_text(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(Failure::Failed(format!("cannot read {}: {error}", path.display()))),

@@ -1,8 +1,11 @@
 //! Passwords, which are never asked for where others can read them.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal, Read};
 
 use crate::failure::Failure;
+
+/// The longest line that is read, bytes.
+const LONGEST_LINE: u64 = 64 << 10;
 
 /// How a password is to be had.
 pub(crate) struct Secret {
@@ -55,7 +58,9 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Failure> {
 /// The next line of stdin without its end; none when there is no more, or an empty one.
 pub(crate) fn line() -> Result<Option<String>, Failure> {
     let mut text = String::new();
-    std::io::stdin().read_line(&mut text).map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
+    // Byte for byte as the terminal or a pipe gives it, and no more of one that has no lines.
+    let read = std::io::stdin().lock().take(LONGEST_LINE).read_line(&mut text);
+    read.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
     let text = text.trim_end_matches(['\r', '\n']);
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }

@@ -69,6 +69,7 @@ pub mod engine;
 mod etcd;
 pub mod events;
 mod executor;
+pub mod files;
 pub mod leadership;
 pub mod model;
 mod net;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use paas_core::auth::AuthSettings;
 use paas_core::cluster::ClusterSettings;
 use paas_core::controller::{Actor, Controller, ControllerError, Settings};
+use paas_core::files;
 use paas_core::leadership::Term;
 use paas_core::model::EngineSpec;
 use paas_core::registry::{Registry, RegistryErrorKind, open_registry};
@@ -186,7 +187,7 @@ async fn make_first_account(config: &Config, controller: &Controller) -> Result<
         None => None,
         Some(AdminPassword::Given(password)) => Some(password.clone()),
         Some(AdminPassword::File(path)) => {
-            let text = std::fs::read_to_string(path)
+            let text = files::read_text(path)
                 .with_context(|| format!("the password file {} cannot be read", path.display()))?;
             let password = text.trim_end_matches(['\r', '\n']).to_owned();
             if password.is_empty() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use paas_core::files;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -134,7 +135,7 @@ fn certified(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+    files::read(path, files::LARGEST_TEXT).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

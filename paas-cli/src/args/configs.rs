@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use paas_core::files;
 use paas_core::wire::app::{AppRequest, ConfigRequest, read_files};
 
 use crate::failure::Failure;
@@ -32,21 +33,24 @@ pub(super) fn folders<'a>(files: impl Iterator<Item = (&'a Path, (&'a str, &'a s
 /// has it, where the file says which content that is.
 pub(super) fn read(app: &mut AppRequest, folders: &BTreeMap<String, PathBuf>) -> Result<Vec<ConfigContent>, Failure> {
     let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut together = 0;
     for (name, component) in &mut app.component {
         for config in &mut component.configs {
             let path =
                 folders.get(name).map_or_else(|| PathBuf::from(&config.source), |folder| folder.join(&config.source));
             let wrong = |what: String| Failure::Usage(format!("component.{name}.configs: {}: {what}", path.display()));
-            let content = match std::fs::read(&path) {
+            let content = match files::read_regular(&path, ConfigRequest::LARGEST) {
                 Ok(content) => content,
                 Err(error) if error.kind() == ErrorKind::NotFound && config.sha256.is_some() => continue,
                 Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
             };
-            if content.len() > ConfigRequest::LARGEST {
-                return Err(wrong(format!("has {} bytes, and may have 512 KB", content.len())));
-            }
             let sum = ConfigRequest::sum_of(&content);
-            contents.insert(sum.clone(), content);
+            if contents.insert(sum.clone(), content).is_none() {
+                together += contents[&sum].len() as u64;
+            }
+            if together > ConfigRequest::LARGEST_TOGETHER {
+                return Err(wrong("is too much: all files of an application may have 4 MB together".to_owned()));
+            }
             config.sha256 = Some(sum);
         }
     }
@@ -90,6 +94,6 @@ mod tests {
         let missing = read(&mut app, &folders).unwrap_err();
         assert!(format!("{missing:?}").contains("other/web.conf"), "{missing:?}");
         std::fs::write(other.join("web.conf"), vec![0; (512 << 10) + 1]).unwrap();
-        assert!(format!("{:?}", read(&mut app, &folders).unwrap_err()).contains("may have 512 KB"));
+        assert!(format!("{:?}", read(&mut app, &folders).unwrap_err()).contains("it has more than 512 KB"));
     }
 }

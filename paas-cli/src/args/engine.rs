@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use paas_core::files;
 use paas_core::model::{Cpus, EngineAddress, EngineId, EngineSpec, MemoryMb, RegistryLogin, TlsMaterial};
 
 use super::values;
@@ -101,5 +102,5 @@ fn registry_login(
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+    files::read_text(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }

@@ -1,10 +1,10 @@
 //! An application as files declare it: TOML, and the format of Docker Compose.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use paas_core::files;
 use paas_core::model::ImageRef;
 use paas_core::model::app::{AppName, ComponentName};
 use paas_core::wire::app::{AppRequest, read_files};
@@ -106,7 +106,8 @@ impl Changes {
     /// `first` is the path of the first file: what the files name lies beside it.
     fn read_compose(&self, first: &Path, texts: &[(String, String)]) -> Result<Imported, Failure> {
         let folder = first.parent().unwrap_or(Path::new(""));
-        let dotenv = match std::fs::read_to_string(folder.join(".env")) {
+        let beside = |name: &str| files::read_regular(&folder.join(name), files::LARGEST_TEXT).and_then(files::text);
+        let dotenv = match beside(".env") {
             Ok(text) => read_dotenv(&text, &|name| self.variable(name))
                 .map_err(|wrong| Failure::Usage(format!("{}, {wrong}", folder.join(".env").display())))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
@@ -121,7 +122,7 @@ impl Changes {
         let input = ComposeInput {
             files: &files,
             variable: &|name| self.variable(name).or_else(|| dotenv.get(name).cloned()),
-            other_file: &|path| std::fs::read_to_string(folder.join(path)),
+            other_file: &beside,
             profiles: &profiles,
             images: &images,
             name: name.as_ref().map(AppName::as_str),
@@ -141,15 +142,18 @@ fn is_compose(name: &str, text: &str) -> bool {
     name.ends_with(".yaml") || name.ends_with(".yml") || text.lines().any(|line| line.starts_with("services:"))
 }
 
+/// All that stdin has.
+pub(super) fn stdin() -> Result<String, Failure> {
+    let text = files::read_from(std::io::stdin(), files::LARGEST_TEXT).and_then(files::text);
+    text.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))
+}
+
 /// The name of a file for messages, and what is in it.
 fn text(path: &Path) -> Result<(String, String), Failure> {
     if path == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
-        return Ok(("stdin".to_owned(), text));
+        return Ok(("stdin".to_owned(), stdin()?));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = files::read_text(path).map_err(|error| {
         let hint = if path == Path::new("paas.toml") { "; name the file with -f" } else { "" };
         Failure::Usage(format!("cannot read {}: {error}{hint}", path.display()))
     })?;

@@ -13,7 +13,6 @@ mod tests;
 mod values;
 
 use std::ffi::OsString;
-use std::io::BufRead;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
@@ -371,7 +370,7 @@ impl Targets {
     /// The containers that were named; none only where stdin names none.
     pub(crate) fn read(self) -> Result<Vec<String>, Failure> {
         if self.ids == ["-"] {
-            return names_in(std::io::stdin().lock());
+            return names_in(&files::stdin()?);
         }
         match self.ids.iter().any(|id| id == "-") {
             true => Err(Failure::Usage("- stands alone: the containers are named by stdin, or here".to_owned())),
@@ -381,10 +380,9 @@ impl Targets {
 }
 
 /// One name a line. Nothing is done when one line is none: a table has words in it that may be names of containers.
-fn names_in(lines: impl BufRead) -> Result<Vec<String>, Failure> {
+fn names_in(text: &str) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
-    for line in lines.lines() {
-        let line = line.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
+    for line in text.lines() {
         let name = line.trim();
         if name.contains(char::is_whitespace) {
             return Err(Failure::Usage(format!("'{name}' is no id; write one per line, as containers --quiet does")));

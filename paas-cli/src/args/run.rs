@@ -1,9 +1,9 @@
 //! `run`: a description of containers, from options, a file, or both.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use paas_core::files;
 use paas_core::model::{BindPort, ContainerSpec, ContainerType, Cpus, ImageRef, MemoryMb, RestartPolicy};
 use serde_json::{Map, Value};
 
@@ -171,13 +171,10 @@ fn from_file(path: &Path, name: Option<&ImageRef>) -> Result<ContainerSpec, Fail
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    read.map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+    if path == Path::new("-") {
+        return super::files::stdin();
+    }
+    files::read_text(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
 fn user_data(text: String) -> Result<String, Failure> {

@@ -1,7 +1,8 @@
 //! Secrets of applications.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 
+use paas_core::files;
 use paas_core::model::app::{AppName, SecretName, SecretValue};
 use paas_core::wire::app::{SecretSet, SetSecretRequest};
 
@@ -70,16 +71,7 @@ fn read() -> std::result::Result<SecretValue, Failure> {
     if std::io::stdin().is_terminal() {
         return SecretValue::new(secret::ask("Value: ")?).map_err(wrong);
     }
-    let mut bytes = Vec::new();
-    // One more than may be: so it is known that there are more, and not how many.
-    let most = SecretValue::LARGEST as u64 + 1;
-    let read = std::io::stdin().lock().take(most).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::Usage(format!("cannot read stdin: {error}")))?;
-    if bytes.len() > SecretValue::LARGEST {
-        return Err(Failure::Usage(format!(
-            "stdin has more than the {} KB that a secret may have",
-            SecretValue::LARGEST >> 10
-        )));
-    }
+    let bytes = files::read_from(std::io::stdin(), SecretValue::LARGEST);
+    let bytes = bytes.map_err(|error| Failure::Usage(format!("cannot read stdin as a secret: {error}")))?;
     SecretValue::new(bytes).map_err(wrong)
 }

@@ -73,6 +73,8 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What its health check says.
     pub health: Health,
+    /// Whether somebody has taken it out of its network.
+    pub network_lost: bool,
     /// What was wrong the last time that the platform asked, in words that follow a colon.
     pub complaint: Option<String>,
     /// How it ended.

@@ -7,7 +7,10 @@
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
-use crate::model::{Capability, ContainerSpec, Device, EngineAddress, Logging};
+use crate::model::{BindPort, Capability, ContainerSpec, Device, EngineAddress, Logging};
+
+/// Below it, ports are the system's own on any Linux.
+const FIRST_OPEN_PORT: u16 = 1024;
 
 /// What may be asked of the hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Policy {
     /// Whether accounts other than admins may use the network of the host, and of containers that are not theirs. Not by
     /// default.
     pub host_network: bool,
+    /// Whether accounts other than admins may take ports of the hosts below 1024. Not by default.
+    pub low_ports: bool,
     /// Capabilities beyond Docker's own that accounts other than admins may ask for; [`Capability::ALL`] opens all. None by default.
     pub capabilities: Vec<Capability>,
     /// Devices of the hosts that they may ask for, and folders with everything below: absolute paths. None by default.
@@ -38,6 +43,7 @@ impl Default for Policy {
         Self {
             host_paths: Vec::new(),
             host_network: false,
+            low_ports: false,
             capabilities: Vec::new(),
             devices: Vec::new(),
             sysctls: Vec::new(),
@@ -66,6 +72,7 @@ impl Policy {
             devices,
             sysctls,
             logging,
+            bind_ports,
             name: _,
             cpus: _,
             cpuset: _,
@@ -77,7 +84,6 @@ impl Policy {
             domainname: _,
             kind: _,
             labels: _,
-            bind_ports: _,
             user_data: _,
             links: _,
             restart_policy: _,
@@ -100,6 +106,11 @@ impl Policy {
         volumes.iter().try_for_each(|volume| self.check_volume(volume))?;
         if network_mode == "host" && !self.host_network {
             return refused("network_mode", "the network of the host is for admins (setting: --allow-host-network)");
+        }
+        let low = bind_ports.iter().filter_map(BindPort::host).find(|port| port.port < FIRST_OPEN_PORT);
+        if let Some(port) = low.filter(|_| !self.low_ports) {
+            let reason = format!("port {port} of the host is for admins, as all below {FIRST_OPEN_PORT} are");
+            return refused("bind_ports", format!("{reason} (setting: --allow-low-ports)"));
         }
         cap_add.iter().try_for_each(|capability| self.check_capability(*capability))?;
         devices.iter().try_for_each(|device| self.check_device(device))?;
@@ -304,8 +315,10 @@ mod tests {
             let logging = Logging { driver: driver.map(str::to_owned), options };
             asking(|spec| spec.logging = Some(logging.clone()))
         };
+        let port = |text: &str| asking(|spec| spec.bind_ports = vec![text.parse().unwrap()]);
         let strict = Policy::default();
         let open = Policy {
+            low_ports: true,
             capabilities: vec!["NET_ADMIN".parse().unwrap()],
             devices: vec!["/dev/fuse".into(), "/dev/dri/".into()],
             sysctls: vec!["net.ipv4.*".into(), "kernel.sem".into()],
@@ -314,6 +327,7 @@ mod tests {
         };
         for (spec, field, setting) in [
             (capability("NET_ADMIN"), "cap_add", "--allow-capabilities"),
+            (port("1023:80"), "bind_ports", "--allow-low-ports"),
             (device("/dev/fuse"), "devices", "--allow-devices"),
             (device("/dev/dri/card0:/dev/x:r"), "devices", "--allow-devices"),
             (sysctl("net.ipv4.ip_forward"), "sysctls", "--allow-sysctls"),
@@ -342,6 +356,8 @@ mod tests {
         assert_eq!(all.check_spec(&device("/dev/sda")), Ok(()));
         // What every container has, and what stays where it is, is open.
         for spec in [
+            port("1024:80"),
+            port("80"),
             capability("NET_RAW"),
             asking(|spec| spec.cap_drop = [Capability::ALL].into()),
             logging(Some("json-file"), "max-size"),

@@ -234,6 +234,8 @@ pub struct RunState {
     pub restarts: u64,
     /// The address of the container in its network on the host, while it runs; of several networks in the first by name.
     pub address: Option<IpAddr>,
+    /// Whether somebody has taken it out of the network that it was made for.
+    pub network_lost: bool,
 }
 
 /// What the platform wrote on a container of its own. [`labels::read`](super::labels::read) makes it of the labels that

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{EtcdError, EtcdErrorKind, Result};
+use crate::files;
 
 /// The port of an etcd that is named without one.
 const PORT: u16 = 2379;
@@ -134,7 +135,7 @@ impl Tls {
 }
 
 fn read(name: &str, path: &str) -> Result<Vec<u8>> {
-    let pem = std::fs::read(Path::new(path))
+    let pem = files::read(Path::new(path), files::LARGEST_TEXT)
         .map_err(|error| invalid(format!("{path:?}, given as {name}, cannot be read: {error}")))?;
     let usable = match name {
         "key" => PrivateKeyDer::from_pem_slice(&pem).is_ok(),

@@ -52,7 +52,7 @@ impl ContainerSpec {
             let is_plain =
                 !part.is_empty() && !part.contains(|c: char| c == ':' || c.is_control() || c.is_whitespace());
             let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
-            is_plain && (!is_number || part.parse::<u32>().is_ok_and(|id| id <= MAX_ID))
+            is_plain && !part.starts_with('-') && (!is_number || part.parse::<u32>().is_ok_and(|id| id <= MAX_ID))
         };
         let (name, group) = user.split_once(':').map_or((user.as_str(), None), |(name, group)| (name, Some(group)));
         if is_known(name) && group.is_none_or(is_known) {
@@ -100,6 +100,11 @@ impl ContainerSpec {
             }
             if value.trim().is_empty() || value.contains(char::is_control) {
                 return wrong("sysctls", format!("{shown} needs a value of one line"));
+            }
+            // Those of the network have words for values as well.
+            let is_number = |text: &str| text.parse::<i128>().is_ok();
+            if !name.starts_with("net.") && !value.split_whitespace().all(is_number) {
+                return wrong("sysctls", format!("{shown} is set to numbers, not {:?}", shortened(value)));
             }
             if name.starts_with("net.") && self.network_mode == "host" {
                 return wrong("sysctls", format!("{shown} would be that of the host, whose network it shares"));
@@ -173,11 +178,14 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named() {
-        let cases: [(&str, Change); 74] = [
+        let cases: [(&str, Change); 77] = [
             ("user", |s| s.user = Some(String::new())),
             ("user", |s| s.user = Some("a b".into())),
             ("user", |s| s.user = Some("a\0".into())),
             ("user", |s| s.user = Some("1000:".into())),
+            ("user", |s| s.user = Some("-1".into())),
+            ("sysctls", |s| s.sysctls = pair("kernel.shmmax", "x")),
+            ("sysctls", |s| s.sysctls = pair("fs.mqueue.msg_max", "1 x")),
             ("user", |s| s.user = Some(":1000".into())),
             ("user", |s| s.user = Some("1:2:3".into())),
             ("user", |s| s.user = Some("2147483648".into())),

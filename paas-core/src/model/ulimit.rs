@@ -42,7 +42,7 @@ pub struct Ulimit {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "must be a number, or {\"soft\": NUMBER, \"hard\": NUMBER}")]
+#[serde(untagged, expecting = "a limit must be a whole number, or a table with soft and hard")]
 enum Written {
     Both(i64),
     Each(Each),

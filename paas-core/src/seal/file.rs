@@ -1,11 +1,12 @@
 //! The file with the keys, which only its owner can read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{KeyRing, KeyRingError, SealingKey};
+use crate::files;
 
 /// A file of keys. Whatever is written to it is there as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl KeyFile {
     /// [`KeyFileError`]; also when others than its owner may read it.
     pub fn read(&self) -> Result<Option<KeyRing>, KeyFileError> {
         let failed = |source| KeyFileError::Read { path: self.path.clone(), source };
-        let mut file = match File::open(&self.path) {
+        let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
@@ -93,8 +94,7 @@ impl KeyFile {
         if mode & 0o077 != 0 {
             return Err(KeyFileError::Open { path: self.path.clone(), mode });
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+        let text = files::read_from(file, files::LARGEST_TEXT).and_then(files::text).map_err(failed)?;
         let wrong = |source| KeyFileError::Content { path: self.path.clone(), source };
         KeyRing::parse(&text).map(Some).map_err(wrong)
     }

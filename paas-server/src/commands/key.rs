@@ -1,10 +1,10 @@
 //! `paas-server key`: brings the key that seals secrets to other servers, and changes it.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use paas_core::files;
 use paas_core::seal::{
     Fingerprint, KeyFile, KeyRing, Resealed, Sealer, begin_rotation, claim, reseal, sealed_with, unfinished,
 };
@@ -132,11 +132,10 @@ pub async fn run(flags: KeyFlags) -> Result<()> {
 
 fn read(file: &std::path::Path) -> Result<String> {
     if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("the standard input cannot be read")?;
-        return Ok(text);
+        let text = files::read_from(std::io::stdin(), files::LARGEST_TEXT).and_then(files::text);
+        return text.context("the standard input cannot be read");
     }
-    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+    files::read_text(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 async fn current(store: &dyn Store) -> Result<Fingerprint> {

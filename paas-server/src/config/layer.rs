@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, ValueEnum};
 use paas_core::cluster::ProbeKind;
+use paas_core::files;
 use paas_core::model::{Capability, Subnets};
 use serde::Deserialize;
 
@@ -99,6 +100,10 @@ pub(super) struct Settings {
     #[arg(long, env = "PAAS_ALLOW_HOST_NETWORK", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(super) allow_host_network: Option<bool>,
+    /// Let accounts other than admins take ports of the hosts below 1024.
+    #[arg(long, env = "PAAS_ALLOW_LOW_PORTS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) allow_low_ports: Option<bool>,
     /// Capabilities beyond Docker's own that accounts other than admins may give containers, such as NET_ADMIN; ALL for all of
     /// them; several times, or several with commas. Default: none.
     #[arg(long, env = "PAAS_ALLOW_CAPABILITIES", value_name = "NAME", value_delimiter = ',')]
@@ -270,6 +275,7 @@ impl Settings {
             no_engine,
             allow_host_paths: self.allow_host_paths.or(below.allow_host_paths),
             allow_host_network: self.allow_host_network.or(below.allow_host_network),
+            allow_low_ports: self.allow_low_ports.or(below.allow_low_ports),
             allow_capabilities: self.allow_capabilities.or(below.allow_capabilities),
             allow_devices: self.allow_devices.or(below.allow_devices),
             allow_sysctls: self.allow_sysctls.or(below.allow_sysctls),
@@ -307,6 +313,6 @@ impl Settings {
 
 /// The settings of a file.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    let text = files::read_text(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
     toml::from_str(&text).map_err(|error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() })
 }

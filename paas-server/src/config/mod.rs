@@ -248,6 +248,7 @@ impl Config {
             policy: Policy {
                 host_paths: settings.allow_host_paths.unwrap_or_default(),
                 host_network: settings.allow_host_network.unwrap_or(false),
+                low_ports: settings.allow_low_ports.unwrap_or(false),
                 capabilities: settings.allow_capabilities.unwrap_or_default(),
                 devices: settings.allow_devices.unwrap_or_default(),
                 sysctls: settings.allow_sysctls.unwrap_or_default(),
@@ -385,6 +386,7 @@ impl fmt::Display for Config {
         let Policy {
             host_paths,
             host_network,
+            low_ports,
             capabilities,
             devices,
             sysctls,
@@ -394,6 +396,7 @@ impl fmt::Display for Config {
         } = &self.policy;
         writeln!(f, "allow_host_paths = {}", serde_json::Value::from(host_paths.clone()))?;
         writeln!(f, "allow_host_network = {host_network}")?;
+        writeln!(f, "allow_low_ports = {low_ports}")?;
         let capabilities: Vec<&str> = capabilities.iter().map(|capability| capability.as_str()).collect();
         writeln!(f, "allow_capabilities = {}", serde_json::Value::from(capabilities))?;
         writeln!(f, "allow_devices = {}", serde_json::Value::from(devices.clone()))?;

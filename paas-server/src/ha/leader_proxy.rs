@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use paas_core::controller::peer_key;
+use paas_core::files;
 use paas_core::store::Store;
 use reqwest::Client;
 
@@ -64,7 +65,7 @@ impl Forwarder {
             .tcp_keepalive(KEEPALIVE)
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = ca {
-            let pem = std::fs::read(path)
+            let pem = files::read(path, files::LARGEST_TEXT)
                 .with_context(|| format!("the certificates in {} cannot be read", path.display()))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
                 .with_context(|| format!("{} holds no certificates in PEM", path.display()))?;

@@ -15,6 +15,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         (containers, run("volumes", json!(["data:/d", "/srv/../etc:/x:ro"])), "volumes", "--allow-host-paths"),
         (containers, run("volumes", json!(["/var/run/docker.sock:/s"])), "volumes", "--allow-host-paths"),
         (containers, run("network_mode", json!("host")), "network_mode", "--allow-host-network"),
+        (containers, run("bind_ports", json!([{"container_port": 80, "port": 80}])), "bind_ports", "--allow-low-ports"),
         (containers, run("cap_add", json!(["sys_admin"])), "cap_add", "--allow-capabilities"),
         (containers, run("devices", json!(["/dev/fuse"])), "devices", "--allow-devices"),
         (containers, run("sysctls", json!({"net.core.somaxconn": "1"})), "sysctls", "--allow-sysctls"),
@@ -55,6 +56,7 @@ async fn each_setting_opens_what_it_says() {
     let open = Policy {
         host_paths: vec!["/".into()],
         host_network: true,
+        low_ports: true,
         capabilities: vec![Capability::ALL],
         devices: vec!["/dev".into()],
         sysctls: vec!["net.*".into()],

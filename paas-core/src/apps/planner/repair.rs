@@ -4,10 +4,13 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::place::is_exclusive;
-use super::status::{Drain, Status, after, drained_at, start_ms, was_stopped};
+use super::status::{Drain, Status, after, calm_at, drained_at, start_ms, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
-use crate::apps::{Action, Backend, Cause, Health, Instance, ObservedContainer, RolloutReason, Subject, Witness};
+use crate::apps::{
+    Action, Backend, Cause, Health, Instance, ObservedContainer, Replica, RolloutReason, Subject, Witness,
+};
+use crate::model::ContainerState;
 use crate::model::app::ComponentSpec;
 use crate::wire::app::Period;
 
@@ -62,6 +65,7 @@ impl<'a> Planner<'a> {
                     Status::Paused => self.step(Action::Start(replica), Cause::Paused),
                     Status::Ended => self.step(Action::Start(replica), Cause::Ended(fit.container.exit_code)),
                     Status::Sick(since) => self.treat_sick(component, view, fit.container, *since),
+                    Status::NetworkLost => self.step(Action::Remove(replica), Cause::NetworkLost),
                     Status::CrashLooping(since) => self.treat_crash_loop(component, view, fit.container, *since),
                 }
             }
@@ -101,11 +105,14 @@ impl<'a> Planner<'a> {
 
     /// Why a container that a rollout has made does not pass its gate.
     fn gate_failure(&self, view: &View<'a>, container: &ObservedContainer, status: &Status) -> Option<String> {
-        if !self.is_in_gate(view, container) {
-            return None;
-        }
         let name = view.instance(container);
         let code = container.exit_code.map(|code| format!(" with {code}")).unwrap_or_default();
+        if !self.is_in_gate(view, container) {
+            // It passed its gate, and failed before the others have passed theirs.
+            let has_failed = !container.exits.is_empty() && container.exit_code.is_some_and(|code| code != 0);
+            let counts = has_failed && self.is_of_rollout(view, container) && !self.is_rollback();
+            return counts.then(|| format!("{name} ended{code} after it was ready"));
+        }
         match status {
             Status::Ended if was_stopped(container, view.replica) => None,
             Status::Ended => Some(format!("{name} ended{code} before it was ready")),
@@ -120,10 +127,20 @@ impl<'a> Planner<'a> {
 
     /// Whether a container was made by the rollout that is under way, and has not passed its gate.
     pub(super) fn is_in_gate(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
+        let is_in_pool = |replica: &Replica| replica.backends.contains_key(&container.generation);
+        self.is_of_rollout(view, container) && !view.replica.is_some_and(is_in_pool)
+    }
+
+    fn is_rollback(&self) -> bool {
+        let reason = self.desired.rollout.as_ref().map(|rollout| &rollout.reason);
+        matches!(reason, Some(RolloutReason::Rollback { .. }))
+    }
+
+    /// Whether a container was made by the rollout that is under way.
+    fn is_of_rollout(&self, view: &View<'a>, container: &ObservedContainer) -> bool {
         // What was made again of an older revision says nothing about the one that is rolled out.
         let is_target = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.to == view.revision);
-        let Some(replica) = view.replica.filter(|_| is_target) else { return false };
-        container.generation > replica.before_rollout && !replica.backends.contains_key(&container.generation)
+        is_target && view.replica.is_some_and(|replica| container.generation > replica.before_rollout)
     }
 
     /// A container is good: the record, Docker and the pool are to say so, and its predecessor goes.
@@ -280,6 +297,9 @@ impl<'a> Planner<'a> {
         }
         let retried_at = self.pause_after_failure(view).map(|(_, until)| until);
         let until = if is_due { retried_at } else { Some(moves_at).filter(|_| can_move) };
+        let calm =
+            Some(calm_at(container)).filter(|&calm| container.state == ContainerState::Running && self.now < calm);
+        let until = until.into_iter().chain(calm).min();
         self.wait(Subject::Slot(view.slot.clone()), until, cause);
     }
 

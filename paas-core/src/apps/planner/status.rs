@@ -10,6 +10,8 @@ use crate::model::{ContainerState, RestartPolicy};
 
 /// How long a container without a health check has to run before it counts as healthy.
 const SAME_START_MS: u64 = 5000;
+/// How long a container that is in a crash loop has to run until it is in none any more.
+const CALM_MS: u64 = 60_000;
 /// How often a container has to end within ten minutes to be in a crash loop.
 const CRASHES: usize = 3;
 
@@ -34,6 +36,8 @@ pub(super) enum Status {
     Paused,
     /// It ended.
     Ended,
+    /// It runs, and nobody reaches it: somebody has taken it out of its network.
+    NetworkLost,
 }
 
 pub(super) fn after(time: Timestamp, milliseconds: u64) -> Timestamp {
@@ -58,6 +62,7 @@ pub(super) fn judge(
         ContainerState::Stopped | ContainerState::Unknown => {
             loop_began(container).map_or(Status::Ended, Status::CrashLooping)
         }
+        ContainerState::Running if container.network_lost => Status::NetworkLost,
         ContainerState::Running => judge_running(container, spec, replica, monitor_ms, now),
     }
 }
@@ -69,6 +74,9 @@ fn judge_running(
     monitor_ms: u64,
     now: Timestamp,
 ) -> Status {
+    if let Some(since) = loop_began(container).filter(|_| now < calm_at(container)) {
+        return Status::CrashLooping(since);
+    }
     let serves = replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
     let health = match container.health {
         // Nobody has asked yet.
@@ -97,6 +105,11 @@ fn judge_running(
 /// How long a container may take to become healthy.
 pub(super) fn start_ms(spec: &ComponentSpec) -> u64 {
     spec.health.as_ref().map_or(60_000, |check| check.start_ms)
+}
+
+/// When a container that ended again and again has run for so long that it counts as what its check says.
+pub(super) fn calm_at(container: &ObservedContainer) -> Timestamp {
+    after(container.since, CALM_MS)
 }
 
 /// When the end came that made it a crash loop.

@@ -85,7 +85,7 @@ impl Candidate<'_> {
             Standing::Known(Status::Monitored(_)) => 3,
             Standing::Known(Status::Starting(_)) => 2,
             Standing::Known(Status::Sick(_) | Status::Paused | Status::NotStarted) => 1,
-            Standing::Known(Status::CrashLooping(_) | Status::Ended) => 0,
+            Standing::Known(Status::CrashLooping(_) | Status::Ended | Status::NetworkLost) => 0,
         };
         (worth, self.container.generation)
     }

@@ -31,7 +31,7 @@ pub(super) struct Probes(Mutex<HashMap<ContainerId, Made>>);
 #[derive(Debug)]
 struct Made {
     check: HealthCheck,
-    at: Place,
+    at: Result<Place, &'static str>,
     started: Option<Timestamp>,
     said: Arc<Mutex<Said>>,
     _stop: DropGuard,
@@ -125,7 +125,7 @@ impl App {
         &self,
         cluster: &Cluster,
         check: HealthCheck,
-        at: Place,
+        at: Result<Place, &'static str>,
         started: Option<Timestamp>,
         is_new: bool,
         clock: Clock,
@@ -139,15 +139,18 @@ impl App {
     }
 }
 
-/// Where a port of a container is reached from here.
-fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Option<Place> {
+/// Where a port of a container is reached from here, or why it is not; nothing where there is no program that could be asked.
+fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Option<Result<Place, &'static str>> {
     let spec = cluster.engine_spec(&container.engine)?;
     let is_it = |bound: &&BoundPort| bound.container_port == port && bound.proto == Protocol::Tcp;
     match &spec.addr {
-        EngineAddress::Unix(_) => Some(Place { host: container.run.address?.to_string(), port }),
+        EngineAddress::Unix(_) => {
+            let address = container.run.address.ok_or("it has no address in any network");
+            Some(address.map(|address| Place { host: address.to_string(), port }))
+        }
         EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. } => {
-            let bound = container.ports.iter().find(is_it)?;
-            Some(Place { host: net::without_brackets(host).to_owned(), port: bound.host_port })
+            let bound = container.ports.iter().find(is_it).ok_or("its port is not published on its host");
+            Some(bound.map(|bound| Place { host: net::without_brackets(host).to_owned(), port: bound.host_port }))
         }
         EngineAddress::Simulated(_) => None,
     }
@@ -155,7 +158,7 @@ fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Optio
 
 async fn keep_asking(
     check: HealthCheck,
-    at: Place,
+    at: Result<Place, &'static str>,
     said: Arc<Mutex<Said>>,
     wake: Arc<Notify>,
     is_new: bool,
@@ -167,7 +170,10 @@ async fn keep_asking(
         let limit = Duration::from_millis(check.timeout_ms);
         let too_late =
             || Err(format!("{} is not answered within {}", asked(&check.probe), Period::from_millis(check.timeout_ms)));
-        let answer = timeout(limit, ask(&check.probe, &at)).await.unwrap_or_else(|_| too_late());
+        let answer = match &at {
+            Ok(at) => timeout(limit, ask(&check.probe, at)).await.unwrap_or_else(|_| too_late()),
+            Err(why) => Err((*why).to_owned()),
+        };
         let is_well = answer.is_ok();
         if said.lock().note(answer, check.failures, clock.now()) {
             wake.notify_one();

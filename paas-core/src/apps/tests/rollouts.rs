@@ -417,3 +417,57 @@ fn nothing_stops_for_an_image_that_cannot_be_fetched() {
     assert_eq!((container.state, container.since), (ContainerState::Running, before), "{}", world.show());
     assert_eq!(world.serving("db"), 1);
 }
+
+#[test]
+fn a_container_that_was_taken_out_of_its_network_is_made_again() {
+    let mut world = web();
+    world.container("web.2").network_lost = true;
+    let steps = world.steps();
+    let is_right = |step: &Step| {
+        let replica = step.action.replica().filter(|_| matches!(step.action, Action::Remove(_)));
+        replica.is_some_and(|replica| replica.slot == slot("web.2")) && step.cause == Cause::NetworkLost
+    };
+    assert!(steps.len() == 1 && is_right(&steps[0]), "{}", world.show());
+    world.rest();
+    assert_eq!((world.serving("web"), world.desired.replicas[&slot("web.2")].generation), (3, 2));
+}
+
+#[test]
+fn what_ends_again_and_again_is_ready_when_it_has_run_for_a_minute() {
+    let mut world = web();
+    crash_loop(&mut world, &["web.1"]);
+    let now = world.now;
+    let container = world.container("web.1");
+    (container.state, container.since) = (ContainerState::Running, now);
+    for _ in 0..60 {
+        assert!(world.steps().iter().any(|step| step.cause == Cause::CrashLooping { exits: 3 }), "{}", world.show());
+        world.act();
+        world.tick();
+    }
+    assert_eq!(world.steps(), []);
+    assert_eq!(world.desired.replicas[&slot("web.1")].generation, 1);
+}
+
+#[test]
+fn a_version_that_fails_after_it_was_ready_and_before_the_others_are_goes_back() {
+    let mut world = web();
+    world.apply(&WEB.replace("web:1", "web:2"));
+    let serves = |world: &World| {
+        let mut slots = world.desired.replicas.iter();
+        slots.find(|(_, replica)| replica.backends.contains_key(&2)).map(|(slot, _)| slot.to_string())
+    };
+    let first = loop {
+        match serves(&world) {
+            Some(slot) => break slot,
+            None => world.pass(1),
+        }
+    };
+    let exits = vec![world.ago(1)];
+    let container = world.container(&first);
+    (container.exits, container.exit_code) = (exits, Some(7));
+    world.rest();
+    let (outcome, why) = world.outcomes.last().unwrap();
+    assert_eq!(*outcome, Outcome::RolledBack, "{why}");
+    assert!(why.contains("ended with 7 after it was ready"), "{why}");
+    assert_eq!(world.serving("web"), 3, "{}", world.show());
+}

@@ -272,6 +272,7 @@ impl World {
             created: self.now,
             health: if has_check { Health::Starting } else { Health::Unchecked },
             complaint: None,
+            network_lost: false,
             exit_code: None,
             exits: Vec::new(),
             sizes: Some(spec.sizes()),

@@ -108,6 +108,8 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
     let mut attributes = actor.attributes.unwrap_or_default();
     let id = actor.id.unwrap_or_default();
     let is_container = message.typ == Some(EventMessageTypeEnum::CONTAINER);
+    let leaves_network =
+        message.typ == Some(EventMessageTypeEnum::NETWORK) && message.action.as_deref() == Some("disconnect");
     let name = attributes.remove("name").filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone());
     // Docker tells the labels of a container among the attributes.
     let launch = if is_container { labels::launch(&attributes) } else { None };
@@ -119,7 +121,11 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
     Some(EngineEvent {
         time: time.ok()?,
         action,
-        container: if is_container { id.parse().ok() } else { None },
+        container: match (is_container, leaves_network) {
+            (true, _) => id.parse().ok(),
+            (false, true) => attributes.remove("container").and_then(|id| id.parse().ok()),
+            (false, false) => None,
+        },
         name: name.trim_start_matches('/').to_owned(),
         image: if is_container { attributes.remove("image") } else { None },
         launch,

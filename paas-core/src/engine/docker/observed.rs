@@ -39,7 +39,9 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let shown = inspected.state.unwrap_or_default();
     let state = shown.status.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
     let network = inspected.network_settings.unwrap_or_default();
-    let run = run_state::from_inspect(state, &shown, inspected.restart_count, network.networks.unwrap_or_default());
+    let networks = network.networks.unwrap_or_default();
+    let mode = host.network_mode.as_deref();
+    let run = run_state::from_inspect(state, &shown, inspected.restart_count, mode, networks);
     let ports = network.ports.unwrap_or_default();
     let created = inspected.created.and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or_default();
     let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));

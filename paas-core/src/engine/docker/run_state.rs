@@ -14,9 +14,11 @@ pub(super) fn from_inspect(
     state: ContainerState,
     shown: &Shown,
     restarts: Option<i64>,
+    mode: Option<&str>,
     networks: HashMap<String, EndpointSettings>,
 ) -> RunState {
     let runs = runs(state);
+    let network_lost = mode.is_some_and(|mode| lacks(&networks, mode));
     let ended = shown.finished_at.as_deref().and_then(time);
     let health = shown.health.as_ref().and_then(|health| health.status);
     RunState {
@@ -27,6 +29,7 @@ pub(super) fn from_inspect(
         health: health.filter(|_| runs).and_then(|health| self::health(health.as_ref())),
         restarts: restarts.and_then(|restarts| restarts.try_into().ok()).unwrap_or_default(),
         address: if runs { address(networks) } else { None },
+        network_lost,
     }
 }
 
@@ -60,6 +63,16 @@ fn health(word: &str) -> Option<HealthStatus> {
         "unhealthy" => Some(HealthStatus::Unhealthy),
         _ => None,
     }
+}
+
+/// Whether a container is not in the network that its mode names, where that is one that somebody made. Docker shows the network of
+/// one that does not run, too.
+fn lacks(networks: &HashMap<String, EndpointSettings>, mode: &str) -> bool {
+    let is_of_docker = matches!(mode, "" | "default" | "bridge" | "host" | "none") || mode.contains(':');
+    let is_it = |(name, endpoint): (&String, &EndpointSettings)| {
+        name == mode || endpoint.network_id.as_deref().is_some_and(|id| id.starts_with(mode))
+    };
+    !is_of_docker && !networks.iter().any(is_it)
 }
 
 /// The address in the first network, by name, in which it has one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
 use crate::model::{
     Capability, ContainerSpec, HealthCheck as DockerCheck, HealthCommand, ImageRef, Invalid, Logging as DockerLogging,
-    RestartPolicy, Signal, Ulimit as DockerUlimit,
+    RestartPolicy, Signal,
 };
 
 /// Lets a program send packets of every kind, in the name of any other container of its network. Docker gives it to all.
@@ -60,7 +60,7 @@ impl ComponentSpec {
             // Values that are none were refused when the application was declared.
             cap_add: docker.capabilities_added().unwrap_or_default(),
             cap_drop: docker.capabilities_dropped().unwrap_or_default(),
-            ulimits: docker.ulimits.iter().map(|(name, limit)| (name.clone(), limit.into())).collect(),
+            ulimits: docker.ulimits.clone(),
             sysctls: docker.sysctls.clone(),
             extra_hosts: docker.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect(),
             logging: docker.logging.as_ref().map(|logging| DockerLogging {
@@ -69,7 +69,7 @@ impl ComponentSpec {
             }),
             devices: docker.devices.iter().cloned().collect(),
             memory_reservation: docker.memory_reservation,
-            pids_limit: docker.pids_limit.map(i64::from),
+            pids_limit: docker.pids_limit,
             stop_signal: self.stop.signal().ok(),
             stop_timeout: Some(self.stop.grace_seconds()),
             health: self.health.as_ref().and_then(docker_check),
@@ -128,12 +128,6 @@ impl DockerOptions {
 
 fn capabilities(field: &str, names: &BTreeSet<String>) -> Result<BTreeSet<Capability>, Invalid> {
     names.iter().map(|name| name.parse().map_err(|wrong: Invalid| Invalid::new(field, wrong.message))).collect()
-}
-
-impl From<&super::Ulimit> for DockerUlimit {
-    fn from(limit: &super::Ulimit) -> Self {
-        Self { soft: limit.soft, hard: limit.hard }
-    }
 }
 
 /// The check that Docker makes itself: only a command is.

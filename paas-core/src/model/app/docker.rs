@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::MemoryMb;
+use crate::model::{MemoryMb, Ulimit};
 
 /// What Docker is told of a container beside what the platform itself looks at. What is absent is Docker's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,18 +42,8 @@ pub struct DockerOptions {
     pub cpuset: Option<String>,
     /// Memory that the kernel tries to leave it, MB.
     pub memory_reservation: Option<MemoryMb>,
-    /// The most processes it may have.
-    pub pids_limit: Option<u32>,
-}
-
-/// A limit of processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ulimit {
-    /// What a process has at first.
-    pub soft: i64,
-    /// The most it may set itself.
-    pub hard: i64,
+    /// The most processes it may have; -1 for no limit.
+    pub pids_limit: Option<i64>,
 }
 
 /// Where the output of a container goes.

@@ -20,7 +20,7 @@ pub use component::{
     BeforeCommand, ComponentSpec, ComponentUse, ConfigFile, HealPolicy, HealthCheck, OnFailure, PlacePolicy, Probe,
     Route, SecretFile, Spread, StopPolicy, UpdateOrder, UpdatePolicy, VolumeMount,
 };
-pub use docker::{DockerOptions, Logging, Ulimit};
+pub use docker::{DockerOptions, Logging};
 pub use output::LastLines;
 pub use secret::{SecretUse, SecretValue};
 pub use values::{EnvValue, Parallel, Replicas};

@@ -35,7 +35,9 @@ impl AppSpec {
         if let Some(cycle) = self.cycle() {
             let names: Vec<&str> = cycle.iter().map(|name| name.as_str()).collect();
             let message = format!("none can be started before the others: {}", names.join(" → "));
-            return Err(within(cycle[0], Invalid::new("uses", message)));
+            let depends = self.components[cycle[0]].depends_on.contains(cycle[1]);
+            let field = if depends { "depends_on" } else { "uses" };
+            return Err(within(cycle[0], Invalid::new(field, message)));
         }
         Ok(())
     }
@@ -123,6 +125,7 @@ fn within(name: &ComponentName, wrong: Invalid) -> Invalid {
 
 impl ComponentSpec {
     fn validate(&self) -> Result<(), Invalid> {
+        self.validate_times()?;
         self.checked_container_spec()?.validate().map_err(in_words_of_the_file)?;
         if let Replicas::Count(count) = self.replicas
             && count > MAX_REPLICAS
@@ -143,6 +146,15 @@ impl ComponentSpec {
             ));
         }
         Ok(())
+    }
+
+    fn validate_times(&self) -> Result<(), Invalid> {
+        let before = self.before.as_ref().map(|before| ("before.timeout", before.timeout_ms));
+        let times = [Some(("update.progress", self.update.progress_ms)), before];
+        match times.into_iter().flatten().find(|(_, milliseconds)| *milliseconds == 0) {
+            Some((field, _)) => Err(Invalid::new(field, "must be more than 0: it could only fail")),
+            None => Ok(()),
+        }
     }
 
     fn validate_ports(&self) -> Result<(), Invalid> {
@@ -166,8 +178,11 @@ impl ComponentSpec {
     fn validate_health(&self) -> Result<(), Invalid> {
         let Some(check) = &self.health else { return Ok(()) };
         match &check.probe {
-            Probe::Http { path, .. } if !path.starts_with('/') => {
-                return Err(Invalid::new("health.http", format!("must be a path such as /up, not {path:?}")));
+            Probe::Http { path, .. }
+                if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace() || c.is_control()) =>
+            {
+                let message = format!("must be a path such as /up, without spaces, not {path:?}");
+                return Err(Invalid::new("health.http", message));
             }
             Probe::Http { port, .. } | Probe::Tcp { port } if !self.ports.contains_key(port) => {
                 return Err(Invalid::new(

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 
 use super::source::{PAGE, Row, Source, StoreSource};
 use super::{Report, Result, TransferError};
 use crate::store::{Store, Table, check_key, tables};
 
+/// The longest line that is read, bytes: far more than any document has.
+const LONGEST_LINE: u64 = 64 << 20;
 const FORMAT: &str = "paas-backup";
 /// The version of the format. One that changes gets another number; this program reads all up to its own.
 const VERSION: u32 = 1;
@@ -165,7 +167,7 @@ impl Backup {
     /// Reads a line into `self.line`; says whether there was one, with its end.
     async fn read(&mut self) -> Result<bool> {
         self.line.clear();
-        let read = self.file.read_until(b'\n', &mut self.line).await;
+        let read = (&mut self.file).take(LONGEST_LINE).read_until(b'\n', &mut self.line).await;
         read.map_err(TransferError::file(&self.path, "read"))?;
         self.lines += 1;
         Ok(self.line.last() == Some(&b'\n'))

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Period;
-use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, SecretName, Spread, Ulimit, UpdateOrder};
-use crate::model::{Cpus, MemoryMb};
+use crate::model::app::{EnvValue, Logging, OnFailure, Parallel, Replicas, SecretName, Spread, UpdateOrder};
+use crate::model::{Cpus, MemoryMb, Ulimit};
 
 /// `[component.NAME]` of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub struct ComponentRequest {
     pub devices: BTreeSet<String>,
     pub cpuset: Option<String>,
     pub memory_reservation: Option<MemoryMb>,
-    pub pids_limit: Option<u32>,
+    pub pids_limit: Option<i64>,
 }
 
 /// A secret as a file.
@@ -151,13 +151,41 @@ pub struct UpdateRequest {
     pub on_failure: Option<OnFailure>,
 }
 
-/// When a replica is placed elsewhere. `after` is a duration or `never`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// When a replica is placed elsewhere. `after` is a duration or `never`, which may stand in the place of the table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "see crate::model::app::HealPolicy")]
 pub struct HealRequest {
     pub after: Option<String>,
     pub singleton: bool,
+}
+
+impl<'de> Deserialize<'de> for HealRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Table {
+            after: Option<String>,
+            singleton: bool,
+        }
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = HealRequest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"never\", or { after = \"5s\" }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<HealRequest, E> {
+                Ok(HealRequest { after: Some(text.to_owned()), singleton: false })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HealRequest, A::Error> {
+                let Table { after, singleton } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(HealRequest { after, singleton })
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
 }
 
 /// Where replicas are placed.

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{AppRequest, EnvRequest};
+use super::{AppRequest, EnvRequest, forms};
 use crate::model::app::EnvValue;
 
 /// What is wrong with a file. Shown as `paas.toml:3:7: what is wrong`.
@@ -74,7 +74,9 @@ fn located(file: &str, text: &str, error: &toml::de::Error) -> AppFileError {
         let line = before.rsplit('\n').next().unwrap_or_default();
         (before.matches('\n').count() + 1, line.chars().count() + 1)
     });
-    AppFileError { file: file.to_owned(), line_and_column, message: error.message().trim_end().replace('\n', ", ") }
+    let message = forms::of_wrong_type(text, error);
+    let message = message.unwrap_or_else(|| error.message().trim_end().replace('\n', ", "));
+    AppFileError { file: file.to_owned(), line_and_column, message }
 }
 
 /// Lays a table over another: tables are merged, anything else is replaced.

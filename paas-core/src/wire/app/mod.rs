@@ -5,6 +5,7 @@ mod command;
 mod component;
 mod export;
 mod file;
+mod forms;
 mod normalise;
 mod period;
 mod secret;

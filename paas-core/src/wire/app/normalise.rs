@@ -16,6 +16,9 @@ use crate::model::{BindPort, ImageRef, Invalid, RestartPolicy};
 /// The name of a port that is given as `port`.
 pub(super) const DEFAULT_PORT: &str = "default";
 
+/// The longest time that a replica may have to end: as long as may be asked for when stopping.
+const LONGEST_GRACE_MS: u64 = 3_600_000;
+
 impl AppRequest {
     /// What the application is to be. A component that does not say how many replicas it has keeps the number that it has in
     /// `current`, or has one.
@@ -66,7 +69,7 @@ impl ComponentRequest {
             publish: publish(&self.publish)?,
             health: self.health.as_ref().map(|health| health_check(health, &ports)).transpose()?,
             ports,
-            stop: stop_policy(&self.stop),
+            stop: stop_policy(&self.stop)?,
             update: update_policy(&self.update, is_pinned),
             heal: heal_policy(&self.heal)?,
             place: PlacePolicy {
@@ -232,9 +235,13 @@ fn health_check(health: &HealthRequest, ports: &BTreeMap<String, u16>) -> Result
     })
 }
 
-fn stop_policy(stop: &StopRequest) -> StopPolicy {
+fn stop_policy(stop: &StopRequest) -> Result<StopPolicy, Invalid> {
     let StopPolicy { signal, grace_ms } = StopPolicy::default();
-    StopPolicy { signal: stop.signal.clone().unwrap_or(signal), grace_ms: stop.grace.map_or(grace_ms, Period::millis) }
+    let (grace, most) = (stop.grace.unwrap_or(Period::from_millis(grace_ms)), Period::from_millis(LONGEST_GRACE_MS));
+    if grace > most {
+        return Err(Invalid::new("stop.grace", format!("must be at most {most}, not {grace}")));
+    }
+    Ok(StopPolicy { signal: stop.signal.clone().unwrap_or(signal), grace_ms: grace.millis() })
 }
 
 fn update_policy(update: &UpdateRequest, is_pinned: bool) -> UpdatePolicy {

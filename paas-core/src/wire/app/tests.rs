@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use serde_json::Value;
 
+use super::forms::FORMS;
 use super::{AppFileError, AppRequest, read_files};
 use crate::model::app::{AppSpec, OnFailure, Probe, Replicas};
 
@@ -56,7 +58,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("app = 'a'\n  colour = 3", "paas.toml:2:3: unknown field `colour`"),
         (
             "app = 'a'\n[component.web]\nreplicas = 'all'",
-            "paas.toml:3:12: invalid value: string \"all\", expected a number",
+            "paas.toml:3:12: component.web.replicas: must be a whole number, or \"each-host\", such as 3, not 'all'",
         ),
         ("[component.web]\nenv = { A = { secret = 'a', versoin = 1 } }", "paas.toml:2:29: unknown field `versoin`"),
         ("[component.web]\nupdate = { monitor = '5 apples' }", "paas.toml:2:22: must be a duration"),
@@ -113,6 +115,15 @@ fn what_cannot_be_is_refused_with_the_path_of_the_field() {
         ("uses = ['web']", "component.web.uses: none can be started before the others: web → web"),
         ("health = { http = '/up' }", "component.web.health: needs a port"),
         ("port = 80\nhealth = { http = 'up' }", "component.web.health.http: must be a path"),
+        ("port = 80\nhealth = { http = '/a b' }", "component.web.health.http: must be a path"),
+        ("port = 80\nhealth = { http = \"/a\\r\\nX: y\" }", "component.web.health.http: must be a path"),
+        ("stop = { grace = '9999999h' }", "component.web.stop.grace: must be at most 1h, not 9999999h"),
+        ("update = { progress = '0s' }", "component.web.update.progress: must be more than 0"),
+        ("before = { command = ['x'], timeout = '0s' }", "component.web.before.timeout: must be more than 0"),
+        ("pids_limit = 0", "component.web.pids_limit: must be 1 to 4194304, or -1 for no limit, not 0"),
+        ("sysctls = { 'kernel.shmmax' = 'x' }", "component.web.sysctls: kernel.shmmax is set to numbers"),
+        ("user = '-1'", "component.web.user: must be USER"),
+        ("heal = 'later'", "component.web.heal.after: must be a duration"),
         ("port = 80\nhealth = { http = '/up', tcp = true }", "component.web.health: must have exactly one"),
         ("ports = { a = 1, b = 2 }\nhealth = { tcp = true }", "component.web.health.port: must name one"),
         ("port = 80\nhealth = { tcp = true, port = 'x' }", "component.web.health.port: there is no port called"),
@@ -134,7 +145,7 @@ fn what_cannot_be_is_refused_with_the_path_of_the_field() {
         ("uses = ['db:1']\n[component.db]\nimage = 'db'\nport = 5432", "component.web.uses: db does not name 1"),
         (
             "uses = ['db']\n[component.db]\nimage = 'db'\ndepends_on = ['web']",
-            "component.db.uses: none can be started before the others: db → web → db",
+            "component.db.depends_on: none can be started before the others: db → web → db",
         ),
         (
             "port = 1\nroute = [{ host = 'a' }]\n[component.b]\nimage = 'b'\nport = 1\nroute = [{ host = 'A', path = '/' }]",
@@ -268,24 +279,86 @@ fn only_what_docker_cannot_change_in_place_makes_a_new_container() {
     assert_eq!(old.fields_for_a_new_container(&checked.components["web"]), ["health"], "Docker runs that one itself");
 }
 
+/// The keys of a component, and those of tables in it; not those that somebody chose.
+fn keys(component: &Value) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for (key, value) in component.as_object().unwrap() {
+        keys.insert(key.clone());
+        let chosen = ["env", "ports", "labels", "ulimits", "sysctls", "extra_hosts"].contains(&key.as_str());
+        let tables = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter(|_| !chosen);
+        let below = tables.filter_map(Value::as_object).flat_map(|table| table.keys());
+        keys.extend(below.map(|below| format!("{key}.{below}")));
+    }
+    keys
+}
+
 #[test]
-fn the_page_of_the_file_has_every_key_and_no_other() {
+fn the_page_of_the_file_has_every_key_with_its_type_its_default_and_an_example() {
+    let whole = serde_json::to_value(read(WHOLE).unwrap()).unwrap();
+    let known: BTreeSet<String> = whole["component"].as_object().unwrap().values().flat_map(keys).collect();
+    assert_eq!(known, FORMS.iter().map(|(key, ..)| (*key).to_owned()).collect());
+
     let page = include_str!("../../../../docs/applications.md");
     let (_, section) = page.split_once("\n## The file\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let whole = serde_json::to_value(read(WHOLE).unwrap()).unwrap();
-    let components = whole["component"].as_object().unwrap().values();
-    let keys: BTreeSet<&str> =
-        components.flat_map(|component| component.as_object().unwrap().keys().map(String::as_str)).collect();
-    for key in &keys {
-        assert!(section.contains(&format!("`{key}`")), "{key} is not on the page");
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), FORMS.len());
+    for (row, (key, form, example)) in rows.iter().zip(FORMS) {
+        let line = format!("{} = {example}", key.rsplit('.').next().unwrap());
+        assert_eq!((row[0], row[1], row[3]), (format!("`{key}`").as_str(), *form, format!("`{line}`").as_str()));
+        assert!(row.len() == 5 && !row[2].is_empty() && !row[4].is_empty(), "{row:?}");
     }
-    let first_columns = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
-    for (names, _) in first_columns {
-        for name in names.split("`, `").map(|name| name.trim_end_matches('`')) {
-            assert!(keys.contains(name), "{name} is on the page, and no key");
-        }
+}
+
+#[test]
+fn every_example_of_the_page_is_right() {
+    for (key, _, example) in FORMS.iter().filter(|(key, ..)| !key.contains('.')) {
+        let rest = [("image", "'web'"), ("ports", "{ admin = 1 }"), ("port", "8080")].iter();
+        let rest: String =
+            rest.filter(|(other, _)| other != key).map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let db = "[component.db]\nimage = 'db'\nport = 5432";
+        let wrong = normalised(&format!("app = 'shop'\n[component.web]\n{key} = {example}\n{rest}{db}")).err();
+        assert_eq!(wrong, None, "{key}");
     }
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_in_the_words_of_the_file() {
+    for (line, expected) in [
+        ("heal = 5", "heal: must be a table, or \"never\", such as { after = \"5s\" }, not 5"),
+        (
+            "ulimits = 7",
+            "ulimits: must be a table of limits, such as { nofile = { soft = 1024, hard = 4096 }, nproc = 512 }, not 7",
+        ),
+        (
+            "extra_hosts = ['a:1']",
+            "extra_hosts: must be a table of texts, such as { registry = \"10.0.0.1\" }, not ['a:1']",
+        ),
+        ("command = 'serve'", "command: must be a list of texts, such as [\"serve\"], not 'serve'"),
+        ("command = ['serve', 1]", "command: must be a list of texts, such as [\"serve\"], not 1"),
+        ("memory = '1g'", "memory: must be a whole number of MB, such as 256, not '1g'"),
+        ("port = 65536", "port: must be a port from 1 to 65535, such as 8080, not 65536"),
+        ("user = 1000", "user: must be a text, such as \"1000:1000\", not 1000"),
+        ("stop = { grace = 5 }", "stop.grace: must be a duration, such as \"30s\", not 5"),
+        ("secrets = [{ name = 'a', uid = 'b' }]", "secrets.uid: must be a whole number, such as 1000, not 'b'"),
+        ("sysctls = { 'net.core.somaxconn' = 1 }", "sysctls.net.core.somaxconn: must be a text in quotes, not 1"),
+        ("labels = { a = true }", "labels.a: must be a text in quotes, not true"),
+        ("init = 'yes'", "init: must be true or false, such as true, not 'yes'"),
+        ("ulimits = { nofile = 'x' }", "a limit must be a whole number, or a table with soft and hard"),
+    ] {
+        let wrong = read(&format!("component.web.{line}")).unwrap_err().to_string();
+        let (_, said) = wrong.split_once("paas.toml:1:").and_then(|(_, rest)| rest.split_once(": ")).unwrap();
+        assert_eq!(said.replace("component.web.", ""), expected, "{wrong}");
+    }
+    let web = normalised(
+        "app = 'a'\n[component.web]\nimage = 'web'\nheal = 'never'\npids_limit = -1\nulimits = { nproc = 9 }",
+    );
+    let web = &web.unwrap().components["web"];
+    assert_eq!((web.heal.after_ms, web.docker.pids_limit, web.docker.ulimits["nproc"].hard), (None, Some(-1), 9));
 }
 
 #[test]

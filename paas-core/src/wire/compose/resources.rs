@@ -46,7 +46,7 @@ impl Service<'_, '_> {
             once(&field, &mut self.component.memory, field.memory()?)?;
         }
         if let Some(field) = pids
-            && let Ok(pids) = u32::try_from(field.number::<i64>()?)
+            && let pids = field.number::<i64>()?
             && pids > 0
         {
             once(&field, &mut self.component.pids_limit, pids)?;

@@ -6,7 +6,8 @@ use super::fields::{Field, Fields};
 use super::not_taken::{Fate, KEYS};
 use super::project::{Dependency, Project};
 use super::{Importer, Wrong, read_dotenv, values};
-use crate::model::app::{EnvValue, Logging, Ulimit};
+use crate::model::Ulimit;
+use crate::model::app::{EnvValue, Logging};
 use crate::wire::app::{ComponentRequest, EnvRequest};
 
 /// A service on its way to a component.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use paas_core::agent::{Agent, DirectRegistrar, HostMeter, Identity, Registrar};
 use paas_core::engine::connect;
+use paas_core::files;
 use paas_core::model::{EngineAddress, EngineId, EngineSpec};
 use paas_core::registry::{open_registry, registry_hosts};
 
@@ -104,7 +105,8 @@ async fn registrar(flags: &AgentFlags) -> Result<(Arc<dyn Registrar>, Vec<String
         (Some(server), None) => {
             let token = join_token(flags)?;
             let ca = flags.ca.as_ref().map(|path| {
-                std::fs::read(path).with_context(|| format!("the certificates in {} cannot be read", path.display()))
+                files::read(path, files::LARGEST_TEXT)
+                    .with_context(|| format!("the certificates in {} cannot be read", path.display()))
             });
             let server = ServerUrl::parse(server)?;
             let hosts = vec![server.host_and_port()];
@@ -126,8 +128,9 @@ async fn registrar(flags: &AgentFlags) -> Result<(Arc<dyn Registrar>, Vec<String
 
 fn join_token(flags: &AgentFlags) -> Result<String> {
     let token = match &flags.join_token_file {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("the join token in {} cannot be read", path.display()))?,
+        Some(path) => {
+            files::read_text(path).with_context(|| format!("the join token in {} cannot be read", path.display()))?
+        }
         None => std::env::var("PAAS_JOIN_TOKEN").unwrap_or_default(),
     };
     let token = token.trim().to_owned();

@@ -104,8 +104,23 @@ async fn a_container_of_an_application_is_listed_as_docker_enforces_it_and_witho
         health: Some(HealthStatus::Healthy),
         restarts: 2,
         address: Some("172.18.0.5".parse().unwrap()),
+        network_lost: false,
     };
     assert_eq!(run, expected);
+}
+
+#[test]
+fn a_container_that_was_taken_out_of_its_network_is_known() {
+    let is_lost = |mode: &str, networks: Value| {
+        let whole = json!({
+            "Id": ID, "Name": "/web", "State": {"Status": "running"}, "HostConfig": {"NetworkMode": mode},
+            "NetworkSettings": {"Networks": networks},
+        });
+        observed::from_inspect(serde_json::from_value(whole).unwrap()).unwrap().run.network_lost
+    };
+    assert!(is_lost("shop", json!({})) && is_lost("shop", json!({"zoo": {"NetworkID": "b1"}})));
+    assert!(!is_lost("shop", json!({"shop": {}})) && !is_lost("b1", json!({"shop": {"NetworkID": "b1"}})));
+    assert!(!is_lost("bridge", json!({})) && !is_lost("host", json!({})) && !is_lost("container:a", json!({})));
 }
 
 #[tokio::test]

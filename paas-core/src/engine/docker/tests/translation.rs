@@ -328,7 +328,10 @@ fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
     let message = |action: &str, kind: &str| -> EventMessage {
         serde_json::from_value(json!({
             "Type": kind, "Action": action, "time": 1_700_000_000, "timeNano": 1_700_000_000_123_456_789_i64,
-            "Actor": {"ID": ID, "Attributes": {"name": "web", "image": "httpd:2", "paas.launch": launch.to_string()}},
+            "Actor": {
+                "ID": ID,
+                "Attributes": {"name": "web", "image": "httpd:2", "paas.launch": launch.to_string(), "container": ID},
+            },
         }))
         .unwrap()
     };
@@ -342,6 +345,9 @@ fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
     let health = events::engine_event(message("health_status: unhealthy", "container")).unwrap();
     assert_eq!((health.action.as_str(), health.detail.health.as_deref()), ("health_status", Some("unhealthy")));
     assert_eq!(events::engine_event(message("pull", "image")).unwrap().container, None);
+    let left = events::engine_event(message("disconnect", "network")).unwrap();
+    assert_eq!(left.container.unwrap().as_str(), ID, "which is read again then");
+    assert_eq!(events::engine_event(message("connect", "network")).unwrap().container, None);
     assert_eq!(events::docker_time(event.time), "1700000000.123456789");
 }
 
