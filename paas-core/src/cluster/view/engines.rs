@@ -87,6 +87,13 @@ impl View {
         self.snapshot.update(id, |state| state.draining = draining)
     }
 
+    /// Notes that an admin answers for an engine. False when there is none of that id.
+    pub(in crate::cluster) fn set_adopted(&mut self, id: &EngineId) -> bool {
+        let Some(entry) = self.engines.get_mut(id) else { return false };
+        entry.spec = Arc::new(EngineSpec { added_by: None, ..EngineSpec::clone(&entry.spec) });
+        true
+    }
+
     /// Changes the labels that containers can ask for. False when there is none of that id.
     pub(in crate::cluster) fn set_labels(&mut self, id: &EngineId, labels: &[String]) -> bool {
         let Some(entry) = self.engines.get_mut(id) else { return false };
