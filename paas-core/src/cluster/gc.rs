@@ -1,7 +1,7 @@
 //! Whose a container is, and the removal of what launches left on the hosts.
 //!
-//! Ours is a container with our platform's label on it that the record of its launch does not take for another one; what the
-//! engine makes of labels that were copied, or inherited from an image, is in [`crate::engine::labels`]. Ours to remove
+//! Ours is a container with our platform's label on it that the record of its launch does not take for another one, or that the
+//! record names although somebody gave it another name; what the engine makes of labels that were copied, or inherited from an image, is in [`crate::engine::labels`]. Ours to remove
 //! without being asked is only what the record of a launch names: a container that nobody was told of and that never ran, one of a
 //! launch that was given up, and one that was too many while its host was away.
 
@@ -82,12 +82,9 @@ impl Cluster {
     /// Decides of containers found on an engine whose they are: those that are not ours are others' from here on. Gives what
     /// there is to do about the others.
     pub(super) fn recognise(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        self.recall(engine, found);
         let (mut todo, mut new) = (Vec::new(), Vec::new());
-        let duplicates = {
-            let view = self.shared.view.read();
-            view.recall_replicas(found);
-            view.duplicates_of(engine)
-        };
+        let duplicates = self.shared.view.read().duplicates_of(engine);
         for (position, found) in found.iter_mut().enumerate() {
             let Some(managed) = &found.managed else { continue };
             if !self.shared.platform.owns(&managed.platform) {
@@ -135,8 +132,22 @@ impl Cluster {
         Orphans { engine: engine.clone(), ticket, todo }
     }
 
+    /// Finds out which containers are ours that somebody gave another name. What is written on such a one is of a container of
+    /// another name, as on a copy; by its id it is the same.
+    fn recall(&self, engine: &EngineId, found: &mut [ObservedContainer]) {
+        self.shared.view.read().recall_replicas(found);
+        for found in found.iter_mut().filter(|found| found.managed.is_none()) {
+            let Some(written) = found.labels_of_another.take() else { continue };
+            let (spec, managed) = *written;
+            if managed.group().is_some() && self.shared.launches.is_of(engine, managed.launch, &found.id) {
+                (found.spec, found.managed) = (spec, Some(managed));
+            }
+        }
+    }
+
     /// The same for everything that is on an engine: what is missing says something as well.
     pub(super) fn recognise_all(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        self.recall(engine, found);
         let mut platforms = BTreeMap::new();
         let mut launches = HashSet::new();
         for managed in found.iter().filter_map(|found| found.managed.as_ref()) {

@@ -212,6 +212,9 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What the platform wrote on it, if the platform made it.
     pub managed: Option<Managed>,
+    /// What the platform wrote on a container of another name, if this one bears that: somebody renamed it, or copied the labels
+    /// of another. Which of both, the record of the launch says, which knows the container by its id.
+    pub labels_of_another: Option<Box<(ContainerSpec, Managed)>>,
     /// How its program does. Of a list this has only what the list shows, but for containers of applications.
     pub run: RunState,
 }

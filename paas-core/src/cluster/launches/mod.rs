@@ -219,6 +219,12 @@ impl Launches {
         verdict
     }
 
+    /// Whether the record of a launch says that this is its container.
+    pub(super) fn is_of(&self, engine: &EngineId, launch: LaunchId, container: &ContainerId) -> bool {
+        let known = self.known.lock();
+        known.find(engine, launch).is_some_and(|(_, entry)| entry.container.as_ref() == Some(container))
+    }
+
     /// Takes a container for ours that has no record yet: one of a version that wrote none, or of a store that was lost.
     /// `None` when another container was taken for that of the launch already.
     pub(super) fn take_in(&self, engine: &EngineId, found: &ObservedContainer, ticket: Ticket) -> Option<NewLaunch> {

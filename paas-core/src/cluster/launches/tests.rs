@@ -42,6 +42,7 @@ fn found(name: &str, container: ContainerId) -> ObservedContainer {
         ports: Vec::new(),
         created: jiff::Timestamp::now(),
         managed: None,
+        labels_of_another: None,
         run: RunState::default(),
     }
 }

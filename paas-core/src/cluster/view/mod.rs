@@ -99,7 +99,20 @@ impl ContainerEntry {
 
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
-        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run } = found;
+        let ObservedContainer {
+            id,
+            name,
+            spec,
+            reserved,
+            limits_known,
+            state,
+            ports,
+            created,
+            managed,
+            // Whose it is, is decided by now.
+            labels_of_another: _,
+            run,
+        } = found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name

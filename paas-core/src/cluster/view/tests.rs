@@ -105,6 +105,7 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         state,
         ports: bound.into_iter().collect(),
         created: Timestamp::UNIX_EPOCH,
+        labels_of_another: None,
         run: RunState::default(),
     }
 }

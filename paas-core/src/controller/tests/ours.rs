@@ -72,6 +72,33 @@ async fn a_copy_of_our_container_is_somebody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_of_ours_that_somebody_renamed_stays_ours_and_a_copy_of_it_does_not_become_so() {
+    let mut platform = Platform::of(&["a"]).await;
+    let started = platform.run(small(), 2).await.started;
+    let ours = started[0].id.clone();
+    let host = platform.host("a").clone();
+    let copy = host.outsider_copy(&ours, "copy", None).unwrap();
+    host.rename(&ours, "shop").await.unwrap();
+    host.rename(&copy, "copy-of-shop").await.unwrap();
+    let is_seen = |name: &str| platform.controller.container(name).is_ok_and(|found| found.name == format!("/{name}"));
+    assert!(eventually(|| is_seen("shop") && is_seen("copy-of-shop")).await);
+    for _ in 0..2 {
+        assert!(platform.is_managed(&ours) && !platform.is_managed(&copy));
+        assert_eq!(platform.launches().await.len(), 2, "its record stays");
+        platform.let_time_pass().await;
+    }
+    platform.controller.restart(&ann(), "shop", Duration::ZERO).await.unwrap();
+    let summary = platform.controller.scale(&ann(), "shop", 3).await.unwrap().finish().await;
+    assert_eq!(summary.started.len(), 1, "it is counted");
+    platform.controller.destroy(&ann(), "shop").await.unwrap();
+    platform.controller.scale(&ann(), started[1].id.as_str(), 0).await.unwrap().finish().await;
+    platform.let_time_pass().await;
+    let left: Vec<_> = host.really_there().into_iter().map(|found| found.id).collect();
+    assert!(left == [copy] && platform.launches().await.is_empty());
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_version_without_records_started_is_taken_in_at_first_sight() {
     let mut platform = Platform::of(&["a"]).await;
     let name = platform.controller.cluster().platform().to_owned();
