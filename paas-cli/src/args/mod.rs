@@ -131,6 +131,9 @@ pub(crate) enum Command {
     Destroy {
         #[command(flatten)]
         targets: Targets,
+        /// Destroy containers of that other platform, as the label paas.platform of each names it
+        #[arg(long, value_name = "ID")]
+        platform: Option<String>,
     },
     /// Stop containers
     #[command(visible_alias = "stop-container")]

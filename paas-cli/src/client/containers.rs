@@ -139,12 +139,16 @@ impl Client {
         self.end_and(id, "restart", timeout_seconds).await
     }
 
-    /// Kills a container and removes it.
+    /// Kills a container and removes it: one of another platform if that is named, and no other.
     ///
     /// # Errors
-    /// Status 404 when there is none.
-    pub async fn destroy(&self, id: &str) -> Result<(), ClientError> {
-        self.order(self.of_container(Method::DELETE, id, None)?, CHANGE).await
+    /// Status 404 when there is none, 409 when it is of a platform that is not named.
+    pub async fn destroy(&self, id: &str, platform: Option<&str>) -> Result<(), ClientError> {
+        let mut request = self.of_container(Method::DELETE, id, None)?;
+        if let Some(platform) = platform {
+            request = request.query(&[("platform", platform)]);
+        }
+        self.order(request, CHANGE).await
     }
 
     /// What a container wrote, as it comes. There is no end to it while `follow` is set and the container runs.

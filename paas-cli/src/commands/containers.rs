@@ -25,9 +25,9 @@ pub(super) async fn inspect(context: &Context, id: &str) -> Result {
     context.output.show(container.json(), [container.id.to_string()], || details::container(&container))
 }
 
-pub(super) async fn destroy(context: &Context, targets: Targets) -> Result {
+pub(super) async fn destroy(context: &Context, targets: Targets, platform: Option<&str>) -> Result {
     let client = &context.client()?;
-    each(context, targets, async |id| client.destroy(&id).await).await
+    each(context, targets, async |id| client.destroy(&id, platform).await).await
 }
 
 pub(super) async fn start(context: &Context, targets: Targets) -> Result {

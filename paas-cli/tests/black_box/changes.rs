@@ -20,6 +20,7 @@ async fn containers_are_stopped_started_and_destroyed() {
         (vec!["start", "a"], "POST /api/containers/a/start"),
         (vec!["restart", "-t", "3", "a"], "POST /api/containers/a/restart?timeout=3"),
         (vec!["destroy", "a"], "DELETE /api/containers/a"),
+        (vec!["destroy", "a", "--platform", "p 1"], "DELETE /api/containers/a?platform=p+1"),
     ] {
         assert_eq!(home.run(&arguments).await.expect(0).stdout, "a\n");
         assert_eq!(server.asked_once().line, asked);

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
+use crate::engine::{EngineError, EngineErrorKind, ObservedContainer, Owner};
 use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, LaunchId};
 use crate::store::Result;
 
-use super::Cluster;
 use super::launches::{NewLaunch, Verdict, Why};
 use super::view::Ticket;
+use super::{Cluster, adopt_platform};
 
 /// How long a host may take to be read before a launch on it that was interrupted is given up.
 const READ: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(super) enum Todo {
     Keep(Vec<NewLaunch>),
     /// To forget those whose containers are gone.
     Forget(Vec<LaunchId>),
+    /// To write down that a platform was taken over. Only once a container of it is here: its name may have been mistyped.
+    Adopt(String),
 }
 
 /// A container of a launch.
@@ -86,9 +88,9 @@ impl Cluster {
         let (mut todo, mut new) = (Vec::new(), Vec::new());
         let duplicates = self.shared.view.read().duplicates_of(engine);
         for (position, found) in found.iter_mut().enumerate() {
-            let Some(managed) = &found.managed else { continue };
+            let Some(managed) = &mut found.managed else { continue };
             if !self.shared.platform.owns(&managed.platform) {
-                found.managed = None;
+                managed.owner = Owner::OtherPlatform;
                 continue;
             }
             // What this version does not know is shown, and left alone. A container of an application has no launch of its own:
@@ -154,9 +156,12 @@ impl Cluster {
             launches.insert(managed.launch);
             *platforms.entry(managed.platform.to_string()).or_default() += 1;
         }
+        let mut orphans = self.recognise(engine, found, ticket);
         for platform in self.shared.platforms_seen.note(engine, platforms) {
             if !self.shared.platform.owns(&platform) {
                 tracing::warn!(%engine, platform, "containers of another platform are shown and left alone");
+            } else if self.shared.platform.name() != platform {
+                orphans.todo.push(Todo::Adopt(platform));
             }
         }
         let mut orphans = self.recognise(engine, found, ticket);
@@ -184,6 +189,11 @@ impl Cluster {
         match todo {
             Todo::Keep(taken) => self.shared.launches.keep_taken_in(taken).await,
             Todo::Forget(gone) => self.shared.launches.forget(gone).await,
+            Todo::Adopt(platform) => {
+                if let Err(error) = adopt_platform(self.shared.launches.store(), &platform).await {
+                    tracing::warn!(%error, platform, "that a platform was taken over was not written down");
+                }
+            }
             Todo::Remove { orphan, why } => self.remove_orphan(engine, orphan, why).await,
             Todo::Settle { launch, found } => {
                 if let Err(error) = self.settle_found(engine, launch, found, ticket).await {

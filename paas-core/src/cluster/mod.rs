@@ -46,7 +46,7 @@ pub(crate) use groups::{Member, Standing};
 pub use handle::EngineHandle;
 use launches::Launches;
 pub(crate) use platform::check_platform;
-pub use platform::{Platform, adopt_platform};
+pub use platform::{Platform, adopt_platform, disown_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
@@ -148,6 +148,8 @@ pub struct KnownContainer {
     pub replica: Option<ReplicaLabels>,
     /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
     pub other_owner: Option<Arc<str>>,
+    /// The platform that it belongs to, if that is another one. It is to be left alone, unless somebody names that platform.
+    pub other_platform: Option<Arc<str>>,
 }
 
 impl Cluster {

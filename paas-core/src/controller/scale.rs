@@ -52,7 +52,7 @@ impl Controller {
         self.check_open()?;
         self.check_count(count, 0)?;
         let known = self.resolve(reference)?;
-        super::containers::check_owner(&known)?;
+        super::containers::check_owner(&known, None)?;
         if let Some(replica) = known.replica {
             return self.scale_component(actor, &replica, count).await;
         }

@@ -264,6 +264,8 @@ pub enum Owner {
     Replica(ReplicaLabels),
     /// Something that this version does not know, by its name: such a container is shown, and otherwise left alone.
     Other(Arc<str>),
+    /// Another platform, [`Managed::platform`]. No label says that: the cluster finds it out.
+    OtherPlatform,
 }
 
 impl Managed {
@@ -271,7 +273,7 @@ impl Managed {
     pub fn group(&self) -> Option<&Group> {
         match &self.owner {
             Owner::Run { group, .. } => Some(group),
-            Owner::Replica(_) | Owner::Other(_) => None,
+            Owner::Replica(_) | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -279,7 +281,7 @@ impl Managed {
     pub fn mark(&self) -> Option<RequestMark> {
         match &self.owner {
             Owner::Run { mark, .. } => *mark,
-            Owner::Replica(_) | Owner::Other(_) => None,
+            Owner::Replica(_) | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -287,7 +289,7 @@ impl Managed {
     pub fn replica(&self) -> Option<&ReplicaLabels> {
         match &self.owner {
             Owner::Replica(labels) => Some(labels),
-            Owner::Run { .. } | Owner::Other(_) => None,
+            Owner::Run { .. } | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -295,8 +297,19 @@ impl Managed {
     pub fn other_owner(&self) -> Option<&Arc<str>> {
         match &self.owner {
             Owner::Other(owner) => Some(owner),
-            Owner::Run { .. } | Owner::Replica(_) => None,
+            Owner::Run { .. } | Owner::Replica(_) | Owner::OtherPlatform => None,
         }
+    }
+
+    /// The platform that it belongs to, if that is another one.
+    pub fn other_platform(&self) -> Option<&Arc<str>> {
+        matches!(self.owner, Owner::OtherPlatform).then_some(&self.platform)
+    }
+
+    /// Whether it is shown and otherwise left alone: it belongs to another platform, or to something that this version does not
+    /// know.
+    pub fn is_left_alone(&self) -> bool {
+        matches!(self.owner, Owner::Other(_) | Owner::OtherPlatform)
     }
 }
 

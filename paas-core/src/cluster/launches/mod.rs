@@ -142,6 +142,11 @@ impl Launches {
         }
     }
 
+    /// The store that they are kept in.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// Launches that are kept in memory, for a cluster without a controller.
     pub(crate) fn in_memory(subscriber: Arc<dyn EventSink>) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());

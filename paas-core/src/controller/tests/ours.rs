@@ -187,6 +187,45 @@ async fn another_platform_is_taken_over_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_name_of_a_platform_that_is_nowhere_is_not_kept() {
+    let mut platform = Platform::of(&["a"]).await;
+    platform.controller.shared.cluster.shutdown().await;
+    let mistyped = builder(&platform.hosts, platform.store.clone(), platform.events.clone()).platform("anothr");
+    platform.controller = mistyped.build().await.unwrap();
+    platform.until("a", EngineStatus::Up).await;
+    assert_eq!(platform.controller.cluster().adopted_platforms().collect::<Vec<_>>(), ["anothr"]);
+    platform.let_time_pass().await;
+    assert_eq!(platform.controller.cluster().adopted_platforms().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_another_platform_is_changed_by_nobody_and_destroyed_by_who_names_that_platform() {
+    let platform = Platform::of(&["a"]).await;
+    let host = platform.host("a").clone();
+    let theirs = host.create(&create_request("another", "theirs")).await.unwrap().id;
+    host.start(&theirs).await.unwrap();
+    platform.until_seen(&theirs).await;
+    let (controller, id) = (&platform.controller, theirs.as_str());
+    for refused in [
+        controller.stop(&admin(), id, Duration::ZERO).await,
+        controller.start(&admin(), id).await,
+        controller.restart(&admin(), id, Duration::ZERO).await,
+        controller.destroy(&admin(), id).await,
+        controller.destroy_of(&admin(), id, Some("a-third")).await,
+    ] {
+        let says_why =
+            |reason: &str| reason.contains("belongs to the platform another") && reason.contains("--platform");
+        assert!(matches!(&refused, Err(ControllerError::Conflict { reason }) if says_why(reason)), "{refused:?}");
+    }
+    let ours = platform.run(small(), 1).await.started[0].id.clone();
+    let refused = controller.destroy_of(&admin(), ours.as_str(), Some("another")).await;
+    assert!(matches!(refused, Err(ControllerError::Conflict { .. })), "{refused:?}");
+    controller.destroy_of(&admin(), id, Some("another")).await.unwrap();
+    assert_eq!(host.really_there().len(), 1);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_was_lost_goes_on_with_the_name_that_is_given() {
     let mut platform = Platform::of(&["a"]).await;
     let ours = platform.run(small(), 2).await.started;
