@@ -28,6 +28,15 @@ async fn containers_are_stopped_started_and_destroyed() {
 }
 
 #[tokio::test]
+async fn what_is_waited_for_is_said_when_a_container_takes_long_to_end() {
+    let slow = || Answer::done().after(Duration::from_secs(4));
+    let server = Server::start([("POST /api/containers/a/stop", slow())]).await;
+    let home = Home::logged_in(&server);
+    let done = home.run(&["stop", "a"]).await;
+    assert!(done.expect(0).stderr.contains("waiting for a to end by itself; it has as long as its description says"));
+}
+
+#[tokio::test]
 async fn of_several_containers_some_may_fail() {
     let gone = || Answer::problem(404, "container_not_found", "no such container");
     let busy = Answer::problem(409, "conflict", "it is paused");
