@@ -164,8 +164,8 @@ impl Cluster {
                 orphans.todo.push(Todo::Adopt(platform));
             }
         }
-        let mut orphans = self.recognise(engine, found, ticket);
-        let (gone, interrupted) = self.shared.launches.missing(engine, ticket, |launch| launches.contains(&launch));
+        let (gone, interrupted) =
+            self.shared.launches.missing(engine, ticket, self.now(), |launch| launches.contains(&launch));
         orphans.todo.extend(interrupted.into_iter().map(|launch| Todo::Settle { launch, found: None }));
         if !gone.is_empty() {
             orphans.todo.push(Todo::Forget(gone));

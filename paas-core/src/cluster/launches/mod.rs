@@ -15,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -240,10 +241,9 @@ impl Launches {
             user: managed.user.to_string(),
             request: managed.mark().map(|mark| mark.request),
             index: managed.mark().map_or(0, |mark| mark.index),
-            began: found.created,
             state: LaunchState::Done,
             container: Some(found.id.clone()),
-            ..LaunchRecord::asked(engine.clone(), found.name.trim_start_matches('/').to_owned())
+            ..LaunchRecord::asked(engine.clone(), found.name.trim_start_matches('/').to_owned(), found.created)
         };
         let mut known = self.known.lock();
         if known.find(engine, managed.launch).is_some() {
@@ -305,6 +305,7 @@ impl Launches {
         &self,
         engine: &EngineId,
         ticket: Ticket,
+        now: Timestamp,
         is_there: impl Fn(LaunchId) -> bool,
     ) -> (Vec<LaunchId>, Vec<LaunchId>) {
         let mut known = self.known.lock();
@@ -314,7 +315,7 @@ impl Launches {
                 Stage::Interrupted => interrupted.push(launch),
                 Stage::Done | Stage::Unwanted(Why::Surplus) if entry.since < ticket => gone.push(launch),
                 // Docker may still be at it, and make it later.
-                Stage::Unwanted(Why::Interrupted) if entry.is_old() => gone.push(launch),
+                Stage::Unwanted(Why::Interrupted) if entry.is_old(now) => gone.push(launch),
                 Stage::UnderWay | Stage::Settling | Stage::Done | Stage::Unwanted(_) => {}
             }
         }
@@ -477,6 +478,7 @@ impl Launches {
         engine: &EngineId,
         launch: LaunchId,
         container: &ContainerId,
+        now: Timestamp,
     ) -> Result<()> {
         let key = launch.to_string();
         loop {
@@ -492,7 +494,7 @@ impl Launches {
                 }
                 None => {
                     // Its name says nothing where its id is known.
-                    let record = surplus(LaunchRecord::asked(engine.clone(), String::new()));
+                    let record = surplus(LaunchRecord::asked(engine.clone(), String::new(), now));
                     (self.records.insertion(&key, &record)?, record)
                 }
             };

@@ -119,7 +119,7 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();
     let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
-    let record = LaunchRecord::asked(engine_id("a"), "half-way".into());
+    let record = LaunchRecord::asked(engine_id("a"), "half-way".into(), jiff::Timestamp::now());
     launches.insert(&request.launch.to_string(), &record).await.unwrap();
     // What no record names is not removed, also when it has the labels of the platform.
     let unnamed = crate::engine::CreateRequest {
