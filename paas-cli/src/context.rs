@@ -81,6 +81,12 @@ impl Context {
         }
     }
 
+    /// The servers of the last login, and those that are spoken to.
+    fn beside(&self, login: &Credentials) -> String {
+        let more = self.urls.iter().map(ToString::to_string).filter(|url| !login.urls.contains(url));
+        login.urls.iter().cloned().chain(more).collect::<Vec<_>>().join(",")
+    }
+
     fn not_logged_in(&self) -> String {
         let command = format!(
             "run paas-cli login{}",
@@ -91,7 +97,19 @@ impl Context {
         }
         match &self.stored {
             Some(_) if self.login().is_some() => format!("not logged in: the last login has ended; {command}"),
-            Some(login) => format!("not logged in: the last login was at {}; {command}", login.urls.join(",")),
+            Some(login) => {
+                let there = login.urls.join(",");
+                let several = match self.url_given {
+                    true => format!(
+                        "; or, for servers of one platform, once for all of them: paas-cli login --url {}",
+                        self.beside(login)
+                    ),
+                    false => String::new(),
+                };
+                format!(
+                    "not logged in: the last login was at {there}, and its token is sent nowhere else; {command}{several}"
+                )
+            }
             None => format!("not logged in: {command}"),
         }
     }

@@ -118,7 +118,11 @@ impl Parts {
         if let Some(platform) = &config.platform
             && let (0, read) = cluster.containers_of_platform(platform)
         {
-            say(&none_of(platform, read, controller.engines().len()));
+            let kept = match cluster.platform() == platform {
+                true => "This new store is called so from now on.",
+                false => "It is remembered once a container of it is seen.",
+            };
+            say(&format!("{} {kept}", none_of(platform, read, controller.engines().len())));
         }
         for adopted in cluster.adopted_platforms().filter(|&adopted| config.platform.as_deref() != Some(adopted)) {
             if let (0, read) = cluster.containers_of_platform(adopted) {

@@ -33,7 +33,8 @@ const EXIT_STATUS: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not logged in or not allowed, 4 not found,
 5 partly done, 6 changes to be made ('app plan --exit-code'), 130 interrupted. A rollout that was
 rolled back or stopped has failed. 'exec' and 'app run' end with the status of their
-command. Results go to stdout, everything said about them to stderr.
+command. What a scale leaves to be done when a host is back has not failed. Results go to stdout,
+everything said about them to stderr.
 
 To begin: paas-cli login --url http://HOST:5002 --name admin; then paas-cli engines, and
 paas-cli run --name httpd --port tcp/::80, or paas-cli deploy with an application in paas.toml.
@@ -130,6 +131,9 @@ pub(crate) enum Command {
     Destroy {
         #[command(flatten)]
         targets: Targets,
+        /// Destroy containers of that other platform, as the label paas.platform of each names it
+        #[arg(long, value_name = "ID")]
+        platform: Option<String>,
     },
     /// Stop containers
     #[command(visible_alias = "stop-container")]

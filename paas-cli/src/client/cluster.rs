@@ -2,19 +2,12 @@
 
 use paas_core::auth::{JoinToken, NewJoinToken};
 use paas_core::model::{ClusterInfo, Engine, EngineId, EngineSpec, ImageRef, RegistryLogin, ShownRegistryLogin};
+use paas_core::wire::PullRequest;
 use reqwest::Method;
-use serde::Serialize;
 
 use super::progress::Redone;
 use super::request::{CHANGE, all, segment};
 use super::{Answer, Client, ClientError, Steps};
-
-#[derive(Serialize)]
-struct Pull<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engines: Option<Vec<&'a str>>,
-}
 
 impl Client {
     /// All engines.
@@ -120,8 +113,8 @@ impl Client {
     /// # Errors
     /// Status 404 when there is no such engine, 409 when none is up. What fails later is in the stream.
     pub async fn pull(&self, image: &ImageRef, engines: &[EngineId]) -> Result<Steps, ClientError> {
-        let engines = (!engines.is_empty()).then(|| engines.iter().map(EngineId::as_str).collect());
-        let body = Pull { name: image.as_str(), engines };
+        let engines = (!engines.is_empty()).then(|| engines.to_vec());
+        let body = PullRequest { name: image.clone(), engines };
         self.operate(self.request(Method::POST, &["api", "images", "pull"]).json(&body), Redone::Whole).await
     }
 }

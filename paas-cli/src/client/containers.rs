@@ -78,8 +78,8 @@ struct Timeout {
     timeout: u32,
 }
 
-/// How long the server waits for a container to stop when it is not told.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// How long a container may have to end by its own description. A server that does not answer at all is noticed long before.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 impl Client {
     /// The containers that run, by id.
@@ -123,7 +123,7 @@ impl Client {
         self.order(self.of_container(Method::POST, id, Some("start"))?, CHANGE).await
     }
 
-    /// Stops a container; kills it after `timeout_seconds`, 0 to 3600, or 10 when absent.
+    /// Stops a container; kills it after `timeout_seconds`, 0 to 3600, or the container's own timeout when absent.
     ///
     /// # Errors
     /// Status 404 when there is none.
@@ -131,7 +131,7 @@ impl Client {
         self.end_and(id, "stop", timeout_seconds).await
     }
 
-    /// Restarts a container; kills it after `timeout_seconds`, 0 to 3600, or 10 when absent.
+    /// Restarts a container; kills it after `timeout_seconds`, 0 to 3600, or the container's own timeout when absent.
     ///
     /// # Errors
     /// Status 404 when there is none.
@@ -139,12 +139,16 @@ impl Client {
         self.end_and(id, "restart", timeout_seconds).await
     }
 
-    /// Kills a container and removes it.
+    /// Kills a container and removes it: one of another platform if that is named, and no other.
     ///
     /// # Errors
-    /// Status 404 when there is none.
-    pub async fn destroy(&self, id: &str) -> Result<(), ClientError> {
-        self.order(self.of_container(Method::DELETE, id, None)?, CHANGE).await
+    /// Status 404 when there is none, 409 when it is of a platform that is not named.
+    pub async fn destroy(&self, id: &str, platform: Option<&str>) -> Result<(), ClientError> {
+        let mut request = self.of_container(Method::DELETE, id, None)?;
+        if let Some(platform) = platform {
+            request = request.query(&[("platform", platform)]);
+        }
+        self.order(request, CHANGE).await
     }
 
     /// What a container wrote, as it comes. There is no end to it while `follow` is set and the container runs.
@@ -162,12 +166,12 @@ impl Client {
 
     async fn end_and(&self, id: &str, verb: &str, timeout_seconds: Option<u32>) -> Result<(), ClientError> {
         let mut request = self.of_container(Method::POST, id, Some(verb))?;
-        let mut deadline = CHANGE + DEFAULT_GRACE;
+        let mut grace = LONGEST_GRACE;
         if let Some(timeout) = timeout_seconds {
             request = request.query(&Timeout { timeout });
-            deadline = CHANGE + Duration::from_secs(timeout.into());
+            grace = Duration::from_secs(timeout.into());
         }
-        self.order(request, deadline).await
+        self.order(request, CHANGE + grace).await
     }
 
     fn of_container(&self, method: Method, id: &str, verb: Option<&str>) -> Result<Call, ClientError> {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 use paas_core::model::{RoleName, UserName};
+use paas_core::wire::{LoginRequest, PasswordRequest};
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::request::{ASK, CHANGE};
 use super::{Answer, Client, ClientError};
@@ -31,21 +32,6 @@ impl fmt::Debug for Login {
     }
 }
 
-#[derive(Serialize)]
-struct NamePassword<'a> {
-    username: &'a str,
-    password: &'a str,
-}
-
-#[derive(Serialize)]
-struct PasswordChange<'a> {
-    password: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_password: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<&'a str>,
-}
-
 impl Client {
     /// Asks for a token.
     ///
@@ -53,7 +39,8 @@ impl Client {
     /// Status 401 when name and password do not fit, 429 after too many attempts.
     pub async fn login(&self, username: &str, password: &str) -> Result<Answer<Login>, ClientError> {
         let request = self.request(Method::POST, &["auth", "login"]);
-        let login: Answer<Login> = self.fetch(request.json(&NamePassword { username, password })).await?;
+        let body = LoginRequest { username: username.to_owned(), password: password.to_owned() };
+        let login: Answer<Login> = self.fetch(request.json(&body)).await?;
         if let Some(warning) = &login.warning {
             self.warn(warning);
         }
@@ -79,6 +66,11 @@ impl Client {
         password: &str,
     ) -> Result<(), ClientError> {
         let request = self.request(Method::POST, &["account", "passwdchange"]);
-        self.order(request.json(&PasswordChange { password, old_password, username }), CHANGE).await
+        let body = PasswordRequest {
+            password: password.to_owned(),
+            old_password: old_password.map(str::to_owned),
+            username: username.map(str::to_owned),
+        };
+        self.order(request.json(&body), CHANGE).await
     }
 }

@@ -17,6 +17,9 @@ pub(super) async fn engine(context: &Context, id: &str) -> Result {
 
 pub(super) async fn add_engine(context: &Context, arguments: AddEngineArgs) -> Result {
     let engine = context.client()?.add_engine(&arguments.into_spec()?).await?;
+    if engine.added_by.is_some() {
+        context.output.say(&format!("added {}: {}", engine.id, details::NO_LOGINS));
+    }
     context.output.show(engine.json(), [engine.id.to_string()], || tables::engines(std::slice::from_ref(&*engine)))
 }
 

@@ -1,6 +1,7 @@
 //! Containers, apart from starting new ones.
 
 use std::future::Future;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
@@ -11,6 +12,9 @@ use crate::client::{ClientError, ListQuery};
 use crate::context::Context;
 use crate::failure::{Failure, Status};
 use crate::output::{self, details, tables};
+
+/// How long a container may take to end until it is said what is waited for.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// How many requests are under way at once. Stopping may take long, and the server bounds what each host does at once.
 const AT_ONCE: usize = 16;
@@ -25,9 +29,9 @@ pub(super) async fn inspect(context: &Context, id: &str) -> Result {
     context.output.show(container.json(), [container.id.to_string()], || details::container(&container))
 }
 
-pub(super) async fn destroy(context: &Context, targets: Targets) -> Result {
+pub(super) async fn destroy(context: &Context, targets: Targets, platform: Option<&str>) -> Result {
     let client = &context.client()?;
-    each(context, targets, async |id| client.destroy(&id).await).await
+    each(context, targets, async |id| client.destroy(&id, platform).await).await
 }
 
 pub(super) async fn start(context: &Context, targets: Targets) -> Result {
@@ -37,12 +41,28 @@ pub(super) async fn start(context: &Context, targets: Targets) -> Result {
 
 pub(super) async fn stop(context: &Context, targets: Targets, timeout_seconds: Option<u32>) -> Result {
     let client = &context.client()?;
-    each(context, targets, async |id| client.stop(&id, timeout_seconds).await).await
+    each(context, targets, async |id| told(context, &id, timeout_seconds, client.stop(&id, timeout_seconds)).await)
+        .await
 }
 
 pub(super) async fn restart(context: &Context, targets: Targets, timeout_seconds: Option<u32>) -> Result {
     let client = &context.client()?;
-    each(context, targets, async |id| client.restart(&id, timeout_seconds).await).await
+    each(context, targets, async |id| told(context, &id, timeout_seconds, client.restart(&id, timeout_seconds)).await)
+        .await
+}
+
+/// Waits for a container to end, and says what it waits for when that takes a while.
+async fn told<T>(context: &Context, id: &str, timeout_seconds: Option<u32>, ends: impl Future<Output = T>) -> T {
+    let mut ends = std::pin::pin!(ends);
+    if let Ok(outcome) = tokio::time::timeout(SILENT, &mut ends).await {
+        return outcome;
+    }
+    let time = match timeout_seconds {
+        Some(seconds) => format!("{seconds} s"),
+        None => "as long as its description says, 10 s as a rule".to_owned(),
+    };
+    context.output.say(&format!("waiting for {id} to end by itself; it has {time}, and is killed then"));
+    ends.await
 }
 
 /// Does something to each container and writes the ids of those it was done to, as they were given.

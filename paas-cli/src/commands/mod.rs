@@ -74,7 +74,7 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::Reconcile { command: ReconcileCommand::Resume } => reconcile::resume(context).await,
         Command::Scale { target, count, once } => launch::scale(context, &target.id, count, once.key).await,
         Command::Pull { image, engines } => launch::pull(context, &image, &engines).await,
-        Command::Destroy { targets } => containers::destroy(context, targets).await,
+        Command::Destroy { targets, platform } => containers::destroy(context, targets, platform.as_deref()).await,
         Command::Stop { targets, grace } => containers::stop(context, targets, grace.timeout).await,
         Command::Start { targets } => containers::start(context, targets).await,
         Command::Restart { targets, grace } => containers::restart(context, targets, grace.timeout).await,

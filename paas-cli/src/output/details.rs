@@ -128,6 +128,10 @@ fn restart(policy: RestartPolicy) -> String {
     }
 }
 
+/// What is to be known of an engine that an account other than an admin added.
+pub(crate) const NO_LOGINS: &str =
+    "the platform's logins to registries are not sent there until an admin adopts it with the same eadd";
+
 pub(crate) fn engine(engine: &Engine) -> String {
     let mut fields = vec![
         ("ID", engine.id.to_string()),
@@ -144,6 +148,8 @@ pub(crate) fn engine(engine: &Engine) -> String {
     put(&mut fields, "LABELS", engine.labels.join(","));
     put(&mut fields, "TLS", yes_or_no(engine.tls));
     put(&mut fields, "REGISTRY USER", engine.registry_user.clone().unwrap_or_default());
+    let added_by = engine.added_by.as_ref().map(|user| format!("{user}, no admin: {NO_LOGINS}"));
+    put(&mut fields, "ADDED BY", added_by.unwrap_or_default());
     put(&mut fields, "VERSION", engine.docker_version.clone().unwrap_or_default());
     put(&mut fields, "WARNINGS", engine.warnings.join("; "));
     of_fields(fields)

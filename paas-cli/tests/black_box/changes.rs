@@ -20,10 +20,20 @@ async fn containers_are_stopped_started_and_destroyed() {
         (vec!["start", "a"], "POST /api/containers/a/start"),
         (vec!["restart", "-t", "3", "a"], "POST /api/containers/a/restart?timeout=3"),
         (vec!["destroy", "a"], "DELETE /api/containers/a"),
+        (vec!["destroy", "a", "--platform", "p 1"], "DELETE /api/containers/a?platform=p+1"),
     ] {
         assert_eq!(home.run(&arguments).await.expect(0).stdout, "a\n");
         assert_eq!(server.asked_once().line, asked);
     }
+}
+
+#[tokio::test]
+async fn what_is_waited_for_is_said_when_a_container_takes_long_to_end() {
+    let slow = || Answer::done().after(Duration::from_secs(4));
+    let server = Server::start([("POST /api/containers/a/stop", slow())]).await;
+    let home = Home::logged_in(&server);
+    let done = home.run(&["stop", "a"]).await;
+    assert!(done.expect(0).stderr.contains("waiting for a to end by itself; it has as long as its description says"));
 }
 
 #[tokio::test]

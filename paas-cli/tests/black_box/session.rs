@@ -100,7 +100,9 @@ async fn the_token_of_one_server_is_not_sent_to_another() {
     let done = home.run(&["engines", "--url", &second.url()]).await;
     assert_eq!(second.asked_once().header("authorization"), None);
     let line = done.expect(3).stderr.replace(&first.url(), "FIRST").replace(&second.url(), "SECOND");
-    assert_eq!(line, "paas-cli: not logged in: the last login was at FIRST; run paas-cli login --url SECOND\n");
+    let expected = "not logged in: the last login was at FIRST, and its token is sent nowhere else; run paas-cli login --url SECOND; \
+                    or, for servers of one platform, once for all of them: paas-cli login --url FIRST,SECOND";
+    assert_eq!(line, format!("paas-cli: {expected}\n"));
     assert!(first.asked().is_empty());
 }
 

@@ -326,8 +326,9 @@ async fn a_login_elsewhere_is_named_with_all_its_servers() {
     home.keep_login_at(&["http://a.example", "http://b.example"]);
     let done = home.run(&["engines", "--url", &server.url()]).await;
     let line = done.expect(3).stderr.replace(&server.url(), "HERE");
-    let expected =
-        "not logged in: the last login was at http://a.example,http://b.example; run paas-cli login --url HERE";
+    let expected = "not logged in: the last login was at http://a.example,http://b.example, and its token is sent nowhere else; \
+                    run paas-cli login --url HERE; or, for servers of one platform, once for all of them: paas-cli login --url \
+                    http://a.example,http://b.example,HERE";
     assert_eq!(line, format!("paas-cli: {expected}\n"));
 }
 

@@ -97,13 +97,13 @@ impl Cluster {
 
 fn known(view: &View, entry: &ContainerEntry) -> KnownContainer {
     let managed = entry.managed.as_ref();
-    let other_owner = managed.and_then(|managed| managed.other_owner().cloned());
-    let ours = managed.filter(|_| other_owner.is_none());
+    let ours = managed.filter(|managed| !managed.is_left_alone());
     KnownContainer {
         container: view.shown(entry),
         group: ours.and_then(|managed| managed.group().cloned()),
         user: ours.map(|managed| managed.user.clone()),
         replica: ours.and_then(|managed| managed.replica().cloned()),
-        other_owner,
+        other_owner: managed.and_then(|managed| managed.other_owner().cloned()),
+        other_platform: managed.and_then(|managed| managed.other_platform().cloned()),
     }
 }

@@ -72,6 +72,11 @@ impl Cluster {
         self.shared.view.write().set_draining(id, draining)
     }
 
+    /// Notes that an admin answers for an engine that somebody else added. False when there is none of that id.
+    pub fn set_adopted(&self, id: &EngineId) -> bool {
+        self.shared.view.write().set_adopted(id)
+    }
+
     /// Changes what containers can ask of an engine by label. False when there is none of that id.
     pub fn set_labels(&self, id: &EngineId, labels: &[String]) -> bool {
         self.shared.view.write().set_labels(id, labels)
@@ -273,6 +278,7 @@ fn shown_engine(view: &View, entry: &EngineEntry) -> Engine {
         draining: entry.spec.draining,
         tls: matches!(entry.spec.addr, crate::model::EngineAddress::Https { .. }),
         registry_user: entry.spec.registry_login.as_ref().map(|login| login.username.clone()),
+        added_by: entry.spec.added_by.clone(),
         docker_version: entry.info.as_ref().map(|info| info.docker_version.clone()),
         simulated: entry.summary.simulated,
         warnings: entry.info.iter().flat_map(|info| &info.warnings).chain(&entry.warnings).cloned().collect(),

@@ -1,7 +1,7 @@
 //! Whose a container is, and the removal of what launches left on the hosts.
 //!
-//! Ours is a container with our platform's label on it that the record of its launch does not take for another one; what the
-//! engine makes of labels that were copied, or inherited from an image, is in [`crate::engine::labels`]. Ours to remove
+//! Ours is a container with our platform's label on it that the record of its launch does not take for another one, or that the
+//! record names although somebody gave it another name; what the engine makes of labels that were copied, or inherited from an image, is in [`crate::engine::labels`]. Ours to remove
 //! without being asked is only what the record of a launch names: a container that nobody was told of and that never ran, one of a
 //! launch that was given up, and one that was too many while its host was away.
 
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::engine::{EngineError, EngineErrorKind, ObservedContainer};
+use crate::engine::{EngineError, EngineErrorKind, ObservedContainer, Owner};
 use crate::model::{ContainerId, ContainerState, EngineId, EngineStatus, Event, EventKind, LaunchId};
 use crate::store::Result;
 
-use super::Cluster;
 use super::launches::{NewLaunch, Verdict, Why};
 use super::view::Ticket;
+use super::{Cluster, adopt_platform};
 
 /// How long a host may take to be read before a launch on it that was interrupted is given up.
 const READ: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub(super) enum Todo {
     Keep(Vec<NewLaunch>),
     /// To forget those whose containers are gone.
     Forget(Vec<LaunchId>),
+    /// To write down that a platform was taken over. Only once a container of it is here: its name may have been mistyped.
+    Adopt(String),
 }
 
 /// A container of a launch.
@@ -82,16 +84,13 @@ impl Cluster {
     /// Decides of containers found on an engine whose they are: those that are not ours are others' from here on. Gives what
     /// there is to do about the others.
     pub(super) fn recognise(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        self.recall(engine, found);
         let (mut todo, mut new) = (Vec::new(), Vec::new());
-        let duplicates = {
-            let view = self.shared.view.read();
-            view.recall_replicas(found);
-            view.duplicates_of(engine)
-        };
+        let duplicates = self.shared.view.read().duplicates_of(engine);
         for (position, found) in found.iter_mut().enumerate() {
-            let Some(managed) = &found.managed else { continue };
+            let Some(managed) = &mut found.managed else { continue };
             if !self.shared.platform.owns(&managed.platform) {
-                found.managed = None;
+                managed.owner = Owner::OtherPlatform;
                 continue;
             }
             // What this version does not know is shown, and left alone. A container of an application has no launch of its own:
@@ -135,21 +134,38 @@ impl Cluster {
         Orphans { engine: engine.clone(), ticket, todo }
     }
 
+    /// Finds out which containers are ours that somebody gave another name. What is written on such a one is of a container of
+    /// another name, as on a copy; by its id it is the same.
+    fn recall(&self, engine: &EngineId, found: &mut [ObservedContainer]) {
+        self.shared.view.read().recall_replicas(found);
+        for found in found.iter_mut().filter(|found| found.managed.is_none()) {
+            let Some(written) = found.labels_of_another.take() else { continue };
+            let (spec, managed) = *written;
+            if managed.group().is_some() && self.shared.launches.is_of(engine, managed.launch, &found.id) {
+                (found.spec, found.managed) = (spec, Some(managed));
+            }
+        }
+    }
+
     /// The same for everything that is on an engine: what is missing says something as well.
     pub(super) fn recognise_all(&self, engine: &EngineId, found: &mut [ObservedContainer], ticket: Ticket) -> Orphans {
+        self.recall(engine, found);
         let mut platforms = BTreeMap::new();
         let mut launches = HashSet::new();
         for managed in found.iter().filter_map(|found| found.managed.as_ref()) {
             launches.insert(managed.launch);
             *platforms.entry(managed.platform.to_string()).or_default() += 1;
         }
+        let mut orphans = self.recognise(engine, found, ticket);
         for platform in self.shared.platforms_seen.note(engine, platforms) {
             if !self.shared.platform.owns(&platform) {
                 tracing::warn!(%engine, platform, "containers of another platform are shown and left alone");
+            } else if self.shared.platform.name() != platform {
+                orphans.todo.push(Todo::Adopt(platform));
             }
         }
-        let mut orphans = self.recognise(engine, found, ticket);
-        let (gone, interrupted) = self.shared.launches.missing(engine, ticket, |launch| launches.contains(&launch));
+        let (gone, interrupted) =
+            self.shared.launches.missing(engine, ticket, self.now(), |launch| launches.contains(&launch));
         orphans.todo.extend(interrupted.into_iter().map(|launch| Todo::Settle { launch, found: None }));
         if !gone.is_empty() {
             orphans.todo.push(Todo::Forget(gone));
@@ -173,6 +189,11 @@ impl Cluster {
         match todo {
             Todo::Keep(taken) => self.shared.launches.keep_taken_in(taken).await,
             Todo::Forget(gone) => self.shared.launches.forget(gone).await,
+            Todo::Adopt(platform) => {
+                if let Err(error) = adopt_platform(self.shared.launches.store(), &platform).await {
+                    tracing::warn!(%error, platform, "that a platform was taken over was not written down");
+                }
+            }
             Todo::Remove { orphan, why } => self.remove_orphan(engine, orphan, why).await,
             Todo::Settle { launch, found } => {
                 if let Err(error) = self.settle_found(engine, launch, found, ticket).await {

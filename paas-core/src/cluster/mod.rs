@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -46,7 +47,7 @@ pub(crate) use groups::{Member, Standing};
 pub use handle::EngineHandle;
 use launches::Launches;
 pub(crate) use platform::check_platform;
-pub use platform::{Platform, adopt_platform};
+pub use platform::{Platform, adopt_platform, disown_platform};
 pub use probe::ProbeKind;
 use probe::Prober;
 use recorder::Recorder;
@@ -148,6 +149,8 @@ pub struct KnownContainer {
     pub replica: Option<ReplicaLabels>,
     /// What of this platform it belongs to, if that is something which this version does not know. It is to be left alone.
     pub other_owner: Option<Arc<str>>,
+    /// The platform that it belongs to, if that is another one. It is to be left alone, unless somebody names that platform.
+    pub other_platform: Option<Arc<str>>,
 }
 
 impl Cluster {
@@ -282,8 +285,9 @@ impl Cluster {
     fn set_status(&self, engine: &EngineHandle, status: EngineStatus, reason: Option<String>) {
         let id = engine.id();
         let is_pending = status == EngineStatus::Pending;
+        let now = self.now();
         let changed = self.with(engine, |view| {
-            let before = view.set_status(id, status, reason)?;
+            let before = view.set_status(id, status, reason, now)?;
             let health = &view.engine(id.as_str())?.health;
             Some((before, health.status, health.reason.clone()))
         });
@@ -298,6 +302,11 @@ impl Cluster {
         let mut event = Event::new(EventKind::EngineStatus, format!("engine {id} is {status}, was {before}{why}"));
         (event.status, event.reason) = (Some(status), reason);
         self.shared.recorder.put_own(event.on(id).tagged("cluster"));
+    }
+
+    /// What time it is, by the clock that everything here goes by.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Records what was found out by the way. It follows in the background, as what the cluster itself finds.

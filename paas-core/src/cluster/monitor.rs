@@ -201,7 +201,7 @@ mod tests {
         let stop = cluster.background().stopping().child_token();
         let handle = EngineHandle::new(id.clone(), 1, Arc::new(engine), stop.clone());
         cluster.shared.view.write().add_engine(spec, handle.clone(), Timestamp::now());
-        cluster.shared.view.write().set_status(&id, EngineStatus::Up, None);
+        cluster.shared.view.write().set_status(&id, EngineStatus::Up, None, Timestamp::now());
         let (measured, engine) = (cluster.in_background(), handle.clone());
         let work = move |report| measure(measured.clone(), engine.clone(), report);
         cluster.background().spawn("measure", None, stop, work);

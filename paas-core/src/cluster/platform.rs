@@ -45,10 +45,16 @@ impl Platform {
         !name.is_empty() && (self.name == name || self.adopted.contains(name))
     }
 
-    /// The platform of a store. A store that has none yet gets the name of `take_over`, or one of its own.
-    pub(crate) async fn of(store: std::sync::Arc<dyn Store>, take_over: Option<&str>) -> Result<Self> {
+    /// The same, with the containers of another one taken over. It is not kept in a store.
+    pub(crate) fn taking_over(mut self, other: Option<&str>) -> Self {
+        self.adopted.extend(other.filter(|other| **other != *self.name).map(str::to_owned));
+        self
+    }
+
+    /// The platform of a store. A store that has none yet gets that name, or one of its own.
+    pub(crate) async fn of(store: std::sync::Arc<dyn Store>, name: Option<&str>) -> Result<Self> {
         let names = Collection::<String>::new(store.clone(), PLATFORM);
-        let new = take_over.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        let new = name.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
         match names.insert(KEY_NAME, &new).await {
             Ok(_) => {}
             Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {}
@@ -56,19 +62,7 @@ impl Platform {
         }
         let name = names.get(KEY_NAME).await?.map(|name| name.value).unwrap_or_default();
         let lists = Collection::<BTreeSet<String>>::new(store, PLATFORM);
-        let mut adopted = lists.get(KEY_ADOPTED).await?.map(|adopted| adopted.value).unwrap_or_default();
-        if let Some(other) = take_over.filter(|other| **other != *name && !adopted.contains(*other)) {
-            adopted = match lists.insert(KEY_ADOPTED, &BTreeSet::from([other.to_owned()])).await {
-                Ok(_) => BTreeSet::from([other.to_owned()]),
-                Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
-                    let add = |adopted: &mut BTreeSet<String>| {
-                        adopted.insert(other.to_owned());
-                    };
-                    lists.update(KEY_ADOPTED, add).await?
-                }
-                Err(error) => return Err(error),
-            };
-        }
+        let adopted = lists.get(KEY_ADOPTED).await?.map(|adopted| adopted.value).unwrap_or_default();
         Ok(Self { name, adopted })
     }
 }
@@ -95,10 +89,48 @@ pub(crate) fn check_platform(name: &str) -> Result<(), Invalid> {
 /// # Errors
 /// [`StoreErrorKind::Invalid`] when it is no name of a platform; otherwise the store does not answer.
 pub async fn adopt_platform(store: std::sync::Arc<dyn Store>, other: &str) -> Result<Platform> {
-    check_platform(other).map_err(|invalid| {
-        crate::store::StoreError::new(StoreErrorKind::Invalid, "adopt", PLATFORM, other).with_detail(invalid.message)
-    })?;
-    Platform::of(store, Some(other)).await
+    check_platform(other).map_err(|wrong| invalid("adopt", other, wrong.message))?;
+    let platform = Platform::of(store.clone(), Some(other)).await?;
+    if platform.owns(other) {
+        return Ok(platform);
+    }
+    let lists = Collection::<BTreeSet<String>>::new(store, PLATFORM);
+    let adopted = BTreeSet::from([other.to_owned()]);
+    match lists.insert(KEY_ADOPTED, &adopted).await {
+        Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+            lists.update(KEY_ADOPTED, |all| all.extend(adopted.clone())).await?;
+        }
+        outcome => drop(outcome?),
+    }
+    Ok(platform.taking_over(Some(other)))
+}
+
+/// Takes back that the containers of platform `other` are those of the platform whose store this is: servers leave them alone
+/// from their next start on.
+///
+/// # Errors
+/// [`StoreErrorKind::NotFound`] when they were not taken over; [`StoreErrorKind::Invalid`] when it is the store's own name, which
+/// stands on its containers; otherwise the store does not answer.
+pub async fn disown_platform(store: std::sync::Arc<dyn Store>, other: &str) -> Result<Platform> {
+    let mut platform = Platform::of(store.clone(), None).await?;
+    if platform.name == other {
+        return Err(invalid("disown", other, "that is the store's own name, which it writes on containers"));
+    }
+    if !platform.adopted.remove(other) {
+        let error = crate::store::StoreError::new(StoreErrorKind::NotFound, "disown", PLATFORM, other);
+        return Err(error.with_detail("that platform was not taken over"));
+    }
+    let lists = Collection::<BTreeSet<String>>::new(store, PLATFORM);
+    lists
+        .update(KEY_ADOPTED, |all| {
+            all.remove(other);
+        })
+        .await?;
+    Ok(platform)
+}
+
+fn invalid(operation: &'static str, name: &str, why: impl Into<String>) -> crate::store::StoreError {
+    crate::store::StoreError::new(StoreErrorKind::Invalid, operation, PLATFORM, name).with_detail(why)
 }
 
 /// How many containers of which platforms each engine has, this one's among them.
@@ -178,7 +210,7 @@ mod tests {
         let store = store();
         let own = Platform::of(store.clone(), None).await.unwrap();
         for _ in 0..2 {
-            Platform::of(store.clone(), Some("one")).await.unwrap();
+            adopt_platform(store.clone(), "one").await.unwrap();
             adopt_platform(store.clone(), "two").await.unwrap();
             adopt_platform(store.clone(), own.name()).await.unwrap();
         }
@@ -186,6 +218,19 @@ mod tests {
         assert_eq!(now.name(), own.name());
         assert_eq!(now.adopted().collect::<Vec<_>>(), ["one", "two"]);
         assert!(now.owns("one") && now.owns("two") && now.owns(own.name()));
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_over_by_mistake_is_given_back() {
+        let store = store();
+        let own = Platform::of(store.clone(), None).await.unwrap();
+        adopt_platform(store.clone(), "one").await.unwrap();
+        adopt_platform(store.clone(), "tow").await.unwrap();
+        assert_eq!(disown_platform(store.clone(), "tow").await.unwrap().adopted().collect::<Vec<_>>(), ["one"]);
+        assert_eq!(Platform::of(store.clone(), None).await.unwrap().adopted().collect::<Vec<_>>(), ["one"]);
+        for (wrong, kind) in [("tow", StoreErrorKind::NotFound), (own.name(), StoreErrorKind::Invalid)] {
+            assert_eq!(disown_platform(store.clone(), wrong).await.unwrap_err().kind(), kind, "{wrong}");
+        }
     }
 
     #[tokio::test]

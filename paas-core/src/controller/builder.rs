@@ -167,7 +167,8 @@ impl ControllerBuilder {
     }
 
     /// The platform whose containers are this one's as well, by the name on them: for a store that was lost, or for hosts
-    /// that came from another platform. None unless told otherwise: containers of another platform are left alone.
+    /// that came from another platform. None unless told otherwise: containers of another platform are left alone. The store
+    /// keeps it as soon as a container of that name is seen; a new store takes it for its own name at once.
     #[must_use]
     pub fn platform(mut self, name: impl Into<String>) -> Self {
         self.platform = Some(name.into());
@@ -216,6 +217,7 @@ impl ControllerBuilder {
             check_platform(platform)?;
         }
         let platform = Platform::of(store.clone(), self.platform.as_deref()).await.map_err(ControllerError::Store)?;
+        let platform = platform.taking_over(self.platform.as_deref());
         make_peer_key(&store).await?;
         let low_priority = LowPriorityStore::new(store);
         let log = Arc::new(EventLog::beside_others(low_priority.clone()).with_clock(self.clock.clone()));

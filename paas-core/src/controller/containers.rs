@@ -74,7 +74,7 @@ impl Controller {
         if self.resolve(reference)?.replica.is_some() {
             return Ok(());
         }
-        self.change(actor, reference, EventKind::StartContainer, "started", |target| async move {
+        self.change(actor, reference, Change::of_ours(EventKind::StartContainer, "started"), |target| async move {
             target.connection.start(&target.container.id).await
         })
         .await
@@ -93,7 +93,7 @@ impl Controller {
             );
             return Err(ControllerError::ManagedByApplication { reason });
         }
-        self.change(actor, reference, EventKind::StopContainer, "stopped", move |target| async move {
+        self.change(actor, reference, Change::of_ours(EventKind::StopContainer, "stopped"), move |target| async move {
             target.connection.stop(&target.container.id, grace).await
         })
         .await
@@ -104,19 +104,32 @@ impl Controller {
     /// # Errors
     /// As [`Controller::start`].
     pub async fn restart(&self, actor: &Actor, reference: &str, grace: Duration) -> Result<()> {
-        self.change(actor, reference, EventKind::RestartContainer, "restarted", move |target| async move {
-            target.connection.restart(&target.container.id, grace).await
-        })
+        self.change(
+            actor,
+            reference,
+            Change::of_ours(EventKind::RestartContainer, "restarted"),
+            move |target| async move { target.connection.restart(&target.container.id, grace).await },
+        )
         .await
     }
 
     /// Kills a container and removes it.
     ///
     /// # Errors
-    /// [`ControllerError::Engine`].
+    /// [`ControllerError::Engine`]; [`ControllerError::Conflict`] for a container of another platform.
     pub async fn destroy(&self, actor: &Actor, reference: &str) -> Result<()> {
+        self.destroy_of(actor, reference, None).await
+    }
+
+    /// Destroys a container as [`Controller::destroy`] does, if it belongs to that other platform; without one, if it belongs to
+    /// no other.
+    ///
+    /// # Errors
+    /// As [`Controller::destroy`].
+    pub async fn destroy_of(&self, actor: &Actor, reference: &str, platform: Option<&str>) -> Result<()> {
         let controller = self.clone();
-        self.change(actor, reference, EventKind::DestroyContainer, "destroyed", |target| async move {
+        let how = Change { kind: EventKind::DestroyContainer, done: "destroyed", of: platform.map(str::to_owned) };
+        self.change(actor, reference, how, |target| async move {
             let _slot = controller.shared.slots.removal(&target.engine).await;
             let _removal = controller.shared.cluster.removing(&target.container.id);
             target.connection.remove(&target.container.id).await
@@ -141,14 +154,7 @@ impl Controller {
 
     /// Does one thing to one container: nobody else does anything to it meanwhile, the view knows the outcome, and the
     /// event is stored before this answers. Goes on when the caller gives up waiting.
-    async fn change<F, Fut>(
-        &self,
-        actor: &Actor,
-        reference: &str,
-        kind: EventKind,
-        done: &'static str,
-        act: F,
-    ) -> Result<()>
+    async fn change<F, Fut>(&self, actor: &Actor, reference: &str, how: Change, act: F) -> Result<()>
     where
         F: FnOnce(Arc<Target>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), EngineError>> + Send + 'static,
@@ -166,24 +172,18 @@ impl Controller {
                 .cluster
                 .container(&id)
                 .ok_or_else(|| ControllerError::ContainerNotFound { reference: id.to_string() })?;
-            controller.change_now(&actor, known, kind, done, act).await
+            controller.change_now(&actor, known, how, act).await
         });
         change.await.flatten()
     }
 
-    async fn change_now<F, Fut>(
-        &self,
-        actor: &Actor,
-        known: KnownContainer,
-        kind: EventKind,
-        done: &'static str,
-        act: F,
-    ) -> Result<()>
+    async fn change_now<F, Fut>(&self, actor: &Actor, known: KnownContainer, how: Change, act: F) -> Result<()>
     where
         F: FnOnce(Arc<Target>) -> Fut,
         Fut: Future<Output = Result<(), EngineError>>,
     {
-        check_owner(&known)?;
+        let Change { kind, done, of } = how;
+        check_owner(&known, of.as_deref())?;
         let cluster = &self.shared.cluster;
         let target = Arc::new(self.target(known)?);
         let id = &target.container.id;
@@ -234,6 +234,21 @@ impl Controller {
     }
 }
 
+/// What is done to a container.
+struct Change {
+    kind: EventKind,
+    /// The word for it, for the event.
+    done: &'static str,
+    /// The platform whose container it is, if somebody says that it is another one's.
+    of: Option<String>,
+}
+
+impl Change {
+    fn of_ours(kind: EventKind, done: &'static str) -> Self {
+        Self { kind, done, of: None }
+    }
+}
+
 /// A container and the way to it.
 pub(super) struct Target {
     pub(super) container: Arc<Container>,
@@ -247,13 +262,24 @@ impl Target {
     }
 }
 
-/// Refuses to change what belongs to something of this platform that this version does not know.
-pub(super) fn check_owner(known: &KnownContainer) -> Result<()> {
-    let Some(owner) = &known.other_owner else { return Ok(()) };
-    let reason = format!(
-        "container {} belongs to '{owner}', which this version of the server does not know; ask a newer one",
-        known.container.id.short()
-    );
+/// Refuses to change what belongs to something of this platform that this version does not know, and what belongs to another
+/// platform than the one that was named.
+pub(super) fn check_owner(known: &KnownContainer, named: Option<&str>) -> Result<()> {
+    let id = known.container.id.short();
+    let reason = match (&known.other_platform, named, &known.other_owner) {
+        (Some(platform), named, _) if named == Some(platform) => return Ok(()),
+        (Some(platform), ..) => format!(
+            "container {id} belongs to the platform {platform}, and only that one knows what it is for; ask its server, or destroy \
+             it with --platform {platform}"
+        ),
+        (None, Some(named), _) => format!("container {id} does not belong to the platform {named}"),
+        (None, None, Some(owner)) => {
+            format!(
+                "container {id} belongs to '{owner}', which this version of the server does not know; ask a newer one"
+            )
+        }
+        (None, None, None) => return Ok(()),
+    };
     Err(ControllerError::Conflict { reason })
 }
 

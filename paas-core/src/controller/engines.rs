@@ -38,10 +38,14 @@ impl Controller {
     /// Adds an engine. When it answers within a few seconds it takes containers at once; otherwise it is pending, and
     /// is taken into service when it does.
     ///
+    /// One that an account other than an admin adds takes containers like any other, and is sent none of the platform's logins to
+    /// image registries, until an admin adds the very same: by that it is adopted, as it stands.
+    ///
     /// # Errors
     /// [`ControllerError::EngineExists`] when the id, the address, or the daemon behind the address is in use already;
     /// [`ControllerError::Invalid`] when the description or its certificates cannot be right.
     pub async fn add_engine(&self, actor: &Actor, spec: EngineSpec) -> Result<Engine> {
+        let spec = EngineSpec { added_by: actor.user_name().filter(|_| actor.is_restricted()).cloned(), ..spec };
         spec.validate()?;
         self.check_policy_of_engine(actor, &spec.addr)?;
         self.owned(actor, |controller, actor| async move { controller.add_engine_now(&actor, spec).await }).await
@@ -56,6 +60,9 @@ impl Controller {
             return self.engine(id.as_str());
         }
         let cluster = &self.shared.cluster;
+        if spec.added_by.is_none() && self.is_of_somebody(&spec) {
+            return self.adopt_engine(actor, &id).await;
+        }
         self.check_is_new(&spec, None)?;
         #[cfg(feature = "docker")]
         if let Some(tls) = &spec.tls {
@@ -92,6 +99,31 @@ impl Controller {
         if answers {
             self.until_read(&id).await;
         }
+        self.engine(id.as_str())
+    }
+
+    /// Whether an engine is there already, just so, and an account other than an admin added it.
+    fn is_of_somebody(&self, spec: &EngineSpec) -> bool {
+        self.shared.cluster.engine_spec(&spec.id).is_some_and(|known| {
+            let EngineSpec { draining, added_by, .. } = EngineSpec::clone(&known);
+            added_by.is_some() && *known == EngineSpec { draining, added_by, ..spec.clone() }
+        })
+    }
+
+    /// Writes down that an admin answers for an engine that somebody else added.
+    async fn adopt_engine(&self, actor: &Actor, id: &EngineId) -> Result<Engine> {
+        let _one_at_a_time = self.shared.membership.lock().await;
+        let engines = &self.shared.engines;
+        let found = engines.get(id.as_str()).await.map_err(ControllerError::Store)?;
+        let found = found.ok_or_else(|| ControllerError::EngineNotFound { id: id.to_string() })?;
+        let write = engines.rewriting(&found, &EngineSpec { added_by: None, ..found.value.clone() });
+        let message = format!("adopted engine {id} at {}", found.value.addr);
+        let publication = self.publication(actor, Event::new(EventKind::AddEngine, message).on(id))?;
+        let apply = || {
+            self.shared.cluster.set_adopted(id);
+        };
+        let committed = self.commit(vec![write.map_err(ControllerError::Store)?], publication, apply).await;
+        committed.map_err(|error| self.engine_not_stored(id, error))?;
         self.engine(id.as_str())
     }
 
@@ -278,6 +310,9 @@ impl Controller {
             }
             (Some(stored), Some(_)) => {
                 cluster.set_draining(id, stored.value.draining);
+                if stored.value.added_by.is_none() {
+                    cluster.set_adopted(id);
+                }
             }
             // One that registered itself.
             (None, Some(_)) => {

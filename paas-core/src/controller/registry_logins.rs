@@ -1,6 +1,7 @@
 //! Logins to image registries that serve every engine.
 
 use super::{Actor, Controller, ControllerError, Result};
+use crate::executor::PullLogin;
 use crate::model::{EngineId, Event, EventKind, ImageRef, RegistryLogin, ShownRegistryLogin};
 use crate::store::tables::REGISTRY_LOGINS;
 use crate::store::{KeyRange, StoreErrorKind};
@@ -20,7 +21,8 @@ impl Controller {
             .collect())
     }
 
-    /// Sets the login of every engine to a registry, in place of the one before.
+    /// Sets the login of every engine to a registry, in place of the one before; of every engine but those that an account
+    /// other than an admin added.
     ///
     /// # Errors
     /// [`ControllerError::Invalid`].
@@ -86,13 +88,19 @@ impl Controller {
     }
 
     /// The login that `engine` pulls `image` with: its own if that is for the registry of the image, or else the
-    /// platform's. A password goes to the registry it is for and to no other.
-    pub(super) async fn login_for(&self, engine: &EngineId, image: &ImageRef) -> Result<Option<RegistryLogin>> {
-        let own = self.shared.cluster.engine_spec(engine).and_then(|spec| spec.registry_login.clone());
+    /// platform's. A password goes to the registry it is for and to no other. It goes by way of the host, so the platform's is not
+    /// for hosts for which no admin answers: only admins may set and read who the logins are.
+    pub(super) async fn login_for(&self, engine: &EngineId, image: &ImageRef) -> Result<PullLogin> {
+        let spec = self.shared.cluster.engine_spec(engine);
+        let own = spec.as_ref().and_then(|spec| spec.registry_login.clone());
         if let Some(own) = own.filter(|login| login.is_for(image)) {
-            return Ok(Some(own));
+            return Ok(PullLogin::Given(own));
         }
         let kept = self.shared.registry_logins.get(image.registry()).await.map_err(ControllerError::Store)?;
-        Ok(kept.map(|login| login.value))
+        Ok(match (kept, spec.and_then(|spec| spec.added_by.clone())) {
+            (None, _) => PullLogin::None,
+            (Some(kept), None) => PullLogin::Given(kept.value),
+            (Some(kept), Some(added_by)) => PullLogin::Withheld { added_by, registry: kept.key },
+        })
     }
 }

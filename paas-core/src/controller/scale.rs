@@ -52,7 +52,7 @@ impl Controller {
         self.check_open()?;
         self.check_count(count, 0)?;
         let known = self.resolve(reference)?;
-        super::containers::check_owner(&known)?;
+        super::containers::check_owner(&known, None)?;
         if let Some(replica) = known.replica {
             return self.scale_component(actor, &replica, count).await;
         }
@@ -141,7 +141,8 @@ impl Controller {
         let mut is_deferred = 0;
         for (index, Member { container, launch, .. }) in deferred.into_iter().enumerate() {
             let (engine, id) = (&container.engine.id, &container.id);
-            let written = self.shared.cluster.launches().make_surplus(engine, launch, id).await;
+            let written =
+                self.shared.cluster.launches().make_surplus(engine, launch, id, self.shared.cluster.now()).await;
             let (deferred, error) = match written {
                 Ok(()) => (true, "its engine does not answer; it is removed when the engine is back".to_owned()),
                 Err(error) => {

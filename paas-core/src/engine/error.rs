@@ -74,6 +74,12 @@ impl EngineError {
         Self { detail: retell(&self.detail), source: None, ..self }
     }
 
+    /// The same error, about which something else can be done.
+    #[must_use]
+    pub(crate) fn with_kind(self, kind: EngineErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> EngineErrorKind {
         self.kind

@@ -133,11 +133,22 @@ pub(super) fn may_have_secrets(labels: &HashMap<String, String>) -> bool {
 /// What is written on the container called `name`, with or without Docker's slash: nothing for one that no platform made,
 /// whose labels are those of a container of another name, or whose labels somebody spoiled.
 pub fn read(labels: &HashMap<String, String>, name: &str) -> Option<(ContainerSpec, Managed)> {
-    labels.get(KEY_FORMAT)?.parse::<u32>().ok()?;
+    if is_of_another(labels, name) { None } else { read_written(labels) }
+}
+
+/// What is written on the container called `name` where that is of a container of another name: somebody renamed this one, or
+/// copied the labels. For [`ObservedContainer::labels_of_another`](super::ObservedContainer::labels_of_another).
+pub fn read_of_another(labels: &HashMap<String, String>, name: &str) -> Option<Box<(ContainerSpec, Managed)>> {
+    if is_of_another(labels, name) { read_written(labels).map(Box::new) } else { None }
+}
+
+fn is_of_another(labels: &HashMap<String, String>, name: &str) -> bool {
     // Containers of before have no name on them.
-    if labels.get(KEY_NAME).is_some_and(|own| own != name.trim_start_matches('/')) {
-        return None;
-    }
+    labels.get(KEY_NAME).is_some_and(|own| own != name.trim_start_matches('/'))
+}
+
+fn read_written(labels: &HashMap<String, String>) -> Option<(ContainerSpec, Managed)> {
+    labels.get(KEY_FORMAT)?.parse::<u32>().ok()?;
     let launch: LaunchId = labels.get(KEY_LAUNCH)?.parse().ok()?;
     let (spec, unknown) = read_spec(labels.get(KEY_SPEC)?)?;
     let text = |key| labels.get(key).map(|text| text.as_str().into()).unwrap_or_default();

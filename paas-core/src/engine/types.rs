@@ -215,6 +215,9 @@ pub struct ObservedContainer {
     pub created: Timestamp,
     /// What the platform wrote on it, if the platform made it.
     pub managed: Option<Managed>,
+    /// What the platform wrote on a container of another name, if this one bears that: somebody renamed it, or copied the labels
+    /// of another. Which of both, the record of the launch says, which knows the container by its id.
+    pub labels_of_another: Option<Box<(ContainerSpec, Managed)>>,
     /// How its program does. Of a list this has only what the list shows, but for containers of applications.
     pub run: RunState,
 }
@@ -266,6 +269,8 @@ pub enum Owner {
     Replica(ReplicaLabels),
     /// Something that this version does not know, by its name: such a container is shown, and otherwise left alone.
     Other(Arc<str>),
+    /// Another platform, [`Managed::platform`]. No label says that: the cluster finds it out.
+    OtherPlatform,
 }
 
 impl Managed {
@@ -273,7 +278,7 @@ impl Managed {
     pub fn group(&self) -> Option<&Group> {
         match &self.owner {
             Owner::Run { group, .. } => Some(group),
-            Owner::Replica(_) | Owner::Other(_) => None,
+            Owner::Replica(_) | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -281,7 +286,7 @@ impl Managed {
     pub fn mark(&self) -> Option<RequestMark> {
         match &self.owner {
             Owner::Run { mark, .. } => *mark,
-            Owner::Replica(_) | Owner::Other(_) => None,
+            Owner::Replica(_) | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -289,7 +294,7 @@ impl Managed {
     pub fn replica(&self) -> Option<&ReplicaLabels> {
         match &self.owner {
             Owner::Replica(labels) => Some(labels),
-            Owner::Run { .. } | Owner::Other(_) => None,
+            Owner::Run { .. } | Owner::Other(_) | Owner::OtherPlatform => None,
         }
     }
 
@@ -297,8 +302,19 @@ impl Managed {
     pub fn other_owner(&self) -> Option<&Arc<str>> {
         match &self.owner {
             Owner::Other(owner) => Some(owner),
-            Owner::Run { .. } | Owner::Replica(_) => None,
+            Owner::Run { .. } | Owner::Replica(_) | Owner::OtherPlatform => None,
         }
+    }
+
+    /// The platform that it belongs to, if that is another one.
+    pub fn other_platform(&self) -> Option<&Arc<str>> {
+        matches!(self.owner, Owner::OtherPlatform).then_some(&self.platform)
+    }
+
+    /// Whether it is shown and otherwise left alone: it belongs to another platform, or to something that this version does not
+    /// know.
+    pub fn is_left_alone(&self) -> bool {
+        matches!(self.owner, Owner::Other(_) | Owner::OtherPlatform)
     }
 }
 

@@ -325,7 +325,7 @@ impl Launcher {
             user: self.user.as_ref().map(UserName::to_string).unwrap_or_default(),
             request: self.request,
             index: u32::try_from(index).unwrap_or(u32::MAX),
-            ..LaunchRecord::asked(reservation.engine().clone(), self.name(launch))
+            ..LaunchRecord::asked(reservation.engine().clone(), self.name(launch), self.executor.cluster.now())
         };
         NewLaunch { launch, record }
     }

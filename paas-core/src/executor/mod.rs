@@ -18,18 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::engine::{EngineError, EngineErrorKind, LogRotation};
-use crate::model::{EngineId, ImageRef, RegistryLogin, Subnets};
+use crate::model::{EngineId, ImageRef, Subnets};
 use crate::store::StoreError;
 
 pub(crate) use launch::{LaunchPlan, Launcher};
 pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
-pub(crate) use pull::Pulls;
+pub(crate) use pull::{PullLogin, Pulls};
 pub(crate) use replica::{NewReplica, Output};
 use slots::Slots;
 
-/// The login that an engine pulls an image with.
+/// Finds the login that an engine pulls an image with.
 pub(crate) type FindLogin =
-    Arc<dyn Fn(EngineId, ImageRef) -> BoxFuture<'static, Result<Option<RegistryLogin>, EngineError>> + Send + Sync>;
+    Arc<dyn Fn(EngineId, ImageRef) -> BoxFuture<'static, Result<PullLogin, EngineError>> + Send + Sync>;
 
 /// Carries out what was decided. Cheap to clone.
 #[derive(Clone)]

@@ -248,9 +248,10 @@ impl Executor {
     ) -> Result<(), EngineError> {
         let login = (self.find_login)(engine.clone(), image.clone()).await?;
         // What a registry says seldom names the image.
-        let mut progress = connection.pull(image, login).await.map_err(|error| error.about(image))?;
+        let about = |error: EngineError| login.explain(error.about(image));
+        let mut progress = connection.pull(image, login.sent()).await.map_err(about)?;
         while let Some(step) = progress.next().await {
-            step.map_err(|error| error.about(image))?;
+            step.map_err(about)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::any_cpus;
 use super::validation::{LABELS, is_label, shortened};
-use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin};
+use super::{Cpus, EngineAddress, EngineId, Invalid, MemoryMb, RegistryLogin, UserName};
 
 /// What an operator says of a Docker host. Stored as given, secrets included; never sent out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,10 @@ pub struct EngineSpec {
     /// True while the engine shall get no new containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draining: bool,
+    /// The account that added it, where that is no admin's. The platform writes it, whatever it is asked. Such an engine is sent
+    /// none of the platform's logins to image registries. Nothing on an engine of a version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_by: Option<UserName>,
 }
 
 impl EngineSpec {
@@ -49,6 +53,7 @@ impl EngineSpec {
             tls: None,
             registry_login: None,
             draining: false,
+            added_by: None,
         }
     }
 
@@ -128,6 +133,9 @@ pub struct Engine {
     /// The user it logs in to the image registry as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_user: Option<String>,
+    /// The account that added it, where that is no admin's: it is sent none of the platform's logins to image registries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_by: Option<UserName>,
     /// Version of Docker; absent until it answered once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,

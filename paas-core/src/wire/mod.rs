@@ -7,6 +7,8 @@ pub mod app;
 pub mod compose;
 mod heartbeat;
 mod log;
+mod request;
 
 pub use heartbeat::Heartbeat;
 pub use log::{LOG_BROKE_OFF, PREVIOUS_OUTPUT};
+pub use request::{DeleteAccountRequest, LoginRequest, PasswordRequest, PullRequest};

@@ -123,7 +123,7 @@ pub async fn run(flags: KeyFlags) -> Result<()> {
             match prepare {
                 true => self::prepare(&*store, &place.file()).await?,
                 false if lost => replace_lost(&*store, &place.file_to_write()?).await?,
-                false => rotate(&*store, &place.file()).await?,
+                false => rotate(&*store, &place.file(), !is_of_one_server(&url)).await?,
             }
         }
     }
@@ -172,7 +172,12 @@ async fn prepare(store: &dyn Store, file: &KeyFile) -> Result<()> {
     Ok(())
 }
 
-async fn rotate(store: &dyn Store, file: &KeyFile) -> Result<()> {
+/// Whether no two servers can have the store: it is a file.
+fn is_of_one_server(url: &BackendUrl) -> bool {
+    url.scheme() == "sqlite"
+}
+
+async fn rotate(store: &dyn Store, file: &KeyFile, may_be_shared: bool) -> Result<()> {
     let current = current(store).await?;
     let keys = keys_with(file, &current)?;
     let sealer = Sealer::from_file(file.clone())?;
@@ -181,7 +186,15 @@ async fn rotate(store: &dyn Store, file: &KeyFile) -> Result<()> {
         // The last time did not come to its end: no other key is needed for that.
         current
     } else {
+        let is_prepared = *keys.newest().fingerprint() != current;
         let next = new_key(file, &keys, &current)?;
+        if may_be_shared && !is_prepared {
+            say(&format!(
+                "The key {next} is new, and in no other file than {}. Another server of this store cannot read what is sealed with \
+                 it, and cannot lead, until it has the key: paas-server key export here, paas-server key import there.",
+                file.path().display()
+            ));
+        }
         begin_rotation(store, &current, &sealer, &next).await?;
         next
     };
@@ -210,4 +223,18 @@ fn finish(report: Resealed, key: &Fingerprint) -> Result<()> {
         return Ok(());
     }
     bail!("these could not be opened, and are left as they are:\n  {}", report.unreadable.join("\n  "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_the_store_of_one_server() {
+        for (url, is_one) in
+            [("sqlite:/var/lib/paas/paas.db", true), ("etcd://a:2379", false), ("rethinkdb://a", false)]
+        {
+            assert_eq!(is_of_one_server(&url.into()), is_one, "{url}");
+        }
+    }
 }

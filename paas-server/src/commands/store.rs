@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use paas_core::cluster::adopt_platform;
+use paas_core::cluster::{adopt_platform, disown_platform};
 use paas_core::store::{Store, Table, open_existing_store, open_store, transfer};
 
 use crate::config::{BackendUrl, LogFormat, default_data_dir, store_in};
@@ -57,6 +57,9 @@ enum Command {
     Adopt {
         /// The platform's id, as a server shows it at its start, or the label paas.platform of a container.
         id: String,
+        /// Take it back: its containers are left alone again, from the server's next start on.
+        #[arg(long)]
+        undo: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -112,13 +115,18 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
             say(&format!("Wrote {report}, into {}.", file.display()));
             say(&about_the_key(&*source).await?);
         }
-        Command::Adopt { id, place } => {
+        Command::Adopt { id, undo: true, place } => {
+            disown_platform(open_source(&place.url()).await?, &id).await?;
+            say(&format!("Containers of platform {id} are not this store's any more."));
+        }
+        Command::Adopt { id, undo: false, place } => {
             let platform = adopt_platform(open_source(&place.url()).await?, &id).await?;
             let also: Vec<&str> = platform.adopted().collect();
             let also = if also.is_empty() { String::new() } else { format!(", and of {},", also.join(", ")) };
             say(&format!("Containers of platform {}{also} are this store's now.", platform.name()));
             say(&format!(
-                "A store does not know which containers there are: if none is of {id}, the server says so in its log when it starts."
+                "A store does not know which containers there are: if none is of {id}, the server says so in its log when it starts, and \
+                 the same with --undo takes it back."
             ));
         }
         Command::Restore { file, place } => {

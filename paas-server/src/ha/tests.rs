@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use futures::StreamExt;
 use paas_core::auth::{AuthSettings, HashCost};
 use paas_core::controller::{Actor, Settings};
+use paas_core::engine::SimulatedEngine;
 use paas_core::leadership::LEADER_FORMAT;
-use paas_core::model::EngineSpec;
+use paas_core::model::{EngineAddress, EngineSpec};
 use paas_core::registry::{EmbeddedRegistry, Registry};
 use paas_core::seal::Sealer;
 use paas_core::store::tables::PLATFORM;
@@ -64,13 +65,18 @@ impl Server {
     }
 
     fn start_if(common: &Common, may_lead: MayLead) -> Self {
+        Self::start_as(common, may_lead, ServeOptions::default())
+    }
+
+    fn start_as(common: &Common, may_lead: MayLead, options: ServeOptions) -> Self {
         // A choice for the whole process; that another test made it first is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let candidate = Candidate::new(common.registry.clone(), url.clone(), LEASE);
-        let options = ServeOptions::default();
-        let node = Node::new(candidate, Forwarder::new(None).unwrap(), options.clone()).that_leads_if(may_lead);
+        let forwarder = Forwarder::new(None).unwrap();
+        tokio::spawn(Forwarder::learn_peer_key(forwarder.peer_key(), common.store.clone()));
+        let node = Node::new(candidate, forwarder, options.clone()).that_leads_if(may_lead);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let common = common.clone();
         let take_over: TakeOver = Arc::new(move |term| Box::pin(common.clone().controller(term)));
@@ -185,7 +191,63 @@ async fn a_server_that_follows_answers_as_the_one_that_leads() {
     assert_eq!((&of_follower["role"], &of_follower["leader"]), (&json!("follower"), &json!(leader.url)));
 }
 
-/// The test before, in a process of its own: the environment of this one is also that of the other tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_takes_longer_than_other_requests_may_is_waited_for_through_a_server_that_follows() {
+    let common = Common::new("slow-stop", "cpus=8&memory=4096");
+    let EngineAddress::Simulated(host) = common.engine.parse().unwrap() else { panic!("it is simulated") };
+    let host = SimulatedEngine::named(&host);
+    let options = ServeOptions { request_timeout: Duration::from_secs(1), ..ServeOptions::default() };
+    let start = || Server::start_as(&common, Arc::new(|| Box::pin(async { Ok(()) })), options.clone());
+    let leader = start();
+    leader.until_leading().await;
+    let follower = start();
+    let api = Api::login(&leader).await;
+    let started: Value = api.run(&leader, 1).send().await.unwrap().json().await.unwrap();
+    host.set_latency(Duration::from_millis(1300));
+    let path = format!("/api/containers/{}/stop?timeout=20", started[0]["id"].as_str().unwrap());
+    let key = |request: RequestBuilder| request.header("idempotency-key", "once");
+    for _ in 0..2 {
+        let answer = key(api.request(&follower, Method::POST, &path)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        host.set_latency(Duration::ZERO);
+    }
+    let events = api.get(&leader, "/api/events?count=100").await;
+    let stops = events.as_array().unwrap().iter().filter(|event| event["type"] == "stop-container");
+    assert_eq!(stops.count(), 1, "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_passwords_through_a_server_that_follows_is_known_by_where_he_is() {
+    let (leader, follower) = two("source", "cpus=8&memory=4096").await;
+    let known =
+        || leader.node.forwarder.peer_key().get().is_some() && follower.node.forwarder.peer_key().get().is_some();
+    timeout(TIMEOUT, async {
+        while !known() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the servers do not know each other");
+    let login = async |server: &Server, from: [u8; 4], password: &str| {
+        let http = Client::builder().no_proxy().local_address(std::net::IpAddr::from(from)).build().unwrap();
+        let body = json!({"username": "admin", "password": password});
+        let request = http.post(format!("{}/auth/login", server.url)).json(&body);
+        // What a client says of itself counts for nothing.
+        request.header("x-paas-source", "127.0.0.9").send().await.unwrap().status()
+    };
+    let (guesser, owner) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    for _ in 0..5 {
+        assert_eq!(login(&follower, guesser, "wrong-wrong").await, StatusCode::UNAUTHORIZED);
+    }
+    // He is kept out at both, and nobody else is: neither the server that sent it on, nor who comes by it.
+    for server in [&leader, &follower] {
+        assert_eq!(login(server, guesser, PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(login(server, owner, PASSWORD).await, StatusCode::OK);
+        assert_eq!(login(server, [127, 0, 0, 1], PASSWORD).await, StatusCode::OK);
+    }
+}
+
+/// The first of these, in a process of its own: the environment of this one is also that of the other tests.
 #[test]
 fn no_proxy_stands_between_servers() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());

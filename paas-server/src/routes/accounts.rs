@@ -4,17 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use paas_core::model::{Account, NewAccount};
-use serde::Deserialize;
+use paas_core::wire::DeleteAccountRequest;
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, Id, NoParams, OptionalBody, Params};
 use crate::problem::{Answer, Problem};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ByName {
-    username: String,
-}
 
 pub(crate) async fn list(State(app): State<App>, _: NoParams) -> Answer<Json<Vec<Account>>> {
     Ok(Json(app.controller.accounts().await?))
@@ -45,7 +39,7 @@ pub(crate) async fn delete_by_body(
     State(app): State<App>,
     caller: Caller,
     uri: Uri,
-    OptionalBody(body): OptionalBody<ByName>,
+    OptionalBody(body): OptionalBody<DeleteAccountRequest>,
 ) -> Answer<StatusCode> {
     let params = Params::of(&uri, &["username"])?;
     let in_body = body.map(|body| body.username);

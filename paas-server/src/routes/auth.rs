@@ -5,33 +5,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use paas_core::auth::check_password_rules;
 use paas_core::controller::PasswordChange;
-use serde::Deserialize;
+use paas_core::wire::{LoginRequest, PasswordRequest};
 
 use crate::app::{App, Caller};
 use crate::extract::{Body, NoParams, Source};
 use crate::problem::{Answer, Code, Problem};
 use crate::warning::with_warning;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Login {
-    username: String,
-    password: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewPassword {
-    password: String,
-    old_password: Option<String>,
-    username: Option<String>,
-}
-
 pub(crate) async fn login(
     State(app): State<App>,
     Source(source): Source,
     _: NoParams,
-    Body(login): Body<Login>,
+    Body(login): Body<LoginRequest>,
 ) -> Answer {
     let issued = app.controller.login_from(source, &login.username, &login.password).await?;
     let warning = issued.warning.clone();
@@ -48,7 +33,7 @@ pub(crate) async fn change_password(
     caller: Caller,
     Source(source): Source,
     _: NoParams,
-    Body(new): Body<NewPassword>,
+    Body(new): Body<PasswordRequest>,
 ) -> Answer<StatusCode> {
     let own = caller.session.username.as_str();
     let username = new.username.unwrap_or_else(|| own.to_owned());

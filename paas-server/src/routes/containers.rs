@@ -110,8 +110,9 @@ fn grace(app: &App, id: &str, uri: &Uri) -> Answer<Duration> {
     Ok(seconds.map_or_else(own, Duration::from_secs))
 }
 
-pub(crate) async fn destroy(State(app): State<App>, caller: Caller, Id(id): Id, _: NoParams) -> Answer<StatusCode> {
-    app.controller.destroy(&caller.actor(), &id).await?;
+pub(crate) async fn destroy(State(app): State<App>, caller: Caller, Id(id): Id, uri: Uri) -> Answer<StatusCode> {
+    let params = Params::of(&uri, &["platform"])?;
+    app.controller.destroy_of(&caller.actor(), &id, params.text("platform")).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

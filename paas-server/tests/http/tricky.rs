@@ -177,4 +177,8 @@ impl DockerEngine for Tricky {
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
         self.inner.exec(id, command).await
     }
+
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.inner.attach(id).await
+    }
 }

@@ -258,6 +258,7 @@ async fn whether_an_engine_can_be_reached_is_told() {
     bench.cluster.set_absent(&bench.id, true);
     assert_eq!(bench.changes.try_recv(), Ok(AppChange::Engines));
     assert_eq!(bench.reach(), EngineReach::Silent { since: bench.clock.now() });
+    assert_eq!(bench.cluster.engine(bench.id.as_str()).unwrap().health.since, bench.clock.now());
     bench.cluster.shutdown().await;
 }
 

@@ -64,8 +64,8 @@ impl Entry {
     }
 
     /// Whether it was begun so long ago that nothing more comes of it.
-    pub(super) fn is_old(&self) -> bool {
-        let age = self.record.as_ref().map(|record| Timestamp::now().duration_since(record.began));
+    pub(super) fn is_old(&self, now: Timestamp) -> bool {
+        let age = self.record.as_ref().map(|record| now.duration_since(record.began));
         age.is_some_and(|age| age.is_positive() && age.unsigned_abs() > LEFT_BEHIND)
     }
 }

@@ -15,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -142,6 +143,11 @@ impl Launches {
         }
     }
 
+    /// The store that they are kept in.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// Launches that are kept in memory, for a cluster without a controller.
     pub(crate) fn in_memory(subscriber: Arc<dyn EventSink>) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -219,6 +225,12 @@ impl Launches {
         verdict
     }
 
+    /// Whether the record of a launch says that this is its container.
+    pub(super) fn is_of(&self, engine: &EngineId, launch: LaunchId, container: &ContainerId) -> bool {
+        let known = self.known.lock();
+        known.find(engine, launch).is_some_and(|(_, entry)| entry.container.as_ref() == Some(container))
+    }
+
     /// Takes a container for ours that has no record yet: one of a version that wrote none, or of a store that was lost.
     /// `None` when another container was taken for that of the launch already.
     pub(super) fn take_in(&self, engine: &EngineId, found: &ObservedContainer, ticket: Ticket) -> Option<NewLaunch> {
@@ -229,10 +241,9 @@ impl Launches {
             user: managed.user.to_string(),
             request: managed.mark().map(|mark| mark.request),
             index: managed.mark().map_or(0, |mark| mark.index),
-            began: found.created,
             state: LaunchState::Done,
             container: Some(found.id.clone()),
-            ..LaunchRecord::asked(engine.clone(), found.name.trim_start_matches('/').to_owned())
+            ..LaunchRecord::asked(engine.clone(), found.name.trim_start_matches('/').to_owned(), found.created)
         };
         let mut known = self.known.lock();
         if known.find(engine, managed.launch).is_some() {
@@ -294,6 +305,7 @@ impl Launches {
         &self,
         engine: &EngineId,
         ticket: Ticket,
+        now: Timestamp,
         is_there: impl Fn(LaunchId) -> bool,
     ) -> (Vec<LaunchId>, Vec<LaunchId>) {
         let mut known = self.known.lock();
@@ -303,7 +315,7 @@ impl Launches {
                 Stage::Interrupted => interrupted.push(launch),
                 Stage::Done | Stage::Unwanted(Why::Surplus) if entry.since < ticket => gone.push(launch),
                 // Docker may still be at it, and make it later.
-                Stage::Unwanted(Why::Interrupted) if entry.is_old() => gone.push(launch),
+                Stage::Unwanted(Why::Interrupted) if entry.is_old(now) => gone.push(launch),
                 Stage::UnderWay | Stage::Settling | Stage::Done | Stage::Unwanted(_) => {}
             }
         }
@@ -466,6 +478,7 @@ impl Launches {
         engine: &EngineId,
         launch: LaunchId,
         container: &ContainerId,
+        now: Timestamp,
     ) -> Result<()> {
         let key = launch.to_string();
         loop {
@@ -481,7 +494,7 @@ impl Launches {
                 }
                 None => {
                     // Its name says nothing where its id is known.
-                    let record = surplus(LaunchRecord::asked(engine.clone(), String::new()));
+                    let record = surplus(LaunchRecord::asked(engine.clone(), String::new(), now));
                     (self.records.insertion(&key, &record)?, record)
                 }
             };

@@ -14,7 +14,10 @@ fn engine() -> EngineId {
 }
 
 fn new(name: &str) -> NewLaunch {
-    NewLaunch { launch: LaunchId::new(), record: LaunchRecord::asked(engine(), name.to_owned()) }
+    NewLaunch {
+        launch: LaunchId::new(),
+        record: LaunchRecord::asked(engine(), name.to_owned(), jiff::Timestamp::now()),
+    }
 }
 
 fn event() -> Event {
@@ -42,6 +45,7 @@ fn found(name: &str, container: ContainerId) -> ObservedContainer {
         ports: Vec::new(),
         created: jiff::Timestamp::now(),
         managed: None,
+        labels_of_another: None,
         run: RunState::default(),
     }
 }
@@ -152,9 +156,9 @@ async fn an_engine_that_goes_by_another_name_keeps_its_launches() {
     under_way.done(&id(1), &event(), 1).await.unwrap();
     let renamed: EngineId = "b".parse().unwrap();
     assert_eq!(launches.judge(&renamed, &[], &found("web", id(1)), key), Verdict::Ours);
-    let (gone, _) = launches.missing(&engine(), 10, |_| false);
+    let (gone, _) = launches.missing(&engine(), 10, jiff::Timestamp::now(), |_| false);
     assert!(gone.is_empty());
-    assert_eq!(launches.missing(&renamed, 10, |_| false).0, [key]);
+    assert_eq!(launches.missing(&renamed, 10, jiff::Timestamp::now(), |_| false).0, [key]);
 }
 
 #[tokio::test]

@@ -19,12 +19,7 @@ impl View {
         let id = spec.id.clone();
         let mut state = EngineState::new(id.clone(), Resources::ZERO);
         state.status = EngineStatus::Pending;
-        let health = EngineHealth {
-            status: EngineStatus::Pending,
-            response_time_ms: None,
-            reason: None,
-            since: Timestamp::now(),
-        };
+        let health = EngineHealth { status: EngineStatus::Pending, response_time_ms: None, reason: None, since: now };
         let summary = Arc::new(summary(&spec, Resources::ZERO));
         let entry = EngineEntry {
             spec: Arc::new(spec),
@@ -75,7 +70,7 @@ impl View {
     pub(in crate::cluster) fn set_absent(&mut self, id: &EngineId, absent: bool, now: Timestamp) {
         self.note_left(id, absent.then_some(now));
         if absent {
-            self.set_status(id, EngineStatus::Down, None);
+            self.set_status(id, EngineStatus::Down, None, now);
         }
     }
 
@@ -85,6 +80,13 @@ impl View {
         entry.spec = Arc::new(EngineSpec { draining, ..EngineSpec::clone(&entry.spec) });
         self.changes.engines();
         self.snapshot.update(id, |state| state.draining = draining)
+    }
+
+    /// Notes that an admin answers for an engine. False when there is none of that id.
+    pub(in crate::cluster) fn set_adopted(&mut self, id: &EngineId) -> bool {
+        let Some(entry) = self.engines.get_mut(id) else { return false };
+        entry.spec = Arc::new(EngineSpec { added_by: None, ..EngineSpec::clone(&entry.spec) });
+        true
     }
 
     /// Changes the labels that containers can ask for. False when there is none of that id.
@@ -220,6 +222,7 @@ impl View {
         id: &EngineId,
         status: EngineStatus,
         reason: Option<String>,
+        now: Timestamp,
     ) -> Option<EngineStatus> {
         let entry = self.engines.get_mut(id)?;
         let (before, reach) = (entry.health.status, entry.reach());
@@ -241,7 +244,7 @@ impl View {
         }
         entry.health.status = status;
         entry.handle.set_status(status);
-        entry.health.since = Timestamp::now();
+        entry.health.since = now;
         if discriminant(&reach) != discriminant(&entry.reach()) {
             self.changes.engines();
         }

@@ -99,7 +99,20 @@ impl ContainerEntry {
 
     /// Whether a container was found, on that engine, just as it is known.
     fn is(&self, found: &ObservedContainer, engine: &EngineSummary) -> bool {
-        let ObservedContainer { id, name, spec, reserved, limits_known, state, ports, created, managed, run } = found;
+        let ObservedContainer {
+            id,
+            name,
+            spec,
+            reserved,
+            limits_known,
+            state,
+            ports,
+            created,
+            managed,
+            // Whose it is, is decided by now.
+            labels_of_another: _,
+            run,
+        } = found;
         let Container { image, engine: host, .. } = &*self.container;
         self.container.id == *id
             && self.container.name == *name
@@ -241,7 +254,7 @@ impl View {
         let alike = found.managed.as_ref().and_then(|managed| match &managed.owner {
             Owner::Run { group, .. } => self.group(group).next(),
             Owner::Replica(labels) => self.sibling(labels),
-            Owner::Other(_) => None,
+            Owner::Other(_) | Owner::OtherPlatform => None,
         });
         let alike = [known, alike].into_iter().flatten().find(|other| *other.container.image == found.spec);
         if let (Some(managed), Some(other)) = (&mut found.managed, alike.and_then(|other| other.managed.as_ref())) {
@@ -260,7 +273,7 @@ impl View {
         };
         let ports = BoundPort::without_twins(&found.ports);
         let hidden_ports = found.ports.iter().filter(|port| !ports.contains(port)).map(BoundPort::host).collect();
-        let ours = found.managed.as_ref().filter(|managed| managed.other_owner().is_none());
+        let ours = found.managed.as_ref().filter(|managed| !managed.is_left_alone());
         let container = Arc::new(Container {
             id: found.id.clone(),
             name: found.name,
@@ -271,7 +284,7 @@ impl View {
             created: found.created,
             managed: ours.is_some(),
         });
-        if let Some(managed) = &found.managed
+        if let Some(managed) = ours
             && let Some(reserved) = self.reservations.get_mut(&managed.launch)
             && !reserved.launched.contains(&found.id)
         {
@@ -403,7 +416,8 @@ impl View {
 
     /// What a container takes of its engine by itself.
     fn allocation_of(&self, id: &ContainerId, entry: &ContainerEntry) -> Allocation {
-        let launching = entry.managed.as_ref().is_some_and(|managed| self.reservations.contains_key(&managed.launch));
+        let ours = entry.managed.as_ref().filter(|managed| !managed.is_left_alone());
+        let launching = ours.is_some_and(|managed| self.reservations.contains_key(&managed.launch));
         let starting = self.starting.contains_key(id);
         let runs = entry.container.state.holds_resources() && !starting;
         if launching {

@@ -30,7 +30,7 @@ fn view_of(engines: usize) -> View {
         let spec = EngineSpec::new(id.clone(), format!("sim://view-{index}").parse().unwrap());
         view.add_engine(spec, handle(&id, index as u64), Timestamp::UNIX_EPOCH);
         view.set_info(&id, info(id.as_str()));
-        view.set_status(&id, EngineStatus::Up, None);
+        view.set_status(&id, EngineStatus::Up, None, Timestamp::UNIX_EPOCH);
     }
     view
 }
@@ -105,6 +105,7 @@ fn found(number: usize, launch: Option<LaunchId>, state: ContainerState, port: O
         state,
         ports: bound.into_iter().collect(),
         created: Timestamp::UNIX_EPOCH,
+        labels_of_another: None,
         run: RunState::default(),
     }
 }
@@ -188,7 +189,7 @@ fn the_containers_of_an_application_are_found_until_they_are_gone() {
     };
     assert_eq!(names(&view), ["web-2 e0", "web-4 e1"]);
     // One that does not answer keeps what it had, as it was seen.
-    view.set_status(&engine_id(1), EngineStatus::Down, None);
+    view.set_status(&engine_id(1), EngineStatus::Down, None, Timestamp::UNIX_EPOCH);
     let seen = view.replicas(&app("shop"), at(0)).remove(1);
     assert_eq!((seen.state, seen.labels.slot), (ContainerState::Running, Some(4)));
     view.observe_all(&engine_id(0), Vec::new(), 2);
@@ -296,14 +297,14 @@ fn an_engine_is_silent_since_its_last_sign_of_life_and_its_daemon_gone_since_its
     view.add_engine(EngineSpec::new(id.clone(), "sim://reach".parse().unwrap()), handle(&id, 1), at(1));
     assert_eq!(reach(&view), EngineReach::NotRead { since: at(1) });
     view.note_heard(&id, Heard::Daemon, at(2));
-    view.set_status(&id, EngineStatus::Up, None);
+    view.set_status(&id, EngineStatus::Up, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::NotRead { since: at(2) }, "nothing of it was read");
     view.observe_all(&id, Vec::new(), 1);
     assert_eq!(reach(&view), EngineReach::Up);
     view.note_unheard(&id, false, at(5));
-    view.set_status(&id, EngineStatus::Suspect, None);
+    view.set_status(&id, EngineStatus::Suspect, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::Up);
-    view.set_status(&id, EngineStatus::Down, None);
+    view.set_status(&id, EngineStatus::Down, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::Silent { since: at(2) });
     view.note_unheard(&id, true, at(6));
     assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(2) });
@@ -314,11 +315,11 @@ fn an_engine_is_silent_since_its_last_sign_of_life_and_its_daemon_gone_since_its
     // Asked whether the host is there, and not its daemon.
     view.note_heard(&id, Heard::Host, at(11));
     assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(2) });
-    view.set_status(&id, EngineStatus::Up, None);
+    view.set_status(&id, EngineStatus::Up, None, Timestamp::UNIX_EPOCH);
     view.note_heard(&id, Heard::Host, at(12));
-    view.set_status(&id, EngineStatus::Down, None);
+    view.set_status(&id, EngineStatus::Down, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(12) });
-    view.set_status(&id, EngineStatus::Duplicate, None);
+    view.set_status(&id, EngineStatus::Duplicate, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::NotRead { since: at(12) });
     view.audit().unwrap();
 }
@@ -337,7 +338,7 @@ fn an_engine_that_left_the_registry_is_silent_whether_or_not_it_answers() {
     assert_eq!(reach(&view), EngineReach::DaemonGone { since: at(30) }, "an upgrade of Docker looks like that");
     view.set_absent(&id, false, at(40));
     view.note_heard(&id, Heard::Daemon, at(41));
-    view.set_status(&id, EngineStatus::Up, None);
+    view.set_status(&id, EngineStatus::Up, None, Timestamp::UNIX_EPOCH);
     assert_eq!(reach(&view), EngineReach::Up);
 }
 
@@ -490,7 +491,7 @@ fn what_a_scheduler_must_not_answer_is_refused_and_reserves_nothing() {
 fn containers_of_an_engine_that_is_down_are_unknown_and_still_counted() {
     let mut view = view_of(1);
     view.observe(&engine_id(0), found(1, None, ContainerState::Running, None), 1);
-    view.set_status(&engine_id(0), EngineStatus::Down, Some("gone".into()));
+    view.set_status(&engine_id(0), EngineStatus::Down, Some("gone".into()), Timestamp::UNIX_EPOCH);
     let entry = view.container(&container_id(1)).unwrap();
     assert_eq!(view.shown(entry).state, ContainerState::Unknown);
     assert_eq!(reserved(&view), request(1).resources);
@@ -517,7 +518,7 @@ fn an_engine_is_known_by_its_daemon() {
     assert_eq!(view.same_daemon(&c, "e0"), Some(&a));
     view.set_info(&b, info("e0"));
     assert_eq!((view.same_daemon(&a, "e0"), view.same_daemon(&c, "e1")), (Some(&b), None));
-    view.set_status(&a, EngineStatus::Duplicate, None);
+    view.set_status(&a, EngineStatus::Duplicate, None, Timestamp::UNIX_EPOCH);
     assert_eq!(view.same_daemon(&c, "e0"), Some(&b), "what is one twice is not in use");
     view.remove_engine(&b);
     assert_eq!(view.same_daemon(&c, "e0"), None);
@@ -573,7 +574,7 @@ fn a_container_that_two_engines_show_is_the_first_ones_until_that_one_counts_no_
     view.observe_gone_from(&b, &container_id(1), 3);
     view.observe_all(&b, Vec::new(), 4);
     assert_eq!(view.state(&a).unwrap().reserved, one);
-    view.set_status(&a, EngineStatus::Duplicate, None);
+    view.set_status(&a, EngineStatus::Duplicate, None, Timestamp::UNIX_EPOCH);
     assert!(view.observe(&b, found(1, None, ContainerState::Running, Some(8000)), 5));
     assert_eq!((view.state(&a).unwrap().reserved, view.state(&b).unwrap().reserved), (Resources::ZERO, one));
     assert_eq!((view.containers_on(&a), view.containers_on(&b)), (0, 1));
@@ -719,7 +720,7 @@ proptest! {
                     view.observe_all(&engine_id(engine), vec![kept], ticket);
                 }
                 Step::Status { engine, status } => {
-                    view.set_status(&engine_id(engine), status, None);
+                    view.set_status(&engine_id(engine), status, None, Timestamp::UNIX_EPOCH);
                 }
                 Step::IsDaemon { engine, daemon } => view.set_info(&engine_id(engine), info(&daemon.to_string())),
                 Step::RemoveEngine { engine } => {
@@ -730,7 +731,7 @@ proptest! {
                     let spec = EngineSpec::new(id.clone(), format!("sim://view-{engine}").parse().unwrap());
                     view.add_engine(spec, handle(&id, ticket), Timestamp::UNIX_EPOCH);
                     view.set_info(&id, info(id.as_str()));
-                    view.set_status(&id, EngineStatus::Up, None);
+                    view.set_status(&id, EngineStatus::Up, None, Timestamp::UNIX_EPOCH);
                 }
                 Step::Release { .. } | Step::Commit { .. } | Step::AddEngine { .. } => {}
             }

@@ -138,6 +138,7 @@ impl Controller {
         let gone = || EngineError::new(EngineErrorKind::Unreachable, "ask the registry", "the engine was deleted");
         let connection = executor.cluster.connection(engine).ok_or_else(gone)?;
         let login = (executor.find_login)(engine.clone(), image.clone()).await?;
-        executor.cluster.while_up(engine, connection.registry_digest(image, login)).await
+        let asked = executor.cluster.while_up(engine, connection.registry_digest(image, login.sent()));
+        asked.await.map_err(|error| login.explain(error))
     }
 }

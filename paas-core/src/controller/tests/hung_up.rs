@@ -162,7 +162,7 @@ async fn a_launch_is_settled_to_its_end_and_the_next_change_of_its_group_is_made
     let request = RunRequest { spec: web(), count: 1, pull: false };
     let started = controller.run(&ann(), request).await.unwrap().finish().await.started;
     let id = started[0].id.to_string();
-    let asked = LaunchRecord::asked(engine_id("a"), "web-interrupted".to_owned());
+    let asked = LaunchRecord::asked(engine_id("a"), "web-interrupted".to_owned(), jiff::Timestamp::now());
     let record = LaunchRecord { group: Some(web().group()), ..asked };
     let interrupted = NewLaunch { launch: LaunchId::new(), record };
     drop(controller.shared.cluster.launches().begin(vec![interrupted]).await.unwrap());

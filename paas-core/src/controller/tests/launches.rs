@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::EngineErrorKind;
-use crate::model::{ContainerState, ContainerType};
+use crate::model::{ContainerState, ContainerType, RestartPolicy};
 use crate::store::records::{LaunchRecord, LaunchState};
 use crate::store::tables::LAUNCHES;
 use crate::testing::store::FailingStore;
@@ -31,6 +31,38 @@ async fn what_does_not_fit_as_a_whole_starts_nothing() {
     let Err(ControllerError::NoRoom(refusal)) = platform.controller.run(&ann(), request).await else { panic!("taken") };
     assert_eq!(refusal.to_string(), "only 4 of 5 containers fit on 1 engine: 1 has 0 of 256 MB free");
     assert_eq!(platform.really_there(), 0);
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_holds_no_room_and_what_ends_again_and_again_does() {
+    let platform = Platform::of(&["a"]).await;
+    let room = || {
+        let engine = platform.controller.engine("a").unwrap();
+        (engine.reserved_memory.mb(), engine.memory.mb())
+    };
+    let sized = |memory| ContainerSpec { memory: Some(MemoryMb::new(memory)), ..web() };
+    let ends = platform.run(sized(512), 1).await.started[0].id.clone();
+    let again = ContainerSpec { restart_policy: RestartPolicy::Always, ..sized(512) };
+    let loops = platform.run(again, 1).await.started[0].id.clone();
+    assert_eq!(room(), (1024, 1024));
+    platform.host("a").outsider_end(&ends, 0).unwrap();
+    assert!(eventually(|| room() == (512, 1024)).await);
+    for _ in 0..5 {
+        platform.host("a").outsider_end(&loops, 1).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(room(), (512, 1024), "it is started again, and needs its room");
+    }
+    let taken = platform.run(sized(512), 1).await.started[0].id.clone();
+    let Err(ControllerError::NoRoom(refusal)) = platform.controller.start(&ann(), ends.as_str()).await else {
+        panic!("there is no room")
+    };
+    assert!(refusal.to_string().contains("0 of 512 MB free"), "{refusal}");
+    assert_eq!(room(), (1024, 1024));
+    platform.controller.destroy(&ann(), taken.as_str()).await.unwrap();
+    assert_eq!(room(), (512, 1024));
+    platform.controller.start(&ann(), ends.as_str()).await.unwrap();
+    assert_eq!(room(), (1024, 1024));
     platform.check_at_rest();
 }
 
@@ -119,7 +151,7 @@ async fn what_a_killed_server_left_half_way_is_removed_and_what_runs_is_kept() {
     platform.controller.shared.cluster.shutdown().await;
     platform.host("a").create(&request).await.unwrap();
     let launches = Collection::<LaunchRecord>::new(platform.store.clone(), LAUNCHES);
-    let record = LaunchRecord::asked(engine_id("a"), "half-way".into());
+    let record = LaunchRecord::asked(engine_id("a"), "half-way".into(), jiff::Timestamp::now());
     launches.insert(&request.launch.to_string(), &record).await.unwrap();
     // What no record names is not removed, also when it has the labels of the platform.
     let unnamed = crate::engine::CreateRequest {

@@ -74,7 +74,7 @@ impl Platform {
     }
 
     async fn add(&mut self, name: &str) {
-        self.controller.add_engine(&ann(), engine_spec(name)).await.unwrap();
+        self.controller.add_engine(&admin(), engine_spec(name)).await.unwrap();
         self.until(name, EngineStatus::Up).await;
     }
 
@@ -168,6 +168,10 @@ fn web() -> ContainerSpec {
 
 fn ann() -> Actor {
     Actor::user("ann".parse().unwrap())
+}
+
+fn admin() -> Actor {
+    Actor::admin("ann".parse().unwrap())
 }
 
 fn engine_id(name: &str) -> EngineId {

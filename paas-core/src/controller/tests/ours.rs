@@ -72,6 +72,33 @@ async fn a_copy_of_our_container_is_somebody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_of_ours_that_somebody_renamed_stays_ours_and_a_copy_of_it_does_not_become_so() {
+    let mut platform = Platform::of(&["a"]).await;
+    let started = platform.run(small(), 2).await.started;
+    let ours = started[0].id.clone();
+    let host = platform.host("a").clone();
+    let copy = host.outsider_copy(&ours, "copy", None).unwrap();
+    host.rename(&ours, "shop").await.unwrap();
+    host.rename(&copy, "copy-of-shop").await.unwrap();
+    let is_seen = |name: &str| platform.controller.container(name).is_ok_and(|found| found.name == format!("/{name}"));
+    assert!(eventually(|| is_seen("shop") && is_seen("copy-of-shop")).await);
+    for _ in 0..2 {
+        assert!(platform.is_managed(&ours) && !platform.is_managed(&copy));
+        assert_eq!(platform.launches().await.len(), 2, "its record stays");
+        platform.let_time_pass().await;
+    }
+    platform.controller.restart(&ann(), "shop", Duration::ZERO).await.unwrap();
+    let summary = platform.controller.scale(&ann(), "shop", 3).await.unwrap().finish().await;
+    assert_eq!(summary.started.len(), 1, "it is counted");
+    platform.controller.destroy(&ann(), "shop").await.unwrap();
+    platform.controller.scale(&ann(), started[1].id.as_str(), 0).await.unwrap().finish().await;
+    platform.let_time_pass().await;
+    let left: Vec<_> = host.really_there().into_iter().map(|found| found.id).collect();
+    assert!(left == [copy] && platform.launches().await.is_empty());
+    platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_version_without_records_started_is_taken_in_at_first_sight() {
     let mut platform = Platform::of(&["a"]).await;
     let name = platform.controller.cluster().platform().to_owned();
@@ -157,6 +184,45 @@ async fn another_platform_is_taken_over_by_name() {
     assert_eq!(summary.destroyed, [ours]);
     let wrong = builder(&platform.hosts, platform.store.clone(), platform.events.clone()).platform("a b").build().await;
     assert!(matches!(wrong, Err(ControllerError::Invalid(invalid)) if invalid.field == "platform"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_platform_that_is_nowhere_is_not_kept() {
+    let mut platform = Platform::of(&["a"]).await;
+    platform.controller.shared.cluster.shutdown().await;
+    let mistyped = builder(&platform.hosts, platform.store.clone(), platform.events.clone()).platform("anothr");
+    platform.controller = mistyped.build().await.unwrap();
+    platform.until("a", EngineStatus::Up).await;
+    assert_eq!(platform.controller.cluster().adopted_platforms().collect::<Vec<_>>(), ["anothr"]);
+    platform.let_time_pass().await;
+    assert_eq!(platform.controller.cluster().adopted_platforms().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_another_platform_is_changed_by_nobody_and_destroyed_by_who_names_that_platform() {
+    let platform = Platform::of(&["a"]).await;
+    let host = platform.host("a").clone();
+    let theirs = host.create(&create_request("another", "theirs")).await.unwrap().id;
+    host.start(&theirs).await.unwrap();
+    platform.until_seen(&theirs).await;
+    let (controller, id) = (&platform.controller, theirs.as_str());
+    for refused in [
+        controller.stop(&admin(), id, Duration::ZERO).await,
+        controller.start(&admin(), id).await,
+        controller.restart(&admin(), id, Duration::ZERO).await,
+        controller.destroy(&admin(), id).await,
+        controller.destroy_of(&admin(), id, Some("a-third")).await,
+    ] {
+        let says_why =
+            |reason: &str| reason.contains("belongs to the platform another") && reason.contains("--platform");
+        assert!(matches!(&refused, Err(ControllerError::Conflict { reason }) if says_why(reason)), "{refused:?}");
+    }
+    let ours = platform.run(small(), 1).await.started[0].id.clone();
+    let refused = controller.destroy_of(&admin(), ours.as_str(), Some("another")).await;
+    assert!(matches!(refused, Err(ControllerError::Conflict { .. })), "{refused:?}");
+    controller.destroy_of(&admin(), id, Some("another")).await.unwrap();
+    assert_eq!(host.really_there().len(), 1);
+    platform.check_at_rest();
 }
 
 #[tokio::test(start_paused = true)]

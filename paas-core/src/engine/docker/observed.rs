@@ -47,6 +47,7 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let limits = (cpu_limit(&host), host.memory.and_then(positive).map(MemoryMb::from_bytes_ceil));
     let name = inspected.name.unwrap_or_else(|| format!("/{}", id.short()));
     let (spec, managed) = config.labels.as_ref().and_then(|labels| labels::read(labels, &name)).unzip();
+    let labels_of_another = config.labels.as_ref().and_then(|labels| labels::read_of_another(labels, &name));
     let is_replica = |managed: &Managed| managed.replica().is_some();
     let spec = match spec {
         Some(spec) if !managed.as_ref().is_some_and(is_replica) => spec,
@@ -61,6 +62,7 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
         state,
         created: whole_second(created),
         managed,
+        labels_of_another,
         run,
         id,
     })
@@ -72,6 +74,7 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
     let state = summary.state.map_or(ContainerState::Stopped, |status| state(status.as_ref()));
     let created = summary.created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default();
     let name = own_name(summary.names.unwrap_or_default()).unwrap_or_else(|| format!("/{}", id.short()));
+    let labels_of_another = summary.labels.as_ref().and_then(|labels| labels::read_of_another(labels, &name));
     let (spec, managed) = match summary.labels.as_ref().and_then(|labels| labels::read(labels, &name)) {
         Some((spec, managed)) => (spec, Some(managed)),
         None => {
@@ -94,6 +97,7 @@ pub(super) fn from_summary(summary: ContainerSummary) -> Option<ObservedContaine
         state,
         created,
         managed,
+        labels_of_another,
         run,
         id,
     })

@@ -73,7 +73,7 @@ const fn first_format() -> u32 {
 
 impl LaunchRecord {
     /// A launch that Docker is going to be asked for.
-    pub fn asked(engine: EngineId, name: String) -> Self {
+    pub fn asked(engine: EngineId, name: String, began: Timestamp) -> Self {
         Self {
             format: FORMAT,
             engine,
@@ -83,7 +83,7 @@ impl LaunchRecord {
             user: String::new(),
             request: None,
             index: 0,
-            began: Timestamp::now(),
+            began,
             state: LaunchState::Asked,
             container: None,
             unknown: serde_json::Map::new(),

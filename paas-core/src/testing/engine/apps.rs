@@ -121,6 +121,8 @@ impl Bench {
         let renamed = self.inspected(&first.id).await;
         assert_eq!(renamed.name, format!("/{other}"), "it has its new name");
         assert_eq!(renamed.managed, None, "what is written on it is of a container of another name");
+        let written = renamed.labels_of_another.as_ref().map(|written| &written.1);
+        assert_eq!(written, first.managed.as_ref(), "which is told all the same");
         self.engine.rename(&first.id, &own).await.expect("its own name is free");
         assert_eq!(self.inspected(&first.id).await, first, "it is again what it was");
         for id in [first.id, second.id] {

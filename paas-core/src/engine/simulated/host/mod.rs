@@ -498,6 +498,9 @@ fn signal(number: &str) -> EventDetail {
 }
 
 fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
+    let (own, of_another) = container.managed.clone().map_or((None, None), |managed| {
+        if container.name == container.own_name { (Some(managed), None) } else { (None, Some(managed)) }
+    });
     ObservedContainer {
         id: id.clone(),
         name: format!("/{}", container.name),
@@ -507,7 +510,8 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
         state: container.state,
         ports: container.ports.clone(),
         created: container.created,
-        managed: container.managed.clone().filter(|_| container.name == container.own_name),
+        managed: own,
+        labels_of_another: of_another.map(|managed| Box::new((shown_spec(container), managed))),
         run: container.run.clone(),
     }
 }
