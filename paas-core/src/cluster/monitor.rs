@@ -161,7 +161,7 @@ fn jittered(engine: &EngineId, every: Duration) -> tokio::time::Interval {
     ticker
 }
 
-/// A part of a time, which is another one for each engine, and always the same: a simulation goes the same way twice.
+/// A part of a time that follows from the name of an engine: many of them are spread over it, and a simulation goes the same way twice.
 pub(super) fn part_of(engine: &EngineId, time: Duration) -> Duration {
     let mut hasher = DefaultHasher::new();
     engine.as_str().hash(&mut hasher);
