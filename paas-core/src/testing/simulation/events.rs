@@ -136,6 +136,8 @@ impl World {
 
     pub(super) fn apply(&mut self) {
         let request = ApplyRequest {
+            // It has nobody who would look at what no record names.
+            beside_orphans: true,
             app: self.declared.file(),
             supersede: self.random.random_bool(0.6),
             ..ApplyRequest::default()

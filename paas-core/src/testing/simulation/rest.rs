@@ -94,6 +94,8 @@ impl World {
         self.declared.improve(&mut self.random);
         for _ in 0..100 {
             let request = crate::wire::app::ApplyRequest {
+                // It has nobody who would look at what no record names.
+                beside_orphans: true,
                 app: self.declared.file(),
                 supersede: true,
                 ..crate::wire::app::ApplyRequest::default()
