@@ -133,6 +133,7 @@ fn planning() -> Result<()> {
                 sizes: None,
                 fingerprint: None,
                 complaint: Default::default(),
+                network_lost: false,
             });
         }
     }

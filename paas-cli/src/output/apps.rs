@@ -18,7 +18,7 @@ const WIDTH: usize = 80;
 pub(crate) fn plan(plan: &AppPlan) -> String {
     let AppPlan { app, base, changes, .. } = plan;
     let title = match base {
-        _ if !plan.has_changes() => format!("{app} is up to date (revision {base})"),
+        _ if changes.is_empty() && plan.steps.is_empty() => format!("{app} is up to date (revision {base})"),
         0 => format!("{app}: revision 1, the first"),
         _ if changes.is_empty() => format!("{app}: revision {base}, as it is"),
         _ => format!("{app}: revision {base} → {}", base + 1),
@@ -60,7 +60,12 @@ fn change_lines(changes: &[FieldChange]) -> Vec<String> {
             (None, new) => ("+", new.as_deref().map(one_line).unwrap_or_default()),
             (Some(old), None) => ("-", one_line(old)),
         };
-        let consequence = if change.new_containers { "new containers" } else { "" };
+        let is_size = matches!(change.field.rsplit('.').next(), Some("cpus" | "memory" | "restart"));
+        let consequence = match change.new_containers {
+            true => "new containers",
+            false if is_size => "in place",
+            false => "",
+        };
         Row { first: format!("{sign} {}", one_line(&change.field)), second: value, third: consequence }
     });
     aligned(&rows.collect::<Vec<_>>())

@@ -1,15 +1,19 @@
 //! How an application is, for people and programs.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::documents::Documents;
+use super::planner::loops_since;
 use super::reconciler::{App, Apps};
 use super::{Backend, Desired, Goal, Observed, ObservedContainer, Reach, Replica, RolloutReason, Slot, Step};
 use crate::cluster::{Cluster, ReplicaContainer};
 use crate::executor::Executor;
 use crate::model::app::{ComponentName, ComponentSpec, Replicas};
-use crate::model::{ContainerState, EngineAddress};
+use crate::model::{BoundPort, ContainerState, EngineAddress};
 use crate::store::records::{EndedRecord, OutcomeRecord};
 use crate::wire::app::{
     AppState, AppStatus, AppSummary, ComponentStatus, ReplicaStatus, RolloutOutcome, RolloutResult, RolloutStatus,
@@ -22,7 +26,8 @@ impl Apps {
         let (observed, steps) = self.look(executor, app, documents.desired());
         let known = executor.cluster.replicas(&app.name);
         let (cluster, making) = (&executor.cluster, app.being_made());
-        let looked = Looked { cluster, desired: documents.desired(), observed, steps, known, making };
+        let now = self.now();
+        let looked = Looked { cluster, desired: documents.desired(), observed, steps, known, making, now };
         Some(looked.status(&documents))
     }
 }
@@ -36,6 +41,7 @@ struct Looked<'a> {
     known: Vec<ReplicaContainer>,
     /// The slots whose containers Docker is being asked for.
     making: BTreeSet<Slot>,
+    now: Timestamp,
 }
 
 impl Looked<'_> {
@@ -106,6 +112,8 @@ impl Looked<'_> {
         let serves = |container: &ObservedContainer| {
             replica.backends.get(&container.generation) == Some(&Backend::Serving)
                 && container.state == ContainerState::Running
+                && !container.network_lost
+                && loops_since(container, self.now).is_none()
                 && self.observed.engines.get(&container.engine) == Some(&Reach::Up)
         };
         is_completed(replica) || self.containers_of(slot).any(serves)
@@ -149,6 +157,8 @@ impl Looked<'_> {
         }
         let Some(container) = container else { return "pending" };
         match (container.state, container.health, replica.backends.get(&container.generation)) {
+            (ContainerState::Running, ..) if container.network_lost => "no-network",
+            (ContainerState::Running, ..) if loops_since(container, self.now).is_some() => "crash-looping",
             (ContainerState::Running, super::Health::Unhealthy { .. }, _) => "unhealthy",
             (ContainerState::Running, _, Some(Backend::Serving)) => "ready",
             (ContainerState::Running, _, Some(Backend::Draining { .. })) => "draining",
@@ -166,7 +176,11 @@ impl Looked<'_> {
             Some(EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. }) => host.clone(),
             _ => "localhost".to_owned(),
         };
-        known.ports.iter().map(|port| format!("{} → {host}:{}", port.container_port, port.host_port)).collect()
+        let place = |port: &BoundPort| match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+            Some(ip) => format!("{} → {}", port.container_port, SocketAddr::new(ip, port.host_port)),
+            None => format!("{} → {host}:{}", port.container_port, port.host_port),
+        };
+        known.ports.iter().map(place).collect()
     }
 }
 

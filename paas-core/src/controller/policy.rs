@@ -7,7 +7,7 @@
 
 use super::{Actor, Controller, ControllerError, Result};
 use crate::cluster::KnownContainer;
-use crate::model::{BindPort, Capability, ContainerSpec, Device, EngineAddress, Logging};
+use crate::model::{BindPort, Capability, ContainerSpec, Device, EngineAddress, Invalid, Logging};
 
 /// Below it, ports are the system's own on any Linux.
 const FIRST_OPEN_PORT: u16 = 1024;
@@ -216,8 +216,15 @@ fn components(path: &str) -> Option<Vec<&str>> {
 }
 
 impl Controller {
-    /// Refuses what `actor` may not ask of a host.
+    /// Refuses what `actor` may not ask of a host, and the volume of a replica, which only that one mounts.
     pub(super) fn check_policy_of_run(&self, actor: &Actor, spec: &ContainerSpec) -> Result<()> {
+        let volumes = spec.volumes.iter().filter_map(|volume| volume.split_once(':')).map(|(name, _)| name);
+        for name in volumes {
+            if let Some(owner) = self.shared.apps.owner_of_volume(name) {
+                let message = format!("{name} is the volume of {owner}, and nobody else mounts it");
+                return Err(Invalid::new("volumes", message).into());
+            }
+        }
         if !actor.is_restricted() {
             return Ok(());
         }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::{CreateRequest, Managed, Owner, ReplicaLabels, RequestMark};
 #[cfg(feature = "docker")]
 use super::{NetworkRequest, VolumeRequest};
+#[cfg(feature = "docker")]
+use crate::model::app::AppName;
 use crate::model::{ContainerSpec, LaunchId};
 
 /// The format of the labels below. It changes only when one of them comes to mean something else; a new one needs no new
@@ -116,6 +118,12 @@ pub(super) fn of_volume(request: &VolumeRequest) -> HashMap<String, String> {
         (KEY_COMPONENT, request.component.to_string()),
         (KEY_SLOT, request.slot.to_string()),
     ])
+}
+
+/// Whether a network or a volume that is there was made for an application.
+#[cfg(feature = "docker")]
+pub(super) fn is_of_app(labels: &HashMap<String, String>, app: &AppName) -> bool {
+    labels.get(KEY_APP).is_some_and(|name| name == app.as_str())
 }
 
 #[cfg(feature = "docker")]

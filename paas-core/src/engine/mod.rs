@@ -287,10 +287,10 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::Conflict`] while containers that run are in it.
     async fn remove_network(&self, name: &str) -> Result<()>;
 
-    /// Makes a volume of the host. One of that name that is there already is no error, and keeps what is in it.
+    /// Makes a volume of the host. One of that name that was made for the application already is no error, and keeps what is in it.
     ///
     /// # Errors
-    /// [`EngineErrorKind::Conflict`] where there is one of another driver.
+    /// [`EngineErrorKind::Conflict`] where there is one of another driver; [`EngineErrorKind::Unable`] where somebody else made one.
     async fn create_volume(&self, volume: &VolumeRequest) -> Result<()>;
 
     /// Removes a volume with what is in it. One that is not there is no error.

@@ -346,6 +346,8 @@ pub struct EventDetail {
     pub signal: Option<String>,
     /// What the health check found: `healthy`, `unhealthy`, `starting`; of `health_status`.
     pub health: Option<String>,
+    /// The container that has left a network, of an event of the network.
+    pub disconnected: Option<ContainerId>,
 }
 
 /// What the containers of a host use.

@@ -19,7 +19,7 @@ use paas_core::wire::app::{
 use super::containers::since;
 use super::replica_logs::{Replicas, previous};
 use crate::app::{App, Caller};
-use crate::extract::{Body, Id, NoParams, OptionalBody, PROGRESS, Params};
+use crate::extract::{Body, Id, NoParams, Nothing, OptionalBody, PROGRESS, Params};
 use crate::problem::{Answer, Problem};
 
 /// No application has as many revisions.
@@ -147,6 +147,7 @@ pub(crate) async fn stop(
     caller: Caller,
     Name(name): Name,
     _: NoParams,
+    _: OptionalBody<Nothing>,
 ) -> Answer<Json<Applied>> {
     Ok(Json(app.controller.stop_app(&caller.actor(), name.as_str()).await?))
 }
@@ -156,6 +157,7 @@ pub(crate) async fn start(
     caller: Caller,
     Name(name): Name,
     _: NoParams,
+    _: OptionalBody<Nothing>,
 ) -> Answer<Json<Applied>> {
     Ok(Json(app.controller.start_app(&caller.actor(), name.as_str()).await?))
 }

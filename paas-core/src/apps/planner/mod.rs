@@ -28,6 +28,7 @@ use failure::Failure;
 #[cfg(test)]
 pub(super) use rebalance::scores;
 pub use rebalance::{Move, rebalance};
+pub(super) use status::loops_since;
 use update::Budget;
 use view::View;
 

@@ -74,7 +74,7 @@ fn judge_running(
     monitor_ms: u64,
     now: Timestamp,
 ) -> Status {
-    if let Some(since) = loop_began(container).filter(|_| now < calm_at(container)) {
+    if let Some(since) = loops_since(container, now) {
         return Status::CrashLooping(since);
     }
     let serves = replica.is_some_and(|replica| replica.backends.contains_key(&container.generation));
@@ -105,6 +105,11 @@ fn judge_running(
 /// How long a container may take to become healthy.
 pub(super) fn start_ms(spec: &ComponentSpec) -> u64 {
     spec.health.as_ref().map_or(60_000, |check| check.start_ms)
+}
+
+/// Since when a container that runs is in a crash loop all the same, if it is.
+pub(in crate::apps) fn loops_since(container: &ObservedContainer, now: Timestamp) -> Option<Timestamp> {
+    loop_began(container).filter(|_| now < calm_at(container))
 }
 
 /// When a container that ended again and again has run for so long that it counts as what its check says.

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Apps};
+use crate::apps::convert::volume_name;
 use crate::apps::{Desired, Volume};
 use crate::cluster::{Cluster, EngineReach, ReplicaContainer};
 use crate::model::EngineId;
@@ -145,6 +146,19 @@ impl Apps {
         if answering * 2 >= hosts.len() {
             self.heal_now.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// The replica whose own volume that is, by Docker's name of it: `shop/db.1`.
+    pub(crate) fn owner_of_volume(&self, name: &str) -> Option<String> {
+        // Of most it is seen that they are none.
+        if name.contains('/') || name.matches('.').count() < 3 {
+            return None;
+        }
+        self.all().into_iter().find_map(|app| {
+            let documents = app.shown()?;
+            let is_it = |volume: &&Volume| volume_name(&app.name, &volume.slot, &volume.name) == name;
+            documents.desired().volumes.iter().find(is_it).map(|volume| format!("{}/{}", app.name, volume.slot))
+        })
     }
 
     /// The volumes that are recorded on an engine, with their applications.

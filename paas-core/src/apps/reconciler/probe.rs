@@ -4,6 +4,7 @@
 //! for that.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,10 +77,16 @@ pub(super) fn check_of(component: &ComponentSpec) -> Option<(HealthCheck, u16)> 
 pub(super) fn published_for_check(component: &ComponentSpec, address: &EngineAddress) -> Option<BindPort> {
     let (EngineAddress::Tcp { host, .. } | EngineAddress::Https { host, .. }) = address else { return None };
     let (_, container_port) = check_of(component)?;
-    let is_published = component.publish.iter().any(|port| port.container_port == container_port);
+    let is_published =
+        component.publish.iter().any(|port| port.container_port == container_port && is_for_others(port.host_ip));
     let host_ip = net::without_brackets(host).parse().ok();
     let port = BindPort { proto: Protocol::Tcp, host_ip, host_port: None, container_port };
     (!is_published).then_some(port)
+}
+
+/// Whether a port that is published at an address of the host is reached from elsewhere.
+fn is_for_others(address: Option<IpAddr>) -> bool {
+    address.is_none_or(|address| !address.is_loopback())
 }
 
 impl Probes {
@@ -142,7 +149,9 @@ impl App {
 /// Where a port of a container is reached from here, or why it is not; nothing where there is no program that could be asked.
 fn place_of(cluster: &Cluster, container: &ReplicaContainer, port: u16) -> Option<Result<Place, &'static str>> {
     let spec = cluster.engine_spec(&container.engine)?;
-    let is_it = |bound: &&BoundPort| bound.container_port == port && bound.proto == Protocol::Tcp;
+    let is_it = |bound: &&BoundPort| {
+        bound.container_port == port && bound.proto == Protocol::Tcp && is_for_others(bound.host_ip)
+    };
     match &spec.addr {
         EngineAddress::Unix(_) => {
             let address = container.run.address.ok_or("it has no address in any network");

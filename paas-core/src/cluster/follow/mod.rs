@@ -234,6 +234,9 @@ fn take_event(cluster: &Cluster, engine: &EngineHandle, event: EngineEvent, hear
         "kill" => cluster.note_signal(engine, &event),
         _ => {}
     }
+    if let Some(container) = event.detail.disconnected.clone().filter(|container| !cluster.being_removed(container)) {
+        changed.mark(container);
+    }
     match &event.container {
         Some(container) if event.action == "destroy" => cluster.gone_from(engine, container),
         Some(container) if is_told_by_its_launch(cluster, engine.id(), &event) || cluster.being_removed(container) => {}

@@ -6,7 +6,7 @@ use crate::engine::EngineErrorKind;
 use crate::model::ContainerState;
 use crate::store::KeyRange;
 use crate::store::tables::STORE;
-use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest};
+use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
 
 fn with_before(image: &str) -> ApplyRequest {
     request(&format!("[component.web]\nimage = '{image}'\nbefore = {{ command = ['migrate'] }}"))
@@ -317,4 +317,30 @@ async fn what_is_being_removed_is_not_planned_for() {
     controller.destroy_app(&ann(), "shop", false).await.unwrap();
     let refused = controller.plan_app(&ann(), "shop", web("web:1", 1)).await;
     assert!(matches!(refused, Err(ControllerError::Conflict { .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_volume_of_a_replica_is_mounted_by_nobody_else() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let db = request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
+    controller.apply_app(&ann(), "shop", db).await.unwrap();
+    platform.settled().await;
+    let mut spec = ContainerSpec::new("web:1".parse().unwrap());
+    spec.volumes = vec!["shop.db.1.data:/x".into()];
+    let run = RunRequest { spec: spec.clone(), count: 1, pull: false };
+    let shared = "app = 'thief'\n[component.web]\nimage = 'web:1'\n\
+        volumes = [{ name = 'shop.db.1.data', target = '/x', shared = true }]";
+    let thief = ApplyRequest { app: read_files(&[("paas.toml", shared)], |_| None).unwrap(), ..Default::default() };
+    let refused = [
+        controller.run(&ann(), run.clone()).await.map(drop),
+        controller.run(&Actor::system(), run).await.map(drop),
+        controller.apply_app(&ann(), "thief", thief).await.map(drop),
+    ];
+    for outcome in refused {
+        let wrong = outcome.unwrap_err().to_string();
+        assert!(wrong.contains("shop.db.1.data is the volume of shop/db.1"), "{wrong}");
+    }
+    spec.volumes = vec!["a.b.1.data:/x".into()];
+    controller.run(&ann(), RunRequest { spec, count: 1, pull: false }).await.unwrap();
 }

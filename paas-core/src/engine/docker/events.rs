@@ -108,8 +108,6 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
     let mut attributes = actor.attributes.unwrap_or_default();
     let id = actor.id.unwrap_or_default();
     let is_container = message.typ == Some(EventMessageTypeEnum::CONTAINER);
-    let leaves_network =
-        message.typ == Some(EventMessageTypeEnum::NETWORK) && message.action.as_deref() == Some("disconnect");
     let name = attributes.remove("name").filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone());
     // Docker tells the labels of a container among the attributes.
     let launch = if is_container { labels::launch(&attributes) } else { None };
@@ -121,11 +119,7 @@ pub(super) fn engine_event(message: EventMessage) -> Option<EngineEvent> {
     Some(EngineEvent {
         time: time.ok()?,
         action,
-        container: match (is_container, leaves_network) {
-            (true, _) => id.parse().ok(),
-            (false, true) => attributes.remove("container").and_then(|id| id.parse().ok()),
-            (false, false) => None,
-        },
+        container: if is_container { id.parse().ok() } else { None },
         name: name.trim_start_matches('/').to_owned(),
         image: if is_container { attributes.remove("image") } else { None },
         launch,
@@ -142,6 +136,11 @@ fn detail(action: &str, rest: &str, attributes: &mut HashMap<String, String>) ->
             let code = attributes.remove("exitCode").or_else(|| attributes.remove("containerExitCode"));
             EventDetail { exit_code: code.and_then(|code| code.parse().ok()), ..EventDetail::default() }
         }
+        // Of a network: which container has left it.
+        "disconnect" => EventDetail {
+            disconnected: attributes.remove("container").and_then(|id| id.parse().ok()),
+            ..EventDetail::default()
+        },
         "kill" => EventDetail { signal: attributes.remove("signal").and_then(text), ..EventDetail::default() },
         "health_status" => {
             let health = text(rest.to_owned()).or_else(|| attributes.remove("health_status").and_then(text));

@@ -50,7 +50,7 @@ use self::usage::Samples;
 use super::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
     EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest,
+    VolumeRequest, labels,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -472,7 +472,12 @@ impl DockerEngine for Docker {
 
     async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
         let call = self.call("create the volume", Subject::Object);
-        call.within(deadlines::CHANGE, self.client.create_volume(objects::volume_body(volume))).await.map(drop)
+        let asked = self.client.create_volume(objects::volume_body(volume));
+        let made = call.within(deadlines::CHANGE, asked).await?;
+        match labels::is_of_app(&made.labels, &volume.app) {
+            true => Ok(()),
+            false => Err(objects::of_somebody_else(&self.call("create the volume", Subject::Object), &volume.name)),
+        }
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {

@@ -17,7 +17,7 @@ use super::errors::Call;
 use super::lines::granted;
 use super::transport::Transport;
 use super::{Docker, deadlines, observed};
-use crate::engine::{NetworkRequest, Result, VolumeRequest, labels};
+use crate::engine::{EngineError, EngineErrorKind, NetworkRequest, Result, VolumeRequest, labels};
 
 /// How long a host may take to say which volumes it has. It asks its volume plugins for them, and one that hangs must not make the
 /// host look as if it were away.
@@ -82,6 +82,12 @@ async fn ask_for_network(transport: &Transport, network: &NetworkRequest, subnet
         Ok(_) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
         Err(err) => Err(err),
     }
+}
+
+/// What somebody else made under the name of one of ours may hold what is theirs, or lead elsewhere.
+pub(super) fn of_somebody_else(call: &Call, name: &str) -> EngineError {
+    let detail = format!("{name} is there already, and the platform did not make it; remove it, or use another name");
+    call.error(EngineErrorKind::Unable, detail)
 }
 
 /// Docker's words for it, before and since 28.

@@ -279,7 +279,7 @@ pub struct AppPlan {
 impl AppPlan {
     /// Whether to apply it would change anything.
     pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || !self.steps.is_empty()
+        !self.changes.is_empty() || self.steps.iter().any(|step| !step.waits)
     }
 }
 

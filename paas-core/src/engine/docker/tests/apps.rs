@@ -231,12 +231,18 @@ async fn a_host_that_has_no_addresses_left_takes_those_of_the_platform() {
 
 #[tokio::test]
 async fn a_volume_says_which_slot_it_is_of() {
-    let host = daemon("1.41", |_| Answer::json(201, volume("x"))).await;
+    let labels = json!({"paas.platform": "p", "paas.app": "shop", "paas.component": "db", "paas.slot": "3"});
+    let mut made = volume("x");
+    made["Labels"] = labels.clone();
+    let host = daemon("1.41", move |_| Answer::json(201, made.clone())).await;
     let (app, component) = ("shop".parse().unwrap(), "db".parse().unwrap());
     let request = VolumeRequest { name: "x".into(), platform: "p".into(), app, component, slot: 3 };
     host.docker.create_volume(&request).await.unwrap();
     let sent: Value = serde_json::from_slice(&host.asked.lock().last().unwrap().body).unwrap();
-    let labels = json!({"paas.platform": "p", "paas.app": "shop", "paas.component": "db", "paas.slot": "3"});
+    // Docker answers with what is there, whoever made it.
+    let others = daemon("1.41", |_| Answer::json(201, volume("x"))).await;
+    let refused = others.docker.create_volume(&request).await.unwrap_err();
+    assert_eq!(refused.kind(), EngineErrorKind::Unable, "{refused}");
     assert_eq!((&sent["Name"], &sent["Labels"]), (&json!("x"), &labels));
 }
 

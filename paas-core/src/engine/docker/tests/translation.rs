@@ -346,8 +346,7 @@ fn an_event_has_docker_s_word_and_the_time_to_the_nanosecond() {
     assert_eq!((health.action.as_str(), health.detail.health.as_deref()), ("health_status", Some("unhealthy")));
     assert_eq!(events::engine_event(message("pull", "image")).unwrap().container, None);
     let left = events::engine_event(message("disconnect", "network")).unwrap();
-    assert_eq!(left.container.unwrap().as_str(), ID, "which is read again then");
-    assert_eq!(events::engine_event(message("connect", "network")).unwrap().container, None);
+    assert_eq!((left.container, left.detail.disconnected.unwrap().as_str()), (None, ID), "which is read again then");
     assert_eq!(events::docker_time(event.time), "1700000000.123456789");
 }
 
