@@ -119,7 +119,7 @@ impl Parts {
             && let (0, read) = cluster.containers_of_platform(platform)
         {
             let kept = match cluster.platform() == platform {
-                true => "This new store is called so from now on.",
+                true => "This store is called so itself.",
                 false => "It is remembered once a container of it is seen.",
             };
             say(&format!("{} {kept}", none_of(platform, read, controller.engines().len())));
