@@ -186,7 +186,8 @@ async fn an_application_goes_also_when_a_container_of_somebody_else_has_a_volume
     platform.settled().await;
     platform.controller.destroy_app(&ann(), "shop", true).await.unwrap();
     assert!(eventually(|| platform.controller.app("shop").is_err()).await, "{:#?}", platform.controller.app("shop"));
-    let told = platform.events.events().into_iter().map(|event| event.message).find(|told| told.contains("nothing"));
+    let told =
+        platform.events.events().into_iter().map(|event| event.message).find(|told| told.contains("nothing of it"));
     let expected = "shop: nothing of it is left but volume shop.db.1.data on one: kept-by-ann uses it";
     assert_eq!(told.as_deref(), Some(expected));
     // Whoever declares it again finds what is in it.
