@@ -52,11 +52,11 @@ async fn at_rest(size: Size) -> Result<()> {
     let (run_cpu, run_mb) = idle(size, async |server, token| server.run(token, size.containers()).await).await?;
     let (app_cpu, app_mb) = idle(size, async |server, token| deploy(size, server, token).await).await?;
     let of = format!("{} applications of {REPLICAS} on {}", size.apps, size.engines);
-    Figure::new(&format!("idle CPU, {of}, more than as many of `run`"), app_cpu - run_cpu, "% of a core")
+    Figure::new(format!("idle CPU, {of}, more than as many of `run`"), app_cpu - run_cpu, "% of a core")
         .at_most(1.0)
         .print();
     let each = (app_mb - run_mb) * 1e3 / size.containers() as f64;
-    Figure::new(&format!("memory of one replica, {of}, more than of one of `run`"), each, "kB").at_most(2.0).print();
+    Figure::new(format!("memory of one replica, {of}, more than of one of `run`"), each, "kB").at_most(2.0).print();
     Ok(())
 }
 
@@ -91,7 +91,7 @@ async fn deploy(size: Size, server: &Server, token: &str) -> Result<()> {
             .await?;
     }
     let each = begun.elapsed().as_secs_f64() * 1e3 / size.apps as f64;
-    Figure::new(&format!("applying one of {} applications", size.apps), each, "ms").print();
+    Figure::new(format!("applying one of {} applications", size.apps), each, "ms").print();
     Ok(())
 }
 

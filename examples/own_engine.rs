@@ -131,6 +131,9 @@ impl DockerEngine for FixedTags {
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
         self.0.exec(id, command).await
     }
+    async fn attach(&self, id: &ContainerId) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.0.attach(id).await
+    }
 }
 
 fn with_fixed_tags(spec: &EngineSpec) -> Result<Arc<dyn DockerEngine>> {
