@@ -233,6 +233,11 @@ pub enum BeforeState {
     Unknown,
 }
 
+impl BeforeState {
+    /// What a command ended with that took too long, as `timeout` says it.
+    pub(crate) const TOOK_TOO_LONG: i64 = 124;
+}
+
 /// A command before a component that could not be started. [`Desired::note_before_failed`] records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BeforeFailure {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::model::app::{ComponentName, ComponentSpec};
 use crate::scheduler::{Scheduler, Snapshot};
+use crate::wire::app::Period;
 use failure::Failure;
 #[cfg(test)]
 pub(super) use rebalance::scores;
@@ -269,7 +270,13 @@ impl<'a> Planner<'a> {
                 Err(Cause::BeforeRuns)
             }
             Some(BeforeState::Ended(code)) => {
-                let why = format!("the command before {} ended with {code}", component.name);
+                let limit = Period::from_millis(before.timeout_ms);
+                let why = match *code {
+                    BeforeState::TOOK_TOO_LONG => {
+                        format!("the command before {} took longer than {limit}, or ended with {code}", component.name)
+                    }
+                    code => format!("the command before {} ended with {code}", component.name),
+                };
                 let component = component.name.clone();
                 let witness = Some(Witness::Before(component.clone()));
                 self.failure.get_or_insert(Failure { component, why, witness, may_roll_back: true });

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::place::is_exclusive;
-use super::status::{Drain, Status, after, calm_at, drained_at, start_ms, was_stopped};
+use super::status::{Drain, Status, after, calm_at, drained_at, ends_well, start_ms, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
 use crate::apps::{
@@ -118,7 +118,10 @@ impl<'a> Planner<'a> {
             Status::Ended => Some(format!("{name} ended{code} before it was ready")),
             Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
             Status::Sick(_) => Some(format!("{name} {}", not_healthy(container, view.spec))),
-            Status::Starting(_) | Status::Monitored(_) if !container.exits.is_empty() => {
+            // That one has ended well may be known before it is seen to have ended.
+            Status::Starting(_) | Status::Monitored(_)
+                if !container.exits.is_empty() && !ends_well(container, view.spec) =>
+            {
                 Some(format!("{name} ended{code} before it was ready"))
             }
             _ => None,

@@ -124,9 +124,14 @@ fn loop_began(container: &ObservedContainer) -> Option<Timestamp> {
 
 /// Whether a container ended by itself, well, and is not to be started again.
 pub(super) fn ended_well(container: &ObservedContainer, spec: &ComponentSpec, replica: Option<&Replica>) -> bool {
-    let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
     let has_ended = container.state == ContainerState::Stopped;
-    stays_ended && has_ended && !was_stopped(container, replica) && container.exit_code == Some(0)
+    has_ended && !was_stopped(container, replica) && ends_well(container, spec)
+}
+
+/// Whether the last end of a container was a good one, after which it is not started again.
+pub(super) fn ends_well(container: &ObservedContainer, spec: &ComponentSpec) -> bool {
+    let stays_ended = matches!(spec.restart, RestartPolicy::No | RestartPolicy::OnFailure { .. });
+    stays_ended && container.exit_code == Some(0)
 }
 
 /// Whether a container was stopped on purpose.

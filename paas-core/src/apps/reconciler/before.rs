@@ -10,7 +10,7 @@ use super::create::component;
 use super::once::{self, Once, Where};
 use super::secrets::Fault;
 use super::{App, Apps, Target};
-use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step};
+use crate::apps::{Action, BeforeState, Cause, Desired, Goal, Step, Subject};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::engine::{EngineError, EngineErrorKind};
 use crate::executor::Executor;
@@ -21,8 +21,6 @@ use crate::model::{ContainerState, EngineId};
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a host that may have the command is waited for. Then nobody knows how the command ended.
 const LOST: Duration = Duration::from_secs(60);
-/// How a command ended that took too long, as `timeout` says it.
-const TOOK_TOO_LONG: i64 = 124;
 /// How a command ended of which nobody says how it did.
 const ENDED_SOMEHOW: i64 = 126;
 
@@ -54,7 +52,11 @@ impl Apps {
                 Some(container) if container.state == ContainerState::Created => {
                     steps.push(Step { action: Action::RunBefore(name), cause: Cause::NotStarted });
                 }
-                Some(container) => desired.note_before_started(&name, exit_of(container, &before, now), now),
+                Some(container) => {
+                    let exit = exit_of(container, &before, now);
+                    steps.extend(exit.is_none().then(|| waits_for_end_of(&name, container, &before)));
+                    desired.note_before_started(&name, exit, now);
+                }
                 None => match rollout.before_on.get(&name).map(|engine| self.may_come_back(&reaches, engine, now)) {
                     // No host was asked for it, or that one was read and does not have it.
                     None | Some(None) => steps.push(Step { action: Action::RunBefore(name), cause: Cause::Declared }),
@@ -67,18 +69,19 @@ impl Apps {
         steps
     }
 
-    /// Has containers of commands removed that are not of the revision that is to run, or take too long, those of commands that nobody
-    /// waits for, and all of an application that goes. The others are kept for their output.
+    /// Has containers of commands removed that are not of the revision that is to run, or run on although they are not waited for,
+    /// and all of an application that goes. The others are kept for their output. Goes by what is written down: one that takes too
+    /// long is removed when that is, since it would be run again otherwise.
     pub(super) fn remove_old_commands(self: &Arc<Self>, executor: &Executor, app: &Arc<App>, desired: &Desired) {
         // What was begun for a revision that differs in the number of replicas only goes on.
         let oldest = desired.rollout.as_ref().map_or(desired.target, |rollout| rollout.first);
         let is_old = |container: &ReplicaContainer| {
             let labels = &container.labels;
-            let took_too_long = desired.rollout.as_ref().and_then(|rollout| rollout.before.get(&labels.component))
-                == Some(&BeforeState::Ended(TOOK_TOO_LONG));
+            let state = desired.rollout.as_ref().and_then(|rollout| rollout.before.get(&labels.component));
+            let runs_on = container.state.holds_resources() && state != Some(&BeforeState::Running);
             let is_over = match labels.run {
                 Some(_) => self.is_left_over(app, container),
-                None => labels.revision < oldest || took_too_long || desired.is_of_another(labels),
+                None => labels.revision < oldest || runs_on || desired.is_of_another(labels),
             };
             labels.slot.is_none() && (is_over || desired.goal == Goal::Destroy)
         };
@@ -186,13 +189,20 @@ pub(super) fn is_command(container: &ReplicaContainer, component: &ComponentName
     labels.slot.is_none() && labels.run.is_none() && labels.component == *component && is_of_it
 }
 
+/// A command runs, until its time is over at the latest.
+fn waits_for_end_of(name: &ComponentName, container: &ReplicaContainer, before: &BeforeCommand) -> Step {
+    let over = |began: Timestamp| began.saturating_add(Duration::from_millis(before.timeout_ms)).ok();
+    let until = container.run.started.and_then(over);
+    Step { action: Action::Wait { subject: Subject::Component(name.clone()), until }, cause: Cause::BeforeRuns }
+}
+
 /// How a command ended, if it did, or has to.
 fn exit_of(container: &ReplicaContainer, before: &BeforeCommand, now: jiff::Timestamp) -> Option<i64> {
     match container.state {
         ContainerState::Stopped => Some(container.run.exit_code.unwrap_or(ENDED_SOMEHOW)),
         _ => {
             let ran = Duration::try_from(now.duration_since(container.run.started?)).unwrap_or_default();
-            (ran > Duration::from_millis(before.timeout_ms)).then_some(TOOK_TOO_LONG)
+            (ran >= Duration::from_millis(before.timeout_ms)).then_some(BeforeState::TOOK_TOO_LONG)
         }
     }
 }

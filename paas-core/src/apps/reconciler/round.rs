@@ -44,6 +44,7 @@ impl Apps {
         if !desired.observe_only {
             desired.note_gone(&observed);
         }
+        self.remove_old_commands(executor, app, &desired);
         let mut steps = self.steps_of_before(executor, app, &mut desired);
         steps.extend(
             executor
@@ -51,7 +52,6 @@ impl Apps {
                 .with_snapshot(|snapshot| plan(&desired, &observed, snapshot, &**executor.cluster.scheduler(), now)),
         );
         leave_commands_of_what_ends(&mut steps);
-        self.remove_old_commands(executor, app, &desired);
         let until = steps.iter().filter_map(time_to_wait_for).min();
         steps.retain(|step| !step.action.is_wait());
         app.leave_what_is_in_flight(&mut steps);

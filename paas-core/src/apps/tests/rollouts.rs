@@ -471,3 +471,35 @@ fn a_version_that_fails_after_it_was_ready_and_before_the_others_are_goes_back()
     assert!(why.contains("ended with 7 after it was ready"), "{why}");
     assert_eq!(world.serving("web"), 3, "{}", world.show());
 }
+
+#[test]
+fn that_a_job_has_ended_well_is_no_failure_before_it_is_seen_to_have_ended() {
+    let mut world = World::new(&["a"], JOB);
+    world.pass(2);
+    let now = world.now;
+    let job = world.container("job.1");
+    // Of the end, its status is known first.
+    (job.state, job.exit_code) = (ContainerState::Running, Some(0));
+    job.exits.push(now);
+    assert!(world.steps().iter().all(|step| step.action.is_wait()), "{}", world.show());
+    let job = world.container("job.1");
+    (job.state, job.since) = (ContainerState::Stopped, now);
+    world.rest();
+    assert_eq!(world.outcomes.last().unwrap().0, Outcome::Done, "{:?}", world.outcomes);
+    assert_eq!(world.container("job.1").generation, 1);
+}
+
+#[test]
+fn what_runs_is_not_made_again_because_the_revision_that_it_was_made_of_is_forgotten() {
+    let mut world = World::running(&["a", "b"], WEB);
+    for replicas in [2, 3] {
+        let scaled = WEB.replace("replicas = 3", &format!("replicas = {replicas}"));
+        world.begin(&scaled, RolloutReason::Scale);
+        world.rest();
+    }
+    let used = world.desired.revisions_in_use();
+    world.desired.revisions.retain(|number, _| used.contains(number));
+    assert!(!world.desired.revisions.contains_key(&1), "{:?}", world.desired.revisions.keys());
+    assert!(world.steps().iter().all(|step| step.action.is_wait()), "{}", world.show());
+    assert_eq!(world.container("web.1").generation, 1);
+}

@@ -281,6 +281,19 @@ async fn the_command_before_runs_once_and_nothing_is_replaced_until_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_before_has_the_time_that_it_is_given() {
+    let platform = platform(&["one"]).await;
+    let file = "[component.web]\nimage = 'web:1'\nbefore = { command = ['migrate'], timeout = '3s' }";
+    let begun = tokio::time::Instant::now();
+    platform.controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    let app = platform.app_until(|app| app.rollout.is_none()).await;
+    assert!((3..10).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    let why = app.last_rollout.unwrap().why;
+    assert!(why.contains("the command before web took longer than 3s"), "{why}");
+    assert!(eventually(|| platform.really_there() == 0).await, "it is ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_before_whose_host_died_stops_the_rollout_and_is_not_run_twice() {
     let platform = platform(&["one", "two"]).await;
     let controller = &platform.controller;

@@ -31,6 +31,15 @@ impl AppSpec {
             component.validate().map_err(|wrong| within(name, wrong))?;
             self.validate_uses(component).map_err(|wrong| within(name, wrong))?;
         }
+        let count = |component: &ComponentSpec| match component.replicas {
+            Replicas::Count(count) => u64::from(count),
+            Replicas::EachHost => 0,
+        };
+        let all: u64 = self.components.values().map(count).sum();
+        if all > u64::from(MAX_REPLICAS) {
+            let message = format!("all of an application must be at most {MAX_REPLICAS}, not {all}");
+            return Err(Invalid::new("replicas", message));
+        }
         self.validate_routes()?;
         if let Some(cycle) = self.cycle() {
             let names: Vec<&str> = cycle.iter().map(|name| name.as_str()).collect();

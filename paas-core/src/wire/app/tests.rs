@@ -172,6 +172,17 @@ fn a_chain_of_too_many_components_is_refused() {
 }
 
 #[test]
+fn an_application_has_no_more_replicas_than_can_be_planned_in_a_moment() {
+    let components = |count: u32| -> String {
+        (0..count).map(|number| format!("[component.c{number}]\nimage = 'a'\nreplicas = 5000\n")).collect()
+    };
+    let read = |text: String| read_files(&[("paas.toml", &format!("app = 'shop'\n{text}"))], |_| None);
+    let checked = |count| read(components(count)).unwrap().normalise(None).map_err(|wrong| wrong.to_string());
+    assert!(checked(2).is_ok());
+    assert_eq!(checked(3).unwrap_err(), "replicas: all of an application must be at most 10000, not 15000");
+}
+
+#[test]
 fn more_replicas_with_a_fixed_port_than_hosts_are_refused() {
     let app = normalised("app = 'a'\n[component.web]\nimage = 'web'\nreplicas = 3\npublish = ['8443:8443']").unwrap();
     app.validate_for_hosts(3).unwrap();
