@@ -30,7 +30,7 @@ mod subnets;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tmpfs;
-mod ulimit;
+pub(crate) mod ulimit;
 mod units;
 mod validation;
 mod volume;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Invalid;
 use super::validation::shortened;
@@ -62,6 +62,17 @@ impl From<Written> for Ulimit {
             Written::Each(Each { soft, hard }) => Self { soft, hard },
         }
     }
+}
+
+/// Reads limits that are kept: what a later version wrote beside them is passed over.
+pub(crate) fn read_kept<'de, D: Deserializer<'de>>(kept: D) -> Result<BTreeMap<String, Ulimit>, D::Error> {
+    #[derive(Deserialize)]
+    struct Kept {
+        soft: i64,
+        hard: i64,
+    }
+    let all = BTreeMap::<String, Kept>::deserialize(kept)?;
+    Ok(all.into_iter().map(|(name, Kept { soft, hard })| (name, Ulimit { soft, hard })).collect())
 }
 
 impl FromStr for Ulimit {

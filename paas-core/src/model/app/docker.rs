@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{MemoryMb, Ulimit};
+use crate::model::{MemoryMb, Ulimit, ulimit};
 
 /// What Docker is told of a container beside what the platform itself looks at. What is absent is Docker's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ pub struct DockerOptions {
     /// Capabilities it does not get.
     pub cap_drop: BTreeSet<String>,
     /// Limits of its processes.
+    #[serde(deserialize_with = "ulimit::read_kept")]
     pub ulimits: BTreeMap<String, Ulimit>,
     /// Kernel parameters of its name spaces.
     pub sysctls: BTreeMap<String, String>,

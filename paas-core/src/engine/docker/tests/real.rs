@@ -147,7 +147,7 @@ async fn what_docker_does_not_take_is_told_apart() {
         let no_program = ContainerSpec { args: vec!["/bin/no-such-program".into()], ..web() };
         let id = create("e", no_program).await.unwrap();
         let error = host.engine.start(&id.id).await.unwrap_err();
-        assert_eq!(error.kind(), EngineErrorKind::Refused, "{error}");
+        assert_eq!(error.kind(), EngineErrorKind::NoSuchProgram, "{error}");
 
         let linked = CreateRequest {
             links: vec![("paas-core-test-no-such-container".into(), "db".into())],
