@@ -4,7 +4,7 @@ use super::run;
 use crate::testing::tier;
 
 /// How many seeds are tried from day to day, by all of these tests together; `cargo xtask simulate` tries ten thousand.
-const SEEDS: usize = 100;
+const SEEDS: usize = 300;
 
 /// One of four parts of the seeds, so that as many CPUs have something to do.
 fn part(number: u64) -> Range<u64> {
