@@ -56,13 +56,6 @@ fn broken() -> Vec<Broken> {
             why: &["web.1.2", "ended", "with 7", "before it was ready"],
             last_line: Some("out of luck"),
         },
-        Broken {
-            what: "one whose image does not exist",
-            outcome: "rolled-back",
-            component: with(&|web| web["image"] = json!(format!("{REGISTRY}/nobody/made-this:1"))),
-            why: &["web.1.2 could not be made", "nobody/made-this:1"],
-            last_line: None,
-        },
         // That says nothing about the version, so nothing is taken back either.
         Broken {
             what: "one whose registry does not answer",
@@ -108,10 +101,30 @@ fn start_registry(bed: &Bed, host: usize) {
 pub(crate) async fn none_of_them_takes_the_old_one_away(bed: &Bed, api: &Api) {
     (1..=3).for_each(|host| start_registry(bed, host));
     let all = broken().into_iter().enumerate();
-    futures::future::join_all(
+    let rolled_out = futures::future::join_all(
         all.map(|(number, broken)| roll_out(Shop::new(api, &format!("broken-{number}")), broken)),
-    )
-    .await;
+    );
+    tokio::join!(rolled_out, what_nobody_has_is_refused(Shop::new(api, "refused")));
+}
+
+/// One whose image does not exist is not taken at all, whether it is written with a tag or with a digest.
+async fn what_nobody_has_is_refused(shop: Shop) {
+    shop.roll_out(of(version(web(REPLICAS), 1))).await;
+    let (before, _) = shop.until("at rest", |status| shop::rests_with(status, REPLICAS)).await;
+    for image in [":1".to_owned(), format!("@sha256:{}", "a".repeat(64))] {
+        let image = format!("{REGISTRY}/nobody/made-this{image}");
+        let mut component = version(web(REPLICAS), 2);
+        component["image"] = json!(image);
+        let refused = shop.put(json!({"app": of(component)})).await;
+        assert_eq!((refused.status, &refused.body["field"]), (400, &json!("component.web.image")), "{}", refused.body);
+        let why = refused.body["detail"].as_str().unwrap();
+        assert!(why.contains(&format!("{image} is on no host, and in no registry: ")), "{why}");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = shop.status().await;
+    assert_eq!((containers(&after), &after["revision"]), (containers(&before), &before["revision"]), "{after:#}");
+    assert_eq!(after["last_rollout"], before["last_rollout"]);
+    shop.destroy().await;
 }
 
 async fn roll_out(shop: Shop, broken: Broken) {

@@ -31,8 +31,8 @@ const TOUR: [(&str, &[&str]); 6] = [
 const LOGIN: &str = "paas-cli login --url http://127.0.0.1:5002 --name admin";
 /// Ends with status 1.
 const BROKEN: &str = "paas-cli deploy --yes --image web=paas-demo-web:3";
-/// The same where there are no programs that could fail: an image that nobody has.
-const BROKEN_SIMULATED: &str = "paas-cli deploy --yes --image web=missing:3";
+/// The same where there are no programs that could fail: an image that its registry lists and nobody gets.
+const BROKEN_SIMULATED: &str = "paas-cli deploy --yes --image web=withdrawn:3";
 
 /// The versions of the example's image, and what each runs.
 const IMAGES: [(&str, &str); 3] = [

@@ -47,6 +47,9 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
     let plan = client.plan_app(&name, &request).await?;
     if plan.has_changes() || !plan.refused.is_empty() {
         context.output.say_lines(&output::apps::plan(&plan));
+        if plan.is_refused() {
+            return Err(Failure::Failed("nothing is applied: see the plan for what is refused".to_owned()));
+        }
         if !options.yes && !only_adds(&plan) {
             let instead = match plan.refused.is_empty() {
                 true => "this does more than to add something; look at the plan, and add --yes to apply it",

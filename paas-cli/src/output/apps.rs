@@ -18,6 +18,7 @@ const WIDTH: usize = 80;
 pub(crate) fn plan(plan: &AppPlan) -> String {
     let AppPlan { app, base, changes, .. } = plan;
     let title = match base {
+        _ if plan.is_refused() => format!("{app}: nothing of it can be applied to revision {base}"),
         _ if changes.is_empty() && plan.steps.is_empty() => format!("{app} is up to date (revision {base})"),
         0 => format!("{app}: revision 1, the first"),
         _ if changes.is_empty() => format!("{app}: revision {base}, as it is"),
@@ -168,13 +169,16 @@ pub(crate) fn history(revisions: &[RevisionSummary]) -> String {
             format!("{}{mark}", revision.revision),
             time(revision.created),
             revision.user.as_ref().map(ToString::to_string).unwrap_or_default(),
-            clipped(&changed_images(revision, revisions.get(index + 1)), 20),
+            changed_images(revision, revisions.get(index + 1)),
             revision.message.clone(),
         ]
     });
     let table = with_headers(["REVISION", "CREATED", "USER", "IMAGES", "MESSAGE"], rows);
     table.lines().map(|line| clipped(line, WIDTH)).collect::<Vec<_>>().join("\n")
 }
+
+/// How wide the images of a revision may be, characters.
+const IMAGES_WIDTH: usize = 24;
 
 /// The images that are others than those of the revision before; all of them where that is not known.
 fn changed_images(revision: &RevisionSummary, earlier: Option<&RevisionSummary>) -> String {
@@ -184,13 +188,17 @@ fn changed_images(revision: &RevisionSummary, earlier: Option<&RevisionSummary>)
                 || earlier.digests.get(component) != revision.digests.get(component)
         })
     };
-    let images = revision.images.iter().filter(|(component, image)| is_new(component, image));
-    images.map(|(component, image)| format!("{component}={}", last_part(image))).collect::<Vec<_>>().join(",")
+    let images: Vec<_> = revision.images.iter().filter(|(component, image)| is_new(component, image)).collect();
+    let joined = |shown: fn(&str) -> String| {
+        images.iter().map(|(component, image)| format!("{component}={}", shown(image))).collect::<Vec<_>>().join(",")
+    };
+    let whole = joined(str::to_owned);
+    if length(&whole) <= IMAGES_WIDTH { whole } else { clipped(&joined(last_part), IMAGES_WIDTH) }
 }
 
-/// An image without its registry.
-fn last_part(image: &str) -> &str {
-    image.rsplit('/').next().unwrap_or(image)
+/// The last part of an image's name, with a sign where there is more before it.
+fn last_part(image: &str) -> String {
+    image.rsplit_once('/').map_or_else(|| image.to_owned(), |(_, last)| format!("…/{last}"))
 }
 
 fn clipped(text: &str, width: usize) -> String {

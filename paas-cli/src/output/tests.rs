@@ -149,6 +149,10 @@ fn a_plan() {
     assert_eq!(apps::plan(&plan).lines().next(), Some("shop: revision 3, as it is"));
     plan.steps.clear();
     assert_eq!(apps::plan(&plan), "shop is up to date (revision 3)");
+    plan.refused = vec!["component.web.image: no:1 is on no host".to_owned()];
+    let refused =
+        "shop: nothing of it can be applied to revision 3\nrefused\n  component.web.image: no:1 is on no host";
+    assert_eq!(apps::plan(&plan), refused);
 }
 
 #[test]
@@ -208,6 +212,19 @@ fn revisions() {
              "images": {"db": "postgres:17", "web": "shop:1.8"}, "current": false}]"#,
     );
     insta::assert_snapshot!(apps::history(&revisions));
+}
+
+#[test]
+fn an_image_of_a_revision_is_not_shown_as_another_one() {
+    let images = |images: &str| {
+        let revision =
+            format!(r#"[{{"revision": 1, "created": "2026-01-29T12:00:00Z", "images": {images}, "current": false}}]"#);
+        let shown = apps::history(&read::<Vec<RevisionSummary>>(&revision));
+        shown.lines().last().unwrap().split_whitespace().last().unwrap().to_owned()
+    };
+    assert_eq!(images(r#"{"web": "nosuch.local:1/x:1"}"#), "web=nosuch.local:1/x:1");
+    assert_eq!(images(r#"{"web": "registry.example.org/x:1"}"#), "web=…/x:1");
+    assert_eq!(images(r#"{"db": "postgres:17", "web": "reg.io/shop:1"}"#), "db=postgres:17,web=…/sh…");
 }
 
 #[test]

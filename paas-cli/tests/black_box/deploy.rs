@@ -187,6 +187,21 @@ async fn what_replaces_something_needs_a_yes() {
 }
 
 #[tokio::test]
+async fn what_is_refused_as_a_whole_is_not_sent() {
+    let plan = r#"{"app": "shop", "base": 3, "changes": [{"field": "component.web.image", "new": "no:1", "new_containers": true}],
+        "steps": [], "refused": ["component.web.image: no:1 is on no host, and in no registry: manifest unknown"]}"#;
+    let mut server = Server::start([("POST /api/apps/shop/plan", Answer::json(plan))]).await;
+    let done = Place::new(FILE).run(&Home::logged_in(&server), &["deploy", "--yes"]).await;
+    assert!(done.expect(1).stderr.contains("  component.web.image: no:1 is on no host"), "{}", done.stderr);
+    assert!(
+        done.stderr.ends_with("paas-cli: nothing is applied: see the plan for what is refused\n"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_rollout_that_is_not_done_has_failed() {
     for (outcome, told) in [
         (

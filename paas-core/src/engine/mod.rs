@@ -239,7 +239,8 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// The digest that the registry has for an image now, asked in the way in which this engine would pull it. At most 10 s.
     ///
     /// # Errors
-    /// [`EngineErrorKind::NoSuchImage`] when the registry does not have it or wants another login; others where it does not answer.
+    /// [`EngineErrorKind::NoSuchImage`] when the registry does not have it or wants another login, or there is no registry of that
+    /// name; others where it does not answer.
     async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest>;
 
     /// The digests under which the engine itself has an image; none of them where it was made or loaded here. Nothing where the

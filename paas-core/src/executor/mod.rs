@@ -21,6 +21,7 @@ use crate::engine::{EngineError, EngineErrorKind, LogRotation};
 use crate::model::{EngineId, ImageRef, Subnets};
 use crate::store::StoreError;
 
+pub(crate) use images::Said;
 pub(crate) use launch::{LaunchPlan, Launcher};
 pub use progress::{Failure, LaunchSummary, LaunchWarning, Operation, Progress};
 pub(crate) use pull::{PullLogin, Pulls};

@@ -115,6 +115,7 @@ async fn what_cannot_be_meant_names_its_field() {
         (json!({"app": {"component": {"web": {"image": "web:1", "replica": 2}}}}), "app.component.web.replica"),
         (json!({"app": {"component": {"web": {}}}}), "component.web.image"),
         (json!({"app": web("web:1", 1), "bases": 3}), "bases"),
+        (json!({"app": web("reg.io/missing:1", 1)}), "component.web.image"),
     ] {
         let problem = put(&api, "/api/apps/shop", &body).await.is_problem(400, "invalid_request");
         assert_eq!(problem["field"], field, "{problem}");

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::images::{self, Found};
 use super::secrets::check_kept;
-use super::{current_of, images, not_found, only_component, reason_of};
+use super::{current_of, not_found, only_component, reason_of};
 use crate::apps::documents::Beside;
 use crate::apps::reconciler::Held;
 use crate::apps::secrets::Outlines;
 use crate::apps::{Desired, Goal, RolloutReason};
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
-use crate::model::{Event, EventKind, ImageDigest};
+use crate::model::{Event, EventKind};
 use crate::wire::app::{Applied, ApplyRequest, RestartRequest, RollbackRequest, ScaleRequest};
 
 /// How many revisions are kept, beside those that something still needs.
@@ -21,21 +22,25 @@ impl Controller {
     /// what is there already nothing is changed.
     ///
     /// # Errors
-    /// [`ControllerError::Invalid`], [`ControllerError::NotAllowed`]; [`ControllerError::AppChanged`] where another revision is
-    /// the newest than the one it was planned against; [`ControllerError::RolloutUnderWay`].
+    /// [`ControllerError::Invalid`], also for an image that is on no host and in no registry; [`ControllerError::NotAllowed`];
+    /// [`ControllerError::AppChanged`] where another revision is the newest than the one it was planned against;
+    /// [`ControllerError::RolloutUnderWay`].
     pub async fn apply_app(&self, actor: &Actor, name: &str, request: ApplyRequest) -> Result<Applied> {
         let name: AppName = name.parse()?;
         self.take_configs(&request.app).await?;
-        let images = match &request.images {
-            Some(images) => images.clone(),
-            None => self.images_for(actor, &name, &request).await?,
-        };
+        let found = self.look_for_images(actor, &name, &request).await?;
         let beside = Beside { user: actor.name().to_owned(), message: request.message.clone(), ..Beside::default() };
         let decide = move |controller: &Controller, actor: &Actor, desired: &mut Desired, secrets: &Outlines| {
             let current = current_of(desired).cloned();
             let mut spec = controller.check_app(actor, &desired.app, &request.app, current.as_deref(), secrets)?;
-            images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
+            let mut digests = images::digests(&spec, current.as_deref(), &found);
+            digests.extend(request.images.clone().unwrap_or_default());
+            images::pin(&mut spec, current.as_deref(), &digests, request.refresh_images);
             controller.take_images_of_orphans(desired, &mut spec, &request);
+            let refused = images::refused(&spec, current.as_deref(), &found, request.refresh_images);
+            if let Some(refused) = refused.into_iter().next() {
+                return Err(refused.into());
+            }
             let newest = desired.target;
             if let Some(base) = request.base.filter(|&base| base != newest) {
                 let reason = format!(
@@ -59,24 +64,23 @@ impl Controller {
         self.change_app_with(actor, name, EventKind::ApplyApp, beside, decide).await
     }
 
-    /// What the images are that an apply takes: those that are written in another way than before or that nobody could say what they
-    /// are, or all.
-    async fn images_for(
+    /// What there is of the images that an apply takes and of which no plan says it: those that are written in another way than
+    /// before or that nobody could say what they are, or all.
+    async fn look_for_images(
         &self,
         actor: &Actor,
         name: &AppName,
         request: &ApplyRequest,
-    ) -> Result<BTreeMap<ComponentName, ImageDigest>> {
+    ) -> Result<BTreeMap<ComponentName, Found>> {
         let shown = self.shared.apps.known(name.as_str()).and_then(|app| app.shown());
         let current = shown.as_ref().and_then(|documents| current_of(documents.desired())).map(|spec| &**spec);
         let secrets = self.shared.apps.secrets().outlines(name).await.map_err(ControllerError::Store)?;
         let spec = self.check_app(actor, name, &request.app, current, &secrets)?;
         let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
-            let before = images::same_image(current, name, component);
-            request.refresh_images || before.is_none_or(|before| before.digest.is_none())
+            let is_planned = request.images.as_ref().is_some_and(|images| images.contains_key(*name));
+            !is_planned && images::is_to_be_found(current, name, component, request.refresh_images)
         };
-        let found = self.find_images(spec.components.iter().filter(is_asked)).await;
-        Ok(images::digests(&spec, current, &found))
+        Ok(self.find_images(spec.components.iter().filter(is_asked)).await)
     }
 
     /// Goes back to an earlier revision, as a new one.

@@ -111,16 +111,24 @@ impl Controller {
         }
         let secrets = self.shared.apps.secrets().outlines(&name).await.map_err(ControllerError::Store)?;
         let mut spec = self.check_app(actor, &name, &request.app, current.as_deref(), &secrets)?;
-        let found = self.find_images(spec.components.iter()).await;
+        // Of one that names a digest there is nothing to be found out any more once it was applied.
+        let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
+            component.image.digest().is_none()
+                || images::is_to_be_found(current.as_deref(), name, component, request.refresh_images)
+        };
+        let found = self.find_images(spec.components.iter().filter(is_asked)).await;
         let images = images::digests(&spec, current.as_deref(), &found);
-        let told = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
+        let notes = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
         images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
         let adopted = self.take_images_of_orphans(&desired, &mut spec, &request);
+        let invalid = images::refused(&spec, current.as_deref(), &found, request.refresh_images);
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired).1;
         let adopts = request.adopt && self.has_something_to_adopt(&desired, &spec);
-        let steps = if changes.is_empty() && desired.goal == Goal::Run && !adopts {
+        let steps = if !invalid.is_empty() {
+            Vec::new()
+        } else if changes.is_empty() && desired.goal == Goal::Run && !adopts {
             drift.clone()
         } else {
             let mut next = desired.clone();
@@ -140,10 +148,10 @@ impl Controller {
                 .iter()
                 .filter(|step| is_refusal(step))
                 .map(ToString::to_string)
-                .chain(told.refused)
+                .chain(invalid.iter().map(ToString::to_string))
                 .chain(doubled)
                 .collect(),
-            notes: notes_of(&spec).into_iter().chain(told.notes).chain(adopted).collect(),
+            notes: notes_of(&spec).into_iter().chain(notes).chain(adopted).collect(),
             images,
             steps: steps.iter().map(planned).collect(),
             changes,
@@ -297,44 +305,39 @@ fn is_refusal(step: &Step) -> bool {
     matches!(step.cause, Cause::NoRoom(_) | Cause::VolumeGone { .. } | Cause::Orphan(_) | Cause::UnknownRevision(_))
 }
 
-/// What is to be said of images.
-#[derive(Default)]
-struct Told {
-    refused: Vec<String>,
-    notes: Vec<String>,
-}
-
+/// What is to be said of images that can be had, or of which nobody knows.
 fn tell_images(
     spec: &AppSpec,
     current: Option<&AppSpec>,
     found: &BTreeMap<ComponentName, Found>,
     refresh: bool,
-) -> Told {
-    let mut told = Told::default();
+) -> Vec<String> {
+    let mut notes = Vec::new();
     for (name, found) in found {
         let Some(component) = spec.components.get(name) else { continue };
         let image = &component.image;
         let before = images::same_image(current, name, component);
         let was = before.and_then(|before| before.digest.as_ref());
-        match found {
-            Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => told.notes.push(format!(
-                "component.{name}: {image} points elsewhere in its registry now, which is not taken; --refresh-images does"
-            )),
-            Found::OnHosts { only, .. } if !only.is_empty() => told.notes.push(format!(
-                "component.{name}: no registry gives {image}, and only {} of the hosts that were asked has it, so it runs there \
-                 only: push it to a registry, or load it on the other hosts",
-                only.iter().map(EngineId::as_str).collect::<Vec<_>>().join(", ")
-            )),
-            Found::OnHosts { digest: None, .. } if before.is_none() => told.notes.push(format!(
-                "component.{name}: {image} is in no registry, so each host runs what it has under that name"
-            )),
-            Found::Nowhere(why) if before.is_none() || refresh => {
-                told.refused.push(format!("component.{name}: {image} is on no host, and in no registry: {why}"));
+        let note = match found {
+            Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => {
+                format!("{image} points elsewhere in its registry now, which is not taken; --refresh-images does")
             }
-            Found::InRegistry(_) | Found::OnHosts { .. } | Found::Nowhere(_) => {}
-        }
+            Found::OnHosts { only, .. } if !only.is_empty() => format!(
+                "no registry gives {image}, and only {} of the hosts that were asked has it, so it runs there only: push it to \
+                 a registry, or load it on the other hosts",
+                only.iter().map(EngineId::as_str).collect::<Vec<_>>().join(", ")
+            ),
+            Found::OnHosts { digest: None, .. } if before.is_none() && image.digest().is_none() => {
+                format!("{image} is in no registry, so each host runs what it has under that name")
+            }
+            Found::Unknown(why) if before.is_none() || refresh => {
+                format!("nobody can say whether there is {image}: {why}")
+            }
+            Found::InRegistry(_) | Found::OnHosts { .. } | Found::Nowhere(_) | Found::Unknown(_) => continue,
+        };
+        notes.push(format!("component.{name}: {note}"));
     }
-    told
+    notes
 }
 
 /// What is accepted and has no effect yet, or another one than may be thought.

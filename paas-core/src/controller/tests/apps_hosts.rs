@@ -64,9 +64,9 @@ async fn a_command_before_that_no_host_starts_stops_the_rollout_and_says_why() {
 #[tokio::test(start_paused = true)]
 async fn a_command_before_whose_image_nobody_has_is_a_verdict_on_the_version() {
     let platform = platform(&["one", "two"]).await;
-    let result = outcome_of(&platform, "missing:2").await;
+    let result = outcome_of(&platform, "withdrawn:2").await;
     assert_eq!(result.outcome, RolloutOutcome::RolledBack, "{}", result.why);
-    assert!(result.why.contains("could not be started") && result.why.contains("missing:2"), "{}", result.why);
+    assert!(result.why.contains("could not be started") && result.why.contains("withdrawn:2"), "{}", result.why);
 }
 
 #[tokio::test(start_paused = true)]

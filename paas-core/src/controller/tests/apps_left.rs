@@ -284,7 +284,7 @@ async fn one_that_its_host_cannot_start_again_is_made_anew() {
 async fn what_is_taken_back_after_a_version_failed_is_the_last_other_good_one() {
     let platform = platform(&["one"]).await;
     let controller = &platform.controller;
-    for image in ["web:1", "web:2", "missing:3"] {
+    for image in ["web:1", "web:2", "withdrawn:3"] {
         controller.apply_app(&ann(), "shop", web(image, 1)).await.unwrap();
         platform.settled().await;
     }
@@ -300,7 +300,7 @@ async fn what_is_taken_back_after_a_version_failed_is_the_last_other_good_one() 
 async fn where_only_one_version_was_good_there_is_none_to_take_back() {
     let platform = platform(&["one"]).await;
     let controller = &platform.controller;
-    for image in ["web:1", "missing:2"] {
+    for image in ["web:1", "withdrawn:2"] {
         controller.apply_app(&ann(), "shop", web(image, 1)).await.unwrap();
         platform.settled().await;
     }

@@ -20,6 +20,8 @@ pub(super) enum Subject {
     /// A container whose limits are to be others.
     Update,
     Image,
+    /// What the registry of an image says.
+    Registry,
     /// A network, or a volume.
     Object,
 }
@@ -99,7 +101,7 @@ fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
         // Its network is gone, for instance.
         (404, Subject::Start) if !message.contains("No such container") && message.contains("network") => Kind::Unable,
         (404, Subject::Container | Subject::Start | Subject::Update) => Kind::NoSuchContainer,
-        (404, Subject::Image | Subject::Creation) => Kind::NoSuchImage,
+        (404, Subject::Image | Subject::Registry | Subject::Creation) => Kind::NoSuchImage,
         (409, _) => Kind::Conflict,
         // Docker's answer for a network that containers are in.
         (403, Subject::Object) => Kind::Conflict,
@@ -110,7 +112,9 @@ fn kind_of_answer(subject: Subject, status: u16, message: &str) -> Kind {
         // runtime, a device, a driver.
         (400, Subject::Start | Subject::Creation | Subject::Update) => Kind::Unable,
         (400, _) => Kind::Refused,
-        (_, Subject::Image) if is_refused_by_registry(message) => Kind::NoSuchImage,
+        (_, Subject::Image | Subject::Registry) if is_refused_by_registry(message) => Kind::NoSuchImage,
+        // There is no registry of that name.
+        (_, Subject::Registry) if message.contains("no such host") => Kind::NoSuchImage,
         _ => Kind::Failed,
     }
 }
@@ -273,6 +277,18 @@ mod tests {
         let kind = |error: &str| call.failure(Error::DockerStreamError { error: error.into() }).kind();
         assert_eq!(kind("manifest for x:1 not found: manifest unknown"), Kind::NoSuchImage);
         assert_eq!(kind("write /var/lib/docker/tmp/x: no space left on device"), Kind::Failed);
+    }
+
+    #[test]
+    fn a_registry_that_there_is_not_has_no_image_and_one_that_is_away_says_nothing() {
+        let kind = |message: &str| kind(Subject::Registry, 500, message);
+        let lookup = "Get \"https://nosuch.local:1/v2/\": dial tcp: lookup nosuch.local on 127.0.0.53:53:";
+        assert_eq!(kind(&format!("{lookup} no such host")), Kind::NoSuchImage);
+        assert_eq!(kind("manifest unknown: manifest unknown"), Kind::NoSuchImage);
+        for away in ["server misbehaving", "i/o timeout", "read udp: connection refused"] {
+            assert_eq!(kind(&format!("{lookup} {away}")), Kind::Failed, "{away}");
+        }
+        assert_eq!(kind("Get \"https://127.0.0.1:5999/v2/\": connect: connection refused"), Kind::Failed);
     }
 
     #[test]

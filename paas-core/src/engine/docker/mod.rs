@@ -399,7 +399,7 @@ impl DockerEngine for Docker {
     }
 
     async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
-        pull::registry_digest(&self.transport, &self.call("ask the registry", Subject::Image), image, login).await
+        pull::registry_digest(&self.transport, &self.call("ask the registry", Subject::Registry), image, login).await
     }
 
     async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {

@@ -5,7 +5,8 @@
 //! not there cannot be run, events tell what happened and can be read again from a moment on. It has latency, and it
 //! fails when told to, as real hosts do: before doing what it was asked, or after, so that only the answer is lost.
 //!
-//! Every image is there already, but for those whose last name is `missing`: nobody has those.
+//! Every image is there already, but for those whose last name is `missing`: nobody has those; nor those called `withdrawn`, of
+//! which the registry says that it has them.
 
 mod faults;
 mod host;
@@ -113,9 +114,14 @@ impl SimulatedEngine {
         HOSTS.lock().remove(name);
     }
 
-    /// From now on the registry that the host asks has an image. It has none that nobody published.
+    /// From now on the registry that the host asks has an image. It has none that nobody published but those called `withdrawn`.
     pub fn publish(&self, image: &ImageRef, digest: ImageDigest) {
         self.shared.host.lock().publish(image, digest);
+    }
+
+    /// From now on that registry does not have an image any more.
+    pub fn unpublish(&self, image: &ImageRef) {
+        self.shared.host.lock().unpublish(image);
     }
 
     /// From now on the host lacks an image, which is in no registry; or has it, as one that was loaded there.

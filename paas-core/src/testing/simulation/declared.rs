@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::programs::{DIES, GOOD, JOB, MISSING, SICK, UNREADY};
+use super::programs::{DIES, GOOD, JOB, SICK, UNREADY, WITHDRAWN};
 use crate::wire::app::{AppRequest, read_files};
 
 /// The application of a world.
@@ -68,7 +68,7 @@ impl Declared {
 
     /// Another version that does not.
     pub(super) fn spoil(&mut self, random: &mut StdRng) {
-        self.change(random, &[SICK, DIES, MISSING, UNREADY]);
+        self.change(random, &[SICK, DIES, WITHDRAWN, UNREADY]);
     }
 
     fn change(&mut self, random: &mut StdRng, images: &[&'static str]) {

@@ -16,8 +16,8 @@ pub(super) const SICK: &str = "sick";
 pub(super) const DIES: &str = "dies";
 /// The same as a good one, but its command of before fails.
 pub(super) const UNREADY: &str = "unready";
-/// Nobody has such an image.
-pub(super) const MISSING: &str = "missing";
+/// The registry lists such an image, and nobody gets it.
+pub(super) const WITHDRAWN: &str = "withdrawn";
 /// Has something to do, does it, and ends well.
 pub(super) const JOB: &str = "job";
 

@@ -260,7 +260,7 @@ pub struct AppPlan {
     pub base: u64,
     /// What is different from that revision, field by field.
     pub changes: Vec<FieldChange>,
-    /// What would be done at first, and why; later steps follow from these.
+    /// What would be done at first, and why; later steps follow from these. Nothing, where all of it is refused.
     pub steps: Vec<PlannedStep>,
     /// What is not as declared now, whatever is applied.
     #[serde(default)]
@@ -268,7 +268,7 @@ pub struct AppPlan {
     /// What cannot be done, and why.
     #[serde(default)]
     pub refused: Vec<String>,
-    /// What is accepted and has no effect yet, and what is known of images beside.
+    /// What is accepted and has no effect yet, and what is known of images beside, or cannot be known now.
     #[serde(default)]
     pub notes: Vec<String>,
     /// What the images are, by component: for `apply` to carry, so that it takes what was planned.
@@ -280,6 +280,11 @@ impl AppPlan {
     /// Whether to apply it would change anything.
     pub fn has_changes(&self) -> bool {
         !self.changes.is_empty() || self.steps.iter().any(|step| !step.waits)
+    }
+
+    /// Whether to apply it would be refused as a whole: then there are no steps.
+    pub fn is_refused(&self) -> bool {
+        self.steps.is_empty() && !self.refused.is_empty()
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
 
 use super::logs::Line;
 use super::{
@@ -31,6 +32,8 @@ const HISTORY: usize = 10_000;
 const FIRST_FREE_PORT: u16 = 32_768;
 /// The addresses of containers: 172.17.0.1 and those after it.
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([172, 17, 0, 1]);
+/// The last name of images that the registry still lists, and nobody gets.
+const WITHDRAWN: &str = "withdrawn";
 /// What a simulated program is said to use.
 const USED_MEMORY: MemoryMb = MemoryMb::new(10);
 
@@ -386,7 +389,7 @@ impl Host {
     }
 
     pub(super) fn check_image(&self, operation: &'static str, image: &ImageRef) -> Result<()> {
-        if image.base_name() == "missing" || self.lacking.contains(&image.canonical()) {
+        if matches!(image.base_name(), "missing" | WITHDRAWN) || self.lacking.contains(&image.canonical()) {
             return Err(EngineError::new(EngineErrorKind::NoSuchImage, operation, format!("no such image: {image}")));
         }
         Ok(())
@@ -401,10 +404,18 @@ impl Host {
         self.registry.insert(image.canonical(), digest);
     }
 
+    /// From now on it does not have it any more.
+    pub(super) fn unpublish(&mut self, image: &ImageRef) {
+        self.registry.remove(&image.canonical());
+    }
+
     /// What the registry has of an image. It has none that nobody published.
     pub(super) fn published(&self, image: &ImageRef) -> Result<ImageDigest> {
         let missing =
             || EngineError::new(EngineErrorKind::NoSuchImage, "ask the registry", format!("no such image: {image}"));
+        if image.base_name() == WITHDRAWN {
+            return format!("sha256:{}", hex::encode(Sha256::digest(image.canonical()))).parse().map_err(|_| missing());
+        }
         self.registry.get(&image.canonical()).cloned().ok_or_else(missing)
     }
 
