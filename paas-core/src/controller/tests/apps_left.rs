@@ -353,7 +353,7 @@ async fn what_somebody_else_made_is_taken_only_when_asked_and_never_removed() {
     let db = || request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
     host.outsider_volume("shop.db.1.data");
     let app = "shop".parse().unwrap();
-    assert!(eventually(|| !controller.cluster().volumes_of(&app).is_empty()).await);
+    assert!(eventually(|| !controller.shared.cluster.volumes_of(&app).is_empty()).await);
     controller.apply_app(&ann(), "shop", db()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(platform.really_there(), 0);
