@@ -58,7 +58,9 @@ impl Desired {
     /// Notes a step: this is to be written down before Docker is asked for it.
     pub fn record(&mut self, step: &Step, now: Timestamp) {
         match &step.action {
-            Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine, false),
+            Action::CreateVolume { slot, volume, engine, taken } => {
+                self.add_volume(slot, volume, engine, *taken, *taken);
+            }
             Action::Create { replica, revision, avoid, choice: _ } => {
                 self.record_create(replica, *revision, avoid.clone());
             }
@@ -305,13 +307,13 @@ impl Desired {
         let names: Vec<String> =
             spec.map(|spec| spec.pinned_volumes().map(str::to_owned).collect()).unwrap_or_default();
         for name in names {
-            self.add_volume(&replica.slot, &name, &replica.engine, true);
+            self.add_volume(&replica.slot, &name, &replica.engine, true, false);
         }
     }
 
-    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId, made: bool) {
+    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId, made: bool, taken: bool) {
         self.volumes.retain(|volume| volume.slot != *slot || volume.name != name);
-        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone(), made });
+        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone(), made, taken });
     }
 
     fn record_completion(&mut self, replica: &Instance, now: Timestamp) {

@@ -185,6 +185,9 @@ impl Controller {
         let Change { kind, done, of } = how;
         check_owner(&known, of.as_deref())?;
         let cluster = &self.shared.cluster;
+        if kind == EventKind::StartContainer && known.replica.is_none() {
+            self.check_volumes_of_run(&known.container.image)?;
+        }
         let target = Arc::new(self.target(known)?);
         let id = &target.container.id;
         let runs_already = target.container.state == ContainerState::Running;

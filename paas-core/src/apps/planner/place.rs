@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
+use crate::apps::convert::{network_name, volume_name};
 use crate::apps::desired::hosts_of_used;
 use crate::apps::{
-    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, RolloutReason, StepFailure, Subject,
+    Volume,
 };
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::model::{EngineId, ImageRef};
@@ -26,6 +28,8 @@ pub(super) struct VolumeHost {
     pub(super) engine: Option<EngineId>,
     /// Those that are to be made.
     missing: Vec<String>,
+    /// Those that somebody else made there, and that are to be taken over.
+    taken: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -149,10 +153,11 @@ impl<'a> Planner<'a> {
         requests
     }
 
-    /// Hosts that do not answer us, and those where somebody else's container has the name.
+    /// Hosts that do not answer us, and those where a container of somebody else has the name, or a network has that of ours.
     fn unusable(&self, view: &View<'a>) -> BTreeSet<EngineId> {
         let silent = self.observed.engines.keys().filter(|engine| !self.is_up(engine)).cloned();
-        silent.chain(self.in_the_way(view).map(|container| container.engine.clone())).collect()
+        let networks = self.observed.networks_of_others.iter().cloned();
+        silent.chain(networks).chain(self.in_the_way(view).map(|container| container.engine.clone())).collect()
     }
 
     /// Containers of somebody else that have the name of the next container of a slot.
@@ -161,14 +166,16 @@ impl<'a> Planner<'a> {
         self.observed.containers.iter().filter(move |container| container.slot.is_none() && container.name == name)
     }
 
-    fn no_room(&self, view: &View<'a>, refusal: String) -> Cause {
-        match self.in_the_way(view).next() {
-            Some(other) => Cause::NoRoom(format!(
-                "on {} somebody else's container is called {}; {refusal}",
-                other.engine, other.name
-            )),
-            None => Cause::NoRoom(refusal),
-        }
+    /// Why no host takes a container, with what is in its way.
+    pub(super) fn no_room(&self, view: &View<'a>, refusal: String) -> Cause {
+        let others = self
+            .in_the_way(view)
+            .map(|other| format!("on {} somebody else's container is called {}", other.engine, other.name));
+        let networks = self.observed.networks_of_others.iter().map(|engine| {
+            let name = network_name(&self.desired.app);
+            format!("network {name} on {engine} was not made by the platform: remove it")
+        });
+        Cause::NoRoom(others.chain(networks).chain([refusal]).collect::<Vec<_>>().join("; "))
     }
 
     /// Makes a container for a slot, with the volumes that it lacks, or says why it cannot be.
@@ -195,9 +202,10 @@ impl<'a> Planner<'a> {
         let refused = |refusal| failed.map_or_else(|| self.no_room(view, refusal), cannot);
         let (engine, request) = self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(refused)?;
         let choice = self.explain(view, request, &engine);
-        for volume in volumes.missing {
-            let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone() };
-            self.step(action, Cause::NewVolume);
+        let missing = volumes.missing.into_iter().map(|volume| (volume, false));
+        for (volume, taken) in missing.chain(volumes.taken.into_iter().map(|volume| (volume, true))) {
+            let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone(), taken };
+            self.step(action, if taken { Cause::VolumeTaken } else { Cause::NewVolume });
         }
         self.reserve(component.name, view.spec, &engine);
         let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
@@ -236,18 +244,26 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Why it can be nowhere now.
     pub(super) fn volume_host(&self, view: &View<'a>) -> Result<VolumeHost, Cause> {
-        let mut host = VolumeHost { engine: None, missing: Vec::new() };
+        let mut host = VolumeHost { engine: None, missing: Vec::new(), taken: Vec::new() };
         for name in view.spec.pinned_volumes() {
             let is_it = |volume: &&Volume| volume.slot == view.slot && volume.name == name;
             // Nothing is in one that was not made: it is made again, and on another host where that is better.
-            let Some(record) = self.desired.volumes.iter().find(is_it).filter(|volume| volume.made) else {
-                host.missing.push(name.to_owned());
-                continue;
+            let record = self.desired.volumes.iter().find(is_it).filter(|volume| volume.made);
+            let engine = match (record, self.in_place_of_volume(view, name, record)?) {
+                (_, Some(engine)) => {
+                    host.taken.push(name.to_owned());
+                    engine
+                }
+                (Some(record), None) => &record.engine,
+                (None, None) => {
+                    host.missing.push(name.to_owned());
+                    continue;
+                }
             };
-            if let Some(other) = host.engine.as_ref().filter(|other| **other != record.engine) {
-                return Err(Cause::VolumesApart(other.clone(), record.engine.clone()));
+            if let Some(other) = host.engine.as_ref().filter(|other| *other != engine) {
+                return Err(Cause::VolumesApart(other.clone(), engine.clone()));
             }
-            host.engine = Some(record.engine.clone());
+            host.engine = Some(engine.clone());
         }
         let Some(engine) = &host.engine else { return Ok(host) };
         if !self.is_up(engine) {
@@ -256,15 +272,55 @@ impl<'a> Planner<'a> {
         // Docker would silently make an empty one, and the program would start on it.
         let is_gone = |name: &&str| {
             let key = (engine.clone(), view.slot.clone(), (*name).to_owned());
-            !host.missing.iter().any(|missing| missing == name) && !self.observed.volumes.contains(&key)
+            let is_there = self.observed.volumes.contains(&key) || self.observed.volumes_of_others.contains(&key);
+            !host.missing.iter().any(|missing| missing == name) && !is_there
         };
         if let Some(volume) = view.spec.pinned_volumes().find(is_gone) {
             return Err(Cause::VolumeGone { volume: volume.to_owned(), engine: engine.clone() });
+        }
+        let mounted = &self.observed.mounted_by_others;
+        let by_other = view.spec.pinned_volumes().find_map(|name| {
+            let by = mounted.get(&(engine.clone(), view.slot.clone(), name.to_owned()))?;
+            Some((volume_name(&self.desired.app, &view.slot, name), by.clone()))
+        });
+        if let Some((volume, by)) = by_other {
+            return Err(Cause::VolumeMounted { volume, engine: engine.clone(), by });
         }
         if self.snapshot.get(engine).is_some_and(|host| host.draining) {
             return Err(Cause::PinnedToDrained(engine.clone()));
         }
         Ok(host)
+    }
+
+    /// The host of a volume of somebody else that has the name of one of a slot, and that is to be taken over: where adopting was
+    /// asked for, and it is the only one.
+    ///
+    /// # Errors
+    /// It is in the way.
+    fn in_place_of_volume(
+        &self,
+        view: &View<'a>,
+        name: &str,
+        record: Option<&Volume>,
+    ) -> Result<Option<&'a EngineId>, Cause> {
+        let is_in_the_way = |engine: &EngineId| match record {
+            Some(record) => record.engine == *engine && !record.taken,
+            None => !self.is_lost(engine),
+        };
+        let of_others = self.observed.volumes_of_others.iter();
+        let found: Vec<&EngineId> = of_others
+            .filter(|(engine, slot, volume)| *slot == view.slot && volume == name && is_in_the_way(engine))
+            .map(|(engine, ..)| engine)
+            .collect();
+        let adopts = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
+        match found[..] {
+            [] => Ok(None),
+            [engine] if adopts => Ok(Some(engine)),
+            _ => {
+                let volume = volume_name(&self.desired.app, &view.slot, name);
+                Err(Cause::VolumeOfOthers { volume, engines: found.into_iter().cloned().collect() })
+            }
+        }
     }
 
     /// Why no other container of a slot may run now: one of them, other than those of some generations, may run for all that is

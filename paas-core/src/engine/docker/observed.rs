@@ -1,6 +1,6 @@
 //! From what Docker shows of a container to a container as found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -10,7 +10,7 @@ use bollard::models::{
 use jiff::Timestamp;
 
 use super::{run_state, runtime};
-use crate::engine::{Managed, ObservedContainer, labels};
+use crate::engine::{Managed, ObjectLabels, ObservedContainer, labels};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
     RestartPolicy,
@@ -19,16 +19,21 @@ use crate::model::{
 /// The period of a CPU quota when Docker shows none, microseconds.
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
 
-/// The names and ids of the networks that somebody made.
-pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
+/// The networks that somebody made, by name and by id.
+pub(super) fn networks(all: Vec<Network>) -> BTreeMap<String, ObjectLabels> {
     let made = all.into_iter().filter(|network| !matches!(network.name.as_deref(), Some("bridge" | "host" | "none")));
-    made.flat_map(|network| [network.name, network.id]).flatten().collect()
+    made.flat_map(|network| {
+        let labels = labels::of_object(&network.labels.unwrap_or_default());
+        [network.name, network.id].into_iter().flatten().map(move |name| (name, labels.clone()))
+    })
+    .collect()
 }
 
-/// The names of the volumes that somebody named. Those that Docker names itself, by 64 digits, come and go with their containers.
-pub(super) fn volumes(all: Vec<Volume>) -> BTreeSet<String> {
-    let is_named = |name: &String| name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    all.into_iter().map(|volume| volume.name).filter(is_named).collect()
+/// The volumes that somebody named. Those that Docker names itself, by 64 digits, come and go with their containers.
+pub(super) fn volumes(all: Vec<Volume>) -> BTreeMap<String, ObjectLabels> {
+    let is_named = |name: &str| name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let named = all.into_iter().filter(|volume| is_named(&volume.name));
+    named.map(|volume| (volume.name, labels::of_object(&volume.labels))).collect()
 }
 
 /// A container as inspected. Nothing when Docker gives it no id.
