@@ -33,7 +33,7 @@ async fn a_host_serves_as_long_as_its_agent_says_so() {
     let mut agent = start_agent(&server, &token, &docker, "self");
     let joined = until(&api, "self", "up").await;
     println!("the host served {joined:?} after its agent was started");
-    let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "labels": ["joined"], "args": ["sleep", "3600"]});
+    let spec = json!({"name": image, "memory": 8, "cpus": 0.05, "labels": ["joined"], "args": ["sleep", "3600"]});
     let run = api.post("/api/containers", spec.clone()).await;
     assert_eq!(run.status, 201, "{}", run.body);
     let path = format!("/api/containers/{}", run.body[0]["id"].as_str().unwrap());
@@ -96,7 +96,7 @@ async fn a_host_that_leaves_and_comes_back_again_and_again_is_one_engine() {
     let token = join_token(&api).await;
     let mut agent = start_agent(&server, &token, &docker, "n1");
     until(&api, "n1", "up").await;
-    let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "args": ["sleep", "3600"]});
+    let spec = json!({"name": image, "memory": 8, "cpus": 0.05, "args": ["sleep", "3600"]});
     let run = api.post("/api/containers", spec).await;
     assert_eq!(run.status, 201, "{}", run.body);
     let path = format!("/api/containers/{}", run.body[0]["id"].as_str().unwrap());

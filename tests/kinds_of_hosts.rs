@@ -252,7 +252,7 @@ async fn a_private_image_is_pulled_with_the_login_of_the_platform_or_of_the_engi
     let web = docker::web_image(&address).await;
     let client = docker::client(&address).await;
     let image = registry.push(web, "1");
-    let spec = json!({"name": image, "args": ["sleep", "3600"], "memory": 16, "cpus": 0.01});
+    let spec = json!({"name": image, "args": ["sleep", "3600"], "memory": 16, "cpus": 0.05});
     let forget = async || {
         api.destroy_all(&image).await;
         let options = bollard::query_parameters::RemoveImageOptionsBuilder::new().build();

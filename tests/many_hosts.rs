@@ -70,7 +70,7 @@ async fn thirty_containers_are_ten_on_each_of_three_equal_hosts() {
     let Some(bed) = bed::up(NAME, Hosts::new(3)).await else { return };
     let (_server, api) = bed::serve(&bed, 3).await;
     let begun = Instant::now();
-    let spec = json!({"name": bed::IMAGE, "cpus": 0.01, "memory": 8, "bind_ports": [{"container_port": 80}]});
+    let spec = json!({"name": bed::IMAGE, "cpus": 0.05, "memory": 8, "bind_ports": [{"container_port": 80}]});
     let run = api.post("/api/containers?count=30", spec).await;
     println!("30 containers took {:?}", begun.elapsed());
     assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);

@@ -64,7 +64,7 @@ async fn thirty_containers_in_one_request_all_answer() {
     let image = image(&address, "thirty").await;
     let server = Server::start(&[&local(&address)]).await;
     let api = server.admin().await;
-    let spec = json!({"name": image, "cpus": 0.01, "memory": 8, "bind_ports": [{"container_port": 80}]});
+    let spec = json!({"name": image, "cpus": 0.05, "memory": 8, "bind_ports": [{"container_port": 80}]});
     let run = api.post("/api/containers?count=30", spec).await;
     assert_eq!(run.status, StatusCode::CREATED, "{}", run.body);
     let started = run.body.as_array().unwrap();
@@ -143,7 +143,7 @@ async fn a_killed_server_finds_everything_again() {
     for begun in [1, 3, 5, 7] {
         let api = server.admin().await;
         let run = tokio::spawn({
-            let (api, spec) = (api.clone(), json!({"name": image, "memory": 8, "cpus": 0.01}));
+            let (api, spec) = (api.clone(), json!({"name": image, "memory": 8, "cpus": 0.05}));
             async move { api.request(reqwest::Method::POST, "/api/containers?count=10").json(&spec).send().await }
         });
         until_there(&client, &image, begun).await;
@@ -437,7 +437,7 @@ async fn a_daemon_that_dies_half_way_leaves_nothing_unaccounted_for() {
     docker::web_image(&address).await;
     let server = Server::start(&[&format!("dies={}", second.address())]).await;
     let api = server.admin().await;
-    let spec = json!({"name": docker::WEB_IMAGE, "args": ["sleep", "3600"], "memory": 8, "cpus": 0.01, "network_mode": "none"});
+    let spec = json!({"name": docker::WEB_IMAGE, "args": ["sleep", "3600"], "memory": 8, "cpus": 0.05, "network_mode": "none"});
     let run = tokio::spawn({
         let api = api.clone();
         async move { api.post("/api/containers?count=20", spec).await }

@@ -44,7 +44,7 @@ async fn told(api: &Api, kind: &str, words: &str) -> usize {
 }
 
 async fn run(api: &Api, count: usize) -> Value {
-    let spec = json!({"name": "web:1", "memory": 8, "cpus": 0.01});
+    let spec = json!({"name": "web:1", "memory": 8, "cpus": 0.05});
     let answer = api.post(&format!("/api/containers?count={count}"), spec).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     answer.body
@@ -287,7 +287,7 @@ async fn a_docker_host_registers_with_what_its_daemon_and_its_kernel_say() {
     until(&api, "real", "up").await;
     let engine = api.get("/api/engines/real").await.body;
     assert!(engine["cpus"].as_f64().unwrap() > 0.0 && engine["docker_version"].is_string(), "{engine:#}");
-    let spec = json!({"name": image, "memory": 8, "cpus": 0.01, "args": ["sleep", "3600"]});
+    let spec = json!({"name": image, "memory": 8, "cpus": 0.05, "args": ["sleep", "3600"]});
     let placed = api.post("/api/containers", spec).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
     agent.kill();

@@ -276,8 +276,8 @@ mod tests {
     fn a_value_of_the_wrong_kind_is_told_in_plain_words() {
         for (text, told) in [
             (r#"{"name":"httpd","cpus":"two"}"#, "cpus: must be a number, not the text \"two\" at line 1 column 28"),
-            (r#"{"name":"httpd","memory":1.5}"#, "memory: must be a whole number that is not negative, not 1.5 at"),
-            (r#"{"name":"httpd","memory":-1}"#, "memory: must be a whole number that is not negative, not -1 at"),
+            (r#"{"name":"httpd","memory":1.5}"#, "memory: must be a number of megabytes, such as 256, not 1.5 at"),
+            (r#"{"name":"httpd","memory":-1}"#, "memory: must be a number of megabytes, such as 256, not -1 at"),
             (r#"{"name":7}"#, "name: must be a text, not 7 at"),
             (r#"{"name":"httpd","args":"x"}"#, "args: must be a list, not the text \"x\" at"),
             (r#"{"name":"httpd","args":{}}"#, "args: must be a list, not an object at"),

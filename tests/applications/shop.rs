@@ -20,7 +20,7 @@ pub(crate) fn web(replicas: usize) -> Value {
         "image": IMAGE,
         "replicas": replicas,
         "memory": 16,
-        "cpus": 0.01,
+        "cpus": 0.05,
         "port": 80,
         "health": {"http": "/", "interval": "1s", "timeout": "1s", "start": "20s", "failures": 3},
         "stop": {"signal": "SIGKILL", "grace": "1s"},

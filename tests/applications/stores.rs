@@ -19,7 +19,7 @@ fn shop_with_database(number: usize) -> Value {
         "image": IMAGE,
         "command": ["sh", "-c", "echo started >> /data/starts; exec sleep 100000"],
         "memory": 16,
-        "cpus": 0.01,
+        "cpus": 0.05,
         "volumes": ["data:/data"],
         "stop": {"signal": "SIGKILL", "grace": "1s"},
         "update": {"monitor": "0s"},

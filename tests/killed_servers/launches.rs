@@ -43,7 +43,7 @@ async fn remove_all(client: &bollard::Docker) {
 
 /// Makes a request of that key. Its answer, if one came.
 async fn run(api: &Api, key: &str) -> Option<(StatusCode, Value)> {
-    let spec = json!({"name": IMAGE, "cpus": 0.01, "memory": 8});
+    let spec = json!({"name": IMAGE, "cpus": 0.05, "memory": 8});
     let request = api.request(Method::POST, &format!("/api/containers?count={COUNT}"));
     let request = request.header("Idempotency-Key", key).json(&spec).timeout(Duration::from_secs(120));
     let answer = request.send().await.ok()?;

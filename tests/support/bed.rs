@@ -82,7 +82,7 @@ pub(crate) async fn serve(bed: &Bed, count: usize) -> (Server, Api) {
 
 /// A description of a container that does nothing, promptly. Told to end, it ends.
 pub(crate) fn idle() -> Value {
-    json!({"name": IMAGE, "args": ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait"], "memory": 16, "cpus": 0.01})
+    json!({"name": IMAGE, "args": ["sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait"], "memory": 16, "cpus": 0.05})
 }
 
 pub(crate) async fn status(api: &Api, host: usize) -> String {

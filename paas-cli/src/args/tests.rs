@@ -235,8 +235,6 @@ fn wrong_usage_is_told_by_the_parser() {
         "pull",
         "completion powershell",
         "app",
-        "app apply",
-        "app plan",
         "app show",
         "app show Shop",
         "app diff shop 3",

@@ -28,7 +28,7 @@ async fn what_stdin_holds_is_the_value_byte_for_byte() {
         let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
         assert_eq!(body, json!({"value": value, "roll": false, "supersede": false}));
     }
-    for (input, said) in [(String::new(), "is empty"), ("x".repeat((64 << 10) + 1), "more than the 64 KB")] {
+    for (input, said) in [(String::new(), "is empty"), ("x".repeat((64 << 10) + 1), "more than 64 KB")] {
         let refused = home.run_with(&input, &["secret", "set", "shop", "url"]).await;
         assert!(refused.expect(2).stderr.contains(said), "{}", refused.stderr);
         assert!(server.asked().is_empty());

@@ -107,27 +107,33 @@ impl Desired {
     /// was adopted is of this one.
     pub(crate) fn is_of_another(&self, labels: &ReplicaLabels) -> bool {
         let differs = self.declared.zip(labels.declared).is_some_and(|(own, other)| own != other);
-        differs && self.adopted_as(labels).is_none()
+        let adopted = || self.replica_of(labels).is_some_and(|replica| replica.adopted_as(labels.generation).is_some());
+        differs && !adopted()
     }
 
-    /// What a container was made as: by the revision on it, or, of one that was adopted, by the one that it counts as since. The
-    /// revision on that one is of a store that was lost.
+    /// What a container is, by the revision that it counts as.
     pub(crate) fn component_of(&self, labels: &ReplicaLabels) -> Option<&ComponentSpec> {
-        self.component(self.adopted_as(labels).unwrap_or(labels.revision), &labels.component)
+        let own = self.replica_of(labels).filter(|_| !self.is_of_another(labels));
+        let revision =
+            own.map_or(labels.revision, |replica| self.counts_as(replica, labels.generation, labels.revision));
+        self.component(revision, &labels.component)
     }
 
-    /// The revision that a container counts as that was adopted.
-    fn adopted_as(&self, labels: &ReplicaLabels) -> Option<u64> {
-        let slot = Slot { component: labels.component.clone(), number: labels.slot? };
-        let adopted = self.replicas.get(&slot)?.adopted;
-        adopted.filter(|(generation, _)| *generation == labels.generation).map(|(_, revision)| revision)
+    /// The revision that a container of a slot counts as: that on it, which of one that was adopted is of a store that was lost. The
+    /// newest may be as it is for so long that its own is forgotten: it has what its record names, or would have been replaced.
+    pub(super) fn counts_as(&self, replica: &Replica, generation: u64, own: u64) -> u64 {
+        let is_forgotten = !self.revisions.contains_key(&own) && own < replica.revision;
+        let named = (is_forgotten && generation == replica.generation).then_some(replica.revision);
+        replica.adopted_as(generation).or(named).unwrap_or(own)
     }
 
     /// Whether a container has taken traffic, by the records: it has passed its gate, and is not new.
     pub(crate) fn takes_traffic(&self, labels: &ReplicaLabels) -> bool {
-        let slot = labels.slot.map(|number| Slot { component: labels.component.clone(), number });
-        let replica = slot.and_then(|slot| self.replicas.get(&slot));
-        replica.is_some_and(|replica| replica.backends.contains_key(&labels.generation))
+        self.replica_of(labels).is_some_and(|replica| replica.backends.contains_key(&labels.generation))
+    }
+
+    fn replica_of(&self, labels: &ReplicaLabels) -> Option<&Replica> {
+        self.replicas.get(&Slot { component: labels.component.clone(), number: labels.slot? })
     }
 
     /// How many replicas of each component each host has, by the records.
@@ -331,6 +337,11 @@ impl Replica {
     /// Whether it names a container of the slot: any other is an orphan.
     pub(super) fn names(&self, container: &ObservedContainer) -> bool {
         self.made.contains(&container.generation) && !container.of_another
+    }
+
+    /// The revision that a container of that generation was adopted as, if it was.
+    fn adopted_as(&self, generation: u64) -> Option<u64> {
+        self.adopted.filter(|(adopted, _)| *adopted == generation).map(|(_, revision)| revision)
     }
 
     /// The highest generation that is recorded.

@@ -95,8 +95,6 @@ impl Desired {
             Action::Assign { replica, revision } => self.change(replica, |record| {
                 record.failed = record.failed.take().filter(|_| record.revision == *revision);
                 record.revision = *revision;
-                // That on its labels may be forgotten, and it is not made again for that.
-                record.adopted = Some((replica.generation, *revision));
                 record.name_newest(replica);
             }),
             Action::Adopt { replica, revision } => self.record_adoption(replica, *revision),

@@ -48,17 +48,11 @@ impl<'a> Planner<'a> {
         request.except.extend(except.cloned());
         request.except.extend(view.old.as_ref().and_then(|old| old.makes_room_on().cloned()));
         let beside = hosts_of_used(&self.placed, view.spec);
-        if let Some(hosts) = &beside {
-            request
-                .except
-                .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
-        }
         let image = view.spec.pinned_image();
         let scarce = self.observed.scarce.get(&image);
-        if let Some(hosts) = scarce {
-            request
-                .except
-                .extend(snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host)).cloned());
+        for hosts in beside.iter().chain(scarce) {
+            let others = snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host));
+            request.except.extend(others.cloned());
         }
         let refused = |mut refusal: String| {
             if let Some(hosts) = &beside {

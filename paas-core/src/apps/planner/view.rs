@@ -335,10 +335,7 @@ impl<'a> Planner<'a> {
 
     /// The revision that a container counts as.
     pub(super) fn counts_as(&self, container: &ObservedContainer, replica: &Replica) -> u64 {
-        match replica.adopted {
-            Some((generation, revision)) if generation == container.generation => revision,
-            _ => container.revision,
-        }
+        self.desired.counts_as(replica, container.generation, container.revision)
     }
 
     /// Why a container is not what the slot shall have.

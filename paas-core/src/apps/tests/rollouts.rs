@@ -502,4 +502,18 @@ fn what_runs_is_not_made_again_because_the_revision_that_it_was_made_of_is_forgo
     assert!(!world.desired.revisions.contains_key(&1), "{:?}", world.desired.revisions.keys());
     assert!(world.steps().iter().all(|step| step.action.is_wait()), "{}", world.show());
     assert_eq!(world.container("web.1").generation, 1);
+    // That of an earlier application of the name is none of this one for it.
+    let labels = |declared| crate::engine::ReplicaLabels {
+        app: world.desired.app.clone(),
+        declared,
+        component: "web".parse().unwrap(),
+        slot: Some(1),
+        generation: 1,
+        revision: 1,
+        fingerprint: String::new(),
+        run: None,
+    };
+    let (own, other) = (labels(world.desired.declared), labels(Some(jiff::Timestamp::UNIX_EPOCH)));
+    assert!(world.desired.component_of(&own).is_some() && !world.desired.is_of_another(&own));
+    assert!(world.desired.component_of(&other).is_none() && world.desired.is_of_another(&other));
 }
