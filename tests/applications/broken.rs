@@ -53,7 +53,7 @@ fn broken() -> Vec<Broken> {
                 web["command"] = runs("httpd -p 80 -h /www; sleep 3; echo out of luck >&2; exit 7");
                 web["update"]["monitor"] = json!("6s");
             }),
-            why: &["web.1.2", "ended with 7 before it was ready"],
+            why: &["web.1.2", "ended", "with 7", "before it was ready"],
             last_line: Some("out of luck"),
         },
         Broken {

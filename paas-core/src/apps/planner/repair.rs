@@ -106,23 +106,27 @@ impl<'a> Planner<'a> {
     /// Why a container that a rollout has made does not pass its gate.
     fn gate_failure(&self, view: &View<'a>, container: &ObservedContainer, status: &Status) -> Option<String> {
         let name = view.instance(container);
-        let code = container.exit_code.map(|code| format!(" with {code}")).unwrap_or_default();
+        let ended = match (container.exits.len(), container.exit_code) {
+            (0 | 1, Some(code)) => format!("{name} ended with {code}"),
+            (0 | 1, None) => format!("{name} ended"),
+            (times, Some(code)) => format!("{name} ended {times} times, at last with {code},"),
+            (times, None) => format!("{name} ended {times} times"),
+        };
         if !self.is_in_gate(view, container) {
             // It passed its gate, and failed before the others have passed theirs.
             let has_failed = !container.exits.is_empty() && container.exit_code.is_some_and(|code| code != 0);
             let counts = has_failed && self.is_of_rollout(view, container) && !self.is_rollback();
-            return counts.then(|| format!("{name} ended{code} after it was ready"));
+            return counts.then(|| format!("{ended} after it was ready"));
         }
         match status {
             Status::Ended if was_stopped(container, view.replica) => None,
-            Status::Ended => Some(format!("{name} ended{code} before it was ready")),
-            Status::CrashLooping(_) => Some(format!("{name} ended again and again before it was ready")),
+            Status::Ended | Status::CrashLooping(_) => Some(format!("{ended} before it was ready")),
             Status::Sick(_) => Some(format!("{name} {}", not_healthy(container, view.spec))),
             // That one has ended well may be known before it is seen to have ended.
             Status::Starting(_) | Status::Monitored(_)
                 if !container.exits.is_empty() && !ends_well(container, view.spec) =>
             {
-                Some(format!("{name} ended{code} before it was ready"))
+                Some(format!("{ended} before it was ready"))
             }
             _ => None,
         }
