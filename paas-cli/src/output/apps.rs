@@ -18,6 +18,7 @@ const WIDTH: usize = 80;
 pub(crate) fn plan(plan: &AppPlan) -> String {
     let AppPlan { app, base, changes, .. } = plan;
     let title = match base {
+        0 if changes.is_empty() && plan.steps.is_empty() => format!("{app}: no revision"),
         _ if changes.is_empty() && plan.steps.is_empty() => format!("{app} is up to date (revision {base})"),
         0 => format!("{app}: revision 1, the first"),
         _ if changes.is_empty() => format!("{app}: revision {base}, as it is"),
