@@ -10,8 +10,8 @@ use super::{Component, Planner, sizes};
 use crate::apps::convert::{network_name, volume_name};
 use crate::apps::desired::hosts_of_used;
 use crate::apps::{
-    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, RolloutReason, StepFailure, Subject,
-    Volume,
+    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure,
+    Subject, Volume,
 };
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::model::{EngineId, ImageRef};
@@ -165,11 +165,12 @@ impl<'a> Planner<'a> {
         let others = self
             .in_the_way(view)
             .map(|other| format!("on {} somebody else's container is called {}", other.engine, other.name));
-        let networks = self.observed.networks_of_others.iter().map(|engine| {
+        let hosts: Vec<&str> = self.observed.networks_of_others.iter().map(EngineId::as_str).collect();
+        let network = (!hosts.is_empty()).then(|| {
             let name = network_name(&self.desired.app);
-            format!("network {name} on {engine} was not made by the platform: remove it")
+            format!("network {name} on {} was not made by the platform: remove it", hosts.join(" and "))
         });
-        Cause::NoRoom(others.chain(networks).chain([refusal]).collect::<Vec<_>>().join("; "))
+        Cause::NoRoom(others.chain(network).chain([refusal]).collect::<Vec<_>>().join("; "))
     }
 
     /// Makes a container for a slot, with the volumes that it lacks, or says why it cannot be.
@@ -240,10 +241,8 @@ impl<'a> Planner<'a> {
     pub(super) fn volume_host(&self, view: &View<'a>) -> Result<VolumeHost, Cause> {
         let mut host = VolumeHost { engine: None, missing: Vec::new(), taken: Vec::new() };
         for name in view.spec.pinned_volumes() {
-            let is_it = |volume: &&Volume| volume.slot == view.slot && volume.name == name;
-            // Nothing is in one that was not made: it is made again, and on another host where that is better.
-            let record = self.desired.volumes.iter().find(is_it).filter(|volume| volume.made);
-            let engine = match (record, self.in_place_of_volume(view, name, record)?) {
+            let record = self.made_volume(view, name);
+            let engine = match (record, self.volume_to_take(view, name, record)?) {
                 (_, Some(engine)) => {
                     host.taken.push(name.to_owned());
                     engine
@@ -272,18 +271,21 @@ impl<'a> Planner<'a> {
         if let Some(volume) = view.spec.pinned_volumes().find(is_gone) {
             return Err(Cause::VolumeGone { volume: volume.to_owned(), engine: engine.clone() });
         }
-        let mounted = &self.observed.mounted_by_others;
-        let by_other = view.spec.pinned_volumes().find_map(|name| {
-            let by = mounted.get(&(engine.clone(), view.slot.clone(), name.to_owned()))?;
-            Some((volume_name(&self.desired.app, &view.slot, name), by.clone()))
-        });
-        if let Some((volume, by)) = by_other {
-            return Err(Cause::VolumeMounted { volume, engine: engine.clone(), by });
-        }
         if self.snapshot.get(engine).is_some_and(|host| host.draining) {
             return Err(Cause::PinnedToDrained(engine.clone()));
         }
         Ok(host)
+    }
+
+    /// The record of a volume of a slot. Nothing is in one that was not made: it is made again, and on another host where that is
+    /// better.
+    fn made_volume(&self, view: &View<'a>, name: &str) -> Option<&Volume> {
+        self.desired.volumes.iter().find(|volume| volume.slot == view.slot && volume.name == name && volume.made)
+    }
+
+    /// Whether a host is where a volume of a slot is by its record, or where it might be made as long as there is none.
+    fn may_be_on(&self, record: Option<&Volume>, engine: &EngineId) -> bool {
+        record.map_or_else(|| !self.is_lost(engine), |record| record.engine == *engine)
     }
 
     /// The host of a volume of somebody else that has the name of one of a slot, and that is to be taken over: where adopting was
@@ -291,21 +293,20 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// It is in the way.
-    fn in_place_of_volume(
+    fn volume_to_take(
         &self,
         view: &View<'a>,
         name: &str,
         record: Option<&Volume>,
     ) -> Result<Option<&'a EngineId>, Cause> {
-        let is_in_the_way = |engine: &EngineId| match record {
-            Some(record) => record.engine == *engine && !record.taken,
-            None => !self.is_lost(engine),
+        if record.is_some_and(|record| record.taken) {
+            return Ok(None);
+        }
+        let is_it = |(engine, slot, volume): &&(EngineId, Slot, String)| {
+            *slot == view.slot && volume == name && self.may_be_on(record, engine)
         };
-        let of_others = self.observed.volumes_of_others.iter();
-        let found: Vec<&EngineId> = of_others
-            .filter(|(engine, slot, volume)| *slot == view.slot && volume == name && is_in_the_way(engine))
-            .map(|(engine, ..)| engine)
-            .collect();
+        let found: Vec<&EngineId> =
+            self.observed.volumes_of_others.iter().filter(is_it).map(|(engine, ..)| engine).collect();
         let adopts = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
         match found[..] {
             [] => Ok(None),
@@ -318,7 +319,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Why no other container of a slot may run now: one of them, other than those of some generations, may run for all that is
-    /// known, and there must never be two.
+    /// known, and there must never be two; or one of somebody else runs on its volume.
     pub(super) fn excluded(&self, view: &View<'a>, except: &[u64]) -> Option<Cause> {
         let excludes = |other: &&ObservedContainer| {
             let host = self.observed.engines.get(&other.engine);
@@ -329,7 +330,23 @@ impl<'a> Planner<'a> {
         let cause = if view.spec.is_pinned() { Cause::VolumeInUse } else { Cause::StillRuns };
         let mut others = self.containers_of(&view.slot).filter(|other| !except.contains(&other.generation));
         let seen = others.find(|other| excludes(other)).map(|_| cause);
-        seen.or_else(|| self.excluded_by_unseen(view, except)).or_else(|| self.excluded_by_twin(view))
+        seen.or_else(|| self.excluded_by_unseen(view, except))
+            .or_else(|| self.excluded_by_twin(view))
+            .or_else(|| self.excluded_by_mount(view))
+    }
+
+    /// A container that is none of the application's runs on a volume of the slot.
+    fn excluded_by_mount(&self, view: &View<'a>) -> Option<Cause> {
+        view.spec.pinned_volumes().find_map(|name| {
+            let record = self.made_volume(view, name);
+            let is_it = |engine: &EngineId, slot: &Slot, volume: &str| {
+                *slot == view.slot && volume == name && self.may_be_on(record, engine)
+            };
+            let mut mounted = self.observed.mounted_by_others.iter();
+            let ((engine, ..), by) = mounted.find(|((engine, slot, volume), _)| is_it(engine, slot, volume))?;
+            let volume = volume_name(&self.desired.app, &view.slot, name);
+            Some(Cause::VolumeMounted { volume, engine: engine.clone(), by: by.clone() })
+        })
     }
 
     /// One that only the record names may run as well, until its host was read or is given up.

@@ -429,12 +429,28 @@ situation!(somebody_elses_network_has_the_name, {
     world
 });
 situation!(another_container_mounts_the_volume, {
-    let mut world = World::running(&["a"], DB);
+    let mut world = mounted_by_another();
     world.lose_container("db.1");
+    world
+});
+situation!(nothing_is_started_again_on_a_volume_that_another_container_mounts, {
+    let mut world = mounted_by_another();
+    let container = world.container("db.1");
+    (container.state, container.exit_code) = (ContainerState::Stopped, Some(1));
+    world
+});
+situation!(nothing_is_stopped_for_another_version_while_another_container_mounts_the_volume, {
+    let mut world = mounted_by_another();
+    world.apply(&DB.replace("db:1", "db:2"));
+    world
+});
+
+fn mounted_by_another() -> World {
+    let mut world = World::running(&["a"], DB);
     let key = world.observed.volumes.first().cloned().unwrap();
     world.observed.mounted_by_others.insert(key, "httpd-1".into());
     world
-});
+}
 
 fn volume_of_others(hosts: &[&str], reason: RolloutReason) -> World {
     let mut world = World::new(&["a", "b"], DB);

@@ -369,6 +369,30 @@ async fn what_somebody_else_made_is_taken_only_when_asked_and_never_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_and_another_container_are_never_started_beside_each_other_on_a_volume() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
+    spec.volumes = vec!["shop.db.1.data:/x".into()];
+    let run = controller.run(&ann(), RunRequest { spec, count: 1, pull: false }).await.unwrap();
+    let other = run.finish().await.started.remove(0);
+    let db = request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
+    controller.apply_app(&ann(), "shop", ApplyRequest { adopt: true, ..db }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let reason = controller.app("shop").unwrap().component.values().next().unwrap().replicas[0].reason.clone();
+    assert!(reason.contains("mounts volume shop.db.1.data"), "{reason}");
+    assert_eq!(platform.images(), ["httpd:2"]);
+    let id = other.id.to_string();
+    controller.stop(&ann(), &id, Duration::ZERO).await.unwrap();
+    platform.settled().await;
+    let refused = [controller.start(&ann(), &id).await, controller.restart(&ann(), &id, Duration::ZERO).await];
+    for outcome in refused {
+        let wrong = outcome.unwrap_err().to_string();
+        assert!(wrong.contains("shop.db.1.data is the volume of shop/db.1"), "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rollout_that_was_stopped_with_its_application_keeps_nothing_waiting() {
     let platform = platform(&["one"]).await;
     let controller = &platform.controller;
