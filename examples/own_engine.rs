@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest, connect,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
+    Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageDigest, ImageRef, RegistryLogin};
@@ -104,15 +104,19 @@ impl DockerEngine for FixedTags {
         self.0.rename(id, name).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
         self.0.create_network(network).await
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.0.find_network(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.0.remove_network(name).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
         self.0.create_volume(volume).await
     }
 
@@ -124,8 +128,8 @@ impl DockerEngine for FixedTags {
         self.0.put_files(id, files).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
-        self.0.has_volume(name).await
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.0.find_volume(name).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {

@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     /// Nobody reads the output any more, as with `| head`.
     OutputClosed,
     /// Ctrl-C, with what the person should know about it.
-    Interrupted(Option<&'static str>),
+    Interrupted(Option<String>),
 }
 
 /// Exit status of the program.
@@ -62,7 +62,7 @@ impl Failure {
         match self {
             Self::Usage(text) | Self::Failed(text) => Some(text.clone()),
             Self::Client(error) => Some(line_of(error)),
-            Self::Interrupted(text) => text.map(str::to_owned),
+            Self::Interrupted(text) => text.clone(),
             Self::Told(_) | Self::Ended(_) | Self::OutputClosed => None,
         }
     }

@@ -180,6 +180,7 @@ macro_rules! each_route {
     DELETE "/api/apps/{app}/secrets/{name}" ByRole   Changes  secrets::delete;
 
     POST   "/api/reconcile/heal"          ByRole     Changes  reconcile::heal, admins_only();
+    GET    "/api/reconcile/plan"          ByRole     Reads    reconcile::plan, admins_only();
     POST   "/api/reconcile/rebalance"     ByRole     Changes  reconcile::rebalance, admins_only();
     POST   "/api/reconcile/resume"        ByRole     Changes  reconcile::resume, admins_only();
 

@@ -222,6 +222,9 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) files: Files,
+    /// Show what is to be done for all applications as they are recorded, also before 'reconcile resume'
+    #[arg(long, conflicts_with_all = ["files", "adopt", "beside_orphans", "refresh_images"])]
+    pub(crate) all: bool,
     /// End with 6 when there is something to change
     #[arg(long)]
     pub(crate) exit_code: bool,
@@ -322,6 +325,9 @@ Should it come back all the same, its containers are stopped and its volumes put
         /// Even if volumes are lost with it; their names are written
         #[arg(long)]
         lose_volumes: bool,
+        /// Do not ask; where nobody can be asked, nobody is
+        #[arg(long, short = 'y')]
+        yes: bool,
     },
 }
 

@@ -215,6 +215,14 @@ impl Client {
         self.fetch_within(call.query(&[("dry_run", dry_run)]), CHANGE).await
     }
 
+    /// What would be done first for each application as it is recorded, also while the platform only observes. Admins only.
+    ///
+    /// # Errors
+    /// No login, or no answer.
+    pub async fn plan_all(&self) -> Result<Answer<Vec<AppPlan>>, ClientError> {
+        self.fetch_within(self.request(Method::GET, &["api", "reconcile", "plan"]), CHANGE).await
+    }
+
     /// Lets the platform act on applications again, after its store was restored.
     ///
     /// # Errors

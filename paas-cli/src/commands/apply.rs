@@ -12,6 +12,14 @@ use crate::failure::{Failure, Status};
 use crate::{output, secret};
 
 pub(super) async fn plan(context: &Context, arguments: PlanArgs) -> Result {
+    if arguments.all {
+        let plans = context.client()?.plan_all().await?;
+        let names = plans.iter().map(|plan| plan.app.to_string());
+        let shown = || plans.iter().map(output::apps::plan).collect::<Vec<_>>().join("\n\n");
+        context.output.show(plans.json(), names, shown)?;
+        let changes = arguments.exit_code && plans.iter().any(AppPlan::has_changes);
+        return if changes { Err(Failure::Told(Status::Changes)) } else { Ok(()) };
+    }
     let (app, _) = taken(context, arguments.files.read()?)?;
     let name = name_of(&app)?;
     let request = ApplyRequest {

@@ -66,8 +66,8 @@ async fn dispatch(context: &Context, command: Command) -> Result {
         Command::App { command } => apps::dispatch(context, *command).await,
         Command::Exec(arguments) => exec::exec(context, arguments).await,
         Command::Secret { command } => secrets::dispatch(context, command).await,
-        Command::Host { command: HostCommand::Lost { id, lose_volumes } } => {
-            reconcile::host_lost(context, &id, lose_volumes).await
+        Command::Host { command: HostCommand::Lost { id, lose_volumes, yes } } => {
+            reconcile::host_lost(context, &id, lose_volumes, yes).await
         }
         Command::Heal { now: _ } => reconcile::heal_now(context).await,
         Command::Rebalance { dry_run } => reconcile::rebalance(context, dry_run).await,
@@ -107,11 +107,11 @@ async fn dispatch(context: &Context, command: Command) -> Result {
 
 /// Waits for `work`, or for Ctrl-C. `note` is what a person should know who presses it.
 async fn unless_interrupted<T>(
-    note: Option<&'static str>,
+    note: Option<&str>,
     work: impl Future<Output = std::result::Result<T, Failure>>,
 ) -> std::result::Result<T, Failure> {
     tokio::select! {
         outcome = work => outcome,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(note)),
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(note.map(str::to_owned))),
     }
 }

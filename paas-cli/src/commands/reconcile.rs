@@ -1,8 +1,11 @@
 //! What the platform is told about hosts as a whole.
 
+use std::io::IsTerminal;
+
 use paas_core::wire::app::Moved;
 
 use super::Result;
+use super::apply::confirm;
 use crate::context::Context;
 use crate::output::apps as output;
 
@@ -18,7 +21,10 @@ pub(super) async fn resume(context: &Context) -> Result {
     Ok(())
 }
 
-pub(super) async fn host_lost(context: &Context, id: &str, lose_volumes: bool) -> Result {
+pub(super) async fn host_lost(context: &Context, id: &str, lose_volumes: bool, yes: bool) -> Result {
+    if !yes && std::io::stdin().is_terminal() {
+        confirm(&format!("give up host {id} for good?"), "add --yes")?;
+    }
     let volumes = context.client()?.host_lost(id, lose_volumes).await?;
     context.output.say(&match volumes.len() {
         0 => format!("host {id} counts as lost; no volume is lost with it"),

@@ -18,8 +18,6 @@ use crate::output::rollout::RolloutReporter;
 /// leads, and then it is asked again, as here each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-const INTERRUPTED: &str = "interrupted; the rollout goes on, and 'paas-cli app rollout APP --follow' shows it again";
-
 /// How an application is before a rollout begins; nothing where there is none yet.
 pub(super) async fn before(client: &Client, name: &str) -> std::result::Result<Option<AppStatus>, ClientError> {
     match client.app(name).await {
@@ -38,7 +36,8 @@ pub(super) async fn follow(
     longest: Duration,
 ) -> Result {
     let mut reporter = RolloutReporter::new(context.output, before);
-    let ended = unless_interrupted(Some(INTERRUPTED), async {
+    let words = format!("interrupted; the rollout goes on, and 'paas-cli app rollout {name} --follow' shows it again");
+    let ended = unless_interrupted(Some(&words), async {
         timeout(longest, until_ended(client, name, &mut reporter)).await.unwrap_or_else(|_| {
             Err(Failure::Failed(format!(
                 "the rollout of {name} did not end within {} s; it goes on, and 'paas-cli app rollout {name} --follow' \

@@ -19,6 +19,7 @@ pub(crate) fn plan(plan: &AppPlan) -> String {
     let AppPlan { app, base, changes, .. } = plan;
     let title = match base {
         _ if plan.is_refused() => format!("{app}: nothing of it can be applied to revision {base}"),
+        0 if changes.is_empty() && plan.steps.is_empty() => format!("{app}: no revision"),
         _ if changes.is_empty() && plan.steps.is_empty() => format!("{app} is up to date (revision {base})"),
         0 => format!("{app}: revision 1, the first"),
         _ if changes.is_empty() => format!("{app}: revision {base}, as it is"),

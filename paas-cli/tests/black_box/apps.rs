@@ -189,7 +189,7 @@ async fn the_platform_is_told_about_its_hosts() {
     ])
     .await;
     let home = Home::logged_in(&server);
-    let lost = home.run(&["host", "lost", "b", "--lose-volumes"]).await;
+    let lost = home.run(&["host", "lost", "b", "--lose-volumes", "-y"]).await;
     assert_eq!(lost.expect(0).stdout, "shop db data.1\n");
     assert_eq!(lost.stderr, "host b counts as lost, and with it a volume\n");
     assert_eq!(server.asked_once().line, "POST /api/engines/b/lost?lose_volumes=true");
@@ -197,6 +197,20 @@ async fn the_platform_is_told_about_its_hosts() {
     assert_eq!(server.asked_once().line, "POST /api/reconcile/heal");
     home.run(&["reconcile", "resume"]).await.expect(0);
     assert_eq!(server.asked_once().line, "POST /api/reconcile/resume");
+}
+
+#[tokio::test]
+async fn what_is_to_be_done_for_all_applications_is_shown() {
+    let plans = r#"[{"app": "shop", "base": 3, "changes": [], "steps": [
+        {"action": "create web.1.2 on a, revision 3", "cause": "its container is gone", "choice": "", "waits": false, "adds": true}
+    ]}, {"app": "blog", "base": 1, "changes": [], "steps": []}]"#;
+    let mut server = Server::start([("GET /api/reconcile/plan", Answer::json(plans).then(Answer::json(plans)))]).await;
+    let home = Home::logged_in(&server);
+    let shown = home.run(&["app", "plan", "--all"]).await;
+    assert!(shown.expect(0).stdout.ends_with("\n\nblog is up to date (revision 1)\n"), "{}", shown.stdout);
+    assert_eq!(server.asked_once().line, "GET /api/reconcile/plan");
+    home.run(&["app", "plan", "--all", "--exit-code"]).await.expect(6);
+    home.run(&["app", "plan", "--all", "--adopt"]).await.expect(2);
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub enum Action {
         volume: String,
         /// Where.
         engine: EngineId,
+        /// Whether it is there, made by somebody else, and only its record is to be made.
+        taken: bool,
     },
     /// Have a host get the image of a slot in a revision, before anything is stopped for it.
     Fetch {
@@ -222,7 +224,10 @@ impl fmt::Display for Step {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CreateVolume { slot, volume, engine } => write!(f, "create volume {volume} of {slot} on {engine}"),
+            Self::CreateVolume { slot, volume, engine, taken } => {
+                let verb = if *taken { "take over" } else { "create" };
+                write!(f, "{verb} volume {volume} of {slot} on {engine}")
+            }
             Self::Fetch { slot, revision, engine } => {
                 write!(f, "fetch the image of {slot} on {engine}, revision {revision}")
             }
@@ -281,6 +286,7 @@ pub enum Cause {
     HostUnknown(EngineId),
     NotStarted,
     Ended(Option<i64>),
+    WasStopped,
     Paused,
     Renamed(String),
     Sick { seconds: i64 },
@@ -302,6 +308,7 @@ pub enum Cause {
     Declared,
     AllReady,
     NewVolume,
+    VolumeTaken,
     BeforeItStops,
     NewRollout,
     KeptRuns,
@@ -314,6 +321,8 @@ pub enum Cause {
     WaitsForHost(EngineId),
     NotHealed(EngineId),
     VolumeGone { volume: String, engine: EngineId },
+    VolumeOfOthers { volume: String, engines: Vec<EngineId> },
+    VolumeMounted { volume: String, engine: EngineId, by: String },
     VolumeInUse,
     VolumesApart(EngineId, EngineId),
     StillRuns,
@@ -357,6 +366,7 @@ impl fmt::Display for Cause {
             Self::NotStarted => f.write_str("it was created and not started"),
             Self::Ended(Some(code)) => write!(f, "it ended with {code}"),
             Self::Ended(None) => f.write_str("it ended"),
+            Self::WasStopped => f.write_str("it was stopped"),
             Self::Paused => f.write_str("it is paused"),
             Self::Renamed(name) => write!(f, "it is called {name}"),
             Self::Sick { seconds } => write!(f, "it is unhealthy for {seconds} s"),
@@ -379,6 +389,7 @@ impl fmt::Display for Cause {
             Self::Declared => f.write_str("the component says so"),
             Self::AllReady => f.write_str("every replica is ready and nothing old is left"),
             Self::NewVolume => f.write_str("the slot has none yet"),
+            Self::VolumeTaken => f.write_str("it is there, and to be adopted"),
             Self::BeforeItStops => f.write_str("nothing stops before it is there"),
             Self::NewRollout => f.write_str("a later rollout has replaced it"),
             Self::KeptRuns => f.write_str("it failed, and is kept to be looked at only"),
@@ -393,6 +404,17 @@ impl fmt::Display for Cause {
             Self::WaitsForHost(engine) => write!(f, "waits for host {engine}, which has its volume"),
             Self::NotHealed(engine) => write!(f, "host {engine} is silent, and the component is not healed"),
             Self::VolumeGone { volume, engine } => write!(f, "host {engine} no longer has volume {volume}"),
+            Self::VolumeOfOthers { volume, engines } => {
+                let hosts: Vec<_> = engines.iter().map(EngineId::as_str).collect();
+                let cure = match hosts.len() {
+                    1 => "remove it, or take it over with --adopt",
+                    _ => "remove all but one of them, and take that over with --adopt",
+                };
+                write!(f, "volume {volume} on {} was not made by the platform: {cure}", hosts.join(" and "))
+            }
+            Self::VolumeMounted { volume, engine, by } => {
+                write!(f, "container {by} on host {engine} mounts volume {volume}: it is to be stopped first")
+            }
             Self::VolumeInUse => f.write_str("another container may still use its volume"),
             Self::VolumesApart(one, other) => write!(f, "it has a volume on host {one} and one on host {other}"),
             Self::StillRuns => f.write_str("another container of the slot may still run"),

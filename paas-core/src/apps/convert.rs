@@ -205,13 +205,26 @@ impl From<&StepFailure> for FailureRecord {
 impl From<&VolumeRecord> for Volume {
     fn from(record: &VolumeRecord) -> Self {
         let slot = Slot { component: record.component.clone(), number: record.slot };
-        Self { slot, name: record.name.clone(), engine: record.engine.clone(), made: record.made }
+        let VolumeRecord { name, engine, made, taken, .. } = record.clone();
+        Self { slot, name, engine, made, taken }
     }
 }
 
 /// What Docker calls the volume of a slot.
 pub(super) fn volume_name(app: &AppName, slot: &Slot, name: &str) -> String {
     format!("{app}.{slot}.{name}")
+}
+
+/// The slot and the volume that Docker's name of one says.
+pub(super) fn volume_of(app: &AppName, name: &str) -> Option<(Slot, String)> {
+    let mut parts = name.strip_prefix(app.as_str())?.strip_prefix('.')?.splitn(3, '.');
+    let slot = Slot { component: parts.next()?.parse().ok()?, number: parts.next()?.parse().ok()? };
+    Some((slot, parts.next()?.to_owned()))
+}
+
+/// Docker's name of the network of an application.
+pub(super) fn network_name(app: &AppName) -> String {
+    format!("paas-{app}")
 }
 
 /// The slot of a replica's key.

@@ -394,4 +394,6 @@ pub struct Volume {
     /// Whether a container was recorded for it, which comes after Docker has made it. Until then nothing is in it: it is made
     /// where it is missing, and keeps its slot on no host.
     pub made: bool,
+    /// Whether somebody else made it, and it was taken over when that was asked for. It is never removed.
+    pub taken: bool,
 }

@@ -356,11 +356,10 @@ impl Documents {
             let known = left.remove(&key);
             let (app, name, engine) = (desired.app.clone(), volume.name.clone(), volume.engine.clone());
             let record = match &known {
-                Some(kept) => VolumeRecord { engine, made: volume.made, ..kept.record.clone() },
-                None => {
-                    VolumeRecord { made: volume.made, ..VolumeRecord::new(app, component, number, name, engine, now) }
-                }
+                Some(kept) => VolumeRecord { engine, ..kept.record.clone() },
+                None => VolumeRecord::new(app, component, number, name, engine, now),
             };
+            let record = VolumeRecord { made: volume.made, taken: volume.taken, ..record };
             let write = match &known {
                 Some(kept) if kept.record == record => continue,
                 Some(kept) => table.replacement(&key, kept.version, &record)?,

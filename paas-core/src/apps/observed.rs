@@ -20,8 +20,14 @@ pub struct Observed {
     /// The containers of the application, and those of others that have a name like one of its own. Also those on engines that
     /// do not answer, as they were seen last, if they were: a server that has just become the leader has not seen them.
     pub containers: Vec<ObservedContainer>,
-    /// The volumes of slots that are there.
+    /// The volumes of slots that are there, made by the platform.
     pub volumes: BTreeSet<(EngineId, Slot, String)>,
+    /// Volumes of somebody else that have the name of one of a slot.
+    pub volumes_of_others: BTreeSet<(EngineId, Slot, String)>,
+    /// Volumes that a container mounts which runs and is none of the application's, and what it is called.
+    pub mounted_by_others: BTreeMap<(EngineId, Slot, String), String>,
+    /// The engines where a network of somebody else has the name of that of the application.
+    pub networks_of_others: BTreeSet<EngineId>,
     /// Images that engines are known to have, beside those of which they have containers.
     pub images: BTreeSet<(EngineId, ImageRef)>,
     /// Images that no registry has, as far as is known, and the hosts that have them: containers of them are made nowhere else.

@@ -58,7 +58,10 @@ impl Desired {
     /// Notes a step: this is to be written down before Docker is asked for it.
     pub fn record(&mut self, step: &Step, now: Timestamp) {
         match &step.action {
-            Action::CreateVolume { slot, volume, engine } => self.add_volume(slot, volume, engine, false),
+            Action::CreateVolume { slot, volume, engine, taken } => {
+                let (slot, name, engine) = (slot.clone(), volume.clone(), engine.clone());
+                self.add_volume(Volume { slot, name, engine, made: *taken, taken: *taken });
+            }
             Action::Create { replica, revision, avoid, choice: _ } => {
                 self.record_create(replica, *revision, avoid.clone());
             }
@@ -303,13 +306,16 @@ impl Desired {
         let names: Vec<String> =
             spec.map(|spec| spec.pinned_volumes().map(str::to_owned).collect()).unwrap_or_default();
         for name in names {
-            self.add_volume(&replica.slot, &name, &replica.engine, true);
+            let (slot, engine) = (replica.slot.clone(), replica.engine.clone());
+            let is_it = |known: &Volume| known.slot == slot && known.name == name && known.engine == engine;
+            let taken = self.volumes.iter().any(|known| known.taken && is_it(known));
+            self.add_volume(Volume { slot, name, engine, made: true, taken });
         }
     }
 
-    fn add_volume(&mut self, slot: &Slot, name: &str, engine: &EngineId, made: bool) {
-        self.volumes.retain(|volume| volume.slot != *slot || volume.name != name);
-        self.volumes.push(Volume { slot: slot.clone(), name: name.to_owned(), engine: engine.clone(), made });
+    fn add_volume(&mut self, volume: Volume) {
+        self.volumes.retain(|known| known.slot != volume.slot || known.name != volume.name);
+        self.volumes.push(volume);
     }
 
     fn record_completion(&mut self, replica: &Instance, now: Timestamp) {

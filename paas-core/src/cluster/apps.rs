@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use super::changes::AppChange;
 use super::view::EngineReach;
 use super::{Cluster, EngineHandle};
-use crate::engine::{EngineEvent, ReplicaLabels, RunState};
+use crate::engine::{EngineEvent, ObjectLabels, ReplicaLabels, RunState};
 use crate::model::app::AppName;
 use crate::model::{BoundPort, ContainerId, ContainerSpec, ContainerState, EngineId};
 use crate::scheduler::{Scheduler, Snapshot};
@@ -63,6 +63,26 @@ impl Cluster {
         named.collect()
     }
 
+    /// The volumes called like those of an application that containers mount which run and are none of its own, and what those are
+    /// called. Looks at every container.
+    pub(crate) fn mounts_of_others(&self, app: &AppName) -> Vec<(EngineId, String, String)> {
+        let (view, prefix) = (self.shared.view.read(), format!("{app}."));
+        let is_other = |entry: &&super::view::ContainerEntry| {
+            entry.container.state.holds_resources() && entry.replica_labels().is_none_or(|labels| labels.app != *app)
+        };
+        let mut found = Vec::new();
+        for entry in view.containers().filter(is_other) {
+            let mounted = entry.container.image.volumes.iter().filter_map(|volume| Some(volume.split_once(':')?.0));
+            let name = entry.container.name.trim_start_matches('/');
+            found.extend(
+                mounted
+                    .filter(|volume| volume.starts_with(&prefix))
+                    .map(|volume| (entry.container.engine.id.clone(), volume.to_owned(), name.to_owned())),
+            );
+        }
+        found
+    }
+
     /// Reads what the scheduler chooses from. Everything else that is read or noted waits meanwhile.
     pub(crate) fn with_snapshot<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
         read(self.shared.view.read().snapshot())
@@ -85,14 +105,31 @@ impl Cluster {
         self.shared.view.write().note_sign_of_life(id, now);
     }
 
-    /// The volumes with a name on every engine that tells of them, as last read, and those that were made here since.
-    pub(crate) fn volumes(&self) -> BTreeSet<(EngineId, String)> {
-        let view = self.shared.view.read();
+    /// The volumes called like those of an application on every engine that tells of them, as last read, and those that were made
+    /// here since; and whether they are its own.
+    pub(crate) fn volumes_of(&self, app: &AppName) -> BTreeMap<(EngineId, String), bool> {
+        let (view, prefix) = (self.shared.view.read(), format!("{app}."));
         let of = |entry: &super::view::EngineEntry| {
-            let id = entry.spec.id.clone();
-            entry.volumes().map(move |name| (id.clone(), name.clone())).collect::<Vec<_>>()
+            let found = entry.volumes(&prefix).map(|(name, labels)| {
+                let is_own = labels.is_none_or(|labels| self.is_of_app(labels, app));
+                ((entry.spec.id.clone(), name.clone()), is_own)
+            });
+            found.collect::<Vec<_>>()
         };
         view.engines().flat_map(of).collect()
+    }
+
+    /// The engines where a network of that name is not the application's.
+    pub(crate) fn engines_with_network_of_others(&self, name: &str, app: &AppName) -> BTreeSet<EngineId> {
+        let view = self.shared.view.read();
+        let has_it =
+            |entry: &&super::view::EngineEntry| entry.network(name).is_some_and(|labels| !self.is_of_app(labels, app));
+        view.engines().filter(has_it).map(|entry| entry.spec.id.clone()).collect()
+    }
+
+    /// Whether this platform, or one that it took over, made a network or a volume for an application.
+    pub(crate) fn is_of_app(&self, labels: &ObjectLabels, app: &AppName) -> bool {
+        self.shared.platform.owns(&labels.platform) && labels.app == app.as_str()
     }
 
     /// Notes that a volume was made.

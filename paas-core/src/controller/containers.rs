@@ -185,10 +185,13 @@ impl Controller {
         let Change { kind, done, of } = how;
         check_owner(&known, of.as_deref())?;
         let cluster = &self.shared.cluster;
+        let runs_already = known.container.state == ContainerState::Running;
+        let needs_room = matches!(kind, EventKind::StartContainer | EventKind::RestartContainer);
+        if needs_room && !runs_already && known.replica.is_none() {
+            self.check_volumes_of_run(&known.container.image)?;
+        }
         let target = Arc::new(self.target(known)?);
         let id = &target.container.id;
-        let runs_already = target.container.state == ContainerState::Running;
-        let needs_room = matches!(kind, EventKind::StartContainer | EventKind::RestartContainer);
         if kind == EventKind::StartContainer && runs_already {
             return Ok(());
         }

@@ -218,13 +218,7 @@ fn components(path: &str) -> Option<Vec<&str>> {
 impl Controller {
     /// Refuses what `actor` may not ask of a host, and the volume of a replica, which only that one mounts.
     pub(super) fn check_policy_of_run(&self, actor: &Actor, spec: &ContainerSpec) -> Result<()> {
-        let volumes = spec.volumes.iter().filter_map(|volume| volume.split_once(':')).map(|(name, _)| name);
-        for name in volumes {
-            if let Some(owner) = self.shared.apps.owner_of_volume(name) {
-                let message = format!("{name} is the volume of {owner}, and nobody else mounts it");
-                return Err(Invalid::new("volumes", message).into());
-            }
-        }
+        self.check_volumes_of_run(spec)?;
         if !actor.is_restricted() {
             return Ok(());
         }
@@ -243,6 +237,18 @@ impl Controller {
             other.container.name.trim_start_matches('/')
         );
         Err(not_allowed(("network_mode", reason)))
+    }
+
+    /// Refuses the volume of a replica, which only that one mounts.
+    pub(super) fn check_volumes_of_run(&self, spec: &ContainerSpec) -> Result<()> {
+        let volumes = spec.volumes.iter().filter_map(|volume| volume.split_once(':')).map(|(name, _)| name);
+        for name in volumes {
+            if let Some(owner) = self.shared.apps.owner_of_volume(name) {
+                let message = format!("{name} is the volume of {owner}, and nobody else mounts it");
+                return Err(Invalid::new("volumes", message).into());
+            }
+        }
+        Ok(())
     }
 
     /// Refuses an engine that `actor` may not add.

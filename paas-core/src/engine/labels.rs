@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{CreateRequest, Managed, Owner, ReplicaLabels, RequestMark};
 #[cfg(feature = "docker")]
-use super::{NetworkRequest, VolumeRequest};
-#[cfg(feature = "docker")]
-use crate::model::app::AppName;
+use super::{NetworkRequest, ObjectLabels, VolumeRequest};
 use crate::model::{ContainerSpec, LaunchId};
 
 /// The format of the labels below. It changes only when one of them comes to mean something else; a new one needs no new
@@ -120,10 +118,11 @@ pub(super) fn of_volume(request: &VolumeRequest) -> HashMap<String, String> {
     ])
 }
 
-/// Whether a network or a volume that is there was made for an application.
+/// Whose a network or a volume is.
 #[cfg(feature = "docker")]
-pub(super) fn is_of_app(labels: &HashMap<String, String>, app: &AppName) -> bool {
-    labels.get(KEY_APP).is_some_and(|name| name == app.as_str())
+pub(super) fn of_object(labels: &HashMap<String, String>) -> ObjectLabels {
+    let text = |key| labels.get(key).cloned().unwrap_or_default();
+    ObjectLabels { platform: text(KEY_PLATFORM), app: text(KEY_APP) }
 }
 
 #[cfg(feature = "docker")]

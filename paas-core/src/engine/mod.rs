@@ -25,8 +25,8 @@ pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
     AppNetwork, ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, ExecChunk,
-    LogChunk, LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObservedContainer, Owner, PullProgress,
-    ReplicaLabels, RequestMark, RunState, VolumeRequest,
+    LogChunk, LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObjectLabels, ObservedContainer, Owner,
+    PullProgress, ReplicaLabels, RequestMark, RunState, VolumeRequest,
 };
 
 /// Result of an engine's operations.
@@ -130,13 +130,16 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
 ///         self.0.rename(id, name).await
 ///     }
-///     async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+///     async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
 ///         self.0.create_network(network).await
+///     }
+///     async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+///         self.0.find_network(name).await
 ///     }
 ///     async fn remove_network(&self, name: &str) -> Result<()> {
 ///         self.0.remove_network(name).await
 ///     }
-///     async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+///     async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
 ///         self.0.create_volume(volume).await
 ///     }
 ///     async fn remove_volume(&self, name: &str) -> Result<()> {
@@ -145,8 +148,8 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     async fn put_files(&self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
 ///         self.0.put_files(id, files).await
 ///     }
-///     async fn has_volume(&self, name: &str) -> Result<bool> {
-///         self.0.has_volume(name).await
+///     async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+///         self.0.find_volume(name).await
 ///     }
 ///     async fn exec(
 ///         &self,
@@ -276,11 +279,14 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (the name is taken).
     async fn rename(&self, id: &ContainerId, name: &str) -> Result<()>;
 
-    /// Makes a bridge network. One of that name that is there already is no error, and stays as it is.
+    /// Makes a bridge network, unless there is one of that name, which stays as it is. Says whose it is.
     ///
     /// # Errors
     /// [`EngineErrorKind::Failed`], such as when the host has no addresses left for another network.
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()>;
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels>;
+
+    /// Whose the network of that name is, if there is one.
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>>;
 
     /// Removes a network. One that is not there is no error.
     ///
@@ -288,11 +294,11 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::Conflict`] while containers that run are in it.
     async fn remove_network(&self, name: &str) -> Result<()>;
 
-    /// Makes a volume of the host. One of that name that was made for the application already is no error, and keeps what is in it.
+    /// Makes a volume of the host, unless there is one of that name, which keeps what is in it. Says whose it is.
     ///
     /// # Errors
-    /// [`EngineErrorKind::Conflict`] where there is one of another driver; [`EngineErrorKind::Unable`] where somebody else made one.
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()>;
+    /// [`EngineErrorKind::Conflict`] where there is one of another driver.
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels>;
 
     /// Removes a volume with what is in it. One that is not there is no error.
     ///
@@ -300,8 +306,8 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// [`EngineErrorKind::Conflict`] while a container has it, running or not.
     async fn remove_volume(&self, name: &str) -> Result<()>;
 
-    /// Whether there is a volume of that name.
-    async fn has_volume(&self, name: &str) -> Result<bool>;
+    /// Whose the volume of that name is, if there is one.
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>>;
 
     /// Runs a command in a container that runs, without a terminal and without input, and gives its output as it comes. The
     /// stream ends with [`ExecChunk::Ended`]; where it ends otherwise, nobody knows what became of the command. Dropping the

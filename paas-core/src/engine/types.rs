@@ -1,6 +1,6 @@
 //! What goes to an engine and what comes back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ pub struct EngineInfo {
     pub docker_version: String,
     /// The images on the host, by Docker's image id.
     pub images: Vec<String>,
-    /// The networks that somebody made there, by name and by id. `None` where the host does not tell, or can reach others
-    /// than those that it tells of.
-    pub networks: Option<BTreeSet<String>>,
-    /// The volumes there that somebody named. `None` where the host does not tell.
-    pub volumes: Option<BTreeSet<String>>,
+    /// The networks that somebody made there, by name and by id, and whose they are. `None` where the host does not tell, or can
+    /// reach others than those that it tells of.
+    pub networks: Option<BTreeMap<String, ObjectLabels>>,
+    /// The volumes there that somebody named, and whose they are. `None` where the host does not tell.
+    pub volumes: Option<BTreeMap<String, ObjectLabels>>,
     /// What the host says that it cannot do, such as limits that its kernel does not know.
     pub warnings: Vec<String>,
     /// The host's own clock, from before anything that is asked after this. `None` when it does not tell.
@@ -99,6 +99,15 @@ pub struct AppNetwork {
     pub name: String,
     /// What the other containers of the network call this one, beside its own name.
     pub aliases: Vec<String>,
+}
+
+/// Whose a network or a volume is: what a platform wrote on it. Empty on those of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectLabels {
+    /// The platform that made it.
+    pub platform: String,
+    /// The application that it made it for.
+    pub app: String,
 }
 
 /// A network that is to be made: a bridge on one host, for the containers of one application.

@@ -188,7 +188,7 @@ impl Executor {
         new: &NewReplica,
     ) -> Result<(), EngineError> {
         for volume in &new.volumes {
-            if !connection.has_volume(volume).await? {
+            if connection.find_volume(volume).await?.is_none() {
                 let detail = format!("volume {volume} is gone from {engine}");
                 return Err(EngineError::new(EngineErrorKind::Unable, MAKE, detail));
             }
@@ -200,7 +200,12 @@ impl Executor {
         let platform = self.cluster.platform().to_owned();
         let (name, app) = (network.name.clone(), new.labels.app.clone());
         let request = NetworkRequest { name, platform, app, subnets: self.app_subnets };
-        connection.create_network(&request).await
+        let labels = connection.create_network(&request).await?;
+        if self.cluster.is_of_app(&labels, &request.app) {
+            return Ok(());
+        }
+        let detail = format!("network {} is there, and was not made by the platform: remove it", request.name);
+        Err(EngineError::new(EngineErrorKind::Unable, MAKE, detail))
     }
 
     async fn create_replica(

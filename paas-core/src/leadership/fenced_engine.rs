@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::Term;
 use crate::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
+    Result, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -130,15 +130,19 @@ impl DockerEngine for FencedEngine {
         self.change("put files into the container", self.engine.put_files(id, files)).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
         self.change("create the network", self.engine.create_network(network)).await
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.engine.find_network(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.change("remove the network", self.engine.remove_network(name)).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
         self.change("create the volume", self.engine.create_volume(volume)).await
     }
 
@@ -146,8 +150,8 @@ impl DockerEngine for FencedEngine {
         self.change("remove the volume", self.engine.remove_volume(name)).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
-        self.engine.has_volume(name).await
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.engine.find_volume(name).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {
@@ -233,9 +237,9 @@ mod tests {
             engine.pull(&image, None).await.map(drop),
             engine.update(&id, &sizes).await,
             engine.rename(&id, "other").await,
-            engine.create_network(&network).await,
+            engine.create_network(&network).await.map(drop),
             engine.remove_network("net").await,
-            engine.create_volume(&volume).await,
+            engine.create_volume(&volume).await.map(drop),
             engine.remove_volume("data").await,
             engine.put_files(&id, &[]).await,
             engine.exec(&id, &["echo".to_owned()]).await.map(drop),
@@ -245,7 +249,7 @@ mod tests {
         }
         assert_eq!(host.really_there(), before);
         assert_eq!(engine.list().await.unwrap().len(), 1);
-        assert!(!engine.has_volume("data").await.unwrap());
+        assert!(engine.find_volume("data").await.unwrap().is_none());
         engine.ping(Duration::from_secs(1)).await.unwrap();
     }
 

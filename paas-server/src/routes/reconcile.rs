@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
-use paas_core::wire::app::Moved;
+use paas_core::wire::app::{AppPlan, Moved};
 
 use crate::app::{App, Caller};
 use crate::extract::{NoParams, Params};
@@ -12,6 +12,10 @@ use crate::problem::Answer;
 pub(crate) async fn heal(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {
     app.controller.heal_now(&caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn plan(State(app): State<App>, _: Caller, _: NoParams) -> Answer<Json<Vec<AppPlan>>> {
+    Ok(Json(app.controller.plan_all()))
 }
 
 pub(crate) async fn resume(State(app): State<App>, caller: Caller, _: NoParams) -> Answer<StatusCode> {

@@ -104,6 +104,7 @@ fn rows() -> Vec<Row> {
         row!(PUT "/api/apps/{app}/secrets/{name}", |_| "/api/apps/shop/secrets/url?x=1".into(), Value::Null => 400 400 401),
         row!(DELETE "/api/apps/{app}/secrets/{name}", |_| "/api/apps/shop/secrets/url?x=1".into(), Value::Null => 400 400 401),
         row!(POST "/api/reconcile/heal", |_| "/api/reconcile/heal?x=1".into(), Value::Null => 400 403 401),
+        row!(GET "/api/reconcile/plan", |_| "/api/reconcile/plan?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/reconcile/rebalance", |_| "/api/reconcile/rebalance?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/reconcile/resume", |_| "/api/reconcile/resume?x=1".into(), Value::Null => 400 403 401),
         row!(POST "/api/images/pull", |_| "/api/images/pull".into(), json!({"name": "httpd"}) => 200 403 401),

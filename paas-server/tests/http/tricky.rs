@@ -10,8 +10,8 @@ use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
     Connector, ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent,
-    EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObservedContainer,
-    PullProgress, Result, VolumeRequest, connect,
+    EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObjectLabels,
+    ObservedContainer, PullProgress, Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, EngineAddress, EngineSpec, ImageDigest, ImageRef, RegistryLogin, SimulatedHost};
@@ -150,15 +150,19 @@ impl DockerEngine for Tricky {
         self.inner.rename(id, name).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
         self.inner.create_network(network).await
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.inner.find_network(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.inner.remove_network(name).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
         self.inner.create_volume(volume).await
     }
 
@@ -170,8 +174,8 @@ impl DockerEngine for Tricky {
         self.inner.put_files(id, files).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
-        self.inner.has_volume(name).await
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.inner.find_volume(name).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {

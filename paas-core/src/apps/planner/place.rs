@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use super::status::after;
 use super::view::View;
 use super::{Component, Planner, sizes};
+use crate::apps::convert::{network_name, volume_name};
 use crate::apps::desired::hosts_of_used;
 use crate::apps::{
-    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, StepFailure, Subject, Volume,
+    Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure,
+    Subject, Volume,
 };
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
 use crate::model::{EngineId, ImageRef};
@@ -26,6 +28,8 @@ pub(super) struct VolumeHost {
     pub(super) engine: Option<EngineId>,
     /// Those that are to be made.
     missing: Vec<String>,
+    /// Those that somebody else made there, and that are to be taken over.
+    taken: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -143,10 +147,11 @@ impl<'a> Planner<'a> {
         requests
     }
 
-    /// Hosts that do not answer us, and those where somebody else's container has the name.
+    /// Hosts that do not answer us, and those where a container of somebody else has the name, or a network has that of ours.
     fn unusable(&self, view: &View<'a>) -> BTreeSet<EngineId> {
         let silent = self.observed.engines.keys().filter(|engine| !self.is_up(engine)).cloned();
-        silent.chain(self.in_the_way(view).map(|container| container.engine.clone())).collect()
+        let networks = self.observed.networks_of_others.iter().cloned();
+        silent.chain(networks).chain(self.in_the_way(view).map(|container| container.engine.clone())).collect()
     }
 
     /// Containers of somebody else that have the name of the next container of a slot.
@@ -155,14 +160,17 @@ impl<'a> Planner<'a> {
         self.observed.containers.iter().filter(move |container| container.slot.is_none() && container.name == name)
     }
 
-    fn no_room(&self, view: &View<'a>, refusal: String) -> Cause {
-        match self.in_the_way(view).next() {
-            Some(other) => Cause::NoRoom(format!(
-                "on {} somebody else's container is called {}; {refusal}",
-                other.engine, other.name
-            )),
-            None => Cause::NoRoom(refusal),
-        }
+    /// Why no host takes a container, with what is in its way.
+    pub(super) fn no_room(&self, view: &View<'a>, refusal: String) -> Cause {
+        let others = self
+            .in_the_way(view)
+            .map(|other| format!("on {} somebody else's container is called {}", other.engine, other.name));
+        let hosts: Vec<&str> = self.observed.networks_of_others.iter().map(EngineId::as_str).collect();
+        let network = (!hosts.is_empty()).then(|| {
+            let name = network_name(&self.desired.app);
+            format!("network {name} on {} was not made by the platform: remove it", hosts.join(" and "))
+        });
+        Cause::NoRoom(others.chain(network).chain([refusal]).collect::<Vec<_>>().join("; "))
     }
 
     /// Makes a container for a slot, with the volumes that it lacks, or says why it cannot be.
@@ -189,9 +197,10 @@ impl<'a> Planner<'a> {
         let refused = |refusal| failed.map_or_else(|| self.no_room(view, refusal), cannot);
         let (engine, request) = self.choose(&self.snapshot, view, only, avoid.as_ref()).map_err(refused)?;
         let choice = self.explain(view, request, &engine);
-        for volume in volumes.missing {
-            let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone() };
-            self.step(action, Cause::NewVolume);
+        let missing = volumes.missing.into_iter().map(|volume| (volume, false));
+        for (volume, taken) in missing.chain(volumes.taken.into_iter().map(|volume| (volume, true))) {
+            let action = Action::CreateVolume { slot: view.slot.clone(), volume, engine: engine.clone(), taken };
+            self.step(action, if taken { Cause::VolumeTaken } else { Cause::NewVolume });
         }
         self.reserve(component.name, view.spec, &engine);
         let replica = Instance { slot: view.slot.clone(), generation: view.next_generation(), engine };
@@ -230,18 +239,24 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// Why it can be nowhere now.
     pub(super) fn volume_host(&self, view: &View<'a>) -> Result<VolumeHost, Cause> {
-        let mut host = VolumeHost { engine: None, missing: Vec::new() };
+        let mut host = VolumeHost { engine: None, missing: Vec::new(), taken: Vec::new() };
         for name in view.spec.pinned_volumes() {
-            let is_it = |volume: &&Volume| volume.slot == view.slot && volume.name == name;
-            // Nothing is in one that was not made: it is made again, and on another host where that is better.
-            let Some(record) = self.desired.volumes.iter().find(is_it).filter(|volume| volume.made) else {
-                host.missing.push(name.to_owned());
-                continue;
+            let record = self.made_volume(view, name);
+            let engine = match (record, self.volume_to_take(view, name, record)?) {
+                (_, Some(engine)) => {
+                    host.taken.push(name.to_owned());
+                    engine
+                }
+                (Some(record), None) => &record.engine,
+                (None, None) => {
+                    host.missing.push(name.to_owned());
+                    continue;
+                }
             };
-            if let Some(other) = host.engine.as_ref().filter(|other| **other != record.engine) {
-                return Err(Cause::VolumesApart(other.clone(), record.engine.clone()));
+            if let Some(other) = host.engine.as_ref().filter(|other| *other != engine) {
+                return Err(Cause::VolumesApart(other.clone(), engine.clone()));
             }
-            host.engine = Some(record.engine.clone());
+            host.engine = Some(engine.clone());
         }
         let Some(engine) = &host.engine else { return Ok(host) };
         if !self.is_up(engine) {
@@ -250,7 +265,8 @@ impl<'a> Planner<'a> {
         // Docker would silently make an empty one, and the program would start on it.
         let is_gone = |name: &&str| {
             let key = (engine.clone(), view.slot.clone(), (*name).to_owned());
-            !host.missing.iter().any(|missing| missing == name) && !self.observed.volumes.contains(&key)
+            let is_there = self.observed.volumes.contains(&key) || self.observed.volumes_of_others.contains(&key);
+            !host.missing.iter().any(|missing| missing == name) && !is_there
         };
         if let Some(volume) = view.spec.pinned_volumes().find(is_gone) {
             return Err(Cause::VolumeGone { volume: volume.to_owned(), engine: engine.clone() });
@@ -261,8 +277,49 @@ impl<'a> Planner<'a> {
         Ok(host)
     }
 
+    /// The record of a volume of a slot. Nothing is in one that was not made: it is made again, and on another host where that is
+    /// better.
+    fn made_volume(&self, view: &View<'a>, name: &str) -> Option<&Volume> {
+        self.desired.volumes.iter().find(|volume| volume.slot == view.slot && volume.name == name && volume.made)
+    }
+
+    /// Whether a host is where a volume of a slot is by its record, or where it might be made as long as there is none.
+    fn may_be_on(&self, record: Option<&Volume>, engine: &EngineId) -> bool {
+        record.map_or_else(|| !self.is_lost(engine), |record| record.engine == *engine)
+    }
+
+    /// The host of a volume of somebody else that has the name of one of a slot, and that is to be taken over: where adopting was
+    /// asked for, and it is the only one.
+    ///
+    /// # Errors
+    /// It is in the way.
+    fn volume_to_take(
+        &self,
+        view: &View<'a>,
+        name: &str,
+        record: Option<&Volume>,
+    ) -> Result<Option<&'a EngineId>, Cause> {
+        if record.is_some_and(|record| record.taken) {
+            return Ok(None);
+        }
+        let is_it = |(engine, slot, volume): &&(EngineId, Slot, String)| {
+            *slot == view.slot && volume == name && self.may_be_on(record, engine)
+        };
+        let found: Vec<&EngineId> =
+            self.observed.volumes_of_others.iter().filter(is_it).map(|(engine, ..)| engine).collect();
+        let adopts = self.desired.rollout.as_ref().is_some_and(|rollout| rollout.reason == RolloutReason::Adopt);
+        match found[..] {
+            [] => Ok(None),
+            [engine] if adopts => Ok(Some(engine)),
+            _ => {
+                let volume = volume_name(&self.desired.app, &view.slot, name);
+                Err(Cause::VolumeOfOthers { volume, engines: found.into_iter().cloned().collect() })
+            }
+        }
+    }
+
     /// Why no other container of a slot may run now: one of them, other than those of some generations, may run for all that is
-    /// known, and there must never be two.
+    /// known, and there must never be two; or one of somebody else runs on its volume.
     pub(super) fn excluded(&self, view: &View<'a>, except: &[u64]) -> Option<Cause> {
         let excludes = |other: &&ObservedContainer| {
             let host = self.observed.engines.get(&other.engine);
@@ -273,7 +330,23 @@ impl<'a> Planner<'a> {
         let cause = if view.spec.is_pinned() { Cause::VolumeInUse } else { Cause::StillRuns };
         let mut others = self.containers_of(&view.slot).filter(|other| !except.contains(&other.generation));
         let seen = others.find(|other| excludes(other)).map(|_| cause);
-        seen.or_else(|| self.excluded_by_unseen(view, except)).or_else(|| self.excluded_by_twin(view))
+        seen.or_else(|| self.excluded_by_unseen(view, except))
+            .or_else(|| self.excluded_by_twin(view))
+            .or_else(|| self.excluded_by_mount(view))
+    }
+
+    /// A container that is none of the application's runs on a volume of the slot.
+    fn excluded_by_mount(&self, view: &View<'a>) -> Option<Cause> {
+        view.spec.pinned_volumes().find_map(|name| {
+            let record = self.made_volume(view, name);
+            let is_it = |engine: &EngineId, slot: &Slot, volume: &str| {
+                *slot == view.slot && volume == name && self.may_be_on(record, engine)
+            };
+            let mut mounted = self.observed.mounted_by_others.iter();
+            let ((engine, ..), by) = mounted.find(|((engine, slot, volume), _)| is_it(engine, slot, volume))?;
+            let volume = volume_name(&self.desired.app, &view.slot, name);
+            Some(Cause::VolumeMounted { volume, engine: engine.clone(), by: by.clone() })
+        })
     }
 
     /// One that only the record names may run as well, until its host was read or is given up.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::place::is_exclusive;
-use super::status::{Drain, Status, after, calm_at, drained_at, ends_well, start_ms, was_stopped};
+use super::status::{Drain, Status, after, calm_at, drained_at, ended, ends_well, start_ms, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, sizes};
 use crate::apps::{
@@ -63,7 +63,7 @@ impl<'a> Planner<'a> {
                     Status::Monitored(until) => self.wait(subject(), Some(*until), Cause::Monitored),
                     Status::NotStarted => self.step(Action::Start(replica), Cause::NotStarted),
                     Status::Paused => self.step(Action::Start(replica), Cause::Paused),
-                    Status::Ended => self.step(Action::Start(replica), Cause::Ended(fit.container.exit_code)),
+                    Status::Ended => self.step(Action::Start(replica), ended(fit.container, view.replica)),
                     Status::Sick(since) => self.treat_sick(component, view, fit.container, *since),
                     Status::NetworkLost => self.step(Action::Remove(replica), Cause::NetworkLost),
                     Status::CrashLooping(since) => self.treat_crash_loop(component, view, fit.container, *since),

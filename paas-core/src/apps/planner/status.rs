@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::apps::{Backend, Health, ObservedContainer, Replica};
+use crate::apps::{Backend, Cause, Health, ObservedContainer, Replica};
 use crate::model::app::ComponentSpec;
 use crate::model::{ContainerState, RestartPolicy};
 
@@ -137,6 +137,11 @@ pub(super) fn ends_well(container: &ObservedContainer, spec: &ComponentSpec) -> 
 /// Whether a container was stopped on purpose.
 pub(super) fn was_stopped(container: &ObservedContainer, replica: Option<&Replica>) -> bool {
     replica.is_some_and(|replica| replica.stopped.contains(&container.generation))
+}
+
+/// Why a container that ended is started again.
+pub(super) fn ended(container: &ObservedContainer, replica: Option<&Replica>) -> Cause {
+    if was_stopped(container, replica) { Cause::WasStopped } else { Cause::Ended(container.exit_code) }
 }
 
 impl Status {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::status::{Drain, Status, drained_at, was_stopped};
+use super::status::{Drain, Status, drained_at, ended, was_stopped};
 use super::view::{Candidate, Standing, View};
 use super::{Component, Planner, Turn, sizes};
 use crate::apps::{Action, Backend, Cause, ObservedContainer, Slot, Step, Subject};
@@ -99,7 +99,7 @@ impl<'a> Planner<'a> {
         let serves = drained_at(view.replica, old.generation, view.spec) == Drain::Serving;
         match status {
             Status::Ended | Status::Paused if serves && self.excluded(view, &[old.generation]).is_none() => {
-                let cause = if *status == Status::Paused { Cause::Paused } else { Cause::Ended(old.exit_code) };
+                let cause = if *status == Status::Paused { Cause::Paused } else { ended(old, view.replica) };
                 self.step(Action::Start(view.instance(old)), cause);
             }
             _ => self.wait(Subject::Slot(view.slot.clone()), None, reason),
@@ -161,7 +161,7 @@ impl<'a> Planner<'a> {
         let without = self.without(old);
         let engine = match self.choose(&without, view, only, None) {
             Ok((engine, _)) => engine,
-            Err(refusal) => return self.wait(subject, None, Cause::NoRoom(refusal)),
+            Err(refusal) => return self.wait(subject, None, self.no_room(view, refusal)),
         };
         let serves = drained_at(view.replica, old.container.generation, view.spec) == Drain::Serving;
         if serves && status.is_good() && !self.has_image(view, &engine) {

@@ -116,7 +116,8 @@ impl Apps {
         action: &Action,
     ) -> Result<(), Fault> {
         match action {
-            Action::CreateVolume { slot, volume, engine } => {
+            Action::CreateVolume { taken: true, .. } => Ok(()),
+            Action::CreateVolume { slot, volume, engine, taken: false } => {
                 Ok(self.make_volume(executor, app, slot, volume, engine).await?)
             }
             Action::Fetch { slot, revision, engine } => {
@@ -191,7 +192,11 @@ impl Apps {
             component: slot.component.clone(),
             slot: slot.number,
         };
-        cluster.while_up(engine, connection.create_volume(&request)).await?;
+        let labels = cluster.while_up(engine, connection.create_volume(&request)).await?;
+        if !cluster.is_of_app(&labels, &app.name) {
+            let detail = format!("volume {} is there, and was not made by the platform", request.name);
+            return Err(EngineError::new(EngineErrorKind::Unable, "make the volume", detail));
+        }
         cluster.note_volume(engine, &request.name);
         Ok(())
     }

@@ -7,19 +7,14 @@ use jiff::Timestamp;
 use super::probe::published_for_check;
 use super::secrets::Fault;
 use super::{App, Apps};
-use crate::apps::convert::volume_name;
+use crate::apps::convert::{network_name, volume_name};
 use crate::apps::documents::Beside;
 use crate::apps::{Desired, Instance, Slot};
 use crate::engine::{AppNetwork, EngineError, EngineErrorKind, ReplicaLabels};
 use crate::executor::{Executor, NewReplica};
-use crate::model::app::{AppName, ComponentName, ComponentSpec};
+use crate::model::app::{ComponentName, ComponentSpec};
 use crate::model::{ContainerSpec, EngineId};
 use crate::store::Result;
-
-/// Docker's name of the network of an application.
-pub(super) fn network_name(app: &AppName) -> String {
-    format!("paas-{app}")
-}
 
 impl Apps {
     /// Makes the container of a replica and starts it.

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::probe::check_of;
 use super::{App, Apps, Making};
-use crate::apps::convert::volume_name;
+use crate::apps::convert::{network_name, volume_of};
 use crate::apps::{Desired, Health, Move, Observed, ObservedContainer, Reach, Slot, rebalance};
 use crate::cluster::{Cluster, EngineReach, ReplicaContainer};
 use crate::executor::Executor;
-use crate::model::app::{ComponentSpec, Sizes};
+use crate::model::app::{AppName, AppSpec, ComponentSpec, Sizes};
 use crate::model::{ContainerState, EngineId, MemoryMb};
 use crate::scheduler::Snapshot;
 
@@ -58,8 +58,38 @@ impl Apps {
             .filter(|(_, reach)| matches!(reach, EngineReach::NotRead { .. }))
             .map(|(engine, _)| engine)
             .collect();
-        let volumes = volumes(cluster, desired);
-        Observed { engines: self.reaches(cluster), unread, containers, volumes, images, scarce }
+        let network = network_name(&desired.app);
+        let networks_of_others = cluster.engines_with_network_of_others(&network, &desired.app);
+        let mut found = Observed {
+            engines: self.reaches(cluster),
+            unread,
+            containers,
+            networks_of_others,
+            images,
+            scarce,
+            ..Observed::default()
+        };
+        if !desired.volumes.is_empty() || desired.components().any(|(_, component)| component.is_pinned()) {
+            (found.volumes, found.volumes_of_others) = volumes(cluster, &desired.app);
+            let mounted = cluster.mounts_of_others(&desired.app).into_iter().filter_map(|(engine, volume, by)| {
+                let (slot, name) = volume_of(&desired.app, &volume)?;
+                Some(((engine, slot, name), by))
+            });
+            found.mounted_by_others = mounted.collect();
+        }
+        found
+    }
+
+    /// Whether there are volumes of somebody else that have the name of one of an application, and were not taken over.
+    pub(crate) fn has_volume_to_take(&self, cluster: &Cluster, desired: &Desired, spec: &AppSpec) -> bool {
+        let is_taken = |slot: &Slot, name: &str| {
+            desired.volumes.iter().any(|volume| volume.taken && volume.slot == *slot && volume.name == name)
+        };
+        volumes(cluster, &desired.app).1.iter().any(|(_, slot, name)| {
+            let component = spec.components.get(&slot.component);
+            component.is_some_and(|component| component.pinned_volumes().any(|pinned| pinned == name))
+                && !is_taken(slot, name)
+        })
     }
 
     fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
@@ -193,14 +223,14 @@ fn of_somebody_else(name: String, engine: EngineId, now: Timestamp) -> ObservedC
     }
 }
 
-/// The volumes of slots that are there, of those that are recorded.
-fn volumes(cluster: &Cluster, desired: &Desired) -> BTreeSet<(EngineId, Slot, String)> {
-    if desired.volumes.is_empty() {
-        return BTreeSet::new();
+type Volumes = BTreeSet<(EngineId, Slot, String)>;
+
+/// The volumes of slots that are there, and those of others that have the name of one.
+fn volumes(cluster: &Cluster, app: &AppName) -> (Volumes, Volumes) {
+    let (mut own, mut of_others) = (Volumes::new(), Volumes::new());
+    for ((engine, name), is_own) in cluster.volumes_of(app) {
+        let Some((slot, volume)) = volume_of(app, &name) else { continue };
+        if is_own { &mut own } else { &mut of_others }.insert((engine, slot, volume));
     }
-    let there = cluster.volumes();
-    let recorded = desired.volumes.iter().filter(|volume| {
-        there.contains(&(volume.engine.clone(), volume_name(&desired.app, &volume.slot, &volume.name)))
-    });
-    recorded.map(|volume| (volume.engine.clone(), volume.slot.clone(), volume.name.clone())).collect()
+    (own, of_others)
 }

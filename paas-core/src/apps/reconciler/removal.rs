@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::create::network_name;
 use super::round::Next;
 use super::{App, Apps, Held};
-use crate::apps::convert::volume_name;
+use crate::apps::convert::{network_name, volume_name};
 use crate::cluster::EngineReach;
 use crate::engine::EngineErrorKind;
 use crate::executor::Executor;
@@ -40,8 +39,14 @@ impl Apps {
         let cluster = &executor.cluster;
         for engine in cluster.engines_up() {
             let Some(connection) = cluster.connection(&engine) else { continue };
-            let removed = cluster.while_up(&engine, connection.remove_network(&network_name(&desired.app))).await;
-            if let Err(error) = removed {
+            let name = network_name(&desired.app);
+            let removal = async {
+                match connection.find_network(&name).await? {
+                    Some(labels) if cluster.is_of_app(&labels, &desired.app) => connection.remove_network(&name).await,
+                    _ => Ok(()),
+                }
+            };
+            if let Err(error) = cluster.while_up(&engine, removal).await {
                 tracing::warn!(app = %desired.app, %engine, %error, "the network of an application stays");
             }
         }
@@ -52,8 +57,17 @@ impl Apps {
             for volume in &desired.volumes {
                 let name = volume_name(&desired.app, &volume.slot, &volume.name);
                 let Some(connection) = cluster.connection(&volume.engine) else { continue };
-                match cluster.while_up(&volume.engine, connection.remove_volume(&name)).await {
-                    Ok(()) => cluster.forget_volume(&volume.engine, &name),
+                let removal = async {
+                    match connection.find_volume(&name).await? {
+                        Some(labels) if !cluster.is_of_app(&labels, &desired.app) => Ok(false),
+                        _ => connection.remove_volume(&name).await.map(|()| true),
+                    }
+                };
+                match cluster.while_up(&volume.engine, removal).await {
+                    Ok(true) => cluster.forget_volume(&volume.engine, &name),
+                    Ok(false) => {
+                        words.push_str(&format!(" but volume {name} on {}: somebody else made it", volume.engine));
+                    }
                     // A container has it that is none of ours, or was renamed while nobody looked: that is for a person to decide.
                     Err(error) if error.kind() == EngineErrorKind::Conflict => {
                         words.push_str(&format!(" but volume {name} on {}: {}", volume.engine, error.detail()));

@@ -105,13 +105,22 @@ impl Apps {
         }
     }
 
+    /// What would be done next for an application by a server that does not only observe. Nothing is done.
+    pub(crate) fn look_ahead(&self, executor: &Executor, app: &App, desired: &Desired) -> Vec<Step> {
+        let desired = Desired { observe_only: false, ..self.as_it_counts(desired) };
+        self.look_as(executor, app, &desired).1
+    }
+
     /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done.
     pub(crate) fn look(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
+        self.look_as(executor, app, &self.as_it_counts(desired))
+    }
+
+    fn look_as(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
         let now = self.now();
-        let desired = self.as_it_counts(desired);
-        let observed = self.observe(executor, app, &desired, now);
+        let observed = self.observe(executor, app, desired, now);
         let scheduler = &**executor.cluster.scheduler();
-        let steps = executor.cluster.with_snapshot(|snapshot| plan(&desired, &observed, snapshot, scheduler, now));
+        let steps = executor.cluster.with_snapshot(|snapshot| plan(desired, &observed, snapshot, scheduler, now));
         (observed, steps)
     }
 

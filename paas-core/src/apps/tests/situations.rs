@@ -419,3 +419,43 @@ fn how_a_host_was_chosen_is_told() {
     assert_eq!(choices(&two_hosts), ["b: score 96.2; next a with 94.0"]);
     assert_eq!(choices(&World::new(&["a"], &one)), ["a: score 96.2; no other will do"]);
 }
+
+situation!(somebody_elses_volume_has_the_name, volume_of_others(&["a"], RolloutReason::Apply));
+situation!(somebody_elses_volume_is_adopted, volume_of_others(&["a"], RolloutReason::Adopt));
+situation!(volumes_of_somebody_else_on_two_hosts_are_not_adopted, volume_of_others(&["a", "b"], RolloutReason::Adopt));
+situation!(somebody_elses_network_has_the_name, {
+    let mut world = World::new(&["a", "b"], DB);
+    world.observed.networks_of_others = ["a", "b"].map(engine).into();
+    world
+});
+situation!(another_container_mounts_the_volume, {
+    let mut world = mounted_by_another();
+    world.lose_container("db.1");
+    world
+});
+situation!(nothing_is_started_again_on_a_volume_that_another_container_mounts, {
+    let mut world = mounted_by_another();
+    let container = world.container("db.1");
+    (container.state, container.exit_code) = (ContainerState::Stopped, Some(1));
+    world
+});
+situation!(nothing_is_stopped_for_another_version_while_another_container_mounts_the_volume, {
+    let mut world = mounted_by_another();
+    world.apply(&DB.replace("db:1", "db:2"));
+    world
+});
+
+fn mounted_by_another() -> World {
+    let mut world = World::running(&["a"], DB);
+    let key = world.observed.volumes.first().cloned().unwrap();
+    world.observed.mounted_by_others.insert(key, "httpd-1".into());
+    world
+}
+
+fn volume_of_others(hosts: &[&str], reason: RolloutReason) -> World {
+    let mut world = World::new(&["a", "b"], DB);
+    world.begin(DB, reason);
+    let volume = |host: &&str| (engine(host), slot("db.1"), "data".to_owned());
+    world.observed.volumes_of_others = hosts.iter().map(volume).collect();
+    world
+}

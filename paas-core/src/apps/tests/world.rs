@@ -194,7 +194,7 @@ impl World {
     pub(super) fn carry_out(&mut self, step: &Step) {
         self.desired.record(step, self.now);
         match &step.action {
-            Action::CreateVolume { slot, volume, engine } => {
+            Action::CreateVolume { slot, volume, engine, taken: false } => {
                 self.observed.volumes.insert((engine.clone(), slot.clone(), volume.clone()));
             }
             Action::Fetch { slot, revision, engine } if self.full_hosts.contains(engine) => {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{EngineEntry, Signs, View};
 use crate::cluster::EngineHandle;
-use crate::engine::{EngineInfo, EngineUsage};
+use crate::engine::{EngineInfo, EngineUsage, ObjectLabels};
 use crate::model::{
     Cpus, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, MemoryMb, Resources,
 };
@@ -136,7 +136,7 @@ impl View {
         let total =
             Resources { cpus: entry.spec.cpus.unwrap_or(info.cpus), memory: entry.spec.memory.unwrap_or(info.memory) };
         let cpu_count = u32::try_from(info.cpus.milli().div_ceil(1000)).ok();
-        let networks = info.networks.clone();
+        let networks = info.networks.as_ref().map(|networks| networks.keys().cloned().collect());
         if self
             .snapshot
             .get(id)
@@ -170,11 +170,12 @@ impl View {
     }
 
     /// Notes which networks an engine has.
-    pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeSet<String>>) {
+    pub(in crate::cluster) fn set_networks(&mut self, id: &EngineId, networks: Option<BTreeMap<String, ObjectLabels>>) {
         let Some(info) = self.engines.get_mut(id).and_then(|entry| entry.info.as_mut()) else { return };
         if info.networks != networks {
             info.networks.clone_from(&networks);
-            self.snapshot.update(id, |state| state.networks = networks);
+            let names = networks.map(|networks| networks.into_keys().collect());
+            self.snapshot.update(id, |state| state.networks = names);
         }
     }
 
@@ -269,10 +270,22 @@ impl View {
 }
 
 impl EngineEntry {
-    /// Its volumes, as it said last, and those that were made since.
-    pub(in crate::cluster) fn volumes(&self) -> impl Iterator<Item = &String> {
+    /// Its volumes whose names begin so, as it said last, and those that were made here since: whose they are, where it said.
+    pub(in crate::cluster) fn volumes<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a String, Option<&'a ObjectLabels>)> {
         let told = self.info.as_ref().and_then(|info| info.volumes.as_ref());
-        told.into_iter().flatten().chain(self.new_volumes.keys())
+        let told = told.into_iter().flat_map(move |all| all.range(prefix.to_owned()..));
+        let told = told.map(|(name, labels)| (name, Some(labels)));
+        let made = self.new_volumes.range(prefix.to_owned()..).map(|(name, _)| (name, None));
+        told.take_while(move |(name, _)| name.starts_with(prefix))
+            .chain(made.take_while(move |(name, _)| name.starts_with(prefix)))
+    }
+
+    /// Whose the network of that name is, as it said last.
+    pub(in crate::cluster) fn network(&self, name: &str) -> Option<&ObjectLabels> {
+        self.info.as_ref()?.networks.as_ref()?.get(name)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::cluster::apps::ReplicaContainer;
 use crate::cluster::probe::Heard;
-use crate::engine::{MockDockerEngine, Owner, ReplicaLabels, RunState};
+use crate::engine::{MockDockerEngine, ObjectLabels, Owner, ReplicaLabels, RunState};
 use crate::model::{BoundPort, ContainerSpec, Cpus, EngineStatus, MemoryMb, Protocol};
 use crate::scheduler::{PlacementRequest, Refusal, Scheduler, Snapshot, Spread};
 
@@ -347,12 +347,18 @@ fn a_volume_that_was_made_is_there_until_two_readings_do_not_show_it() {
     let mut view = view_of(1);
     let id = engine_id(0);
     let told = |names: &[&str], images: usize| EngineInfo {
-        volumes: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        volumes: Some(names.iter().map(|name| ((*name).to_owned(), ObjectLabels::default())).collect()),
         images: vec!["i".to_owned(); images],
         ..info("e0")
     };
     let volumes = |view: &View| {
-        view.engine("e0").unwrap().volumes().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        view.engine("e0")
+            .unwrap()
+            .volumes("")
+            .map(|(name, _)| name.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
     };
     view.set_info(&id, told(&["old"], 0));
     view.note_volume(&id, "new");

@@ -57,9 +57,8 @@ impl Controller {
             }
             check_no_rollout(desired, request.supersede)?;
             controller.check_orphans(desired, &spec, &request)?;
-            desired.goal = Goal::Run;
             desired.begin(spec, reason_of(&request), controller.shared.apps.now());
-            Ok(Some("applied".to_owned()))
+            Ok(Some(started_with(desired, "applied".to_owned())))
         };
         self.change_app_with(actor, name, EventKind::ApplyApp, beside, decide).await
     }
@@ -107,9 +106,8 @@ impl Controller {
             check_kept(&spec, to, secrets)?;
             controller.check_policy_of_app(actor, &spec)?;
             let reason = RolloutReason::Rollback { why: String::new() };
-            desired.goal = Goal::Run;
             desired.begin(spec, reason, controller.shared.apps.now());
-            Ok(Some(format!("back to revision {to}")))
+            Ok(Some(started_with(desired, format!("back to revision {to}"))))
         };
         self.change_app_with(actor, name, EventKind::RollbackApp, beside, decide).await
     }
@@ -152,7 +150,7 @@ impl Controller {
                 current_of(desired).map(|spec| AppSpec::clone(spec)).ok_or_else(|| not_found(desired.app.as_str()))?;
             controller.check_policy_of_app(actor, &spec)?;
             desired.begin(spec, RolloutReason::Restart, controller.shared.apps.now());
-            Ok(Some("every container is made again".to_owned()))
+            Ok(Some(started_with(desired, "every container is made again".to_owned())))
         })
         .await
     }
@@ -302,12 +300,21 @@ pub(super) fn check_there(desired: &Desired) -> Result<()> {
     Ok(())
 }
 
+/// Has an application run, with the words for that where it was stopped.
+fn started_with(desired: &mut Desired, words: String) -> String {
+    match std::mem::replace(&mut desired.goal, Goal::Run) {
+        Goal::Stop => format!("{words}, and it is stopped no more"),
+        Goal::Run | Goal::Destroy => words,
+    }
+}
+
 pub(super) fn check_no_rollout(desired: &Desired, supersede: bool) -> Result<()> {
     if desired.goal == Goal::Destroy && current_of(desired).is_some() {
         return check_there(desired);
     }
     match &desired.rollout {
-        Some(rollout) if !supersede => {
+        // One that was stopped with its application goes on only when that is started.
+        Some(rollout) if !supersede && desired.goal == Goal::Run => {
             let reason = format!(
                 "the rollout of revision {} of {} is under way; wait until it ends, or take its place with --supersede",
                 rollout.to, desired.app

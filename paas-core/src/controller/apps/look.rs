@@ -140,6 +140,7 @@ impl Controller {
         let is_changed = !changes.is_empty() || desired.goal != Goal::Run || adopts;
         let doubled =
             self.left_beside(&desired, &spec, request.adopt).filter(|_| is_changed && !request.beside_orphans);
+        let stopped = (desired.goal == Goal::Stop).then(|| format!("{name} is stopped, and applying this starts it"));
         let is_drift = |step: &&Step| !step.action.is_wait() && desired.rollout.is_none();
         Ok(AppPlan {
             base: desired.target,
@@ -151,12 +152,34 @@ impl Controller {
                 .chain(invalid.iter().map(ToString::to_string))
                 .chain(doubled)
                 .collect(),
-            notes: notes_of(&spec).into_iter().chain(notes).chain(adopted).collect(),
+            notes: notes_of(&spec).into_iter().chain(notes).chain(adopted).chain(stopped).collect(),
             images,
             steps: steps.iter().map(planned).collect(),
             changes,
             app: name,
         })
+    }
+
+    /// What would be done first for each application as it is recorded, also by a server that only observes until somebody says that
+    /// its store is right. Nothing is changed.
+    pub fn plan_all(&self) -> Vec<AppPlan> {
+        let executor = self.executor();
+        let plan_of = |name: AppName| {
+            let shown = self.shared.apps.known(name.as_str()).and_then(|app| Some((app.shown()?, app)));
+            let Some((documents, app)) = shown else {
+                let note = format!(
+                    "{name} is orphaned: no record names its containers, which go on; 'deploy --adopt' takes them over"
+                );
+                return AppPlan { notes: vec![note], ..AppPlan::nothing(name, 0) };
+            };
+            let steps = self.shared.apps.look_ahead(&executor, &app, documents.desired());
+            AppPlan {
+                refused: steps.iter().filter(|step| is_refusal(step)).map(ToString::to_string).collect(),
+                steps: steps.iter().map(planned).collect(),
+                ..AppPlan::nothing(name, documents.desired().target)
+            }
+        };
+        self.apps().into_iter().map(|app| plan_of(app.name)).collect()
     }
 
     /// The revisions of an application that are kept, the newest first.
@@ -302,7 +325,11 @@ fn planned(step: &Step) -> PlannedStep {
 }
 
 fn is_refusal(step: &Step) -> bool {
-    matches!(step.cause, Cause::NoRoom(_) | Cause::VolumeGone { .. } | Cause::Orphan(_) | Cause::UnknownRevision(_))
+    use Cause::{NoRoom, Orphan, UnknownRevision, VolumeGone, VolumeMounted, VolumeOfOthers};
+    matches!(
+        step.cause,
+        NoRoom(_) | VolumeGone { .. } | VolumeMounted { .. } | VolumeOfOthers { .. } | Orphan(_) | UnknownRevision(_)
+    )
 }
 
 /// What is to be said of images that can be had, or of which nobody knows.

@@ -20,9 +20,10 @@ impl Controller {
     }
 
     /// Whether there is a container that is as an application says, of a slot that has none of its own by its record: of a store
-    /// that is older than what runs.
+    /// that is older than what runs. Or a volume that has the name of one of a slot.
     pub(super) fn has_something_to_adopt(&self, desired: &Desired, spec: &AppSpec) -> bool {
         self.orphans(desired).iter().any(|(slot, container)| is_as_declared(spec, slot, container))
+            || self.shared.apps.has_volume_to_take(&self.shared.cluster, desired, spec)
     }
 
     /// Has components whose containers are to be adopted made of what those are made of, where a tag points elsewhere by now: what

@@ -200,17 +200,17 @@ async fn one_that_is_destroyed_leaves_nothing_but_its_volumes() {
     let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']\nupdate = { drain = '1s' }";
     controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
     platform.settled().await;
-    assert!(platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+    assert!(platform.host("one").find_volume("shop.db.1.data").await.unwrap().is_some());
     controller.destroy_app(&ann(), "shop", false).await.unwrap();
     assert!(eventually(|| controller.app("shop").is_err()).await, "{:#?}", controller.app("shop"));
     assert_eq!(platform.really_there(), 0);
-    assert!(platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+    assert!(platform.host("one").find_volume("shop.db.1.data").await.unwrap().is_some());
     // Declared again, it finds its data.
     controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
     platform.settled().await;
     controller.destroy_app(&ann(), "shop", true).await.unwrap();
     assert!(eventually(|| controller.app("shop").is_err()).await);
-    assert!(!platform.host("one").has_volume("shop.db.1.data").await.unwrap());
+    assert!(platform.host("one").find_volume("shop.db.1.data").await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]

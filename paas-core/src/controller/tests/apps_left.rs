@@ -345,3 +345,68 @@ async fn the_volume_of_a_replica_is_mounted_by_nobody_else() {
     spec.volumes = vec!["a.b.1.data:/x".into()];
     controller.run(&ann(), RunRequest { spec, count: 1, pull: false }).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_made_is_taken_only_when_asked_and_never_removed() {
+    let platform = platform(&["one"]).await;
+    let (controller, host) = (&platform.controller, platform.host("one"));
+    let db = || request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
+    host.outsider_volume("shop.db.1.data");
+    let app = "shop".parse().unwrap();
+    assert!(eventually(|| !controller.shared.cluster.volumes_of(&app).is_empty()).await);
+    controller.apply_app(&ann(), "shop", db()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(platform.really_there(), 0);
+    let plan = controller.plan_app(&ann(), "shop", db()).await.unwrap();
+    assert!(plan.refused.iter().any(|refused| refused.contains("--adopt")), "{plan:#?}");
+    let adopting = ApplyRequest { adopt: true, supersede: true, ..db() };
+    assert!(controller.apply_app(&ann(), "shop", adopting).await.unwrap().changed);
+    platform.settled().await;
+    assert_eq!(platform.really_there(), 1);
+    controller.destroy_app(&ann(), "shop", true).await.unwrap();
+    assert!(eventually(|| controller.app("shop").is_err()).await, "it is gone");
+    assert!(host.find_volume("shop.db.1.data").await.unwrap().is_some(), "and that stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_and_another_container_are_never_started_beside_each_other_on_a_volume() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let mut spec = ContainerSpec::new("httpd:2".parse().unwrap());
+    spec.volumes = vec!["shop.db.1.data:/x".into()];
+    let run = controller.run(&ann(), RunRequest { spec, count: 1, pull: false }).await.unwrap();
+    let other = run.finish().await.started.remove(0);
+    let db = request("[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']");
+    controller.apply_app(&ann(), "shop", ApplyRequest { adopt: true, ..db }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let reason = controller.app("shop").unwrap().component.values().next().unwrap().replicas[0].reason.clone();
+    assert!(reason.contains("mounts volume shop.db.1.data"), "{reason}");
+    assert_eq!(platform.images(), ["httpd:2"]);
+    let id = other.id.to_string();
+    controller.stop(&ann(), &id, Duration::ZERO).await.unwrap();
+    platform.settled().await;
+    let refused = [controller.start(&ann(), &id).await, controller.restart(&ann(), &id, Duration::ZERO).await];
+    for outcome in refused {
+        let wrong = outcome.unwrap_err().to_string();
+        assert!(wrong.contains("shop.db.1.data is the volume of shop/db.1"), "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_was_stopped_with_its_application_keeps_nothing_waiting() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    platform.settled().await;
+    controller.apply_app(&ann(), "shop", web("web:2", 1)).await.unwrap();
+    controller.stop_app(&ann(), "shop").await.unwrap();
+    let stopped = platform.app_until(|app| app.summary.state == AppState::Stopped).await;
+    assert!(stopped.rollout.is_some());
+    let plan = controller.plan_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
+    assert!(plan.notes.contains(&"shop is stopped, and applying this starts it".to_owned()), "{plan:#?}");
+    controller.restart_app(&ann(), "shop", Default::default()).await.unwrap();
+    platform.settled().await;
+    let app = controller.app("shop").unwrap();
+    assert_eq!((app.summary.ready, app.rollout), (1, None));
+    assert_eq!(platform.images(), ["web:2"]);
+}

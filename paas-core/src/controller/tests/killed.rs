@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::engine::{
     ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions,
-    NetworkRequest, ObservedContainer, PullProgress, VolumeRequest,
+    NetworkRequest, ObjectLabels, ObservedContainer, PullProgress, VolumeRequest,
 };
 use crate::leadership::Candidate;
 use crate::model::app::Sizes;
@@ -112,15 +112,19 @@ impl DockerEngine for Diligent {
         self.0.rename(id, name).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Outcome<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Outcome<ObjectLabels> {
         self.0.create_network(network).await
+    }
+
+    async fn find_network(&self, name: &str) -> Outcome<Option<ObjectLabels>> {
+        self.0.find_network(name).await
     }
 
     async fn remove_network(&self, name: &str) -> Outcome<()> {
         self.0.remove_network(name).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Outcome<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Outcome<ObjectLabels> {
         self.0.create_volume(volume).await
     }
 
@@ -132,8 +136,8 @@ impl DockerEngine for Diligent {
         self.0.put_files(id, files).await
     }
 
-    async fn has_volume(&self, name: &str) -> Outcome<bool> {
-        self.0.has_volume(name).await
+    async fn find_volume(&self, name: &str) -> Outcome<Option<ObjectLabels>> {
+        self.0.find_volume(name).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Outcome<BoxStream<'static, Outcome<ExecChunk>>> {

@@ -31,8 +31,8 @@ use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{ContainerSummary, HostConfigLogConfig, LocalNodeState, SystemInfo};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, ListImagesOptions, ListNetworksOptions,
-    RemoveContainerOptions, RemoveVolumeOptions, RenameContainerOptions, RestartContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListImagesOptions,
+    ListNetworksOptions, RemoveContainerOptions, RemoveVolumeOptions, RenameContainerOptions, RestartContainerOptions,
     StartContainerOptions, StatsOptions, StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker as Client};
@@ -49,8 +49,8 @@ use self::transport::Transport;
 use self::usage::Samples;
 use super::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest, labels,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
+    Result, VolumeRequest, labels,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -459,10 +459,22 @@ impl DockerEngine for Docker {
         call.within(deadlines::CHANGE, self.client.rename_container(id.as_str(), options)).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
         // Docker makes two of one name where it is asked twice at once.
         let _one_at_a_time = self.making_networks.lock().await;
-        objects::create_network(self, self.call("create the network", Subject::Object), network).await
+        let call = || self.call("create the network", Subject::Object);
+        if objects::create_network(self, call(), network).await? {
+            return Ok(labels::of_object(&labels::of_network(network)));
+        }
+        let gone = || call().error(EngineErrorKind::Failed, "it is gone again");
+        self.find_network(&network.name).await?.ok_or_else(gone)
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        let call = self.call("look for the network", Subject::Object);
+        let asked = self.client.inspect_network(name, None::<InspectNetworkOptions>);
+        let found = call.within(deadlines::ASK, objects::if_there(asked)).await?;
+        Ok(found.map(|network| labels::of_object(&network.labels.unwrap_or_default())))
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
@@ -470,14 +482,10 @@ impl DockerEngine for Docker {
         call.within(deadlines::CHANGE, objects::or_gone(self.client.remove_network(name))).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
         let call = self.call("create the volume", Subject::Object);
-        let asked = self.client.create_volume(objects::volume_body(volume));
-        let made = call.within(deadlines::CHANGE, asked).await?;
-        match labels::is_of_app(&made.labels, &volume.app) {
-            true => Ok(()),
-            false => Err(objects::of_somebody_else(&self.call("create the volume", Subject::Object), &volume.name)),
-        }
+        let made = call.within(deadlines::CHANGE, self.client.create_volume(objects::volume_body(volume))).await?;
+        Ok(labels::of_object(&made.labels))
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
@@ -486,9 +494,10 @@ impl DockerEngine for Docker {
         call.within(deadlines::CHANGE, objects::or_gone(asked)).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
         let call = self.call("look for the volume", Subject::Object);
-        call.within(deadlines::ASK, objects::is_there(self.client.inspect_volume(name))).await
+        let found = call.within(deadlines::ASK, objects::if_there(self.client.inspect_volume(name))).await?;
+        Ok(found.map(|volume| labels::of_object(&volume.labels)))
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {

@@ -1,6 +1,6 @@
 //! Networks and volumes of a Docker host.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::body_full;
@@ -17,7 +17,7 @@ use super::errors::Call;
 use super::lines::granted;
 use super::transport::Transport;
 use super::{Docker, deadlines, observed};
-use crate::engine::{EngineError, EngineErrorKind, NetworkRequest, Result, VolumeRequest, labels};
+use crate::engine::{NetworkRequest, ObjectLabels, Result, VolumeRequest, labels};
 
 /// How long a host may take to say which volumes it has. It asks its volume plugins for them, and one that hangs must not make the
 /// host look as if it were away.
@@ -25,7 +25,7 @@ const VOLUMES: Duration = Duration::from_secs(5);
 
 impl Docker {
     /// The volumes that somebody named; nothing where the host does not tell.
-    pub(super) async fn list_volumes(&self) -> Result<Option<BTreeSet<String>>, Error> {
+    pub(super) async fn list_volumes(&self) -> Result<Option<BTreeMap<String, ObjectLabels>>, Error> {
         match timeout(VOLUMES, self.client.list_volumes(None::<ListVolumesOptions>)).await {
             Ok(Ok(found)) => Ok(Some(observed::volumes(found.volumes.unwrap_or_default()))),
             // As with networks; see there.
@@ -35,9 +35,9 @@ impl Docker {
     }
 }
 
-/// Makes a network, unless there is one of that name. Docker chooses its addresses as long as it has any; then they are of the range
+/// Makes a network; false where there is one of that name. Docker chooses its addresses as long as it has any; then they are of the range
 /// that the request names.
-pub(super) async fn create_network(docker: &Docker, call: Call, network: &NetworkRequest) -> Result<()> {
+pub(super) async fn create_network(docker: &Docker, call: Call, network: &NetworkRequest) -> Result<bool> {
     let asked = async {
         let mut taken = Vec::new();
         let mut subnet = None;
@@ -68,7 +68,11 @@ pub(super) async fn create_network(docker: &Docker, call: Call, network: &Networ
     call.within(deadlines::CHANGE, asked).await
 }
 
-async fn ask_for_network(transport: &Transport, network: &NetworkRequest, subnet: Option<IpNet>) -> Result<(), Error> {
+async fn ask_for_network(
+    transport: &Transport,
+    network: &NetworkRequest,
+    subnet: Option<IpNet>,
+) -> Result<bool, Error> {
     // Before 1.44 Docker makes a second one of the same name unless it is told to look. bollard cannot tell it to.
     let mut body = json!({
         "Name": network.name, "Driver": "bridge", "CheckDuplicate": true, "Labels": labels::of_network(network),
@@ -79,15 +83,10 @@ async fn ask_for_network(transport: &Transport, network: &NetworkRequest, subnet
     let request = Request::post("/networks/create").header(CONTENT_TYPE, "application/json");
     let answer = transport.send(request.body(body_full(body.to_string().into()))?).await?;
     match granted(answer).await {
-        Ok(_) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
         Err(err) => Err(err),
     }
-}
-
-/// What somebody else made under the name of one of ours may hold what is theirs, or lead elsewhere.
-pub(super) fn of_somebody_else(call: &Call, name: &str) -> EngineError {
-    let detail = format!("{name} is there already, and the platform did not make it; remove it, or use another name");
-    call.error(EngineErrorKind::Unable, detail)
 }
 
 /// Docker's words for it, before and since 28.
@@ -123,11 +122,11 @@ pub(super) async fn or_gone(asked: impl Future<Output = Result<(), Error>>) -> R
     }
 }
 
-/// Whether what was asked for is there.
-pub(super) async fn is_there<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<bool, Error> {
+/// What was asked for, if it is there.
+pub(super) async fn if_there<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<Option<T>, Error> {
     match asked.await {
-        Ok(_) => Ok(true),
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Ok(found) => Ok(Some(found)),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(err) => Err(err),
     }
 }

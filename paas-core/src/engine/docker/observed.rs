@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerConfig, ContainerInspectResponse, ContainerSummary, HostConfig, Network, PortMap, PortSummary,
+    ContainerConfig, ContainerInspectResponse, ContainerSummary, HostConfig, MountPoint, Network, PortMap, PortSummary,
     PortSummaryTypeEnum, RestartPolicyNameEnum, Volume,
 };
 use jiff::Timestamp;
 
 use super::{run_state, runtime};
-use crate::engine::{Managed, ObservedContainer, labels};
+use crate::engine::{Managed, ObjectLabels, ObservedContainer, labels};
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, ImageRef, MemoryMb, Protocol, Resources,
     RestartPolicy,
@@ -19,16 +19,25 @@ use crate::model::{
 /// The period of a CPU quota when Docker shows none, microseconds.
 const DEFAULT_CPU_PERIOD: i64 = 100_000;
 
-/// The names and ids of the networks that somebody made.
-pub(super) fn networks(all: Vec<Network>) -> BTreeSet<String> {
+/// The networks that somebody made, by name and by id.
+pub(super) fn networks(all: Vec<Network>) -> BTreeMap<String, ObjectLabels> {
     let made = all.into_iter().filter(|network| !matches!(network.name.as_deref(), Some("bridge" | "host" | "none")));
-    made.flat_map(|network| [network.name, network.id]).flatten().collect()
+    made.flat_map(|network| {
+        let labels = labels::of_object(&network.labels.unwrap_or_default());
+        [network.name, network.id].into_iter().flatten().map(move |name| (name, labels.clone()))
+    })
+    .collect()
 }
 
-/// The names of the volumes that somebody named. Those that Docker names itself, by 64 digits, come and go with their containers.
-pub(super) fn volumes(all: Vec<Volume>) -> BTreeSet<String> {
-    let is_named = |name: &String| name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    all.into_iter().map(|volume| volume.name).filter(is_named).collect()
+/// The volumes that somebody named.
+pub(super) fn volumes(all: Vec<Volume>) -> BTreeMap<String, ObjectLabels> {
+    let named = all.into_iter().filter(|volume| is_named(&volume.name));
+    named.map(|volume| (volume.name, labels::of_object(&volume.labels))).collect()
+}
+
+/// Whether somebody named a volume. Those that Docker names itself, by 64 digits, come and go with their containers.
+fn is_named(volume: &str) -> bool {
+    volume.len() != 64 || !volume.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A container as inspected. Nothing when Docker gives it no id.
@@ -51,7 +60,12 @@ pub(super) fn from_inspect(inspected: ContainerInspectResponse) -> Option<Observ
     let is_replica = |managed: &Managed| managed.replica().is_some();
     let spec = match spec {
         Some(spec) if !managed.as_ref().is_some_and(is_replica) => spec,
-        _ => shown_spec(&id, inspected.image.as_deref(), config, host),
+        _ => {
+            let mut spec = shown_spec(&id, inspected.image.as_deref(), config, host);
+            let others = mounts_beside(&spec.volumes, inspected.mounts.unwrap_or_default());
+            spec.volumes.extend(others);
+            spec
+        }
     };
     Some(ObservedContainer {
         name,
@@ -172,6 +186,20 @@ fn bound_ports(ports: impl Iterator<Item = BoundPort>) -> Vec<BoundPort> {
 fn enforced((cpus, memory): (Option<Cpus>, Option<MemoryMb>), asked: Resources) -> Resources {
     let bounded = |memory: MemoryMb| memory.min(MemoryMb::MAX);
     Resources { cpus: cpus.unwrap_or(asked.cpus), memory: memory.map_or(asked.memory, bounded) }
+}
+
+/// The named volumes that a container mounts by `--mount` or `--volumes-from`, which are not among its binds. In order: Docker has
+/// none.
+fn mounts_beside(known: &[String], mounts: Vec<MountPoint>) -> BTreeSet<String> {
+    let volumes = mounts.into_iter().filter_map(|mount| {
+        let name = mount.name.filter(|name| mount.typ.as_deref() == Some("volume") && is_named(name))?;
+        Some(format!("{name}:{}", mount.destination?))
+    });
+    let is_it = |known: &String, volume: &str| {
+        known.strip_prefix(volume).is_some_and(|mode| mode.is_empty() || mode.starts_with(':'))
+    };
+    let is_known = |volume: &String| known.iter().any(|known| is_it(known, volume));
+    volumes.filter(|volume| !is_known(volume)).collect()
 }
 
 /// As much of a description as Docker shows of a container of somebody else, or of an application. The environment of the latter

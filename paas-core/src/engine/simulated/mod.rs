@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 
 use super::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    VolumeRequest,
+    EngineUsage, EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
+    PullProgress, Result, VolumeRequest,
 };
 use crate::clock::Clock;
 use crate::model::app::{SecretValue, Sizes};
@@ -286,6 +286,11 @@ impl SimulatedEngine {
     /// [`EngineErrorKind::NoSuchContainer`], [`EngineErrorKind::Conflict`] (the name is taken).
     pub fn outsider_rename(&self, id: &ContainerId, name: &str) -> Result<()> {
         self.outsider(|host| host.rename(id, name))
+    }
+
+    /// Somebody makes a volume, unless there is one of that name.
+    pub fn outsider_volume(&self, name: &str) {
+        self.shared.host.lock().create_volume(name, ObjectLabels::default());
     }
 
     /// Somebody removes a volume.
@@ -598,24 +603,24 @@ impl DockerEngine for SimulatedEngine {
         self.shared.act("rename", |host| host.rename(id, name)).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
-        let create = |host: &mut Host| {
-            host.create_network(&network.name);
-            Ok(())
-        };
-        self.shared.act("create_network", create).await
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
+        let NetworkRequest { name, platform, app, .. } = network;
+        let labels = ObjectLabels { platform: platform.clone(), app: app.to_string() };
+        self.shared.act("create_network", |host| Ok(host.create_network(name, labels))).await
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.shared.act("find_network", |host| Ok(host.network(name))).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.shared.act("remove_network", |host| host.remove_unused_network(name)).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
-        let create = |host: &mut Host| {
-            host.create_volume(&volume.name);
-            Ok(())
-        };
-        self.shared.act("create_volume", create).await
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
+        let VolumeRequest { name, platform, app, .. } = volume;
+        let labels = ObjectLabels { platform: platform.clone(), app: app.to_string() };
+        self.shared.act("create_volume", |host| Ok(host.create_volume(name, labels))).await
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
@@ -626,8 +631,8 @@ impl DockerEngine for SimulatedEngine {
         self.shared.act("put_files", |host| host.put_files(id, files)).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
-        self.shared.act("has_volume", |host| Ok(host.has_volume(name))).await
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.shared.act("find_volume", |host| Ok(host.volume(name))).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {

@@ -229,7 +229,8 @@ impl VolumeRecord {
         engine: EngineId,
         created: Timestamp,
     ) -> Self {
-        Self { format: FORMAT, app, component, slot, name, engine, created, made: false, unknown: Unknown::new() }
+        let (made, taken, unknown) = (false, false, Unknown::new());
+        Self { format: FORMAT, app, component, slot, name, engine, created, made, taken, unknown }
     }
 }
 
@@ -353,6 +354,9 @@ pub struct VolumeRecord {
     /// Whether a container was recorded for it, which comes after Docker has made it.
     #[serde(default = "yes")]
     pub made: bool,
+    /// Whether somebody else made it, and it was taken over when that was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
     /// What a later version added.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Bench, GRACE, TIMEOUT, assert_refused};
 use crate::engine::{
     AppNetwork, ContainerFile, CreateRequest, EngineErrorKind, ExecChunk, LogChunk, LogOptions, LogStream,
-    NetworkRequest, ReplicaLabels, VolumeRequest,
+    NetworkRequest, ObjectLabels, ReplicaLabels, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -134,11 +134,15 @@ impl Bench {
         let name = unique("network");
         let (platform, app) = ("conformance".to_owned(), "conformance".parse().unwrap());
         let network = NetworkRequest { name: name.clone(), platform, app, subnets: Subnets::default() };
-        for _ in 0..2 {
-            self.engine.create_network(&network).await.expect("making one that is there is no error");
+        let labels = ObjectLabels { platform: network.platform.clone(), app: network.app.to_string() };
+        let another = NetworkRequest { platform: "another".to_owned(), ..network.clone() };
+        for request in [&network, &another] {
+            let made = self.engine.create_network(request).await.expect("making one that is there is no error");
+            assert_eq!(made, labels, "whose it is");
         }
+        assert_eq!(self.engine.find_network(&name).await.unwrap().as_ref(), Some(&labels), "it is there");
         if let Some(networks) = self.engine.info().await.unwrap().networks {
-            assert!(networks.contains(&name), "info: the network is there: {networks:?}");
+            assert_eq!(networks.get(&name), Some(&labels), "info: the network is there: {networks:?}");
         }
         let mut request = self.replica(self.sleeping());
         request.network = Some(AppNetwork { name: name.clone(), aliases: vec!["web".to_owned()] });
@@ -168,24 +172,33 @@ impl Bench {
             component: "web".parse().unwrap(),
             slot: 1,
         };
-        assert!(!self.engine.has_volume(&name).await.unwrap(), "it is not there yet");
-        for _ in 0..2 {
-            self.engine.create_volume(&volume).await.expect("making one that is there is no error");
+        assert_eq!(self.engine.find_volume(&name).await.unwrap(), None, "it is not there yet");
+        let labels = ObjectLabels { platform: volume.platform.clone(), app: volume.app.to_string() };
+        let another = VolumeRequest { app: "another".parse().unwrap(), ..volume.clone() };
+        for request in [&volume, &another] {
+            let made = self.engine.create_volume(request).await.expect("making one that is there is no error");
+            assert_eq!(made, labels, "whose it is");
         }
-        assert!(self.engine.has_volume(&name).await.unwrap(), "it is there");
+        assert_eq!(self.engine.find_volume(&name).await.unwrap().as_ref(), Some(&labels), "it is there");
         if let Some(volumes) = self.engine.info().await.unwrap().volumes {
-            assert!(volumes.contains(&name), "info: the volume is there: {volumes:?}");
+            assert_eq!(volumes.get(&name), Some(&labels), "info: the volume is there: {volumes:?}");
         }
         let spec = ContainerSpec { volumes: vec![format!("{name}:/data")], ..self.sleeping() };
         let id = self.engine.create(&self.request(spec)).await.unwrap().id;
         let refused = self.engine.remove_volume(&name).await;
         assert_refused(refused, EngineErrorKind::Conflict, "removing a volume that a container has");
         self.engine.remove(&id).await.unwrap();
-        assert!(self.engine.has_volume(&name).await.unwrap(), "it stays when its container goes");
+        assert!(self.engine.find_volume(&name).await.unwrap().is_some(), "it stays when its container goes");
         for _ in 0..2 {
             self.engine.remove_volume(&name).await.expect("removing one that is not there is no error");
         }
-        assert!(!self.engine.has_volume(&name).await.unwrap(), "it is gone");
+        assert_eq!(self.engine.find_volume(&name).await.unwrap(), None, "it is gone");
+        let spec = ContainerSpec { volumes: vec![format!("{name}:/data")], ..self.sleeping() };
+        let id = self.engine.create(&self.request(spec)).await.unwrap().id;
+        let nobodys = Some(ObjectLabels::default());
+        assert_eq!(self.engine.find_volume(&name).await.unwrap(), nobodys, "Docker has made one by itself");
+        self.engine.remove(&id).await.unwrap();
+        self.engine.remove_volume(&name).await.unwrap();
     }
 
     pub(super) async fn knows_images(&self) {

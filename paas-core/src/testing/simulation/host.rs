@@ -13,8 +13,8 @@ use super::fate::{Fate, Life, Weather};
 use super::witness::{Change, Witness};
 use crate::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
-    SimulatedEngine, VolumeRequest,
+    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
+    Result, SimulatedEngine, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -202,10 +202,14 @@ impl DockerEngine for ReachedHost {
         self.change(change, |engine| async move { engine.rename(&id, &name).await }).await
     }
 
-    async fn create_network(&self, network: &NetworkRequest) -> Result<()> {
+    async fn create_network(&self, network: &NetworkRequest) -> Result<ObjectLabels> {
         let change = Change { name: network.name.clone(), ..Change::new("create_network") };
         let network = network.clone();
         self.change(change, |engine| async move { engine.create_network(&network).await }).await
+    }
+
+    async fn find_network(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.read("find_network", self.engine.find_network(name)).await
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {
@@ -214,7 +218,7 @@ impl DockerEngine for ReachedHost {
         self.change(change, |engine| async move { engine.remove_network(&name).await }).await
     }
 
-    async fn create_volume(&self, volume: &VolumeRequest) -> Result<()> {
+    async fn create_volume(&self, volume: &VolumeRequest) -> Result<ObjectLabels> {
         let change = Change { name: volume.name.clone(), ..Change::new("create_volume") };
         let volume = volume.clone();
         self.change(change, |engine| async move { engine.create_volume(&volume).await }).await
@@ -226,8 +230,8 @@ impl DockerEngine for ReachedHost {
         self.change(change, |engine| async move { engine.remove_volume(&name).await }).await
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
-        self.read("has_volume", self.engine.has_volume(name)).await
+    async fn find_volume(&self, name: &str) -> Result<Option<ObjectLabels>> {
+        self.read("find_volume", self.engine.find_volume(name)).await
     }
 
     async fn exec(&self, id: &ContainerId, command: &[String]) -> Result<BoxStream<'static, Result<ExecChunk>>> {

@@ -50,6 +50,7 @@ impl World {
             return;
         }
         self.hosts.keys().for_each(|host| self.witness.note_lost(host, false));
+        self.stop_what_is_in_the_way();
         if !self.declare_what_works().await || !self.until_quiet().await {
             return;
         }
@@ -83,6 +84,20 @@ impl World {
             }
         }
         true
+    }
+
+    /// What was renamed while no server saw it is none of the platform's any more, and keeps its slot waiting as long as it runs on
+    /// the volume of that: somebody does what the slot asks for, and stops it.
+    fn stop_what_is_in_the_way(&self) {
+        let Some(server) = &self.server else { return };
+        for (host, found) in self.witness.renamed_on_volumes() {
+            let known = server.controller.cluster().container(&found.id);
+            if known.is_some_and(|known| known.replica.is_some()) {
+                continue;
+            }
+            self.witness.tell(format!("{} on {host}: it is in the way, and somebody stops it", found.name));
+            self.hosts[host].outsider_stop(&found.id).expect("it is there");
+        }
     }
 
     /// Unless it was destroyed or stopped, the last that is applied is a version that works.

@@ -347,21 +347,28 @@ impl Witness {
 
     /// The containers of the application that are there, with their hosts.
     pub(super) fn containers(&self) -> Vec<(&str, ObservedContainer)> {
-        let of = |(name, host): (&'_ String, &SimulatedEngine)| {
-            let name: &str = self.hosts.get_key_value(name).map_or("", |(name, _)| name);
-            host.really_there().into_iter().map(move |found| (name, found)).collect::<Vec<_>>()
-        };
-        let all = self.hosts.iter().flat_map(of);
-        all.filter(|(_, found)| labels_of(found).is_some()).collect()
+        self.really_there().filter(|(_, found)| labels_of(found).is_some()).collect()
+    }
+
+    /// The containers that run on a volume of the application and bear another name than they were made with, with their hosts.
+    pub(super) fn renamed_on_volumes(&self) -> Vec<(&str, ObservedContainer)> {
+        let is_it = |found: &ObservedContainer| found.labels_of_another.is_some() && volumes_of(found).next().is_some();
+        self.really_there().filter(|(_, found)| found.state.holds_resources() && is_it(found)).collect()
+    }
+
+    fn really_there(&self) -> impl Iterator<Item = (&str, ObservedContainer)> {
+        self.hosts.iter().flat_map(|(name, host)| host.really_there().into_iter().map(move |found| (&**name, found)))
     }
 
     /// Looks whether what must always hold holds.
     pub(super) fn look(&self) {
-        let containers = self.containers();
+        let all: Vec<_> = self.really_there().collect();
+        let containers: Vec<_> = all.iter().filter(|(_, found)| labels_of(found).is_some()).cloned().collect();
         let mut wrong = Vec::new();
         {
             let seen = self.seen.lock();
             wrong.extend(seen.two_at_once(&containers));
+            wrong.extend(seen.two_on_one_volume(&all));
             wrong.extend(seen.too_few(&containers));
         }
         wrong.into_iter().for_each(|what| self.complain(what));
@@ -437,6 +444,21 @@ impl Seen {
         Some(format!("two of {} at once: {}", twice.0, twice.1.join(", ")))
     }
 
+    /// Two containers that run on one volume, whatever they are called by now.
+    fn two_on_one_volume(&self, all: &[(&str, ObservedContainer)]) -> Option<String> {
+        if self.is_restored {
+            return None;
+        }
+        let mut running: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (host, found) in all.iter().filter(|(_, found)| found.state.holds_resources()) {
+            for volume in volumes_of(found) {
+                running.entry((*host, volume)).or_default().push(&found.name);
+            }
+        }
+        let ((host, volume), twice) = running.into_iter().find(|(_, running)| running.len() > 1)?;
+        Some(format!("{} run on volume {volume} of {host}", twice.join(" and ")))
+    }
+
     /// A component that serves with fewer than it may.
     fn too_few(&self, containers: &[(&str, ObservedContainer)]) -> Option<String> {
         let Calm(parts) = self.calm.as_ref()?;
@@ -506,6 +528,12 @@ fn may_complete(spec: &ComponentSpec) -> bool {
 /// What is written on a container of the application.
 pub(super) fn labels_of(found: &ObservedContainer) -> Option<&ReplicaLabels> {
     found.managed.as_ref()?.replica().filter(|labels| labels.app.as_str() == APP)
+}
+
+/// The volumes of the application that a container mounts.
+fn volumes_of(found: &ObservedContainer) -> impl Iterator<Item = &str> {
+    let named = found.spec.volumes.iter().filter_map(|volume| Some(volume.split_once(':')?.0));
+    named.filter(|name| name.strip_prefix(APP).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// The slot that a container fills.

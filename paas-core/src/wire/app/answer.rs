@@ -277,6 +277,12 @@ pub struct AppPlan {
 }
 
 impl AppPlan {
+    /// One that changes nothing of an application of that revision.
+    pub fn nothing(app: AppName, base: u64) -> Self {
+        let (changes, steps, images) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { app, base, changes, steps, drift: Vec::new(), refused: Vec::new(), notes: Vec::new(), images }
+    }
+
     /// Whether to apply it would change anything.
     pub fn has_changes(&self) -> bool {
         !self.changes.is_empty() || self.steps.iter().any(|step| !step.waits)

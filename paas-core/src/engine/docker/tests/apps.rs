@@ -11,7 +11,7 @@ use super::fake::{Answer, Fake, daemon};
 use super::web;
 use crate::engine::{
     AppNetwork, CreateRequest, DockerEngine, EngineErrorKind, ExecChunk, LogChunk, LogStream, NetworkRequest,
-    ObservedContainer, ReplicaLabels, RunState, VolumeRequest, labels,
+    ObjectLabels, ObservedContainer, ReplicaLabels, RunState, VolumeRequest, labels,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerSpec, Cpus, HealthStatus, LaunchId, MemoryMb, RestartPolicy};
@@ -187,11 +187,16 @@ async fn a_network_is_made_once_and_docker_is_told_to_look() {
         app: "shop".parse().unwrap(),
         subnets: Default::default(),
     };
-    for (status, kind) in [(201, None), (409, None), (500, Some(EngineErrorKind::Failed))] {
-        let host = daemon("1.41", move |_| Answer::json(status, json!({"Id": "x", "message": "no"}))).await;
+    let of = |platform: &str, app: &str| Ok(ObjectLabels { platform: platform.into(), app: app.into() });
+    for (status, expected) in [(201, of("p", "shop")), (409, of("", "")), (500, Err(EngineErrorKind::Failed))] {
+        let host = daemon("1.41", move |asked| match &*asked.path {
+            "/networks/create" => Answer::json(status, json!({"Id": "x", "message": "no"})),
+            _ => Answer::json(200, json!({"Id": "x", "Name": "shop"})),
+        })
+        .await;
         let outcome = host.docker.create_network(&network).await;
-        assert_eq!(outcome.err().map(|error| error.kind()), kind, "{status}");
-        let asked = host.asked.lock().last().unwrap().clone();
+        assert_eq!(outcome.map_err(|error| error.kind()), expected, "{status}");
+        let asked = host.asked.lock().iter().find(|asked| asked.path == "/networks/create").unwrap().clone();
         let sent: Value = serde_json::from_slice(&asked.body).unwrap();
         assert_eq!((&*asked.path, &sent["CheckDuplicate"]), ("/networks/create", &json!(true)));
         assert_eq!(sent["Labels"], json!({"paas.platform": "p", "paas.app": "shop"}));
@@ -231,18 +236,17 @@ async fn a_host_that_has_no_addresses_left_takes_those_of_the_platform() {
 
 #[tokio::test]
 async fn a_volume_says_which_slot_it_is_of() {
-    let labels = json!({"paas.platform": "p", "paas.app": "shop", "paas.component": "db", "paas.slot": "3"});
-    let mut made = volume("x");
-    made["Labels"] = labels.clone();
-    let host = daemon("1.41", move |_| Answer::json(201, made.clone())).await;
+    let host = daemon("1.41", |_| Answer::json(201, volume("x"))).await;
+    let nobodys = ObjectLabels::default();
     let (app, component) = ("shop".parse().unwrap(), "db".parse().unwrap());
     let request = VolumeRequest { name: "x".into(), platform: "p".into(), app, component, slot: 3 };
-    host.docker.create_volume(&request).await.unwrap();
+    assert_eq!(
+        host.docker.create_volume(&request).await.unwrap(),
+        nobodys,
+        "Docker answers with the one that is there"
+    );
     let sent: Value = serde_json::from_slice(&host.asked.lock().last().unwrap().body).unwrap();
-    // Docker answers with what is there, whoever made it.
-    let others = daemon("1.41", |_| Answer::json(201, volume("x"))).await;
-    let refused = others.docker.create_volume(&request).await.unwrap_err();
-    assert_eq!(refused.kind(), EngineErrorKind::Unable, "{refused}");
+    let labels = json!({"paas.platform": "p", "paas.app": "shop", "paas.component": "db", "paas.slot": "3"});
     assert_eq!((&sent["Name"], &sent["Labels"]), (&json!("x"), &labels));
 }
 
@@ -252,10 +256,10 @@ async fn what_is_not_there_need_not_go_and_what_is_in_use_stays() {
         let docker = daemon("1.41", move |_| Answer::refusal(status, "because")).await.docker;
         let network = docker.remove_network("shop").await.map_err(|error| error.kind());
         let volume = docker.remove_volume("data").await.map_err(|error| error.kind());
-        (network, volume, docker.has_volume("data").await.map_err(|error| error.kind()))
+        (network, volume, docker.find_volume("data").await.map_err(|error| error.kind()))
     };
     use EngineErrorKind::{Conflict, Failed};
-    assert_eq!(asked(404).await, (Ok(()), Ok(()), Ok(false)));
+    assert_eq!(asked(404).await, (Ok(()), Ok(()), Ok(None)));
     assert_eq!(asked(403).await.0, Err(Conflict));
     assert_eq!(asked(409).await.1, Err(Conflict));
     assert_eq!(asked(500).await, (Err(Failed), Err(Failed), Err(Failed)));
@@ -273,7 +277,7 @@ async fn a_host_says_which_volumes_it_has_but_for_those_that_docker_named() {
         })
         .await;
         let info = host.docker.info().await.unwrap();
-        assert_eq!(info.volumes.map(|volumes| volumes.into_iter().collect::<Vec<_>>()), expected);
+        assert_eq!(info.volumes.map(|volumes| volumes.into_keys().collect::<Vec<_>>()), expected);
     }
 }
 

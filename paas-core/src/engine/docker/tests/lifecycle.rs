@@ -229,7 +229,7 @@ async fn files_have_their_owner_and_go_with_the_container() {
         assert_eq!(volumes.len(), 2);
         host.engine.remove(&id).await.unwrap();
         for volume in volumes {
-            assert!(!host.engine.has_volume(&volume).await.unwrap(), "{volume} is left");
+            assert!(host.engine.find_volume(&volume).await.unwrap().is_none(), "{volume} is left");
         }
     })
     .await;

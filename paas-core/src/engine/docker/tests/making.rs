@@ -127,7 +127,7 @@ async fn what_docker_warns_of_comes_with_the_container() {
 #[tokio::test]
 async fn a_host_says_which_networks_it_has_and_what_it_cannot_do() {
     let info = host("json-file", 201, json!({})).await.docker.info().await.unwrap();
-    let networks: Vec<String> = info.networks.unwrap().into_iter().collect();
+    let networks: Vec<String> = info.networks.unwrap().into_keys().collect();
     assert_eq!(networks, ["backend", "backend-id"], "those that every host has need no mention");
     assert_eq!(info.warnings, ["WARNING: No swap limit support"]);
     // Behind some proxies one may not ask for networks; a worker of a swarm makes them when they are wanted.

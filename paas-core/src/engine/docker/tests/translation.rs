@@ -293,13 +293,19 @@ fn somebody_elses_container_is_described_as_docker_shows_it() {
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "", "HostPort": ""}]},
             "PublishAllPorts": true, "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
         },
+        "Mounts": [
+            {"Type": "volume", "Name": "shop.db.1.data", "Destination": "/stolen"},
+            {"Type": "volume", "Name": "data", "Destination": "/data"},
+            {"Type": "volume", "Name": "a".repeat(64), "Destination": "/cache"},
+            {"Type": "bind", "Source": "/srv", "Destination": "/www"},
+        ],
     }))
     .spec;
     assert_eq!(spec.name.as_str(), "httpd:2");
     assert_eq!((spec.hostname, spec.domainname.as_deref()), (None, Some("example.org")));
     assert_eq!((spec.entrypoint, spec.args), (vec!["/run".to_owned()], vec!["a".to_owned()]));
     assert_eq!(spec.environment, BTreeMap::from([("A".into(), "1=2".into()), ("B".into(), String::new())]));
-    assert_eq!(spec.volumes, ["data:/data", "/cache"]);
+    assert_eq!(spec.volumes, ["data:/data", "/cache", "shop.db.1.data:/stolen"]);
     assert_eq!(spec.links, BTreeMap::from([("db".into(), "database".into())]));
     assert_eq!((spec.network_mode.as_str(), spec.cpuset.as_deref()), ("bridge", Some("0")));
     let ports: Vec<String> = spec.bind_ports.iter().map(ToString::to_string).collect();

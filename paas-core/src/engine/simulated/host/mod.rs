@@ -19,7 +19,7 @@ use super::{
     Result,
 };
 use crate::clock::Clock;
-use crate::engine::{ContainerFile, LogStream, Managed, Owner, RunState};
+use crate::engine::{ContainerFile, LogStream, Managed, ObjectLabels, Owner, RunState};
 use crate::model::app::SecretValue;
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
@@ -56,8 +56,8 @@ pub(super) struct Host {
     /// The networks that somebody made, once somebody made one.
     networks: Option<BTreeSet<String>>,
     /// The networks that the platform made.
-    own_networks: BTreeSet<String>,
-    volumes: BTreeSet<String>,
+    own_networks: BTreeMap<String, ObjectLabels>,
+    volumes: BTreeMap<String, ObjectLabels>,
     /// How many addresses were given to containers.
     addresses: u32,
     /// Whether the health checks of containers pass at once. Nothing runs that could be checked.
@@ -208,7 +208,9 @@ impl Host {
         };
         self.have_image(&container.spec.name);
         self.names.insert(container.name.clone());
-        self.volumes.extend(container.volumes().map(str::to_owned));
+        for volume in container.volumes() {
+            self.volumes.entry(volume.to_owned()).or_default();
+        }
         self.containers.insert(id.clone(), container);
         self.tell("create", &id);
         id

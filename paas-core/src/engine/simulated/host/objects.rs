@@ -1,30 +1,37 @@
 //! Networks and volumes of a simulated host.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{About, Host, Simulated};
-use crate::engine::{ContainerFile, EngineError, EngineErrorKind, EventDetail, Result};
+use crate::engine::{ContainerFile, EngineError, EngineErrorKind, EventDetail, ObjectLabels, Result};
 use crate::model::ContainerId;
 
 impl Host {
-    pub(in crate::engine::simulated) fn networks(&self) -> Option<BTreeSet<String>> {
-        let all = |networks: &BTreeSet<String>| networks.union(&self.own_networks).cloned().collect();
-        self.networks.as_ref().map(all)
+    pub(in crate::engine::simulated) fn networks(&self) -> Option<BTreeMap<String, ObjectLabels>> {
+        let others = self.networks.as_ref()?.iter().map(|name| (name.clone(), ObjectLabels::default()));
+        Some(others.chain(self.own_networks.clone()).collect())
     }
 
-    pub(in crate::engine::simulated) fn volumes(&self) -> BTreeSet<String> {
+    pub(in crate::engine::simulated) fn volumes(&self) -> BTreeMap<String, ObjectLabels> {
         self.volumes.clone()
     }
 
-    pub(super) fn has_network(&self, name: &str) -> bool {
-        let made_by_others = self.networks.as_ref().is_some_and(|networks| networks.contains(name));
-        made_by_others || self.own_networks.contains(name)
+    pub(in crate::engine::simulated) fn network(&self, name: &str) -> Option<ObjectLabels> {
+        let is_of_others = self.networks.as_ref().is_some_and(|networks| networks.contains(name));
+        self.own_networks.get(name).cloned().or_else(|| is_of_others.then(ObjectLabels::default))
     }
 
-    pub(in crate::engine::simulated) fn create_network(&mut self, name: &str) {
-        if self.own_networks.insert(name.to_owned()) {
-            self.tell_of(name, "create");
+    pub(super) fn has_network(&self, name: &str) -> bool {
+        self.network(name).is_some()
+    }
+
+    pub(in crate::engine::simulated) fn create_network(&mut self, name: &str, labels: ObjectLabels) -> ObjectLabels {
+        if let Some(there) = self.network(name) {
+            return there;
         }
+        self.own_networks.insert(name.to_owned(), labels.clone());
+        self.tell_of(name, "create");
+        labels
     }
 
     pub(in crate::engine::simulated) fn remove_unused_network(&mut self, name: &str) -> Result<()> {
@@ -33,7 +40,7 @@ impl Host {
             container.state.holds_resources() && networks.contains(&Some(name))
         };
         in_use("remove the network", self.containers.values().find(|container| is_in_it(container)))?;
-        let was_own = self.own_networks.remove(name);
+        let was_own = self.own_networks.remove(name).is_some();
         let was_others = self.networks.as_mut().is_some_and(|networks| networks.remove(name));
         if was_own || was_others {
             self.tell_of(name, "destroy");
@@ -41,10 +48,13 @@ impl Host {
         Ok(())
     }
 
-    pub(in crate::engine::simulated) fn create_volume(&mut self, name: &str) {
-        if self.volumes.insert(name.to_owned()) {
-            self.tell_of(name, "create");
+    pub(in crate::engine::simulated) fn create_volume(&mut self, name: &str, labels: ObjectLabels) -> ObjectLabels {
+        if let Some(there) = self.volume(name) {
+            return there;
         }
+        self.volumes.insert(name.to_owned(), labels.clone());
+        self.tell_of(name, "create");
+        labels
     }
 
     pub(in crate::engine::simulated) fn put_files(&mut self, id: &ContainerId, files: &[ContainerFile]) -> Result<()> {
@@ -69,7 +79,7 @@ impl Host {
     pub(in crate::engine::simulated) fn remove_volume(&mut self, name: &str) -> Result<()> {
         let has_it = |container: &Simulated| container.volumes().any(|volume| volume == name);
         in_use("remove the volume", self.containers.values().find(|container| has_it(container)))?;
-        if self.volumes.remove(name) {
+        if self.volumes.remove(name).is_some() {
             self.tell_of(name, "destroy");
         }
         Ok(())
@@ -80,8 +90,8 @@ impl Host {
         self.note(About { name: name.to_owned(), ..About::default() }, action, EventDetail::default());
     }
 
-    pub(in crate::engine::simulated) fn has_volume(&self, name: &str) -> bool {
-        self.volumes.contains(name)
+    pub(in crate::engine::simulated) fn volume(&self, name: &str) -> Option<ObjectLabels> {
+        self.volumes.get(name).cloned()
     }
 }
 
