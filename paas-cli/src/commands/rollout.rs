@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paas_core::wire::app::{AppStatus, RolloutOutcome, RolloutResult};
+use paas_core::wire::app::{AppState, AppStatus, RolloutOutcome, RolloutResult};
 use tokio::time::{sleep, timeout};
 
 use super::{Result, unless_interrupted};
@@ -56,6 +56,10 @@ pub(super) async fn follow(
     }
     judge(&ended, result)?;
     let summary = &ended.summary;
+    if summary.state == AppState::Stopped {
+        context.output.say(&format!("{name} is stopped; 'paas-cli app start {name}' goes on with it"));
+        return Ok(());
+    }
     context.output.say(&format!(
         "{name} runs revision {}, {} of {} replicas ready",
         summary.revision, summary.ready, summary.replicas
@@ -75,7 +79,7 @@ async fn until_ended(
             Ok(status) => {
                 is_away = false;
                 reporter.show(&status);
-                if status.rollout.is_none() {
+                if !status.is_rolling_out() {
                     return Ok(status);
                 }
             }

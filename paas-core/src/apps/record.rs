@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, Backend, BeforeFailure, BeforeState, Desired, Instance, Observed, Outcome, Reach, Replica, Rollout,
+    Action, Backend, BeforeFailure, BeforeState, Desired, Goal, Instance, Observed, Outcome, Reach, Replica, Rollout,
     RolloutReason, Slot, Step, StepFailure, Volume,
 };
 use crate::model::EngineId;
@@ -53,6 +53,12 @@ impl Desired {
             }
         }
         number
+    }
+
+    /// Says what is to become of it. A rollout that goes on now made no progress meanwhile, and could make none.
+    pub(crate) fn set_goal(&mut self, goal: Goal, now: Timestamp) {
+        self.goal = goal;
+        self.note_progress(now);
     }
 
     /// Notes a step: this is to be written down before Docker is asked for it.
@@ -324,6 +330,15 @@ impl Desired {
             record.completed = Some(replica.generation);
         });
         self.note_progress(now);
+    }
+
+    /// A host is gone with its volumes. What ran on them there is nobody's if it comes back: its slot is filled with new ones.
+    pub(crate) fn lose_volumes_on(&mut self, engine: &EngineId) {
+        let is_on_it = |volume: &Volume| volume.engine == *engine;
+        let slots: Vec<Slot> =
+            self.volumes.iter().filter(|volume| is_on_it(volume)).map(|volume| volume.slot.clone()).collect();
+        self.volumes.retain(|volume| !is_on_it(volume));
+        slots.iter().for_each(|slot| self.forget(slot));
     }
 
     fn forget(&mut self, slot: &Slot) {

@@ -94,15 +94,16 @@ impl Looked<'_> {
 
     fn component(&self, name: &ComponentName, spec: &ComponentSpec) -> ComponentStatus {
         let kept = self.desired.replicas.keys().filter(|slot| slot.component == *name).map(|slot| slot.number);
-        let declared = match spec.replicas {
-            Replicas::Count(count) => count,
-            Replicas::EachHost => kept.clone().max().unwrap_or(0),
+        // Those of a component with one on each host have gaps where a host is drained or gone.
+        let declared: BTreeSet<u32> = match spec.replicas {
+            Replicas::Count(count) => (1..=count).collect(),
+            Replicas::EachHost => kept.clone().collect(),
         };
-        let numbers: BTreeSet<u32> = (1..=declared).chain(kept).collect();
+        let numbers: BTreeSet<u32> = declared.iter().copied().chain(kept).collect();
         let slots = numbers.into_iter().map(|number| Slot { component: name.clone(), number });
         let replicas: Vec<ReplicaStatus> = slots.map(|slot| self.replica(&slot)).collect();
         let serves = |number: &u32| self.serves(&Slot { component: name.clone(), number: *number });
-        let ready = (1..=declared).filter(serves).count();
+        let ready = declared.iter().filter(|number| serves(number)).count();
         ComponentStatus { image: spec.image.to_string(), declared: spec.replicas, ready, replicas }
     }
 

@@ -17,7 +17,7 @@ use crate::model::app::AppName;
 use crate::model::{BoundPort, ContainerId, ContainerSpec, ContainerState, EngineId};
 use crate::scheduler::{Scheduler, Snapshot};
 
-/// A container of an application, as it was observed last.
+/// A container of an application, as it was observed last, with all times by the clock of this server.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaContainer {
     /// Which one it is.
@@ -31,7 +31,7 @@ pub(crate) struct ReplicaContainer {
     pub(crate) created: Timestamp,
     /// How its program does. The status of the last end is here also while it runs again, if that end was seen.
     pub(crate) run: RunState,
-    /// When its program ended, by the clock of this server: the newest of the last ten minutes, the oldest first.
+    /// When its program ended: the newest of the last ten minutes, the oldest first.
     pub(crate) exits: Vec<Timestamp>,
     /// What Docker enforces and shows of it, without its environment.
     pub(crate) spec: Arc<ContainerSpec>,

@@ -37,7 +37,8 @@ impl Apps {
         }
         let Some(rollout) = desired.rollout.clone() else { return steps };
         let states = rollout.before.clone();
-        let (commands, reaches) = (executor.cluster.replicas(&app.name), executor.cluster.reaches());
+        // In this order: what is on a host that answered already is known.
+        let (reaches, commands) = (executor.cluster.reaches(), executor.cluster.replicas(&app.name));
         for name in states.into_iter().filter_map(|(name, state)| (state == BeforeState::Running).then_some(name)) {
             if app.in_flight.lock().contains_key(&Target::Before(name.clone())) {
                 continue;
@@ -47,7 +48,10 @@ impl Apps {
             };
             let is_it = |container: &&ReplicaContainer| is_command(container, &name, desired);
             let on_host = |container: &&ReplicaContainer| reaches.get(&container.engine) == Some(&EngineReach::Up);
-            match commands.iter().filter(is_it).find(on_host) {
+            // One that was given up with its host may be back, beside the one that is run in its place.
+            let asked = rollout.before_on.get(&name);
+            let counts = |container: &&ReplicaContainer| asked.is_none_or(|engine| *engine == container.engine);
+            match commands.iter().filter(is_it).filter(counts).find(on_host) {
                 // Made, and the server ended before it was started.
                 Some(container) if container.state == ContainerState::Created => {
                     steps.push(Step { action: Action::RunBefore(name), cause: Cause::NotStarted });

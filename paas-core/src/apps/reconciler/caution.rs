@@ -100,6 +100,7 @@ impl Apps {
     /// The store did not take it.
     pub(crate) async fn resume(&self) -> Result<()> {
         self.caution.note_resumed(Some(self.now())).await?;
+        *self.acts_since.lock() = self.now();
         self.observe_only.store(false, Ordering::Relaxed);
         self.wake_all();
         Ok(())

@@ -80,6 +80,8 @@ pub(crate) struct Apps {
     caution: Caution,
     /// Hosts that were not read since the start do not count as silent before that.
     may_be_silent_until: Timestamp,
+    /// Since when this server acts on applications.
+    acts_since: Mutex<Timestamp>,
     /// The store may be an old one: nothing is done until somebody says that it is right.
     observe_only: AtomicBool,
     /// Heal even though more than half of the hosts are silent.
@@ -155,7 +157,8 @@ impl Apps {
         is_takeover: bool,
     ) -> Result<Self> {
         let patience = if is_takeover { AFTER_A_TAKEOVER } else { AFTER_A_START };
-        let may_be_silent_until = clock.now().saturating_add(patience).unwrap_or(Timestamp::MAX);
+        let began = clock.now();
+        let may_be_silent_until = began.saturating_add(patience).unwrap_or(Timestamp::MAX);
         let (tables, caution) = (Tables::new(&store), Caution::new(&store));
         let outputs = Collection::new(store.clone(), OUTPUTS);
         let (secrets, blobs) = (Secrets::new(&store, sealer), Blobs::new(&store));
@@ -173,6 +176,7 @@ impl Apps {
             added: Notify::new(),
             caution,
             may_be_silent_until,
+            acts_since: Mutex::new(began),
             observe_only: AtomicBool::new(false),
             heal_now: AtomicBool::new(false),
             clearing: Arc::default(),

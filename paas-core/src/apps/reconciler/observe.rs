@@ -40,6 +40,9 @@ impl Apps {
     /// Everything that was observed and may matter to an application.
     pub(super) fn observe(&self, executor: &Executor, app: &App, desired: &Desired, now: Timestamp) -> Observed {
         let cluster = &executor.cluster;
+        // In this order: what is on a host that answered already is known, and so is what was just made.
+        let reaches = cluster.reaches();
+        let being_made = app.in_flight.lock().values().flatten().cloned().collect::<Vec<_>>();
         let known = cluster.replicas(&app.name);
         let seen: BTreeSet<String> = known.iter().map(|container| container.name.clone()).collect();
         let mut containers: Vec<ObservedContainer> = known
@@ -47,21 +50,17 @@ impl Apps {
             .filter(|container| container.labels.slot.is_some())
             .map(|container| app.observed(cluster, desired, container, now))
             .collect();
-        let being_made = app.in_flight.lock().values().flatten().cloned().collect::<Vec<_>>();
         let unseen = being_made.iter().filter(|making| !seen.contains(&making.replica.container_name(&app.name)));
         containers.extend(unseen.map(|making| not_seen_yet(app, making)));
         let others = cluster.named_like(&format!("{}.", app.name));
         containers.extend(others.into_iter().map(|(name, engine)| of_somebody_else(name, engine, now)));
         let (images, scarce) = (app.images.lock().clone(), app.scarce_images(now));
-        let reaches = cluster.reaches().into_iter();
-        let unread = reaches
-            .filter(|(_, reach)| matches!(reach, EngineReach::NotRead { .. }))
-            .map(|(engine, _)| engine)
-            .collect();
+        let is_unread = |(_, reach): &(&EngineId, &EngineReach)| matches!(reach, EngineReach::NotRead { .. });
+        let unread = reaches.iter().filter(is_unread).map(|(engine, _)| engine.clone()).collect();
         let network = network_name(&desired.app);
         let networks_of_others = cluster.engines_with_network_of_others(&network, &desired.app);
         let mut found = Observed {
-            engines: self.reaches(cluster),
+            engines: self.with_lost(reaches),
             unread,
             containers,
             networks_of_others,
@@ -92,7 +91,7 @@ impl Apps {
         })
     }
 
-    fn reaches(&self, cluster: &Cluster) -> BTreeMap<EngineId, Reach> {
+    fn with_lost(&self, reaches: BTreeMap<EngineId, EngineReach>) -> BTreeMap<EngineId, Reach> {
         let reach = |reach: EngineReach| match reach {
             EngineReach::Up => Reach::Up,
             EngineReach::NotRead { since } => Reach::Silent { since: since.max(self.may_be_silent_until) },
@@ -100,7 +99,7 @@ impl Apps {
             EngineReach::DaemonGone { since } => Reach::DaemonGone { since },
         };
         let mut reaches: BTreeMap<EngineId, Reach> =
-            cluster.reaches().into_iter().map(|(engine, found)| (engine, reach(found))).collect();
+            reaches.into_iter().map(|(engine, found)| (engine, reach(found))).collect();
         for engine in self.caution.lost() {
             let known = reaches.entry(engine).or_insert(Reach::Lost);
             if *known != Reach::Up {

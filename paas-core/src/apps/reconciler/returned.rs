@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 impl Apps {
     /// What is on a host that was given up and answers again, and that no record names any more, is removed: its slot was given to
     /// others, or is gone. What records name the planner takes away. Then the host is one like the others.
-    pub(super) fn look_for_returned(self: &Arc<Self>, executor: &Executor) {
+    pub(crate) fn look_for_returned(self: &Arc<Self>, executor: &Executor) {
         if self.returned(&executor.cluster).is_empty() {
             return;
         }

@@ -98,11 +98,16 @@ impl Apps {
 
     /// What is kept of an application, with what holds for all of them.
     pub(super) fn as_it_counts(&self, desired: &Desired) -> Desired {
-        Desired {
+        let mut desired = Desired {
             observe_only: self.observes_only(),
             heal_now: self.heal_now.load(Ordering::Relaxed),
             ..desired.clone()
+        };
+        // The time in which nobody worked on it is none that it took.
+        if let Some(rollout) = &mut desired.rollout {
+            rollout.progressed = rollout.progressed.max(*self.acts_since.lock());
         }
+        desired
     }
 
     /// What would be done next for an application by a server that does not only observe. Nothing is done.

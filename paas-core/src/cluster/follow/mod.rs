@@ -108,7 +108,7 @@ async fn follow_once(
     was_read: &mut bool,
 ) -> Result<Ended, EngineError> {
     let client = &**engine.client();
-    let info = client.info().await?;
+    let info = read_info(cluster, engine).await?;
     let now = info.time;
     if !take_info(cluster, engine, info, heard) {
         return Ok(Ended::Duplicate);
@@ -145,7 +145,7 @@ async fn follow_once(
             }
             () = sleep_until(changed.info_due.unwrap_or(next_read)), if changed.info_due.is_some() => {
                 changed.info_due = None;
-                if !take_info(cluster, engine, client.info().await?, heard) {
+                if !take_info(cluster, engine, read_info(cluster, engine).await?, heard) {
                     return Ok(Ended::Duplicate);
                 }
             }
@@ -154,7 +154,7 @@ async fn follow_once(
                 next_limits = Instant::now() + LOOK_AT_LIMITS;
             }
             () = sleep_until(next_read) => {
-                let is_one = take_info(cluster, engine, client.info().await?, heard);
+                let is_one = take_info(cluster, engine, read_info(cluster, engine).await?, heard);
                 if !is_one || !read_all(cluster, engine).await? {
                     return Ok(Ended::Duplicate);
                 }
@@ -187,6 +187,17 @@ async fn follow_once(
             },
         }
     }
+}
+
+/// What the engine says of itself. Notes what its clock shows meanwhile.
+async fn read_info(cluster: &Cluster, engine: &EngineHandle) -> Result<EngineInfo, EngineError> {
+    let asked = cluster.shared.clock.now();
+    let info = engine.client().info().await?;
+    if let Some(shown) = info.time {
+        let answered = cluster.shared.clock.now();
+        cluster.with(engine, |view| view.note_clock(engine.id(), shown, asked, answered));
+    }
+    Ok(info)
 }
 
 /// Notes what the engine says of itself. False when it is the same daemon as another engine.

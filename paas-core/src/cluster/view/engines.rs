@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::discriminant;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{EngineEntry, Signs, View};
 use crate::cluster::EngineHandle;
@@ -13,6 +13,9 @@ use crate::model::{
     Cpus, EngineHealth, EngineId, EngineSpec, EngineStatus, EngineSummary, HostUsage, MemoryMb, Resources,
 };
 use crate::scheduler::EngineState;
+
+/// By how much a clock may differ from another one without counting as set differently.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 impl View {
     pub(in crate::cluster) fn add_engine(&mut self, spec: EngineSpec, handle: EngineHandle, now: Timestamp) {
@@ -31,6 +34,7 @@ impl View {
             host_usage: None,
             absent: false,
             signs: Signs::new(now),
+            ahead: SignedDuration::ZERO,
             new_volumes: BTreeMap::new(),
             warnings: Vec::new(),
             containers: BTreeSet::new(),
@@ -116,6 +120,23 @@ impl View {
 
     pub(in crate::cluster) fn containers_on(&self, id: &EngineId) -> usize {
         self.engines.get(id).map_or(0, |entry| entry.containers.len())
+    }
+
+    /// The clock of an engine's host showed a time between two moments. What is known of it stays as long as it fits, so that no time
+    /// moves with how long answers take.
+    pub(in crate::cluster) fn note_clock(
+        &mut self,
+        id: &EngineId,
+        shown: Timestamp,
+        asked: Timestamp,
+        answered: Timestamp,
+    ) {
+        let Some(entry) = self.engines.get_mut(id) else { return };
+        let (least, most) = (shown.duration_since(answered), shown.duration_since(asked));
+        let fits = |ahead: SignedDuration| least - CLOCK_SLACK <= ahead && ahead <= most + CLOCK_SLACK;
+        if !fits(entry.ahead) {
+            entry.ahead = if fits(SignedDuration::ZERO) { SignedDuration::ZERO } else { least };
+        }
     }
 
     /// Notes what an engine says of itself. What the operator said of its size counts more.

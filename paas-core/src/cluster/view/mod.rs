@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::EngineHandle;
 use super::changes::Changes;
@@ -64,6 +64,8 @@ pub(super) struct EngineEntry {
     /// It registered itself and left: down, whether or not its daemon answers.
     pub(super) absent: bool,
     signs: Signs,
+    /// By how much the clock of the host is ahead of this server's, where that is more than what an answer takes.
+    ahead: SignedDuration,
     /// The volumes that were made since it said which it has, and whether that was read once since.
     new_volumes: BTreeMap<String, bool>,
     /// What is to be told a person of it beside its status.

@@ -103,7 +103,12 @@ impl View {
 
     pub(in crate::cluster) fn replicas(&self, app: &AppName, now: Timestamp) -> Vec<ReplicaContainer> {
         let ids = self.replicas.by_app.get(app).into_iter().flatten();
-        ids.filter_map(|id| shown(self.container(id)?, now)).collect()
+        ids.filter_map(|id| {
+            let entry = self.container(id)?;
+            let engine = self.engine(entry.container.engine.id.as_str());
+            shown(entry, engine.map_or(SignedDuration::ZERO, |engine| engine.ahead), now)
+        })
+        .collect()
     }
 
     /// Another container of the same component and revision.
@@ -155,11 +160,14 @@ impl View {
     }
 }
 
-fn shown(entry: &ContainerEntry, now: Timestamp) -> Option<ReplicaContainer> {
+/// A container of an application, with its times by the clock of this server: that of its host may be `ahead`.
+fn shown(entry: &ContainerEntry, ahead: SignedDuration, now: Timestamp) -> Option<ReplicaContainer> {
+    let here = |time: Timestamp| time.saturating_sub(ahead).unwrap_or(time);
     let (container, state) = (&entry.container, entry.replica.as_ref()?);
     let managed = entry.managed.as_ref()?;
     let mut run = state.run.clone();
     run.exit_code = run.exit_code.or(state.exit_code);
+    (run.started, run.ended) = (run.started.map(here), run.ended.map(here));
     let recent = state.exits.iter().filter(|exit| now.duration_since(**exit) < REMEMBERED);
     Some(ReplicaContainer {
         labels: managed.replica()?.clone(),
@@ -167,7 +175,7 @@ fn shown(entry: &ContainerEntry, now: Timestamp) -> Option<ReplicaContainer> {
         name: container.name.trim_start_matches('/').to_owned(),
         engine: container.engine.id.clone(),
         state: container.state,
-        created: container.created,
+        created: here(container.created),
         exits: recent.copied().collect(),
         run,
         spec: container.image.clone(),

@@ -180,12 +180,12 @@ impl Controller {
         words: &'static str,
     ) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
-        self.change_app(actor, name, kind, String::new(), move |_, _, desired| {
+        self.change_app(actor, name, kind, String::new(), move |controller, _, desired| {
             check_there(desired)?;
             if desired.goal == goal {
                 return Ok(None);
             }
-            desired.goal = goal;
+            desired.set_goal(goal, controller.shared.apps.now());
             Ok(Some(words.to_owned()))
         })
         .await

@@ -47,18 +47,7 @@ impl Controller {
 
     async fn host_lost_now(&self, actor: &Actor, engine: &EngineId, lose_volumes: bool) -> Result<Vec<String>> {
         let apps = &self.shared.apps;
-        let conflict = |reason| Err(ControllerError::Conflict { reason });
-        let known = self.shared.cluster.engine(engine.as_str());
-        match known.as_ref().map(|engine| engine.health.status) {
-            None => return Err(ControllerError::EngineNotFound { id: engine.to_string() }),
-            Some(EngineStatus::Up | EngineStatus::Suspect) => {
-                return conflict(format!("host {engine} answers; drain it to have it emptied"));
-            }
-            Some(EngineStatus::Pending) if known.is_some_and(|engine| engine.health.reason.is_none()) => {
-                return conflict(format!("nobody knows yet whether host {engine} answers; try again in a moment"));
-            }
-            Some(_) => {}
-        }
+        self.check_silent(engine)?;
         let on_it = apps.volumes_on(engine);
         let names: Vec<String> =
             on_it.iter().map(|(app, volume)| format!("{}/{} {}", app.name, volume.slot, volume.name)).collect();
@@ -67,19 +56,42 @@ impl Controller {
                 "host {engine} has volumes that would be lost: {}; say --lose-volumes where that is to be",
                 names.join(", ")
             );
-            return conflict(reason);
+            return Err(ControllerError::Conflict { reason });
         }
+        // First of all, so that what is lost with it is asked for again where this ends in between.
+        apps.lose_host(engine).await.map_err(ControllerError::Store)?;
         for (app, _) in on_it {
             let held = apps.documents(&app).await.map_err(ControllerError::Store)?;
+            if let Err(answers) = self.check_silent(engine) {
+                apps.look_for_returned(&self.executor());
+                return Err(answers);
+            }
             let mut desired = held.desired().clone();
-            desired.volumes.retain(|volume| volume.engine != *engine);
+            desired.lose_volumes_on(engine);
             let change = held.documents().change_to(desired, &Beside::default(), apps.now());
             let change = change.map_err(ControllerError::Store)?;
             held.commit(change, Vec::new()).await.map_err(ControllerError::Store)?;
         }
-        apps.lose_host(engine).await.map_err(ControllerError::Store)?;
+        // It may be back already.
+        apps.look_for_returned(&self.executor());
         let event = Event::new(EventKind::HostLost, format!("host {engine} is gone for good")).on(engine);
         self.record(actor.sign(event)).await?;
         Ok(names)
+    }
+
+    /// Whether a host may be given up: it does not answer.
+    fn check_silent(&self, engine: &EngineId) -> Result<()> {
+        let known = self.shared.cluster.engine(engine.as_str());
+        let Some(health) = known.map(|engine| engine.health.clone()) else {
+            return Err(ControllerError::EngineNotFound { id: engine.to_string() });
+        };
+        let reason = match health.status {
+            EngineStatus::Up | EngineStatus::Suspect => format!("host {engine} answers; drain it to have it emptied"),
+            EngineStatus::Pending if health.reason.is_none() => {
+                format!("nobody knows yet whether host {engine} answers; try again in a moment")
+            }
+            _ => return Ok(()),
+        };
+        Err(ControllerError::Conflict { reason })
     }
 }

@@ -67,7 +67,7 @@ impl Controller {
         self.shared.apps.status(&self.executor(), &app).ok_or_else(|| not_found(name))
     }
 
-    /// How an application is, each time that anything about it is different, until no rollout is under way. Each item is the whole: who
+    /// How an application is, each time that anything about it is different, until no rollout is under way or it is stopped. Each item is the whole: who
     /// misses one has missed nothing. Ends also when there is no such application any more.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Controller {
         let steps = stream::unfold((None::<AppStatus>, interval(LOOK)), move |(last, mut look)| {
             let (controller, name) = (controller.clone(), name.clone());
             async move {
-                if last.as_ref().is_some_and(|last| last.rollout.is_none()) {
+                if last.as_ref().is_some_and(|last| !last.is_rolling_out()) {
                     return None;
                 }
                 loop {

@@ -1,6 +1,7 @@
 //! Applications on simulated hosts: what is declared comes to be, and stays so.
 
-use jiff::Timestamp;
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::clock::Clock;
@@ -614,4 +615,66 @@ async fn nothing_is_stopped_for_an_image_that_nobody_gets() {
     platform.settled().await;
     assert_eq!(platform.images(), ["db:2"]);
     platform.check_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_in_which_an_application_is_stopped_is_none_that_its_rollout_took() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    controller.apply_app(&ann(), "shop", web("web:2", 2)).await.unwrap();
+    controller.stop_app(&ann(), "shop").await.unwrap();
+    // Whoever follows it is not kept waiting.
+    let followed = controller.follow_rollout("shop").unwrap().collect::<Vec<_>>();
+    let last = tokio::time::timeout(Duration::from_secs(600), followed).await.unwrap().pop().unwrap();
+    assert_eq!(last.summary.state, AppState::Stopped);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    controller.start_app(&ann(), "shop").await.unwrap();
+    let app = platform.settled().await;
+    assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done);
+    assert_eq!(platform.images(), ["web:2", "web:2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_whose_clock_is_wrong_serve_like_others() {
+    for minutes in [-61, 61] {
+        let platform = platform(&["one", "two"]).await;
+        let controller = &platform.controller;
+        platform.host("one").step_clock(SignedDuration::from_mins(minutes));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let file = "[component.web]\nimage = 'web:1'\nreplicas = 4\nbefore = { command = ['migrate'], timeout = '5m' }";
+        controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let ends = async || {
+            while controller.app("shop").unwrap().rollout.is_some() {
+                let commands = platform.hosts.values().flat_map(|host| {
+                    let all = host.really_there().into_iter();
+                    all.filter(|found| found.name.contains("before")).map(move |found| (host, found.id))
+                });
+                for (host, id) in commands.collect::<Vec<_>>() {
+                    let _ = host.outsider_end(&id, 0);
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), ends()).await.unwrap();
+        let app = platform.settled().await;
+        assert_eq!(app.last_rollout.unwrap().outcome, RolloutOutcome::Done, "{minutes}");
+        assert!(began.elapsed() < Duration::from_secs(120));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_on_each_host_is_complete_also_where_a_host_is_drained() {
+    let platform = platform(&["one", "two", "three"]).await;
+    let controller = &platform.controller;
+    let file = "[component.web]\nimage = 'web:1'\nreplicas = 'each-host'";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    let app = platform.settled().await;
+    let of_slot = |number: usize| app.component.values().next().unwrap().replicas[number].engine.clone().unwrap();
+    controller.set_draining(&ann(), of_slot(1).as_str(), true).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let app = platform.settled().await;
+    assert_eq!((app.summary.ready, app.summary.replicas, app.summary.state), (2, 2, AppState::Running));
 }

@@ -127,6 +127,54 @@ async fn a_host_that_was_given_up_has_nothing_left_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ran_on_a_volume_that_was_given_up_does_not_serve_again_with_it() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    platform.host("one").set_reachable(false);
+    platform.until("one", EngineStatus::Down).await;
+    // No other host could take it before this one is back.
+    controller.host_lost(&ann(), &engine_id("one"), true).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let old = platform.host("one").really_there()[0].id.clone();
+    platform.host("one").set_reachable(true);
+    let is_gone = || platform.host("one").really_there().iter().all(|container| container.id != old);
+    assert!(eventually(is_gone).await);
+    platform.settled().await;
+    let volumes = controller.shared.apps.known("shop").unwrap().shown().unwrap().desired().volumes.clone();
+    assert!(volumes.iter().any(|volume| volume.made), "what serves is on a volume that is written down: {volumes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_answers_again_loses_no_volumes() {
+    let platform = platform(&["one"]).await;
+    let controller = platform.controller.clone();
+    let file = "[component.db]\nimage = 'db:1'\nvolumes = ['data:/data']";
+    controller.apply_app(&ann(), "shop", request(file)).await.unwrap();
+    platform.settled().await;
+    platform.host("one").set_reachable(false);
+    platform.until("one", EngineStatus::Down).await;
+    let apps = &platform.controller.shared.apps;
+    let held = apps.documents(&apps.known("shop").unwrap()).await.unwrap();
+    let giving_up = tokio::spawn(async move { controller.host_lost(&ann(), &engine_id("one"), true).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    platform.host("one").set_reachable(true);
+    platform.until("one", EngineStatus::Up).await;
+    drop(held);
+    let outcome = giving_up.await.unwrap();
+    assert!(matches!(outcome, Err(ControllerError::Conflict { .. })), "{outcome:?}");
+    platform.settled().await;
+    assert_eq!(apps.known("shop").unwrap().shown().unwrap().desired().volumes.len(), 1);
+    // And it is a host like the others, that is waited for when it is silent.
+    platform.host("one").set_reachable(false);
+    platform.until("one", EngineStatus::Down).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(apps.volumes_on(&engine_id("one")).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_forgotten_in_the_moment_in_which_its_host_is_back_is_not_left_there() {
     let platform = platform(&["one", "two", "three"]).await;
     let controller = &platform.controller;

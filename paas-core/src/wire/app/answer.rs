@@ -162,6 +162,13 @@ pub struct AppStatus {
     pub notes: Vec<String>,
 }
 
+impl AppStatus {
+    /// Whether a rollout is under way, and goes on: that of an application that is stopped does not.
+    pub fn is_rolling_out(&self) -> bool {
+        self.rollout.is_some() && self.summary.state != AppState::Stopped
+    }
+}
+
 /// A rollout that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutStatus {
