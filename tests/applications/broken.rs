@@ -116,7 +116,12 @@ async fn what_nobody_has_is_refused(shop: Shop) {
         let mut component = version(web(REPLICAS), 2);
         component["image"] = json!(image);
         let refused = shop.put(json!({"app": of(component)})).await;
-        assert_eq!((refused.status, &refused.body["field"]), (400, &json!("component.web.image")), "{}", refused.body);
+        assert_eq!(
+            (refused.status.as_u16(), &refused.body["field"]),
+            (400, &json!("component.web.image")),
+            "{}",
+            refused.body
+        );
         let why = refused.body["detail"].as_str().unwrap();
         assert!(why.contains(&format!("{image} is on no host, and in no registry: ")), "{why}");
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Term;
 use crate::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
+    EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObservedContainer, PullProgress, Result,
     VolumeRequest,
 };
 use crate::model::app::Sizes;
@@ -98,7 +98,7 @@ impl DockerEngine for FencedEngine {
         self.engine.registry_digest(image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         self.engine.find_image(image).await
     }
 

@@ -11,7 +11,7 @@ use crate::apps::documents::Beside;
 use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Slot, Step, plan};
 use crate::executor::Executor;
 use crate::model::app::LastLines;
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, ExactImage, Scarce};
 use crate::store::records::{EndedRecord, OutcomeRecord};
 use crate::store::{Result, Write};
 
@@ -105,11 +105,19 @@ impl Apps {
         }
     }
 
-    /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done.
-    pub(crate) fn look(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
+    /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done. `scarce` is
+    /// what was found out of images beside what is known already.
+    pub(crate) fn look(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        scarce: &BTreeMap<ExactImage, Scarce>,
+    ) -> (Observed, Vec<Step>) {
         let now = self.now();
         let desired = self.as_it_counts(desired);
-        let observed = self.observe(executor, app, &desired, now);
+        let mut observed = self.observe(executor, app, &desired, now);
+        observed.scarce.extend(scarce.clone());
         let scheduler = &**executor.cluster.scheduler();
         let steps = executor.cluster.with_snapshot(|snapshot| plan(&desired, &observed, snapshot, scheduler, now));
         (observed, steps)
