@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use paas_core::controller::{Actor, Controller, RunRequest};
 use paas_core::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
-    Result, VolumeRequest, connect,
+    EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
+    PullProgress, Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
 use paas_core::model::{ContainerId, ContainerSpec, EngineSpec, ImageDigest, ImageRef, RegistryLogin};
@@ -80,7 +80,7 @@ impl DockerEngine for FixedTags {
         self.0.registry_digest(image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         self.0.find_image(image).await
     }
 

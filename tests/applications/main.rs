@@ -6,6 +6,7 @@ mod asking;
 mod broken;
 mod hands;
 mod leaders;
+mod moved;
 mod power;
 mod rolls;
 mod shop;
@@ -25,6 +26,7 @@ async fn what_people_do_wrong_leaves_every_application_as_declared() {
         broken::none_of_them_takes_the_old_one_away(&bed, &api),
         hands::interfere_all_the_time(&bed, &api),
         hands::apply_at_once(&bed, &api),
+        moved::a_tag_that_is_moved_on_a_host_changes_no_revision(&bed, &api),
         rolls::roll_out_one_after_the_other(&bed, &api),
     );
 }

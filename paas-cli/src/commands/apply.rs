@@ -1,5 +1,6 @@
 //! `deploy`, `app apply`, `app plan` and `app import`: an application as files say.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use paas_core::wire::app::{AppPlan, AppRequest, ApplyRequest};
@@ -51,6 +52,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
         supersede: options.supersede.supersede,
         refresh_images: options.refresh.refresh_images,
         images: None,
+        image_ids: BTreeMap::new(),
     };
     let plan = client.plan_app(&name, &request).await?;
     if plan.has_changes() || !plan.refused.is_empty() {
@@ -68,6 +70,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
     }
     request.base = Some(plan.base);
     request.images = Some(plan.images.clone());
+    request.image_ids = plan.image_ids.clone();
     let before = rollout::before(&client, &name).await?;
     for ConfigContent { sha256, content } in configs {
         client.put_blob(&name, &sha256, content).await?;

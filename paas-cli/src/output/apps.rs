@@ -179,7 +179,7 @@ pub(crate) fn history(revisions: &[RevisionSummary]) -> String {
 }
 
 /// How wide the images of a revision may be, characters.
-const IMAGES_WIDTH: usize = 24;
+const IMAGES_WIDTH: usize = 20;
 
 /// The images that are others than those of the revision before; all of them where that is not known.
 fn changed_images(revision: &RevisionSummary, earlier: Option<&RevisionSummary>) -> String {
@@ -187,6 +187,7 @@ fn changed_images(revision: &RevisionSummary, earlier: Option<&RevisionSummary>)
         earlier.is_none_or(|earlier| {
             earlier.images.get(component) != Some(image)
                 || earlier.digests.get(component) != revision.digests.get(component)
+                || earlier.image_ids.get(component) != revision.image_ids.get(component)
         })
     };
     let images: Vec<_> = revision.images.iter().filter(|(component, image)| is_new(component, image)).collect();

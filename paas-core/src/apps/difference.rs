@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::model::ImageDigest;
 use crate::model::app::{AppSpec, Change, ComponentName, ComponentSpec, ConfigFile, EnvValue, Replicas, SecretFile};
 use crate::wire::app::{ComponentRequest, FieldChange};
 
@@ -37,12 +38,14 @@ fn of_component(name: &ComponentName, old: Option<&ComponentSpec>, new: Option<&
     say_versions(new, &mut after);
     let fields: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differs = fields.into_iter().filter(|field| before.get(*field) != after.get(*field));
-    let digest = |spec: &ComponentSpec| spec.digest.as_ref().map(ToString::to_string);
-    let is_other_content = old.image == new.image && old.digest != new.digest;
-    let content = is_other_content.then(|| FieldChange {
-        field: format!("{path}.digest"),
-        old: digest(old),
-        new: digest(new),
+    let content = [("digest", &old.digest, &new.digest), ("image_id", &old.image_id, &new.image_id)];
+    let text = |digest: &Option<ImageDigest>| digest.as_ref().map(ToString::to_string);
+    // Where the image is another one, that says it.
+    let is_other = |(_, before, after): &(&str, &_, &_)| old.image == new.image && before != after;
+    let content = content.into_iter().filter(is_other).map(|(field, before, after)| FieldChange {
+        field: format!("{path}.{field}"),
+        old: text(before),
+        new: text(after),
         new_containers: true,
     });
     differs

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Slot;
 use crate::model::app::{AppName, Sizes};
-use crate::model::{ContainerState, EngineId, ImageRef};
+use crate::model::{ContainerState, EngineId, ExactImage, Scarce};
 
 /// Everything that was observed and may matter to one application.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +29,9 @@ pub struct Observed {
     /// The engines where a network of somebody else has the name of that of the application.
     pub networks_of_others: BTreeSet<EngineId>,
     /// Images that engines are known to have, beside those of which they have containers.
-    pub images: BTreeSet<(EngineId, ImageRef)>,
-    /// Images that no registry has, as far as is known, and the hosts that have them: containers of them are made nowhere else.
-    pub scarce: BTreeMap<ImageRef, BTreeSet<EngineId>>,
+    pub images: BTreeSet<(EngineId, ExactImage)>,
+    /// Images that no registry has, as far as is known: containers of them are made on the hosts that have them.
+    pub scarce: BTreeMap<ExactImage, Scarce>,
 }
 
 /// Whether an engine can be reached.

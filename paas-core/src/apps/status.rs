@@ -1,6 +1,6 @@
 //! How an application is, for people and programs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Apps {
     /// How an application is; nothing where there is none.
     pub(crate) fn status(&self, executor: &Executor, app: &Arc<App>) -> Option<AppStatus> {
         let documents = app.shown()?;
-        let (observed, steps) = self.look(executor, app, documents.desired());
+        let (observed, steps) = self.look(executor, app, documents.desired(), &BTreeMap::new());
         let known = executor.cluster.replicas(&app.name);
         let (cluster, making) = (&executor.cluster, app.being_made());
         let now = self.now();

@@ -36,6 +36,7 @@ const KEY_SLOT: &str = "paas.slot";
 const KEY_GENERATION: &str = "paas.generation";
 const KEY_REVISION: &str = "paas.revision";
 const KEY_FINGERPRINT: &str = "paas.fingerprint";
+const KEY_IMAGE_ID: &str = "paas.image_id";
 const KEY_RUN: &str = "paas.run";
 
 /// The attempt that the labels of a container name, if a platform wrote them.
@@ -90,6 +91,7 @@ pub fn write(request: &CreateRequest) -> HashMap<String, String> {
             (KEY_GENERATION, replica.generation.to_string()),
             (KEY_REVISION, replica.revision.to_string()),
             (KEY_FINGERPRINT, replica.fingerprint.clone()),
+            (KEY_IMAGE_ID, replica.image_id.as_ref().map(ToString::to_string).unwrap_or_default()),
         ]
     });
     // Only where there is no slot, and always there.
@@ -186,6 +188,7 @@ fn read_replica(labels: &HashMap<String, String>) -> Option<ReplicaLabels> {
         generation: labels.get(KEY_GENERATION)?.parse().ok()?,
         revision: labels.get(KEY_REVISION)?.parse().ok()?,
         fingerprint: labels.get(KEY_FINGERPRINT).cloned().unwrap_or_default(),
+        image_id: labels.get(KEY_IMAGE_ID).and_then(|id| id.parse().ok()),
         run: labels.get(KEY_RUN).filter(|_| slot.is_none()).and_then(|run| run.parse().ok()),
         slot,
     })
@@ -230,6 +233,7 @@ mod tests {
             generation: 7,
             revision: 12,
             fingerprint: "00ff".into(),
+            image_id: Some(format!("sha256:{}", "a".repeat(64)).parse().unwrap()),
             run: None,
         };
         CreateRequest { replica: Some(labels), mark: None, ..request(httpd()) }
@@ -356,15 +360,18 @@ mod tests {
     fn labels_of_a_replica_are_read_for_ever() {
         let labels = golden(include_str!("golden/labels-v1-replica.json"));
         let (spec, managed) = read(&labels, "/shop.web.2.7").unwrap();
-        assert_eq!((spec, managed.replica()), (httpd(), replica(Some(2)).replica.as_ref()));
+        let mut of_before = replica(Some(2));
+        of_before.replica.iter_mut().for_each(|replica| replica.image_id = None);
+        assert_eq!((spec, managed.replica()), (httpd(), of_before.replica.as_ref()));
         assert_eq!(managed.launch.to_string(), "0199a1b2-c3d4-7e5f-8a6b-7c8d0a1b2c3d");
         assert_eq!((&*managed.platform, &*managed.user), ("9f0c2a54-6f0e-4c34-9d2f-6f6f5c5c1b11", "admin"));
-        let written = write(&CreateRequest {
+        let mut written = write(&CreateRequest {
             name: "shop.web.2.7".into(),
             platform: managed.platform.to_string(),
             launch: managed.launch,
-            ..replica(Some(2))
+            ..of_before
         });
+        assert_eq!(written.remove(KEY_IMAGE_ID).as_deref(), Some(""), "so that none is inherited");
         assert_eq!(written, labels, "and written so");
 
         let mut declared = replica(Some(2));

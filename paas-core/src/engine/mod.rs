@@ -25,8 +25,8 @@ pub use error::{EngineError, EngineErrorKind};
 pub use simulated::{Asked, SimulatedEngine};
 pub use types::{
     AppNetwork, ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, EventDetail, ExecChunk,
-    LogChunk, LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObjectLabels, ObservedContainer, Owner,
-    PullProgress, ReplicaLabels, RequestMark, RunState, VolumeRequest,
+    FoundImage, LogChunk, LogOptions, LogRotation, LogStream, Managed, NetworkRequest, ObjectLabels, ObservedContainer,
+    Owner, PullProgress, ReplicaLabels, RequestMark, RunState, VolumeRequest,
 };
 
 /// Result of an engine's operations.
@@ -109,7 +109,7 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 ///     async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest> {
 ///         self.0.registry_digest(image, login).await
 ///     }
-///     async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+///     async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
 ///         self.0.find_image(image).await
 ///     }
 ///     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<BoxStream<'static, Result<LogChunk>>> {
@@ -246,9 +246,8 @@ pub trait DockerEngine: Send + Sync + fmt::Debug {
     /// name; others where it does not answer.
     async fn registry_digest(&self, image: &ImageRef, login: Option<RegistryLogin>) -> Result<ImageDigest>;
 
-    /// The digests under which the engine itself has an image; none of them where it was made or loaded here. Nothing where the
-    /// engine does not have it.
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>>;
+    /// What the engine itself has under the name of an image. Nothing where it has none.
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>>;
 
     /// Output of a container, as it comes; also of one that has ended. The stream ends with what there is, or, when the
     /// options say to follow, with the container.

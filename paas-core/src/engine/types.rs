@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::app::{AppName, ComponentName, SecretValue};
 use crate::model::{
-    BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageRef, LaunchId,
-    MemoryMb, RequestId, Resources, Subnets,
+    BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, EngineId, Group, HealthStatus, ImageDigest, ImageRef,
+    LaunchId, MemoryMb, RequestId, Resources, Subnets,
 };
 
 /// What a Docker host says of itself.
@@ -157,9 +157,22 @@ pub struct ReplicaLabels {
     /// What it was made as, of [`ComponentSpec::fingerprint`](crate::model::app::ComponentSpec::fingerprint); empty where nobody
     /// knows. By it a container is known again whose revision was lost with the store.
     pub fingerprint: String,
+    /// The id of the image that it was to be made of, where no registry has that; `None` where nobody could say it.
+    pub image_id: Option<ImageDigest>,
     /// The number of a command that somebody asked for; `None` for a replica, and for the command that goes before its component is
     /// replaced.
     pub run: Option<u32>,
+}
+
+/// An image that an engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImage {
+    /// What the engine itself calls it: the same on every engine that got it from one place and keeps images in the same way.
+    pub id: ImageDigest,
+    /// What the registry calls it that its name says, where it is from there; mostly none where it was made or loaded here.
+    pub digests: Vec<ImageDigest>,
+    /// When it was made, wherever that was.
+    pub created: Option<Timestamp>,
 }
 
 /// How much of a container's output its host keeps: the newest files of so many megabytes.

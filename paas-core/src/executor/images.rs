@@ -1,27 +1,47 @@
 //! Which hosts have an image.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 
 use super::Executor;
-use crate::engine::{EngineError, EngineErrorKind};
-use crate::model::{EngineId, ImageDigest, ImageRef};
+use crate::engine::{DockerEngine, EngineError, EngineErrorKind, FoundImage};
+use crate::model::{EngineId, ExactImage, ImageRef, Scarce};
 
 /// How long a host may take to say whether it has an image.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many hosts are asked at once.
 const AT_ONCE: usize = 32;
 
-/// What a host says when it is asked for an image: the digests that it knows of it, or nothing where it does not have it.
-pub(crate) type Said = Result<Option<Vec<ImageDigest>>, EngineError>;
+/// What a host says when it is asked for an image.
+pub(crate) type Said = Result<Option<FoundImage>, EngineError>;
 
 impl Executor {
-    /// The hosts that have an image, of those that are up, with the digests that each knows of it.
-    pub(crate) async fn who_has(&self, image: &ImageRef) -> BTreeMap<EngineId, Vec<ImageDigest>> {
-        let said = self.ask_for_image(&self.cluster.engines_up(), image).await;
-        said.into_iter().filter_map(|(engine, said)| Some((engine, said.ok()??))).collect()
+    /// The hosts that have an image, of those that are up, and those that have another one under its name.
+    pub(crate) async fn who_has(&self, image: &ExactImage) -> Scarce {
+        let said = self.ask_for_image(&self.cluster.engines_up(), &image.name).await;
+        Scarce::of(image, said.iter().filter_map(|(engine, said)| Some((engine, &said.as_ref().ok()?.as_ref()?.id))))
+    }
+
+    /// Sees to it that what a host has under the name of an image is that one.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::NoSuchImage`] where it is another; what the host said.
+    pub(super) async fn check_image(
+        &self,
+        connection: &dyn DockerEngine,
+        image: &ExactImage,
+    ) -> Result<(), EngineError> {
+        let Some(id) = &image.id else { return Ok(()) };
+        let refused = |what: &str| {
+            let detail = format!("{} is {what} there, and was {} when it was declared", image.name, id.short());
+            Err(EngineError::new(EngineErrorKind::NoSuchImage, "use the image", detail))
+        };
+        match connection.find_image(&image.name).await? {
+            Some(found) if found.id == *id => Ok(()),
+            Some(found) => refused(found.id.short()),
+            None => refused("not"),
+        }
     }
 
     /// What hosts say of an image, in their order.

@@ -13,7 +13,7 @@ use crate::engine::{
     ObservedContainer, ReplicaLabels,
 };
 use crate::model::app::SecretValue;
-use crate::model::{ContainerId, ContainerSpec, EngineId, ImageRef};
+use crate::model::{ContainerId, ContainerSpec, EngineId, ExactImage, ImageRef};
 use crate::scheduler::PlacementRequest;
 
 /// What a container writes.
@@ -135,14 +135,17 @@ impl Executor {
     /// Has an engine get an image, unless it has it.
     ///
     /// # Errors
-    /// What the engine or the registry said.
-    pub(crate) async fn fetch_image(&self, engine: &EngineId, image: &ImageRef) -> Result<(), EngineError> {
+    /// What the engine or the registry said; [`EngineErrorKind::NoSuchImage`] where it has another one under that name.
+    pub(crate) async fn fetch_image(&self, engine: &EngineId, image: &ExactImage) -> Result<(), EngineError> {
         let gone = || EngineError::new(EngineErrorKind::Unreachable, "pull the image", "the engine was deleted");
         let connection = self.cluster.connection(engine).ok_or_else(gone)?;
-        if self.cluster.while_up(engine, connection.find_image(image)).await?.is_some() {
-            return Ok(());
-        }
-        self.cluster.while_up(engine, self.pull_onto(&*connection, engine, image)).await
+        let fetch = async {
+            if connection.find_image(&image.name).await?.is_none() {
+                self.pull_onto(&*connection, engine, &image.name).await?;
+            }
+            self.check_image(&*connection, image).await
+        };
+        self.cluster.while_up(engine, fetch).await
     }
 
     /// Starts a container that is there, or lets one go on that is paused. `files` are for one that was never started.
@@ -229,6 +232,9 @@ impl Executor {
             network: new.network.clone(),
             hidden_environment: new.hidden_environment.clone(),
         };
+        // As late as can be: somebody may have moved its tag while it was waited for a turn.
+        let image = ExactImage { name: new.spec.name.clone(), id: new.labels.image_id.clone() };
+        self.check_image(connection, &image).await?;
         match connection.create(&request).await {
             Ok(created) => {
                 for warning in &created.warnings {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::Term;
 use crate::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
-    Result, VolumeRequest,
+    EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
+    PullProgress, Result, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -98,7 +98,7 @@ impl DockerEngine for FencedEngine {
         self.engine.registry_digest(image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         self.engine.find_image(image).await
     }
 

@@ -1,12 +1,13 @@
 //! Image references.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, port_number};
+use super::{EngineId, Invalid, port_number};
 
 /// The registry of images whose reference names none.
 pub(super) const DOCKER_HUB: &str = "docker.io";
@@ -26,8 +27,8 @@ pub(super) fn canonical_registry(registry: &str) -> &str {
 #[serde(try_from = "String")]
 pub struct ImageRef(Arc<str>);
 
-/// What an image is made of, as a registry names it: `sha256:` and 64 hexadecimal digits. Whatever its tag points to later, this is
-/// one and the same.
+/// What an image is made of: `sha256:` and 64 hexadecimal digits. Whatever its tag points to later, this is one and the same. A registry
+/// has one name of that form for an image (its digest), and each host has another (its id).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ImageDigest(Arc<str>);
@@ -61,6 +62,60 @@ impl TryFrom<String> for ImageDigest {
 impl fmt::Display for ImageDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+/// Exactly one image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExactImage {
+    /// What it is called, with its digest where a registry has it.
+    pub name: ImageRef,
+    /// Where no registry has it: the id of what hosts are to have under that name, if that is known.
+    pub id: Option<ImageDigest>,
+}
+
+/// Where an image is that no registry has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scarce {
+    /// The hosts that have it.
+    pub hosts: BTreeSet<EngineId>,
+    /// Those that have another one under its name.
+    pub others: BTreeSet<EngineId>,
+}
+
+impl Scarce {
+    /// By the ids of what hosts have under its name.
+    pub fn of<'a>(image: &ExactImage, there: impl Iterator<Item = (&'a EngineId, &'a ImageDigest)>) -> Self {
+        let is_it = |found: &ImageDigest| image.id.as_ref().is_none_or(|id| id == found);
+        let (hosts, others): (Vec<_>, Vec<_>) = there.partition(|(_, found)| is_it(found));
+        let names = |of: Vec<(&EngineId, _)>| of.into_iter().map(|(engine, _)| engine.clone()).collect();
+        Self { hosts: names(hosts), others: names(others) }
+    }
+
+    /// Where it is and what is to be done about it, in a sentence.
+    pub fn say(&self, image: &ExactImage) -> String {
+        let Self { hosts, others } = self;
+        let has = |hosts: &BTreeSet<EngineId>| {
+            let names: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
+            format!("{} {}", names.join(", "), if names.len() == 1 { "has" } else { "have" })
+        };
+        let (where_it_is, load) = match hosts.is_empty() {
+            true => (format!("neither a registry nor a host has {}", image.name), "on one"),
+            false => (format!("no registry gives {}, and only {} it", image.name, has(hosts)), "on the other hosts"),
+        };
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => format!(" as it was declared; {} another image under that name", has(others)),
+        };
+        format!("{where_it_is}{others}: push it to a registry, or load it {load}")
+    }
+}
+
+impl ImageDigest {
+    /// The beginning of it that is enough for people, as Docker shows it.
+    pub fn short(&self) -> &str {
+        let digits = self.0.rsplit(':').next().unwrap_or_default();
+        digits.get(..12).unwrap_or(digits)
     }
 }
 
@@ -291,6 +346,26 @@ mod tests {
             "localhost:5000/a".parse::<ImageRef>().unwrap().repository_and_tag(),
             ("localhost:5000/a", "latest")
         );
+    }
+
+    #[test]
+    fn where_an_image_is_that_no_registry_has_is_said_in_a_sentence() {
+        let digest = |of: char| format!("sha256:{}", of.to_string().repeat(64)).parse::<ImageDigest>().unwrap();
+        let engines = ["a", "b", "c"].map(|name| name.parse::<EngineId>().unwrap());
+        let image = |id| ExactImage { name: "web:1".parse().unwrap(), id };
+        let say = |id: Option<char>, there: &str| {
+            let (image, found): (_, Vec<ImageDigest>) = (image(id.map(digest)), there.chars().map(digest).collect());
+            Scarce::of(&image, engines.iter().zip(&found)).say(&image)
+        };
+        let all = "push it to a registry, or load it on the other hosts";
+        assert_eq!(say(None, "ab"), format!("no registry gives web:1, and only a, b have it: {all}"));
+        assert_eq!(say(Some('a'), "a"), format!("no registry gives web:1, and only a has it: {all}"));
+        let another = "as it was declared; b, c have another image under that name";
+        assert_eq!(say(Some('a'), "abb"), format!("no registry gives web:1, and only a has it {another}: {all}"));
+        let nowhere = "neither a registry nor a host has web:1 as it was declared; a has another image under that name: \
+                       push it to a registry, or load it on one";
+        assert_eq!(say(Some('a'), "b"), nowhere);
+        assert_eq!(digest('a').short(), "aaaaaaaaaaaa");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use event::{Event, EventKind, TAG_DOCKER};
 pub use group::Group;
 pub use health::{HealthCheck, HealthCommand, HealthStatus};
 pub use id::{AccountId, ContainerId, EngineId, EventId, LaunchId, RequestId, UserName};
-pub use image::{ImageDigest, ImageRef};
+pub use image::{ExactImage, ImageDigest, ImageRef, Scarce};
 pub use logging::Logging;
 pub use port::{BindPort, BoundPort, HostPort, Protocol};
 pub use registry_login::{RegistryLogin, ShownRegistryLogin};

@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use paas_core::engine::{
     Connector, ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent,
-    EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions, LogStream, NetworkRequest, ObjectLabels,
+    EngineInfo, EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, LogStream, NetworkRequest, ObjectLabels,
     ObservedContainer, PullProgress, Result, VolumeRequest, connect,
 };
 use paas_core::model::app::Sizes;
@@ -110,7 +110,7 @@ impl DockerEngine for Tricky {
         self.inner.registry_digest(image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         self.inner.find_image(image).await
     }
 

@@ -13,8 +13,8 @@ use crate::apps::{
     Action, Backend, Cause, Choice, Instance, ObservedContainer, Reach, Replica, RolloutReason, Slot, StepFailure,
     Subject, Volume,
 };
+use crate::model::EngineId;
 use crate::model::app::{ComponentName, ComponentSpec, Spread};
-use crate::model::{EngineId, ImageRef};
 use crate::scheduler::{PlacementRequest, Snapshot};
 
 /// How long a slot waits after a first failure; twice as long after each further one.
@@ -48,9 +48,9 @@ impl<'a> Planner<'a> {
         request.except.extend(except.cloned());
         request.except.extend(view.old.as_ref().and_then(|old| old.makes_room_on().cloned()));
         let beside = hosts_of_used(&self.placed, view.spec);
-        let image = view.spec.pinned_image();
+        let image = view.spec.exact_image();
         let scarce = self.observed.scarce.get(&image);
-        for hosts in beside.iter().chain(scarce) {
+        for hosts in beside.iter().chain(scarce.map(|scarce| &scarce.hosts)) {
             let others = snapshot.engines().map(|host| &host.id).filter(|host| !hosts.contains(*host));
             request.except.extend(others.cloned());
         }
@@ -59,7 +59,7 @@ impl<'a> Planner<'a> {
                 refusal = beside_what_it_uses(view.spec, hosts, &refusal);
             }
             match scarce {
-                Some(hosts) => format!("{refusal}; {}", only_there(&image, hosts)),
+                Some(scarce) => format!("{refusal}; {}", scarce.say(&image)),
                 None => refusal,
             }
         };
@@ -390,16 +390,6 @@ fn beside_what_it_uses(spec: &ComponentSpec, hosts: &BTreeSet<EngineId>, refusal
     let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
     let where_it_is = if hosts.is_empty() { "on no host".to_owned() } else { format!("on {}", hosts.join(", ")) };
     format!("{refusal}; it has to be on a host with {}, which it uses and which is {where_it_is}", used.join(" and "))
-}
-
-/// What is to be done about an image that no registry has.
-fn only_there(image: &ImageRef, hosts: &BTreeSet<EngineId>) -> String {
-    let hosts: Vec<&str> = hosts.iter().map(EngineId::as_str).collect();
-    let has = if hosts.len() == 1 { "has" } else { "have" };
-    format!(
-        "no registry gives {image}, and only {} {has} it: push it to a registry, or load it on the other hosts",
-        hosts.join(", ")
-    )
 }
 
 /// Whether there must never be two containers of one slot at once.

@@ -186,15 +186,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether a host is known to have the image of a slot.
+    /// Whether a host is known to have the image of a slot. What a container there was made of says nothing about what a name that no
+    /// registry knows stands for by now.
     fn has_image(&self, view: &View<'a>, engine: &EngineId) -> bool {
-        let image = view.spec.pinned_image();
+        let image = view.spec.exact_image();
         let has_container = |container: &ObservedContainer| {
             let of =
                 container.slot.as_ref().and_then(|slot| self.desired.component(container.revision, &slot.component));
-            container.engine == *engine && of.is_some_and(|of| of.pinned_image() == image)
+            container.engine == *engine && of.is_some_and(|of| of.pinned_image() == image.name)
         };
-        self.observed.containers.iter().any(has_container) || self.observed.images.contains(&(engine.clone(), image))
+        let is_used = image.id.is_none() && self.observed.containers.iter().any(has_container);
+        is_used || self.observed.images.contains(&(engine.clone(), image))
     }
 
     /// What would be free if a running container were stopped.

@@ -239,6 +239,7 @@ mod tests {
                 generation: 1,
                 revision: 1,
                 fingerprint: String::new(),
+                image_id: None,
                 run: None,
             },
             id: "0123456789ab".parse().unwrap(),

@@ -121,7 +121,7 @@ impl Apps {
                 Ok(self.make_volume(executor, app, slot, volume, engine).await?)
             }
             Action::Fetch { slot, revision, engine } => {
-                let image = component(desired, *revision, &slot.component)?.pinned_image();
+                let image = component(desired, *revision, &slot.component)?.exact_image();
                 executor.fetch_image(engine, &image).await?;
                 app.images.lock().insert((engine.clone(), image));
                 Ok(())

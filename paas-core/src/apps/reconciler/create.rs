@@ -43,6 +43,7 @@ impl Apps {
                 generation: *generation,
                 revision,
                 fingerprint: component.fingerprint(),
+                image_id: component.image_id.clone(),
                 run: None,
             },
             network: network(app, &spec, Some(&slot.component)),

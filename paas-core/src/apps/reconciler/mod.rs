@@ -40,7 +40,7 @@ use super::{Desired, Instance, Slot};
 use crate::clock::Clock;
 use crate::events::Publisher;
 use crate::model::app::AppName;
-use crate::model::{EngineId, ImageRef};
+use crate::model::{EngineId, ExactImage, Scarce};
 use crate::seal::Sealer;
 use crate::store::records::OutputRecord;
 use crate::store::tables::OUTPUTS;
@@ -107,9 +107,9 @@ pub(crate) struct App {
     health: Mutex<Health>,
     probes: Probes,
     /// Images that hosts were seen to have, or got.
-    images: Mutex<BTreeSet<(EngineId, ImageRef)>>,
-    /// Images that no registry gave when it was asked for last, with the hosts that have them, and when that was.
-    scarce: Mutex<BTreeMap<ImageRef, (BTreeSet<EngineId>, Timestamp)>>,
+    images: Mutex<BTreeSet<(EngineId, ExactImage)>>,
+    /// Images that no registry gave when it was asked for last, where they are, and when that was.
+    scarce: Mutex<BTreeMap<ExactImage, (Scarce, Timestamp)>>,
     /// What was read of containers because of which a rollout ends with the next round.
     lines_read: Mutex<LinesRead>,
     /// The commands that somebody waits for, by number.

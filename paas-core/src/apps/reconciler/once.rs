@@ -53,8 +53,9 @@ impl Apps {
         let Where { only, avoid } = place;
         let spec = reduced(component, component.container_spec());
         let mut request = PlacementRequest { only, ..PlacementRequest::new(&spec, 1) };
-        let scarce = app.scarce_images(self.now()).remove(&component.pinned_image());
-        for hosts in hosts_of_used(&desired.placed(), component).into_iter().chain(scarce) {
+        let scarce = app.scarce_images(self.now()).remove(&component.exact_image());
+        let has_image = scarce.map(|scarce| scarce.hosts);
+        for hosts in hosts_of_used(&desired.placed(), component).into_iter().chain(has_image) {
             request.except.extend(executor.cluster.reaches().into_keys().filter(|engine| !hosts.contains(engine)));
         }
         let mut elsewhere = request.clone();
@@ -90,6 +91,7 @@ pub(super) fn container(
             generation: revision,
             revision,
             fingerprint: String::new(),
+            image_id: of.image_id.clone(),
             run,
         },
         network: network(app, &spec, None),

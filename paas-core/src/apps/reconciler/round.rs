@@ -11,7 +11,7 @@ use crate::apps::documents::Beside;
 use crate::apps::{Action, Desired, Goal, Observed, Outcome, RolloutReason, Slot, Step, plan};
 use crate::executor::Executor;
 use crate::model::app::LastLines;
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, ExactImage, Scarce};
 use crate::store::records::{EndedRecord, OutcomeRecord};
 use crate::store::{Result, Write};
 
@@ -113,17 +113,31 @@ impl Apps {
     /// What would be done next for an application by a server that does not only observe. Nothing is done.
     pub(crate) fn look_ahead(&self, executor: &Executor, app: &App, desired: &Desired) -> Vec<Step> {
         let desired = Desired { observe_only: false, ..self.as_it_counts(desired) };
-        self.look_as(executor, app, &desired).1
+        self.look_as(executor, app, &desired, &BTreeMap::new()).1
     }
 
-    /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done.
-    pub(crate) fn look(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
-        self.look_as(executor, app, &self.as_it_counts(desired))
+    /// What there is of an application, and what would be done next if it were to be as `desired` says. Nothing is done. `scarce` is
+    /// what was found out of images beside what is known already.
+    pub(crate) fn look(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        scarce: &BTreeMap<ExactImage, Scarce>,
+    ) -> (Observed, Vec<Step>) {
+        self.look_as(executor, app, &self.as_it_counts(desired), scarce)
     }
 
-    fn look_as(&self, executor: &Executor, app: &App, desired: &Desired) -> (Observed, Vec<Step>) {
+    fn look_as(
+        &self,
+        executor: &Executor,
+        app: &App,
+        desired: &Desired,
+        scarce: &BTreeMap<ExactImage, Scarce>,
+    ) -> (Observed, Vec<Step>) {
         let now = self.now();
-        let observed = self.observe(executor, app, desired, now);
+        let mut observed = self.observe(executor, app, desired, now);
+        observed.scarce.extend(scarce.clone());
         let scheduler = &**executor.cluster.scheduler();
         let steps = executor.cluster.with_snapshot(|snapshot| plan(desired, &observed, snapshot, scheduler, now));
         (observed, steps)

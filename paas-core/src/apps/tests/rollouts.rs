@@ -511,6 +511,7 @@ fn what_runs_is_not_made_again_because_the_revision_that_it_was_made_of_is_forgo
         generation: 1,
         revision: 1,
         fingerprint: String::new(),
+        image_id: None,
         run: None,
     };
     let (own, other) = (labels(world.desired.declared), labels(Some(jiff::Timestamp::UNIX_EPOCH)));

@@ -202,7 +202,7 @@ impl World {
                 self.desired.note_failed_fetch(slot, *revision, engine, why, true, self.now);
             }
             Action::Fetch { slot, revision, engine } => {
-                let image = self.desired.component(*revision, &slot.component).unwrap().pinned_image();
+                let image = self.desired.component(*revision, &slot.component).unwrap().exact_image();
                 self.observed.images.insert((engine.clone(), image));
             }
             Action::Create { replica, .. } if self.full_hosts.contains(&replica.engine) => {

@@ -37,6 +37,7 @@ fn request(slot: Option<u32>) -> CreateRequest {
         generation: 1,
         revision: 3,
         fingerprint: String::new(),
+        image_id: None,
         run: None,
     };
     let mut spec = ContainerSpec::new("web:1".parse().unwrap());

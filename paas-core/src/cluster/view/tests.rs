@@ -134,6 +134,7 @@ fn replica_of(number: usize, launch: LaunchId, state: ContainerState) -> Observe
         generation: 1,
         revision: 1,
         fingerprint: String::new(),
+        image_id: None,
         run: None,
     };
     found.managed.as_mut().unwrap().owner = Owner::Replica(labels);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::images::{self, Found};
+use super::images::{self, Exacts, Found};
 use super::secrets::check_kept;
 use super::{current_of, not_found, only_component, reason_of};
 use crate::apps::documents::Beside;
@@ -33,9 +33,10 @@ impl Controller {
         let decide = move |controller: &Controller, actor: &Actor, desired: &mut Desired, secrets: &Outlines| {
             let current = current_of(desired).cloned();
             let mut spec = controller.check_app(actor, &desired.app, &request.app, current.as_deref(), secrets)?;
-            let mut digests = images::digests(&spec, current.as_deref(), &found);
-            digests.extend(request.images.clone().unwrap_or_default());
-            images::pin(&mut spec, current.as_deref(), &digests, request.refresh_images);
+            let mut exacts = Exacts::of(&spec, current.as_deref(), &found);
+            exacts.digests.extend(request.images.clone().unwrap_or_default());
+            exacts.ids.extend(request.image_ids.clone());
+            exacts.pin(&mut spec, current.as_deref(), request.refresh_images);
             controller.take_images_of_orphans(desired, &mut spec, &request);
             let refused = images::refused(&spec, current.as_deref(), &found, request.refresh_images);
             if let Some(refused) = refused.into_iter().next() {
@@ -76,7 +77,8 @@ impl Controller {
         let secrets = self.shared.apps.secrets().outlines(name).await.map_err(ControllerError::Store)?;
         let spec = self.check_app(actor, name, &request.app, current, &secrets)?;
         let is_asked = |(name, component): &(&ComponentName, &ComponentSpec)| {
-            let is_planned = request.images.as_ref().is_some_and(|images| images.contains_key(*name));
+            let planned = request.images.iter().chain([&request.image_ids]);
+            let is_planned = planned.into_iter().any(|images| images.contains_key(*name));
             !is_planned && images::is_to_be_found(current, name, component, request.refresh_images)
         };
         Ok(self.find_images(spec.components.iter().filter(is_asked)).await)

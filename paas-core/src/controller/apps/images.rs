@@ -6,10 +6,10 @@ use futures::{StreamExt, stream};
 
 use crate::cluster::EngineReach;
 use crate::controller::Controller;
-use crate::engine::{EngineError, EngineErrorKind};
+use crate::engine::{EngineError, EngineErrorKind, FoundImage};
 use crate::executor::Said;
 use crate::model::app::{AppSpec, ComponentName, ComponentSpec};
-use crate::model::{EngineId, ImageDigest, ImageRef, Invalid};
+use crate::model::{EngineId, ExactImage, ImageDigest, ImageRef, Invalid, Scarce};
 
 /// How many hosts are asked for what they have.
 const HOSTS_ASKED: usize = 16;
@@ -23,52 +23,122 @@ const WAYS: usize = 3;
 pub(super) enum Found {
     /// This is what its registry has.
     InRegistry(ImageDigest),
-    /// Hosts have it, and its registry does not say what it has; with the digest where one of them got it from there.
-    OnHosts {
-        /// What one of them got from there.
-        digest: Option<ImageDigest>,
-        /// Those that have it, where others do not.
-        only: Vec<EngineId>,
-    },
+    /// Hosts have it, and its registry does not say what it has.
+    OnHosts(OnHosts),
     /// Every host that answers lacks it, and why there is none in a registry.
     Nowhere(String),
     /// Nobody could say whether there is one, and why.
     Unknown(String),
 }
 
-/// The digests that components may be pinned to: what a host has of an image may be old, so it is taken only where nothing is known.
-pub(super) fn digests(
-    spec: &AppSpec,
-    current: Option<&AppSpec>,
-    found: &BTreeMap<ComponentName, Found>,
-) -> BTreeMap<ComponentName, ImageDigest> {
-    let is_known = |name: &ComponentName| {
-        let before = spec.components.get(name).and_then(|component| same_image(current, name, component));
-        before.is_some_and(|before| before.digest.is_some())
-    };
-    let digest = |(name, found): (&ComponentName, &Found)| match found {
-        Found::InRegistry(digest) => Some((name.clone(), digest.clone())),
-        Found::OnHosts { digest: Some(digest), .. } if !is_known(name) => Some((name.clone(), digest.clone())),
-        Found::OnHosts { .. } | Found::Nowhere(_) | Found::Unknown(_) => None,
-    };
-    found.iter().filter_map(digest).collect()
+/// What hosts have under the name of an image that no registry gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OnHosts {
+    /// What each has, of those that have any.
+    there: Vec<(EngineId, FoundImage)>,
+    /// Whether others that were asked have none.
+    is_missing: bool,
 }
 
-/// Has each component made of exactly the image that it was declared with: what it was before where its image was not changed, and
-/// otherwise what was found; with `refresh`, what was found.
-pub(super) fn pin(
-    spec: &mut AppSpec,
-    current: Option<&AppSpec>,
-    found: &BTreeMap<ComponentName, ImageDigest>,
-    refresh: bool,
-) {
-    for (name, component) in &mut spec.components {
-        let now = found.get(name).filter(|_| component.image.digest().is_none()).cloned();
-        component.digest = match same_image(current, name, component) {
-            Some(before) if !refresh => before.digest.clone().or(now),
-            Some(before) => now.or_else(|| before.digest.clone()),
-            None => now,
+impl OnHosts {
+    /// Nothing where no host has any.
+    fn of(said: &[(EngineId, Said)]) -> Option<Self> {
+        let found = |(engine, said): &(EngineId, Said)| Some((engine.clone(), said.as_ref().ok()?.clone()?));
+        let there: Vec<(EngineId, FoundImage)> = said.iter().filter_map(found).collect();
+        let is_missing = there.len() < said.len();
+        (!there.is_empty()).then_some(Self { there, is_missing })
+    }
+
+    /// Whether all that were asked have the same.
+    fn is_everywhere(&self) -> bool {
+        let mut ids = self.there.iter().map(|(_, found)| &found.id);
+        let first = ids.next();
+        !self.is_missing && ids.all(|id| Some(id) == first)
+    }
+
+    /// What is meant where they have several: what is from a registry, then what was made last, then what most have.
+    pub(super) fn newest(&self) -> Exact {
+        let key = |(_, found): &&(EngineId, FoundImage)| {
+            let number = self.there.iter().filter(|(_, other)| other.id == found.id).count();
+            (!found.digests.is_empty(), found.created, number, found.id.clone())
         };
+        let newest = self.there.iter().max_by_key(key).map(|(_, found)| found);
+        let digest = newest.and_then(|found| found.digests.first().cloned());
+        let id = newest.map(|found| found.id.clone()).filter(|_| digest.is_none());
+        Exact { digest, id }
+    }
+
+    /// Where an image is, if it is not everywhere.
+    pub(super) fn scarce(&self, image: &ExactImage) -> Option<Scarce> {
+        let scarce = Scarce::of(image, self.there.iter().map(|(engine, found)| (engine, &found.id)));
+        (self.is_missing || !scarce.others.is_empty()).then_some(scarce)
+    }
+}
+
+/// What an image is, by its digest in a registry, or by the id that hosts have for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Exact {
+    digest: Option<ImageDigest>,
+    pub(super) id: Option<ImageDigest>,
+}
+
+impl Exact {
+    fn of(component: &ComponentSpec) -> Self {
+        Self { digest: component.digest.clone(), id: component.image_id.clone() }
+    }
+
+    /// Whether it says more than another: what a registry has is the same everywhere.
+    fn says_more_than(&self, other: &Self) -> bool {
+        let rank = |exact: &Self| (exact.digest.is_some(), exact.id.is_some());
+        rank(self) > rank(other)
+    }
+}
+
+/// What images of components are, as far as that was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exacts {
+    /// Of those that a registry has, the digest.
+    pub(super) digests: BTreeMap<ComponentName, ImageDigest>,
+    /// Of those that hosts alone have, the id.
+    pub(super) ids: BTreeMap<ComponentName, ImageDigest>,
+}
+
+impl Exacts {
+    /// What a host has of an image of a registry may be old, so it is taken only where nothing is known.
+    pub(super) fn of(spec: &AppSpec, current: Option<&AppSpec>, found: &BTreeMap<ComponentName, Found>) -> Self {
+        let before = |name| same_image(current, name, spec.components.get(name)?);
+        let is_of_registry = |name| before(name).is_some_and(|before| before.digest.is_some());
+        let mut exacts = Self::default();
+        for (name, found) in found {
+            let Exact { digest, id } = match found {
+                Found::InRegistry(digest) => Exact { digest: Some(digest.clone()), id: None },
+                Found::OnHosts(hosts) if !is_of_registry(name) => hosts.newest(),
+                Found::OnHosts(_) | Found::Nowhere(_) | Found::Unknown(_) => continue,
+            };
+            exacts.digests.extend(digest.map(|digest| (name.clone(), digest)));
+            exacts.ids.extend(id.map(|id| (name.clone(), id)));
+        }
+        exacts
+    }
+
+    fn get(&self, name: &ComponentName) -> Exact {
+        let digest = self.digests.get(name).cloned();
+        Exact { id: self.ids.get(name).filter(|_| digest.is_none()).cloned(), digest }
+    }
+
+    /// Has each component made of exactly the image that it was declared with: what it was before where its image was not changed and
+    /// no more is known of it by now, and otherwise what was found; with `refresh`, what was found.
+    pub(super) fn pin(&self, spec: &mut AppSpec, current: Option<&AppSpec>, refresh: bool) {
+        for (name, component) in &mut spec.components {
+            if component.image.digest().is_some() {
+                continue;
+            }
+            let now = self.get(name);
+            let before = same_image(current, name, component).map(Exact::of).unwrap_or_default();
+            let is_taken = if refresh { !before.says_more_than(&now) } else { now.says_more_than(&before) };
+            let Exact { digest, id } = if is_taken { now } else { before };
+            (component.digest, component.image_id) = (digest, id);
+        }
     }
 }
 
@@ -104,7 +174,8 @@ pub(super) fn refused(
         let Found::Nowhere(why) = found else { return None };
         let component = spec.components.get(name)?;
         // What is adopted runs already.
-        let is_taken = refresh || (same_image(current, name, component).is_none() && component.digest.is_none());
+        let is_adopted = component.digest.is_some() || component.image_id.is_some();
+        let is_taken = refresh || (same_image(current, name, component).is_none() && !is_adopted);
         let message = format!("{} is on no host, and in no registry: {why}", component.image);
         is_taken.then(|| Invalid::new(format!("component.{name}.image"), message))
     };
@@ -137,31 +208,33 @@ impl Controller {
         let executor = self.executor();
         let (asked, others) = engines.split_at(engines.len().min(HOSTS_ASKED));
         let mut said = executor.ask_for_image(asked, image).await;
-        let there = on_hosts(&said);
-        match &there {
+        let there = OnHosts::of(&said);
+        let is_local = there.as_ref().is_some_and(|hosts| match image.digest().is_some() {
             // It is the same wherever it is from.
-            Some(Found::OnHosts { only, .. }) if image.digest().is_some() && only.is_empty() => {
-                return Found::OnHosts { digest: None, only: Vec::new() };
-            }
+            true => !hosts.is_missing,
             // Docker's own registry need not be asked for what was made here and only looks as if it were from there.
-            Some(found @ Found::OnHosts { digest: None, .. }) if !image.names_registry() => return found.clone(),
-            _ => {}
-        }
-        let refusal = match self.ask_registry(&engines, image).await {
-            Ok(digest) => return Found::InRegistry(digest),
-            Err(refusal) => refusal,
+            false => !image.names_registry() && hosts.newest().digest.is_none(),
+        });
+        let refusal = match is_local {
+            true => None,
+            false => match self.ask_registry(&engines, image).await {
+                Ok(digest) => return Found::InRegistry(digest),
+                Err(refusal) => refusal,
+            },
         };
-        if let Some(found) = there {
-            return found;
+        // There may be many more hosts, and some of them may have it, or others not.
+        if !there.is_some_and(|hosts| hosts.is_everywhere()) {
+            said.extend(executor.ask_for_image(others, image).await);
+        }
+        if let Some(hosts) = OnHosts::of(&said) {
+            return Found::OnHosts(hosts);
         }
         let why = refusal.as_ref().map_or_else(|| "no host answers".to_owned(), ToString::to_string);
         if refusal.is_none_or(|refusal| refusal.kind() != EngineErrorKind::NoSuchImage) {
             return Found::Unknown(why);
         }
-        // There may be many more hosts, and one of them may have it.
-        said.extend(executor.ask_for_image(others, image).await);
         let all_lack_it = said.iter().all(|(_, said)| matches!(said, Ok(None)));
-        on_hosts(&said).unwrap_or(if all_lack_it { Found::Nowhere(why) } else { Found::Unknown(why) })
+        if all_lack_it { Found::Nowhere(why) } else { Found::Unknown(why) }
     }
 
     /// What the registry of an image has, asked through one host and, where that gets no answer, through others. That there is none
@@ -189,19 +262,4 @@ impl Controller {
         let asked = executor.cluster.while_up(engine, connection.registry_digest(image, login.sent()));
         asked.await.map_err(|error| login.explain(error))
     }
-}
-
-/// What hosts have of an image, where one of those that were asked has it.
-fn on_hosts(said: &[(EngineId, Said)]) -> Option<Found> {
-    let there: Vec<(&EngineId, &Vec<ImageDigest>)> =
-        said.iter().filter_map(|(engine, said)| Some((engine, said.as_ref().ok()?.as_ref()?))).collect();
-    if there.is_empty() {
-        return None;
-    }
-    let digest = there.iter().flat_map(|(_, digests)| *digests).next().cloned();
-    let only = match there.len() < said.len() {
-        true => there.iter().map(|(engine, _)| (*engine).clone()).collect(),
-        false => Vec::new(),
-    };
-    Some(Found::OnHosts { digest, only })
 }

@@ -9,13 +9,13 @@ use futures::stream::{self, BoxStream};
 use tokio::time::interval;
 
 use super::change::check_there;
-use super::images::{self, Found};
+use super::images::{self, Exacts, Found};
 use super::{current_of, not_found, only_component, reason_of};
 use crate::apps::difference::differences;
 use crate::apps::{Action, Cause, Goal, Step};
 use crate::controller::{Actor, Controller, ControllerError, Result};
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec};
-use crate::model::{Container, EngineId};
+use crate::model::{Container, ExactImage, ImageDigest, Scarce};
 use crate::store::records::{OutputRecord, RevisionRecord};
 use crate::wire::app::{
     AppPlan, AppRequest, AppState, AppStatus, AppSummary, ApplyRequest, FieldChange, PlannedStep, Revision,
@@ -117,14 +117,15 @@ impl Controller {
                 || images::is_to_be_found(current.as_deref(), name, component, request.refresh_images)
         };
         let found = self.find_images(spec.components.iter().filter(is_asked)).await;
-        let images = images::digests(&spec, current.as_deref(), &found);
-        let notes = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
-        images::pin(&mut spec, current.as_deref(), &images, request.refresh_images);
+        let exacts = Exacts::of(&spec, current.as_deref(), &found);
+        exacts.pin(&mut spec, current.as_deref(), request.refresh_images);
         let adopted = self.take_images_of_orphans(&desired, &mut spec, &request);
+        let notes = tell_images(&spec, current.as_deref(), &found, request.refresh_images);
+        let scarce = scarce_images(&spec, &found);
         let invalid = images::refused(&spec, current.as_deref(), &found, request.refresh_images);
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
-        let drift = self.shared.apps.look(&executor, &app, &desired).1;
+        let drift = self.shared.apps.look(&executor, &app, &desired, &scarce).1;
         let adopts = request.adopt && self.has_something_to_adopt(&desired, &spec);
         let steps = if !invalid.is_empty() {
             Vec::new()
@@ -135,7 +136,7 @@ impl Controller {
             next.goal = Goal::Run;
             next.seen = self.seen(&name);
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
-            self.shared.apps.look(&executor, &app, &next).1
+            self.shared.apps.look(&executor, &app, &next, &scarce).1
         };
         let is_changed = !changes.is_empty() || desired.goal != Goal::Run || adopts;
         let doubled =
@@ -153,7 +154,8 @@ impl Controller {
                 .chain(doubled)
                 .collect(),
             notes: notes_of(&spec).into_iter().chain(notes).chain(adopted).chain(stopped).collect(),
-            images,
+            images: exacts.digests,
+            image_ids: exacts.ids,
             steps: steps.iter().map(planned).collect(),
             changes,
             app: name,
@@ -293,18 +295,17 @@ impl From<OutputRecord> for PreviousOutput {
 }
 
 fn revision(number: u64, record: &RevisionRecord, target: u64) -> RevisionSummary {
+    let of_each = |of: fn(&ComponentSpec) -> Option<ImageDigest>| {
+        record.spec.components.iter().filter_map(|(name, spec)| Some((name.clone(), of(spec)?))).collect()
+    };
     RevisionSummary {
         revision: number,
         created: record.created,
         user: record.user.parse().ok(),
         message: record.message.clone(),
         images: record.spec.components.iter().map(|(name, spec)| (name.clone(), spec.image.to_string())).collect(),
-        digests: record
-            .spec
-            .components
-            .iter()
-            .filter_map(|(name, spec)| Some((name.clone(), spec.digest.clone()?)))
-            .collect(),
+        digests: of_each(|spec| spec.digest.clone()),
+        image_ids: of_each(|spec| spec.image_id.clone()),
         current: number == target,
     }
 }
@@ -349,22 +350,36 @@ fn tell_images(
             Found::InRegistry(digest) if !refresh && was.is_some_and(|was| was != digest) => {
                 format!("{image} points elsewhere in its registry now, which is not taken; --refresh-images does")
             }
-            Found::OnHosts { only, .. } if !only.is_empty() => format!(
-                "no registry gives {image}, and only {} of the hosts that were asked has it, so it runs there only: push it to \
-                 a registry, or load it on the other hosts",
-                only.iter().map(EngineId::as_str).collect::<Vec<_>>().join(", ")
-            ),
-            Found::OnHosts { digest: None, .. } if before.is_none() && image.digest().is_none() => {
-                format!("{image} is in no registry, so each host runs what it has under that name")
+            Found::OnHosts(hosts) => {
+                let exact = component.exact_image();
+                let moved = exact.id.is_some() && hosts.newest().id != exact.id;
+                let refresh = if moved { "; --refresh-images takes what was made last under that name" } else { "" };
+                match hosts.scarce(&exact) {
+                    Some(scarce) => format!("{}{refresh}", scarce.say(&exact)),
+                    None if before.is_none() && exact.id.is_some() => {
+                        format!("{image} is in no registry, so only hosts that have it under that name run it")
+                    }
+                    None => continue,
+                }
             }
             Found::Unknown(why) if before.is_none() || refresh => {
                 format!("nobody can say whether there is {image}: {why}")
             }
-            Found::InRegistry(_) | Found::OnHosts { .. } | Found::Nowhere(_) | Found::Unknown(_) => continue,
+            Found::InRegistry(_) | Found::Nowhere(_) | Found::Unknown(_) => continue,
         };
         notes.push(format!("component.{name}: {note}"));
     }
     notes
+}
+
+/// Where images are that no registry gives, and not every host has.
+fn scarce_images(spec: &AppSpec, found: &BTreeMap<ComponentName, Found>) -> BTreeMap<ExactImage, Scarce> {
+    let scarce = |(name, found): (&ComponentName, &Found)| {
+        let Found::OnHosts(hosts) = found else { return None };
+        let exact = spec.components.get(name)?.exact_image();
+        Some((exact.clone(), hosts.scarce(&exact)?))
+    };
+    found.iter().filter_map(scarce).collect()
 }
 
 /// What is accepted and has no effect yet, or another one than may be thought.

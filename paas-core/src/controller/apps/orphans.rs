@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::apps::{Desired, Slot};
 use crate::cluster::{EngineReach, ReplicaContainer};
 use crate::controller::{Controller, ControllerError, Result};
-use crate::model::ImageDigest;
 use crate::model::app::{AppName, AppSpec, ComponentName, ComponentSpec, Replicas};
+use crate::model::{ExactImage, ImageDigest};
 use crate::wire::app::ApplyRequest;
 
 /// How many containers are named where there are many.
@@ -46,11 +46,12 @@ impl Controller {
                 continue;
             }
             let of_it = orphans.iter().filter(|(slot, _)| slot.component == *name).map(|(_, container)| container);
-            let Some(digest) = digest_of_most(component, of_it) else { continue };
-            let made_of = digest.as_ref().map_or_else(|| component.image.clone(), |digest| component.image.at(digest));
-            component.digest = digest;
+            let Some((digest, image_id)) = image_of_most(component, of_it) else { continue };
+            (component.digest, component.image_id) = (digest, image_id);
+            let ExactImage { name: made_of, id } = component.exact_image();
+            let id = id.map(|id| format!(" ({})", id.short())).unwrap_or_default();
             notes.push(format!(
-                "component.{name}: what runs is {made_of}, which is adopted; {} is another image by now, which \
+                "component.{name}: what runs is {made_of}{id}, which is adopted; {} is another image by now, which \
                  --refresh-images takes",
                 component.image
             ));
@@ -144,19 +145,23 @@ fn is_as_declared(spec: &AppSpec, slot: &Slot, container: &ReplicaContainer) -> 
     component.is_some_and(|component| component.fingerprint() == container.labels.fingerprint)
 }
 
-/// The digest with which a component is what most of its containers are, where that is another than it has.
-fn digest_of_most<'a>(
+/// A digest in a registry, and an id that hosts have.
+type DigestAndId = (Option<ImageDigest>, Option<ImageDigest>);
+
+/// The image with which a component is what most of its containers are, where that is another than it has.
+fn image_of_most<'a>(
     component: &ComponentSpec,
     containers: impl Iterator<Item = &'a ReplicaContainer>,
-) -> Option<Option<ImageDigest>> {
-    let mut counts: BTreeMap<Option<ImageDigest>, usize> = BTreeMap::new();
+) -> Option<DigestAndId> {
+    let own = (component.digest.clone(), component.image_id.clone());
+    let mut counts: BTreeMap<DigestAndId, usize> = BTreeMap::new();
     for container in containers {
-        let digest = container.spec.name.digest();
-        let as_it_is = ComponentSpec { digest: digest.clone(), ..component.clone() };
+        let image = (container.spec.name.digest(), container.labels.image_id.clone());
+        let as_it_is = ComponentSpec { digest: image.0.clone(), image_id: image.1.clone(), ..component.clone() };
         if as_it_is.fingerprint() == container.labels.fingerprint {
-            *counts.entry(digest).or_default() += 1;
+            *counts.entry(image).or_default() += 1;
         }
     }
-    let most = counts.iter().max_by_key(|(digest, count)| (**count, **digest == component.digest))?.0.clone();
-    (most != component.digest).then_some(most)
+    let most = counts.iter().max_by_key(|(image, count)| (**count, **image == own))?.0.clone();
+    (most != own).then_some(most)
 }

@@ -442,7 +442,7 @@ async fn the_routes_of_containers_leave_it_to_the_application_whether_a_replica_
     platform.check_at_rest();
 }
 
-fn digest(of: char) -> ImageDigest {
+pub(super) fn digest(of: char) -> ImageDigest {
     format!("sha256:{}", of.to_string().repeat(64)).parse().unwrap()
 }
 
@@ -482,116 +482,6 @@ async fn an_image_stays_what_it_was_when_it_was_declared_wherever_its_tag_points
     let revisions = controller.app_revisions("shop").unwrap();
     assert_eq!(revisions[0].digests.values().collect::<Vec<_>>(), [&digest('a')]);
     platform.check_at_rest();
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_no_registry_has_is_said_before_it_is_applied() {
-    let platform = platform(&["one"]).await;
-    let plan = async |image| platform.controller.plan_app(&ann(), "shop", web(image, 1)).await.unwrap();
-    let loaded = plan("web:1").await;
-    assert!(loaded.refused.is_empty() && loaded.notes[0].contains("is in no registry"), "{loaded:?}");
-    assert!(loaded.images.is_empty());
-}
-
-/// Applies what is to be refused for its image, and sees to it that nothing came of it. What the plan and the refusal say.
-async fn refused_for_its_image(platform: &Platform, request: ApplyRequest) -> String {
-    let controller = &platform.controller;
-    let state = || {
-        let app = controller.app("shop").ok().map(|app| (app.summary.revision, app.rollout, app.last_rollout));
-        (app, platform.images(), platform.events.events().len(), controller.background().tasks().len())
-    };
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let before = state();
-    let plan = controller.plan_app(&ann(), "shop", request.clone()).await.unwrap();
-    assert!(plan.steps.is_empty() && !plan.changes.is_empty() && plan.is_refused(), "{plan:#?}");
-    let planned = ApplyRequest { base: Some(plan.base), images: Some(plan.images), ..request.clone() };
-    for request in [request, planned] {
-        let refused = controller.apply_app(&ann(), "shop", request).await.unwrap_err();
-        let ControllerError::Invalid(invalid) = &refused else { panic!("{refused:?}") };
-        assert_eq!((invalid.field.as_str(), invalid.to_string()), ("component.web.image", plan.refused[0].clone()));
-    }
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(state(), before);
-    plan.refused.into_iter().next().unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_nobody_has_is_refused_as_a_whole() {
-    let platform = platform(&["one", "two"]).await;
-    let controller = &platform.controller;
-    let digest = format!("reg.io/missing@{}", digest('a'));
-    for _ in 0..2 {
-        let why = refused_for_its_image(&platform, web("reg.io/missing:1", 1)).await;
-        let told =
-            "component.web.image: reg.io/missing:1 is on no host, and in no registry: cannot ask the registry: no such";
-        assert!(why.starts_with(told), "{why}");
-        // One that is written with its digest, too; and one beside others that there are.
-        assert!(refused_for_its_image(&platform, web(&digest, 1)).await.contains(&digest));
-        let two = "[component.db]\nimage = 'db:1'\n[component.web]\nimage = 'missing:2'";
-        assert!(refused_for_its_image(&platform, request(two)).await.contains("missing:2 is on no host"));
-        controller.apply_app(&ann(), "shop", web("web:1", 1)).await.unwrap();
-        platform.settled().await;
-    }
-    // What runs is not asked for again, but to be looked up anew.
-    ["one", "two"].iter().for_each(|name| platform.host(name).set_lacking(&"web:1".parse().unwrap(), true));
-    assert!(controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap().changed);
-    platform.app_until(|app| app.summary.revision == 2).await;
-    let refreshed = ApplyRequest { refresh_images: true, ..web("web:1", 3) };
-    let refused = controller.apply_app(&ann(), "shop", refreshed).await;
-    assert!(matches!(refused, Err(ControllerError::Invalid(_))), "{refused:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_nobody_can_say_is_no_reason_to_refuse() {
-    let platform = platform(&["one", "two"]).await;
-    let controller = &platform.controller;
-    let fail = |host: &str, operation, kind| platform.host(host).fail_next(operation, 1000, kind);
-    let note = async || {
-        let plan = controller.plan_app(&ann(), "shop", web("reg.io/missing:1", 1)).await.unwrap();
-        assert!(!plan.is_refused() && plan.refused.iter().all(|why| !why.contains("missing")), "{plan:#?}");
-        plan.notes.into_iter().next().unwrap()
-    };
-    // The registry is away, seen from all hosts or from one.
-    for host in ["two", "one"] {
-        fail(host, "registry_digest", EngineErrorKind::Failed);
-        let note = note().await;
-        assert!(note.contains("nobody can say whether there is reg.io/missing:1: cannot registry_digest"), "{note}");
-    }
-    ["one", "two"].iter().for_each(|name| platform.host(name).fail_next("registry_digest", 0, EngineErrorKind::Failed));
-    // A host does not say whether it has it.
-    fail("two", "find_image", EngineErrorKind::Unreachable);
-    assert!(note().await.contains("nobody can say"));
-    for name in ["one", "two"] {
-        platform.host(name).set_reachable(false);
-        platform.until(name, EngineStatus::Down).await;
-    }
-    assert!(note().await.contains("no host answers"));
-    assert!(controller.apply_app(&ann(), "shop", web("reg.io/missing:1", 1)).await.unwrap().changed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_adopted_is_not_refused_for_a_tag_that_is_gone() {
-    let mut platform = platform(&["one"]).await;
-    let image: crate::model::ImageRef = "reg.io/web:1".parse().unwrap();
-    platform.host("one").publish(&image, digest('a'));
-    platform.controller.apply_app(&ann(), "shop", web("reg.io/web:1", 1)).await.unwrap();
-    platform.settled().await;
-    let name = platform.controller.cluster().platform().to_owned();
-    platform.controller.shutdown().await;
-    platform.store = Arc::new(MemoryStore::new());
-    let builder = builder(&platform.hosts, platform.store.clone(), platform.events.clone());
-    platform.controller = builder.clock(Clock::with_tokio(Timestamp::now())).platform(name).build().await.unwrap();
-    platform.add("one").await;
-    platform.host("one").unpublish(&image);
-    platform.host("one").set_lacking(&image, true);
-    let refused = platform.controller.apply_app(&ann(), "shop", web("reg.io/web:1", 1)).await;
-    assert!(matches!(refused, Err(ControllerError::Invalid(_))), "{refused:?}");
-    let adopting = ApplyRequest { adopt: true, ..web("reg.io/web:1", 1) };
-    let plan = platform.controller.plan_app(&ann(), "shop", adopting.clone()).await.unwrap();
-    assert!(plan.refused.is_empty() && plan.steps[0].action.starts_with("adopt"), "{plan:#?}");
-    platform.controller.apply_app(&ann(), "shop", adopting).await.unwrap();
-    platform.settled().await;
-    assert_eq!(platform.images(), [format!("reg.io/web:1@{}", digest('a'))]);
 }
 
 #[tokio::test(start_paused = true)]

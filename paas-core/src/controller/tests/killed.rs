@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::engine::{
-    ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, LogChunk, LogOptions,
-    NetworkRequest, ObjectLabels, ObservedContainer, PullProgress, VolumeRequest,
+    ContainerFile, CreateRequest, Created, EngineEvent, EngineInfo, EngineUsage, ExecChunk, FoundImage, LogChunk,
+    LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress, VolumeRequest,
 };
 use crate::leadership::Candidate;
 use crate::model::app::Sizes;
@@ -88,7 +88,7 @@ impl DockerEngine for Diligent {
         self.0.registry_digest(image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Outcome<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Outcome<Option<FoundImage>> {
         self.0.find_image(image).await
     }
 

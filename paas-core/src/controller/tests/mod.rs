@@ -2,6 +2,7 @@
 
 mod apps;
 mod apps_hosts;
+mod apps_images;
 mod apps_left;
 mod background;
 mod changes;

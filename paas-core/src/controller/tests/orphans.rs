@@ -80,6 +80,25 @@ async fn what_runs_is_adopted_also_where_its_tag_points_elsewhere_by_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_runs_of_an_image_that_no_registry_has_is_adopted_also_where_its_tag_was_moved() {
+    let mut platform = platform(&["one"]).await;
+    platform.controller.apply_app(&ann(), "shop", web("web:1", 2)).await.unwrap();
+    platform.settled().await;
+    let (before, declared) = (platform.ids_there(), platform.controller.app_revisions("shop").unwrap());
+    platform.lose_store().await;
+    platform.host("one").set_image(&"web:1".parse().unwrap(), digest('b'));
+    let controller = &platform.controller;
+    let adopting = || ApplyRequest { adopt: true, ..web("web:1", 2) };
+    let plan = controller.plan_app(&ann(), "shop", adopting()).await.unwrap();
+    let note = plan.notes.iter().find(|note| note.contains("which is adopted; web:1 is another image by now"));
+    assert!(note.is_some() && plan.steps[0].action.starts_with("adopt"), "{plan:#?}");
+    controller.apply_app(&ann(), "shop", adopting()).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.ids_there(), before);
+    assert_eq!(controller.app_revisions("shop").unwrap()[0].image_ids, declared[0].image_ids);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_that_nobody_could_look_up_is_pinned_by_the_next_apply() {
     let platform = platform(&["one"]).await;
     let controller = &platform.controller;

@@ -289,6 +289,7 @@ async fn a_container_of_an_application_is_ours_and_neither_a_launch_nor_a_member
         generation: 1,
         revision: 1,
         fingerprint: String::new(),
+        image_id: None,
         run: None,
     };
     let name = platform.controller.cluster().platform().to_owned();

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ImageSummary};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ImageInspect, ImageSummary};
 use parking_lot::Mutex;
 
 use super::errors::Call;
 use super::{Docker, deadlines};
-use crate::engine::{Result, labels};
-use crate::model::{ImageDigest, ImageRef};
+use crate::engine::{EngineErrorKind, FoundImage, Result, labels};
+use crate::model::ImageRef;
 
 /// The launch that the labels of each image name, by the image's id, which never comes to stand for anything else.
 #[derive(Debug, Default)]
@@ -23,10 +23,20 @@ impl ImageLaunches {
     }
 }
 
-/// The digests of an image that are of the repository of `image`, as its engine knows them.
-pub(super) fn digests_of(image: &ImageRef, known: &[String]) -> Vec<ImageDigest> {
-    let references = known.iter().filter_map(|known| known.parse::<ImageRef>().ok());
-    references.filter(|known| known.repository() == image.repository()).filter_map(|known| known.digest()).collect()
+/// What a host has under the name of an image.
+pub(super) fn found(call: &Call, image: &ImageRef, found: ImageInspect) -> Result<FoundImage> {
+    let ImageInspect { id, repo_digests, created, .. } = found;
+    let id = id.unwrap_or_default();
+    // Podman leaves out what kind of digest it is.
+    let digits = id.strip_prefix("sha256:").unwrap_or(&id);
+    let no_id = |_| call.error(EngineErrorKind::Failed, format!("the host says that {image} has the id {id:?}"));
+    let references = repo_digests.into_iter().flatten().filter_map(|known| known.parse::<ImageRef>().ok());
+    let of_its_repository = references.filter(|known| known.repository() == image.repository());
+    Ok(FoundImage {
+        id: format!("sha256:{digits}").parse().map_err(no_id)?,
+        digests: of_its_repository.filter_map(|known| known.digest()).collect(),
+        created: created.and_then(|text| text.parse().ok()),
+    })
 }
 
 impl Docker {
@@ -72,5 +82,30 @@ impl Docker {
         let launch = labels::launch_text(&of_image).map(str::to_owned);
         self.images.0.lock().insert(image.to_owned(), launch.clone());
         Ok(launch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::docker::errors::Subject;
+
+    #[test]
+    fn what_a_host_has_is_known_by_its_id_however_that_is_written() {
+        let call = Call { operation: "look for the image", address: "unix:///x".into(), subject: Subject::Image };
+        let digits = "a".repeat(64);
+        let image = "reg.io/web:1".parse().unwrap();
+        let look = |id: &str| {
+            let of = |name: &str| format!("{name}@sha256:{digits}");
+            let repo_digests = Some(vec![of("reg.io/web"), of("reg.io/other"), "<none>@<none>".to_owned()]);
+            let created = Some("2026-01-02T03:04:05.678Z".to_owned());
+            found(&call, &image, ImageInspect { id: Some(id.to_owned()), repo_digests, created, ..Default::default() })
+        };
+        let docker = look(&format!("sha256:{digits}")).unwrap();
+        assert_eq!(docker.id.as_str(), format!("sha256:{digits}"));
+        assert_eq!(docker.digests, [docker.id.clone()], "only that of its own repository");
+        assert_eq!(docker.created.unwrap().to_string(), "2026-01-02T03:04:05.678Z");
+        assert_eq!(look(&digits).unwrap(), docker, "as Podman writes it");
+        assert_eq!(look("web").unwrap_err().kind(), EngineErrorKind::Failed);
     }
 }

@@ -49,8 +49,8 @@ use self::transport::Transport;
 use self::usage::Samples;
 use super::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
-    Result, VolumeRequest, labels,
+    EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
+    PullProgress, Result, VolumeRequest, labels,
 };
 use crate::model::app::Sizes;
 use crate::model::{
@@ -402,10 +402,10 @@ impl DockerEngine for Docker {
         pull::registry_digest(&self.transport, &self.call("ask the registry", Subject::Registry), image, login).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         let call = self.call("look for the image", Subject::Image);
         match call.within(deadlines::ASK, self.client.inspect_image(image.as_str())).await {
-            Ok(found) => Ok(Some(images::digests_of(image, &found.repo_digests.unwrap_or_default()))),
+            Ok(found) => images::found(&call, image, found).map(Some),
             Err(error) if error.kind() == EngineErrorKind::NoSuchImage => Ok(None),
             Err(error) => Err(error),
         }

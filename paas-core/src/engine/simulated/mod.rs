@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 
 use super::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, EventDetail, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
-    PullProgress, Result, VolumeRequest,
+    EngineUsage, EventDetail, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObjectLabels,
+    ObservedContainer, PullProgress, Result, VolumeRequest,
 };
 use crate::clock::Clock;
 use crate::model::app::{SecretValue, Sizes};
@@ -122,6 +122,16 @@ impl SimulatedEngine {
     /// From now on that registry does not have an image any more.
     pub fn unpublish(&self, image: &ImageRef) {
         self.shared.host.lock().unpublish(image);
+    }
+
+    /// From now on a tag points to another image on the host, which is in no registry and was made at this moment.
+    pub fn set_image(&self, image: &ImageRef, id: ImageDigest) {
+        self.shared.host.lock().set_image(image, id);
+    }
+
+    /// What the image was of which a container was made.
+    pub fn image_of(&self, id: &ContainerId) -> Option<ImageDigest> {
+        self.shared.host.lock().image_of(id)
     }
 
     /// From now on the host lacks an image, which is in no registry; or has it, as one that was loaded there.
@@ -547,8 +557,8 @@ impl DockerEngine for SimulatedEngine {
         self.shared.act("registry_digest", |host| host.published(image)).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
-        let found = |host: &mut Host| Ok(host.check_image("find", image).is_ok().then(Vec::new));
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
+        let found = |host: &mut Host| Ok(host.check_image("find", image).is_ok().then(|| host.found_image(image)));
         self.shared.act("find_image", found).await
     }
 

@@ -59,6 +59,7 @@ impl ComponentSpec {
         let Self {
             image: _,
             digest: _,
+            image_id,
             entrypoint,
             command,
             env,
@@ -85,8 +86,8 @@ impl ComponentSpec {
             allow: _,
         } = self;
         let mut parts = serde_json::json!({
-            "image": self.pinned_image().canonical(), "entrypoint": entrypoint, "command": command, "env": env, "secrets": secrets,
-            "configs": configs, "publish": publish, "health": command_check(health.as_ref()), "stop": stop,
+            "image": self.pinned_image().canonical(), "image_id": image_id, "entrypoint": entrypoint, "command": command,
+            "env": env, "secrets": secrets, "configs": configs, "publish": publish, "health": command_check(health.as_ref()), "stop": stop,
             "volumes": volumes, "uses": uses, "docker": docker,
         });
         remove_empty(&mut parts);
@@ -102,6 +103,7 @@ impl ComponentSpec {
         let Self {
             image: _,
             digest: _,
+            image_id,
             replicas: _,
             entrypoint,
             command,
@@ -132,7 +134,8 @@ impl ComponentSpec {
                 fields.push(name);
             }
         };
-        note("image", self.pinned_image().canonical() != wanted.pinned_image().canonical());
+        let is_other_name = self.pinned_image().canonical() != wanted.pinned_image().canonical();
+        note("image", is_other_name || *image_id != wanted.image_id);
         note("entrypoint", *entrypoint != wanted.entrypoint);
         note("command", *command != wanted.command);
         note("env", *env != wanted.env);

@@ -16,9 +16,13 @@ pub struct ComponentSpec {
     /// Image to run.
     pub image: ImageRef,
     /// What the image was when it was declared, as its registry names it: containers are made of exactly that. Nothing where no
-    /// registry has it: each host uses what it has under that name.
+    /// registry has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<ImageDigest>,
+    /// The same where no registry has it: the id that it had on hosts. Containers are made of exactly that, on the hosts that have it
+    /// under that name. Nothing where nobody could say it: each host uses what it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ImageDigest>,
     /// How many replicas there are to be.
     pub replicas: Replicas,
     /// Replaces the image's entry point when not empty.

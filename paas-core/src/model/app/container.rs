@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{ComponentSpec, DockerOptions, EnvValue, HealthCheck, Probe, StopPolicy};
 use crate::model::{
-    Capability, ContainerSpec, HealthCheck as DockerCheck, HealthCommand, ImageRef, Invalid, Logging as DockerLogging,
-    RestartPolicy, Signal,
+    Capability, ContainerSpec, ExactImage, HealthCheck as DockerCheck, HealthCommand, ImageRef, Invalid,
+    Logging as DockerLogging, RestartPolicy, Signal,
 };
 
 /// Lets a program send packets of every kind, in the name of any other container of its network. Docker gives it to all.
@@ -27,6 +27,11 @@ impl ComponentSpec {
     /// The image in the state that it was declared in.
     pub fn pinned_image(&self) -> ImageRef {
         self.digest.as_ref().map_or_else(|| self.image.clone(), |digest| self.image.at(digest))
+    }
+
+    /// The same, also where no registry has it.
+    pub fn exact_image(&self) -> ExactImage {
+        ExactImage { name: self.pinned_image(), id: self.image_id.clone() }
     }
 
     /// What `run` would be asked for to start a container of it.

@@ -24,7 +24,17 @@ pub(super) fn sizes(cpus: Option<u64>, memory: u64) -> Sizes {
 fn labels(slot: Option<u32>) -> ReplicaLabels {
     let (app, component) = ("conformance".parse().unwrap(), "web".parse().unwrap());
     let (declared, fingerprint) = (Some(Timestamp::UNIX_EPOCH), String::new());
-    ReplicaLabels { app, declared, component, slot, generation: 3, revision: 12, fingerprint, run: None }
+    ReplicaLabels {
+        app,
+        declared,
+        component,
+        slot,
+        generation: 3,
+        revision: 12,
+        fingerprint,
+        image_id: None,
+        run: None,
+    }
 }
 
 fn unique(what: &str) -> String {
@@ -204,6 +214,7 @@ impl Bench {
     pub(super) async fn knows_images(&self) {
         let found = self.engine.find_image(&self.image).await.unwrap();
         assert!(found.is_some(), "find_image: containers were made of {}", self.image);
+        assert_eq!(self.engine.find_image(&self.image).await.unwrap(), found, "find_image: it is the same as before");
         let missing: ImageRef = "localhost:9/conformance/missing:1".parse().unwrap();
         assert_eq!(self.engine.find_image(&missing).await.unwrap(), None, "find_image: one that nobody has");
         let refused = self.engine.registry_digest(&missing, None).await;

@@ -13,8 +13,8 @@ use super::fate::{Fate, Life, Weather};
 use super::witness::{Change, Witness};
 use crate::engine::{
     ContainerFile, CreateRequest, Created, DockerEngine, EngineError, EngineErrorKind, EngineEvent, EngineInfo,
-    EngineUsage, ExecChunk, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer, PullProgress,
-    Result, SimulatedEngine, VolumeRequest,
+    EngineUsage, ExecChunk, FoundImage, LogChunk, LogOptions, NetworkRequest, ObjectLabels, ObservedContainer,
+    PullProgress, Result, SimulatedEngine, VolumeRequest,
 };
 use crate::model::app::Sizes;
 use crate::model::{ContainerId, ImageDigest, ImageRef, RegistryLogin};
@@ -168,7 +168,7 @@ impl DockerEngine for ReachedHost {
         self.read("registry_digest", self.engine.registry_digest(image, login)).await
     }
 
-    async fn find_image(&self, image: &ImageRef) -> Result<Option<Vec<ImageDigest>>> {
+    async fn find_image(&self, image: &ImageRef) -> Result<Option<FoundImage>> {
         self.read("find_image", self.engine.find_image(image)).await
     }
 

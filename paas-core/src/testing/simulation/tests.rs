@@ -50,7 +50,7 @@ fn a_seed_goes_the_same_way_twice_and_another_one_does_not() {
 
 #[test]
 fn a_world_is_a_busy_one() {
-    let outcomes: Vec<_> = (0..10).map(run).collect();
+    let outcomes: Vec<_> = (0..20).map(run).collect();
     assert!(outcomes.iter().map(|outcome| outcome.rollouts).sum::<usize>() > 20);
     assert!(outcomes.iter().map(|outcome| outcome.servers).sum::<usize>() > 15);
     let tells = |what: &str| outcomes.iter().any(|outcome| outcome.story.iter().any(|line| line.contains(what)));

@@ -27,9 +27,13 @@ pub struct ApplyRequest {
     pub supersede: bool,
     /// Take what the registries have now, also of images that are written as before.
     pub refresh_images: bool,
-    /// What the images are, by component, as a plan found them. When absent, the registries are asked.
+    /// What the images are, by component, as a plan found them. For those that are in neither this nor `image_ids` the registries and
+    /// hosts are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<BTreeMap<ComponentName, ImageDigest>>,
+    /// The ids of those that no registry has, likewise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_ids: BTreeMap<ComponentName, ImageDigest>,
 }
 
 /// Which revision to go back to.
@@ -281,13 +285,25 @@ pub struct AppPlan {
     /// What the images are, by component: for `apply` to carry, so that it takes what was planned.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<ComponentName, ImageDigest>,
+    /// The ids of those that no registry has and hosts have, likewise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_ids: BTreeMap<ComponentName, ImageDigest>,
 }
 
 impl AppPlan {
     /// One that changes nothing of an application of that revision.
     pub fn nothing(app: AppName, base: u64) -> Self {
-        let (changes, steps, images) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { app, base, changes, steps, drift: Vec::new(), refused: Vec::new(), notes: Vec::new(), images }
+        Self {
+            app,
+            base,
+            changes: Vec::new(),
+            steps: Vec::new(),
+            drift: Vec::new(),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            images: BTreeMap::new(),
+            image_ids: BTreeMap::new(),
+        }
     }
 
     /// Whether to apply it would change anything.
@@ -352,6 +368,9 @@ pub struct RevisionSummary {
     /// What those images were when it was made, where a registry has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub digests: BTreeMap<ComponentName, ImageDigest>,
+    /// The ids that those images had on hosts, where no registry has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_ids: BTreeMap<ComponentName, ImageDigest>,
     /// Whether it is the one that is to run.
     pub current: bool,
 }

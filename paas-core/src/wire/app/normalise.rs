@@ -58,6 +58,7 @@ impl ComponentRequest {
         Ok(ComponentSpec {
             image: image.parse::<ImageRef>().map_err(|wrong| Invalid::new("image", wrong.message))?,
             digest: None,
+            image_id: None,
             replicas: self.replicas.unwrap_or(kept),
             entrypoint: self.entrypoint.clone(),
             command: self.command.clone(),

@@ -43,6 +43,7 @@ fn replica(spec: ContainerSpec) -> CreateRequest {
             generation: 7,
             revision: 12,
             fingerprint: String::new(),
+            image_id: None,
             run: None,
         }),
         network: Some(AppNetwork { name: "shop".into(), aliases: vec!["web".into()] }),

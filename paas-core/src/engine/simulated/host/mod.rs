@@ -19,7 +19,7 @@ use super::{
     Result,
 };
 use crate::clock::Clock;
-use crate::engine::{ContainerFile, LogStream, Managed, ObjectLabels, Owner, RunState};
+use crate::engine::{ContainerFile, FoundImage, LogStream, Managed, ObjectLabels, Owner, RunState};
 use crate::model::app::SecretValue;
 use crate::model::{
     BindPort, BoundPort, ContainerId, ContainerSpec, ContainerState, Cpus, HealthStatus, HostPort, ImageDigest,
@@ -45,6 +45,8 @@ pub(super) struct Host {
     images: BTreeSet<String>,
     /// Canonical names of images that it does not have, and that no registry has.
     lacking: BTreeSet<String>,
+    /// What tags point to and when that was made, where somebody moved them.
+    moved: BTreeMap<String, (ImageDigest, Timestamp)>,
     /// What the registry has, by canonical name.
     registry: BTreeMap<String, ImageDigest>,
     bound: BTreeSet<HostPort>,
@@ -77,6 +79,8 @@ struct Simulated {
     name: String,
     /// The name that is written on it: under another one what is written on it says nothing.
     own_name: String,
+    /// What it was made of.
+    image: Option<ImageDigest>,
     spec: Arc<ContainerSpec>,
     reserved: Resources,
     /// The limit of CPU, where there is one.
@@ -106,6 +110,7 @@ impl Simulated {
     ) -> Self {
         Self {
             own_name: name.clone(),
+            image: None,
             name,
             cpus: spec.cpus,
             restart: spec.restart_policy,
@@ -201,12 +206,13 @@ impl Host {
         self.containers.get(id).map(|container| container.hidden_environment.clone()).unwrap_or_default()
     }
 
-    fn add(&mut self, container: Simulated) -> ContainerId {
+    fn add(&mut self, mut container: Simulated) -> ContainerId {
         let id = match &mut self.ids {
             Some(random) => random_id(random),
             None => random_id(&mut rand::rng()),
         };
         self.have_image(&container.spec.name);
+        container.image = Some(self.found_image(&container.spec.name).id);
         self.names.insert(container.name.clone());
         for volume in container.volumes() {
             self.volumes.entry(volume.to_owned()).or_default();
@@ -401,6 +407,22 @@ impl Host {
         self.images.iter().cloned().collect()
     }
 
+    pub(super) fn set_image(&mut self, image: &ImageRef, id: ImageDigest) {
+        let now = self.clock.now();
+        self.moved.insert(image.canonical(), (id, now));
+    }
+
+    /// What is there under the name of an image.
+    pub(super) fn found_image(&self, image: &ImageRef) -> FoundImage {
+        let moved = self.moved.get(&image.canonical()).cloned();
+        let (id, created) = moved.unwrap_or_else(|| (made_up_digest(image), Timestamp::UNIX_EPOCH));
+        FoundImage { id, digests: image.digest().into_iter().collect(), created: Some(created) }
+    }
+
+    pub(super) fn image_of(&self, id: &ContainerId) -> Option<ImageDigest> {
+        self.containers.get(id)?.image.clone()
+    }
+
     /// From now on the registry has an image.
     pub(super) fn publish(&mut self, image: &ImageRef, digest: ImageDigest) {
         self.registry.insert(image.canonical(), digest);
@@ -416,7 +438,7 @@ impl Host {
         let missing =
             || EngineError::new(EngineErrorKind::NoSuchImage, "ask the registry", format!("no such image: {image}"));
         if image.base_name() == WITHDRAWN {
-            return format!("sha256:{}", hex::encode(Sha256::digest(image.canonical()))).parse().map_err(|_| missing());
+            return Ok(made_up_digest(image));
         }
         self.registry.get(&image.canonical()).cloned().ok_or_else(missing)
     }
@@ -527,6 +549,12 @@ fn found(id: &ContainerId, container: &Simulated) -> ObservedContainer {
         labels_of_another: of_another.map(|managed| Box::new((shown_spec(container), managed))),
         run: container.run.clone(),
     }
+}
+
+/// What an image is whose content nobody has made.
+fn made_up_digest(image: &ImageRef) -> ImageDigest {
+    let digits = hex::encode(Sha256::digest(image.canonical()));
+    format!("sha256:{digits}").parse().expect("a hash has as many digits")
 }
 
 /// What Docker shows: of a container of an application what it enforces, and nothing that is in the environment.
