@@ -149,6 +149,8 @@ fn a_plan() {
     assert_eq!(apps::plan(&plan).lines().next(), Some("shop: revision 3, as it is"));
     plan.steps.clear();
     assert_eq!(apps::plan(&plan), "shop is up to date (revision 3)");
+    plan.base = 0;
+    assert_eq!(apps::plan(&plan), "shop: no revision");
 }
 
 #[test]
