@@ -149,6 +149,9 @@ fn a_plan() {
     assert_eq!(apps::plan(&plan).lines().next(), Some("shop: revision 3, as it is"));
     plan.steps.clear();
     assert_eq!(apps::plan(&plan), "shop is up to date (revision 3)");
+    plan.base = 0;
+    assert_eq!(apps::plan(&plan), "shop: no revision");
+    plan.base = 3;
     plan.refused = vec!["component.web.image: no:1 is on no host".to_owned()];
     let refused =
         "shop: nothing of it can be applied to revision 3\nrefused\n  component.web.image: no:1 is on no host";
