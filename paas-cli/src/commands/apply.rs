@@ -55,7 +55,7 @@ pub(super) async fn apply(context: &Context, declared: Declared, options: ApplyO
         image_ids: BTreeMap::new(),
     };
     let plan = client.plan_app(&name, &request).await?;
-    if plan.has_changes() || !plan.refused.is_empty() {
+    if plan.has_changes() || plan.is_refused() {
         context.output.say_lines(&output::apps::plan(&plan));
         if plan.is_refused() {
             return Err(Failure::Failed("nothing is applied: see the plan for what is refused".to_owned()));

@@ -51,9 +51,7 @@ impl Controller {
                 );
                 return Err(ControllerError::AppChanged { reason });
             }
-            let is_same = current.is_some_and(|current| *current == spec)
-                && !(request.adopt && controller.has_something_to_adopt(desired, &spec));
-            if is_same && desired.goal == Goal::Run && desired.is_target_good() {
+            if !controller.begins_something(desired, &spec, &request) {
                 return Ok(None);
             }
             check_no_rollout(desired, request.supersede)?;
@@ -62,6 +60,13 @@ impl Controller {
             Ok(Some(started_with(desired, "applied".to_owned())))
         };
         self.change_app_with(actor, name, EventKind::ApplyApp, beside, decide).await
+    }
+
+    /// Whether an apply begins a rollout: not where everything is there already that it asks for.
+    pub(super) fn begins_something(&self, desired: &Desired, spec: &AppSpec, request: &ApplyRequest) -> bool {
+        let is_same = current_of(desired).is_some_and(|current| **current == *spec);
+        let adopts = request.adopt && self.has_something_to_adopt(desired, spec);
+        !is_same || adopts || desired.goal != Goal::Run || !desired.is_target_good()
     }
 
     /// What there is of the images that an apply takes and of which no plan says it: those that are written in another way than
@@ -117,7 +122,8 @@ impl Controller {
     /// Gives a component another number of replicas. Also while a rollout is under way, which goes on.
     ///
     /// # Errors
-    /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not.
+    /// [`ControllerError::AppNotFound`]; [`ControllerError::Invalid`] for a component that there is not;
+    /// [`ControllerError::Conflict`] after a rollout that was stopped: another number would try its revision again.
     pub async fn scale_app(&self, actor: &Actor, name: &str, request: ScaleRequest) -> Result<Applied> {
         let name = self.known_app(name)?.name.clone();
         self.change_app(actor, name, EventKind::ScaleApp, String::new(), move |controller, actor, desired| {
@@ -129,6 +135,15 @@ impl Controller {
             let Some(of) = spec.components.get_mut(&component) else { return Ok(None) };
             if of.replicas == replicas {
                 return Ok(None);
+            }
+            if desired.rollout.is_none() && !desired.is_target_good() {
+                let reason = format!(
+                    "the rollout to revision {} of {app} was stopped, and another number of replicas would try that again: \
+                     'app rollback {app}' goes back to what ran, 'app restart {app}' tries it once more",
+                    desired.target,
+                    app = desired.app
+                );
+                return Err(ControllerError::Conflict { reason });
             }
             let before = std::mem::replace(&mut of.replicas, replicas);
             spec.validate()?;

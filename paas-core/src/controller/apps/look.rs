@@ -126,10 +126,10 @@ impl Controller {
         let changes = differences(current.as_deref(), &spec);
         let executor = self.executor();
         let drift = self.shared.apps.look(&executor, &app, &desired, &scarce).1;
-        let adopts = request.adopt && self.has_something_to_adopt(&desired, &spec);
+        let begins = self.begins_something(&desired, &spec, &request);
         let steps = if !invalid.is_empty() {
             Vec::new()
-        } else if changes.is_empty() && desired.goal == Goal::Run && !adopts {
+        } else if !begins {
             drift.clone()
         } else {
             let mut next = desired.clone();
@@ -138,13 +138,12 @@ impl Controller {
             next.begin(spec.clone(), reason_of(&request), self.shared.apps.now());
             self.shared.apps.look(&executor, &app, &next, &scarce).1
         };
-        let is_changed = !changes.is_empty() || desired.goal != Goal::Run || adopts;
-        let doubled =
-            self.left_beside(&desired, &spec, request.adopt).filter(|_| is_changed && !request.beside_orphans);
+        let doubled = self.left_beside(&desired, &spec, request.adopt).filter(|_| begins && !request.beside_orphans);
         let stopped = (desired.goal == Goal::Stop).then(|| format!("{name} is stopped, and applying this starts it"));
         let is_drift = |step: &&Step| !step.action.is_wait() && desired.rollout.is_none();
         Ok(AppPlan {
             base: desired.target,
+            begins: Some(begins),
             drift: drift.iter().filter(is_drift).map(ToString::to_string).collect(),
             refused: steps
                 .iter()

@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::engine::EngineErrorKind;
 use crate::model::{ContainerState, ImageDigest};
-use crate::wire::app::{AppState, AppStatus, ApplyRequest, RolloutOutcome, ScaleRequest, read_files};
+use crate::wire::app::{AppState, AppStatus, ApplyRequest, RollbackRequest, RolloutOutcome, ScaleRequest, read_files};
 
 /// A platform whose clock goes with the time of the test.
 pub(super) async fn platform(names: &[&str]) -> Platform {
@@ -567,4 +567,41 @@ async fn one_on_each_host_is_complete_also_where_a_host_is_drained() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let app = platform.settled().await;
     assert_eq!((app.summary.ready, app.summary.replicas, app.summary.state), (2, 2, AppState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_has_changes_just_where_an_apply_begins_a_rollout() {
+    let platform = platform(&["one"]).await;
+    let controller = &platform.controller;
+    let file = |image| format!("[component.web]\nimage = '{image}'\nreplicas = 2\nupdate = {{ on_failure = 'pause' }}");
+    let both = async |request: ApplyRequest| {
+        let plan = controller.plan_app(&ann(), "shop", request.clone()).await.unwrap();
+        let applied = controller.apply_app(&ann(), "shop", request).await.unwrap();
+        assert_eq!(plan.has_changes(), applied.changed, "{plan:#?}");
+        applied.changed
+    };
+    assert!(both(request(&file("web:1"))).await);
+    platform.settled().await;
+    assert!(!both(request(&file("web:1"))).await);
+    // One is gone by hand, and made again; that is no change of what is declared.
+    let host = platform.host("one");
+    host.set_latency(Duration::from_secs(5));
+    host.outsider_remove(&host.really_there()[0].id).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!both(request(&file("web:1"))).await);
+    host.set_latency(Duration::ZERO);
+    platform.settled().await;
+    // What was stopped is tried again by an apply, and only by that.
+    assert!(both(request(&file("withdrawn:2"))).await);
+    assert_eq!(platform.settled().await.last_rollout.unwrap().outcome, RolloutOutcome::Stopped);
+    let scale = ScaleRequest { component: None, replicas: 3 };
+    let refused = controller.scale_app(&ann(), "shop", scale.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("'app rollback shop'"), "{refused}");
+    assert!(both(request(&file("withdrawn:2"))).await);
+    platform.settled().await;
+    controller.rollback_app(&ann(), "shop", RollbackRequest::default()).await.unwrap();
+    platform.settled().await;
+    controller.scale_app(&ann(), "shop", scale).await.unwrap();
+    platform.settled().await;
+    assert_eq!(platform.images(), ["web:1", "web:1", "web:1"]);
 }

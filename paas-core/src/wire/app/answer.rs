@@ -269,6 +269,10 @@ pub struct AppPlan {
     pub app: AppName,
     /// The revision it was compared with, 0 for none: what `apply` is to carry.
     pub base: u64,
+    /// Whether to apply it begins a rollout. Otherwise everything is there that it asks for, and the steps are done anyway. Absent
+    /// where nobody asked for an apply, and in answers of servers before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<bool>,
     /// What is different from that revision, field by field.
     pub changes: Vec<FieldChange>,
     /// What would be done at first, and why; later steps follow from these. Nothing, where all of it is refused.
@@ -296,6 +300,7 @@ impl AppPlan {
         Self {
             app,
             base,
+            begins: None,
             changes: Vec::new(),
             steps: Vec::new(),
             drift: Vec::new(),
@@ -308,7 +313,7 @@ impl AppPlan {
 
     /// Whether to apply it would change anything.
     pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || self.steps.iter().any(|step| !step.waits)
+        self.begins.unwrap_or_else(|| !self.changes.is_empty() || self.steps.iter().any(|step| !step.waits))
     }
 
     /// Whether to apply it would be refused as a whole: then there are no steps.
