@@ -593,12 +593,13 @@ async fn a_plan_has_changes_just_where_an_apply_begins_a_rollout() {
     platform.settled().await;
     // What was stopped is tried again by an apply, and only by that.
     assert!(both(request(&file("withdrawn:2"))).await);
-    assert_eq!(platform.settled().await.last_rollout.unwrap().outcome, RolloutOutcome::Stopped);
+    let is_stopped = |app: &AppStatus| app.summary.state == AppState::RolloutStopped;
+    platform.app_until(is_stopped).await;
     let scale = ScaleRequest { component: None, replicas: 3 };
     let refused = controller.scale_app(&ann(), "shop", scale.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("'app rollback shop'"), "{refused}");
     assert!(both(request(&file("withdrawn:2"))).await);
-    platform.settled().await;
+    platform.app_until(is_stopped).await;
     controller.rollback_app(&ann(), "shop", RollbackRequest::default()).await.unwrap();
     platform.settled().await;
     controller.scale_app(&ann(), "shop", scale).await.unwrap();

@@ -49,12 +49,18 @@ fn a_seed_goes_the_same_way_twice_and_another_one_does_not() {
 }
 
 #[test]
-fn a_world_is_a_busy_one() {
-    let outcomes: Vec<_> = (0..20).map(run).collect();
-    assert!(outcomes.iter().map(|outcome| outcome.rollouts).sum::<usize>() > 20);
-    assert!(outcomes.iter().map(|outcome| outcome.servers).sum::<usize>() > 15);
-    let tells = |what: &str| outcomes.iter().any(|outcome| outcome.story.iter().any(|line| line.contains(what)));
-    for what in ["Dark", "Cut", "the server is killed", "is lost", "rollout to", "RolledBack", "scale", "drain"] {
-        assert!(tells(what), "no world has {what:?}");
+fn worlds_are_busy_ones() {
+    let first: Vec<_> = (0..10).map(run).collect();
+    assert!(first.iter().map(|outcome| outcome.rollouts).sum::<usize>() > 20);
+    assert!(first.iter().map(|outcome| outcome.servers).sum::<usize>() > 15);
+    let mut untold =
+        vec!["Dark", "Cut", "the server is killed", "is lost", "rollout to", "RolledBack", "scale", "drain"];
+    // Few tell of an answer that is lost.
+    for outcome in first.into_iter().chain((10..150).map(run)) {
+        untold.retain(|what| !outcome.story.iter().any(|line| line.contains(what)));
+        if untold.is_empty() {
+            return;
+        }
     }
+    panic!("no world has {untold:?}");
 }
