@@ -82,7 +82,7 @@ impl Controller {
     /// Whether a host may be given up: it does not answer.
     fn check_silent(&self, engine: &EngineId) -> Result<()> {
         let known = self.shared.cluster.engine(engine.as_str());
-        let Some(health) = known.map(|engine| engine.health.clone()) else {
+        let Some(health) = known.map(|engine| engine.health) else {
             return Err(ControllerError::EngineNotFound { id: engine.to_string() });
         };
         let reason = match health.status {

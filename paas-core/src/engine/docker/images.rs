@@ -103,7 +103,7 @@ mod tests {
         };
         let docker = look(&format!("sha256:{digits}")).unwrap();
         assert_eq!(docker.id.as_str(), format!("sha256:{digits}"));
-        assert_eq!(docker.digests, [docker.id.clone()], "only that of its own repository");
+        assert_eq!(docker.digests, std::slice::from_ref(&docker.id), "only that of its own repository");
         assert_eq!(docker.created.unwrap().to_string(), "2026-01-02T03:04:05.678Z");
         assert_eq!(look(&digits).unwrap(), docker, "as Podman writes it");
         assert_eq!(look("web").unwrap_err().kind(), EngineErrorKind::Failed);
