@@ -39,7 +39,7 @@ pub(crate) async fn a_tag_that_is_moved_on_a_host_changes_no_revision(bed: &Bed,
     let declared = docker(bed, 1, &["inspect", "--format", "{{.Id}}", IMAGE]);
     assert!(what_runs(bed, &shop).await.iter().all(|(_, image)| *image == declared));
 
-    let other = docker(bed, 2, &["create", IMAGE, "true"]);
+    let other = docker(bed, 2, &["create", IMAGE]);
     let moved = docker(bed, 2, &["commit", "--change", "ENV MOVED=1", &other, TAG]);
     docker(bed, 2, &["rm", &other]);
     let there = found(bed, &[2], &shop.name).await;
@@ -57,7 +57,8 @@ pub(crate) async fn a_tag_that_is_moved_on_a_host_changes_no_revision(bed: &Bed,
 
     let refreshed = shop.put(json!({"app": app, "refresh_images": true})).await;
     assert_eq!((refreshed.status.as_u16(), &refreshed.body["changed"]), (200, &json!(true)), "{}", refreshed.body);
-    assert_eq!(shop.until_ended().await["outcome"], "done");
+    let ended = shop.until_ended().await;
+    assert_eq!(ended["outcome"], "done", "{ended:#}");
     until_at_rest(bed, &[2], &shop, REPLICAS).await;
     assert!(what_runs(bed, &shop).await.iter().all(|running| *running == (2, moved.clone())));
     shop.destroy().await;
